@@ -1,0 +1,6 @@
+"""Making it fast without changing a result.
+
+    native   torch's own kernels behind the layers of a built Keras model (torch backend; elsewhere a no-op)
+
+Importing this package imports neither Keras nor a framework.
+"""

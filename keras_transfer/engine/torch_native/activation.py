@@ -1,0 +1,92 @@
+"""Activations that one torch kernel computes, and whether that kernel may overwrite its input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import keras
+import torch
+import torch.nn.functional as F
+
+TensorFn = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A pointwise function of one tensor.
+
+    Attributes:
+        name: the Keras name.
+        apply: out of place.
+        in_place: overwrites its input and is still exact under autograd, which therefore must
+            need only the *output* for the gradient (``None`` where it needs the input).
+        pointwise: the name oneDNN fuses behind a convolution, with its scalars (``None``: cannot fuse).
+        scalars: parameters of ``pointwise``.
+        algorithm: variant of ``pointwise``.
+    """
+
+    name: str
+    apply: TensorFn
+    in_place: TensorFn | None = None
+    overwrite: TensorFn | None = None
+    pointwise: str | None = None
+    scalars: tuple[float, ...] = ()
+    algorithm: str | None = None
+
+    def __call__(self, x: torch.Tensor, owned: bool = False) -> torch.Tensor:
+        """Apply to ``x``; ``owned`` says that nobody else will read ``x`` again."""
+        if owned and self.in_place is not None:
+            return self.in_place(x)
+        if owned and self.overwrite is not None and not (torch.is_grad_enabled() and x.requires_grad):
+            return self.overwrite(x)
+        return self.apply(x)
+
+
+RELU = Activation("relu", F.relu, in_place=torch.relu_, pointwise="relu")
+RELU6 = Activation(
+    "relu6", F.relu6, in_place=lambda x: F.hardtanh_(x, 0.0, 6.0), pointwise="hardtanh", scalars=(0.0, 6.0)
+)
+LINEAR = Activation("linear", lambda x: x, in_place=lambda x: x, pointwise="none")
+SILU = Activation("silu", F.silu, overwrite=lambda x: F.silu(x, inplace=True), pointwise="swish")
+HARD_SILU = Activation(
+    "hard_silu", F.hardswish, overwrite=lambda x: F.hardswish(x, inplace=True), pointwise="hardswish"
+)
+SIGMOID = Activation("sigmoid", torch.sigmoid, in_place=torch.sigmoid_, pointwise="sigmoid")
+HARD_SIGMOID = Activation(
+    "hard_sigmoid", F.hardsigmoid, overwrite=lambda x: F.hardsigmoid(x, inplace=True), pointwise="hardsigmoid"
+)
+TANH = Activation("tanh", torch.tanh, in_place=torch.tanh_, pointwise="tanh")
+GELU = Activation("gelu", lambda x: F.gelu(x, approximate="none"))
+
+_BY_FUNCTION = {
+    keras.activations.relu: RELU,
+    keras.activations.relu6: RELU6,
+    keras.activations.linear: LINEAR,
+    keras.activations.silu: SILU,
+    keras.activations.hard_silu: HARD_SILU,
+    keras.activations.sigmoid: SIGMOID,
+    keras.activations.hard_sigmoid: HARD_SIGMOID,
+    keras.activations.tanh: TANH,
+}
+
+
+def from_function(function: object) -> Activation | None:
+    """Return the torch activation for a Keras activation function (``None`` is linear), or ``None`` if there is none."""
+    if function is None:
+        return LINEAR
+    try:
+        return _BY_FUNCTION.get(function)  # type: ignore[call-overload]
+    except TypeError:  # an unhashable callable object
+        return None
+
+
+def from_layer(layer: keras.layers.Layer) -> Activation | None:
+    """Return the torch activation that a ``ReLU`` or ``Activation`` layer computes, or ``None``."""
+    if type(layer) is keras.layers.ReLU:
+        if float(layer.negative_slope) != 0.0 or float(layer.threshold) != 0.0:
+            return None
+        return {None: RELU, 6.0: RELU6}.get(None if layer.max_value is None else float(layer.max_value))
+    if type(layer) is keras.layers.Activation:
+        return from_function(layer.activation)
+    return None

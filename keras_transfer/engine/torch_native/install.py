@@ -1,0 +1,57 @@
+"""Walk a model and install or remove native operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import keras
+
+from keras_transfer.engine.torch_native import graph as graphs
+from keras_transfer.engine.torch_native.layers import OPERATIONS, install_layer, remove_layer
+
+if TYPE_CHECKING:
+    from keras_transfer.engine.native import Report
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield every layer once, inner models and the functional graph inside a ``Sequential`` included."""
+    seen: set[int] = set()
+    stack: list[keras.layers.Layer] = [model]
+    while stack:
+        layer = stack.pop()
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        yield layer
+        inner = list(layer._layers)
+        if isinstance(layer, keras.Sequential) and layer._functional is not None:
+            inner.append(layer._functional)
+        stack.extend(reversed(inner))
+
+
+def install_model(model: keras.Model, report: Report, graph: bool) -> None:
+    """Install on every supported layer and functional graph of ``model``; fill in ``report``."""
+    layers = list(_layers(model))
+    for layer in layers:
+        if type(layer) not in OPERATIONS:
+            continue
+        reason = install_layer(layer)
+        if reason is None:
+            report.patched.setdefault(type(layer).__name__, []).append(layer.name)
+        else:
+            report.left_alone.append((layer.name, reason))
+    for layer in layers:
+        if graph:
+            report.fused.update(graphs.install_graph(layer))
+        else:
+            graphs.remove_graph(layer)
+
+
+def remove_model(model: keras.Model) -> int:
+    """Remove every native operation and graph of ``model``; return the number of layers that had one."""
+    removed = 0
+    for layer in _layers(model):
+        graphs.remove_graph(layer)
+        removed += remove_layer(layer)
+    return removed

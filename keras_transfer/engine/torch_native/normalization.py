@@ -1,0 +1,105 @@
+"""BatchNormalization as one fused kernel, with Keras's moving statistics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import torch
+
+from keras_transfer.engine.torch_native.operation import LayerOperation
+from keras_transfer.engine.torch_native.tensors import Cached, is_real, nchw, nhwc
+
+
+def wide_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of statistics and parameters: float32 for the half precisions, as in Keras."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+class BatchNormalization(LayerOperation):
+    """``keras.layers.BatchNormalization`` over the last axis, in both modes.
+
+    Differences between the two libraries that are bridged here: torch's momentum is one minus Keras's;
+    torch moves the running variance towards the unbiased variance of the batch, Keras towards the
+    biased one.
+    """
+
+    def __init__(self, layer: keras.layers.Layer):
+        """Start with nothing folded."""
+        super().__init__(layer)
+        self._affine = Cached()
+
+    @classmethod
+    def refuses(cls, layer: keras.layers.Layer) -> str | None:
+        """Say why ``layer`` must stay stock."""
+        if layer.renorm:
+            return "batch renormalization"
+        if layer.synchronized:
+            return "synchronized statistics"
+        ndim = layer.input_spec.ndim if layer.input_spec is not None else None
+        if ndim not in (2, 4):
+            return f"input of rank {ndim}"
+        if layer.axis not in (-1, ndim - 1):
+            return f"axis {layer.axis}"
+        return None
+
+    def accepts(self, x: object, *args: Any, training: bool | None = None, mask: object = None) -> bool:
+        """Real tensors without a mask."""
+        return not args and mask is None and is_real(x, None) and x.is_floating_point()  # type: ignore[attr-defined]
+
+    def uses_batch_statistics(self, training: bool | None) -> bool:
+        """Whether the batch's own statistics are used and recorded: a frozen layer always infers."""
+        return bool(training) and self.layer.trainable
+
+    def parameters(self) -> tuple[torch.Tensor | None, ...]:
+        """Return the tensors of gamma, beta, moving mean and moving variance, uncast."""
+        layer = self.layer
+        gamma = layer.gamma._value if layer.scale else None
+        beta = layer.beta._value if layer.center else None
+        return gamma, beta, layer.moving_mean._value, layer.moving_variance._value
+
+    def affine(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ``(scale, shift)`` such that inference is ``x * scale + shift``; no gradient flows into them."""
+        gamma, beta, mean, variance = parameters = self.parameters()
+
+        @torch.no_grad()
+        def compute() -> tuple[torch.Tensor, torch.Tensor]:
+            # In float64 so that folding costs no more than one rounding of each weight.
+            scale = (variance.double() + self.layer.epsilon).rsqrt()  # type: ignore[union-attr]
+            if gamma is not None:
+                scale = scale * gamma.double()
+            shift = -mean.double() * scale  # type: ignore[union-attr]
+            if beta is not None:
+                shift = shift + beta.double()
+            return scale, shift
+
+        return self._affine.get(parameters, (), compute)
+
+    def run(self, x: torch.Tensor, training: bool | None = None, mask: None = None) -> torch.Tensor:
+        """Compute the layer over the last axis."""
+        y = self.normalize(nchw(x) if x.ndim == 4 else x, self.uses_batch_statistics(training))
+        return nhwc(y) if x.ndim == 4 else y
+
+    def normalize(self, x: torch.Tensor, batch_statistics: bool) -> torch.Tensor:
+        """Normalize over axis 1, recording the batch's statistics if they are used."""
+        wide = wide_dtype(x.dtype)
+        gamma, beta, mean, variance = (None if p is None else p.to(wide) for p in self.parameters())
+        epsilon, cudnn = self.layer.epsilon, torch.backends.cudnn.enabled
+        if not batch_statistics:
+            if torch.is_grad_enabled():  # the moving statistics may be written to before the backward pass
+                mean, variance = mean.clone(), variance.clone()  # type: ignore[union-attr]
+            return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, epsilon, cudnn).to(self.dtype)
+        batch_mean = torch.zeros(x.shape[1], dtype=wide, device=x.device)
+        batch_variance = torch.zeros(x.shape[1], dtype=wide, device=x.device)
+        # Momentum 1 leaves exactly the batch's statistics in the two buffers.
+        y = torch.batch_norm(x, gamma, beta, batch_mean, batch_variance, True, 1.0, epsilon, cudnn)
+        self._record(batch_mean, batch_variance, x.numel() // x.shape[1])
+        return y.to(self.dtype)
+
+    @torch.no_grad()
+    def _record(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
+        # Out of place: autograd has kept the buffer. The unbiased variance of one value is 0/0.
+        variance = variance * ((count - 1) / count) if count > 1 else torch.zeros_like(variance)
+        weight = 1.0 - self.layer.momentum
+        for moving, batch in ((self.layer.moving_mean._value, mean), (self.layer.moving_variance._value, variance)):
+            moving.lerp_(batch.to(moving.dtype), weight)
