@@ -1,0 +1,60 @@
+"""Transfer learning for image classification on Keras 3: the same on PyTorch, TensorFlow and JAX.
+
+::
+
+    import keras_transfer as kt
+    kt.use_backend("torch")
+    data = kt.data.folder("photos/", image_size=224)
+    clf = kt.Classifier("mobilenet_v2", classes=data.classes)
+    clf.fit(data, phases=[kt.Phase("head", epochs=5, learning_rate=1e-3),
+                          kt.Phase("all", epochs=20, learning_rate=1e-4)])
+
+Importing the package imports neither Keras nor a framework; the first thing that needs them does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# name -> (module, attribute); resolved on first use, so that the backend can be chosen after the import
+_LAZY: dict[str, tuple[str, str | None]] = {
+    "use_backend": ("keras_transfer.runtime", "use_backend"),
+    "data": ("keras_transfer.data", None),
+    "Classifier": ("keras_transfer.classifier", "Classifier"),
+    "load": ("keras_transfer.classifier", "load"),
+    "Phase": ("keras_transfer.config.schema", "Phase"),
+    "RunConfig": ("keras_transfer.config.schema", "RunConfig"),
+    "load_config": ("keras_transfer.config.load", "load_config"),
+    "train": ("keras_transfer.training.run", "train"),
+    "UserError": ("keras_transfer.errors", "UserError"),
+}
+
+__all__ = ["__version__", "backbones", *_LAZY]  # noqa: PLE0604
+
+
+def backbones() -> list[str]:
+    """Return the names of all backbones (besides ``hub:NAME``)."""
+    import sys
+
+    if "keras" not in sys.modules:
+        from keras_transfer.runtime import use_backend
+
+        use_backend()
+    from keras_transfer.models.backbones import names
+
+    return list(names())
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'keras_transfer' has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    found = importlib.import_module(module)
+    return found if attribute is None else getattr(found, attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,264 @@
+"""The Python interface: build, fit, evaluate, predict, save and load a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer import runtime
+from keras_transfer.config.schema import CallbacksConfig, Phase
+from keras_transfer.errors import UserError
+
+
+class Classifier:
+    """A pretrained backbone with a new head.
+
+    Args:
+        backbone: name of the backbone, e.g. ``"mobilenet_v2"`` (``keras_transfer.backbones()`` lists them).
+        classes: class names, in label order.
+        image_size: input size, one number or (height, width); by default the backbone's own.
+        weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
+        color: ``"rgb"`` or ``"grey"`` input.
+        resize: how pictures of another shape are fitted: ``"squash"``, ``"crop"`` or ``"pad"``.
+        pooling: ``"avg"`` or ``"max"``.
+        dropout: rate before the logits.
+        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; weights and logits stay float32.
+        seed: of the head's initial weights and of the order and augmentation in :meth:`fit`.
+
+    Attributes:
+        model: an ordinary ``keras.Model``: (batch, height, width, channels) pixels 0..255 to float32 logits.
+        classes: class names, in label order.
+        history: a row an epoch, after :meth:`fit`.
+
+    Raises:
+        UserError: an unknown backbone, weights that do not fit or cannot be had, fewer than two classes.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        classes: Sequence[str],
+        *,
+        image_size: int | tuple[int, int] | None = None,
+        weights: str = "imagenet",
+        color: str = "rgb",
+        resize: str = "squash",
+        pooling: str = "avg",
+        dropout: float = 0.2,
+        precision: str = "auto",
+        seed: int = 0,
+    ):
+        if isinstance(classes, str) or len(classes) < 2:
+            raise UserError(f"a classifier needs at least two class names, got {classes!r}")
+        _ensure_backend()
+        from keras_transfer.models.backbones import get
+        from keras_transfer.models.classifier import build_classifier
+        from keras_transfer.models.precision import set_precision
+
+        size = image_size or get(backbone).image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        self.classes = tuple(str(name) for name in classes)
+        self.history: list[dict[str, Any]] = []
+        self.seed = seed
+        self.metadata: dict[str, Any] = {
+            "classes": list(self.classes),
+            "image_size": [height, width],
+            "color": color,
+            "resize": resize,
+            "backbone": backbone,
+        }
+        self.model = build_classifier(
+            backbone,
+            len(self.classes),
+            image_size=(height, width),
+            channels=1 if color == "grey" else 3,
+            weights=weights,
+            pooling=pooling,
+            dropout=dropout,
+            seed=seed,
+        )
+        set_precision(self.model, runtime.choose_precision(precision, runtime.device_in_use()).value)
+
+    @classmethod
+    def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
+        found = cls.__new__(cls)
+        found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
+        found.history, found.seed = [], 0
+        return found
+
+    def fit(
+        self,
+        data: Any,
+        phases: Sequence[Phase] | None = None,
+        *,
+        augment: Sequence[str | dict[str, Any]] = (),
+        batch_size: int = 32,
+        label_smoothing: float = 0.0,
+        class_weights: str = "none",
+        settings: CallbacksConfig | None = None,
+        callbacks: Sequence[Any] = (),
+        workers: int | str = "auto",
+        verbose: bool = True,
+    ) -> Any:
+        """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
+
+        Args:
+            data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
+            phases: what is trained and how; by default five epochs of the head and ten of everything.
+            augment: augmentations by name, or ``{"name": …, parameters}``.
+            batch_size: images a step.
+            label_smoothing: of the loss.
+            class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
+            settings: monitor, ReduceLROnPlateau and EarlyStopping.
+            callbacks: your own Keras callbacks.
+            workers: threads that decode and augment.
+            verbose: print phases and progress.
+
+        Returns:
+            :class:`~keras_transfer.training.fit.FitResult`.
+        """
+        from keras_transfer.data.augment import BatchTransform, Transform, build_augmentations
+        from keras_transfer.data.keras_dataset import Batches
+        from keras_transfer.data.loader import Loader
+        from keras_transfer.training.fit import fit_phases
+        from keras_transfer.training.parts import class_weights as weights_of
+
+        self._check_classes(data)
+        if phases is None:
+            phases = [
+                Phase("head", epochs=5, learning_rate=1e-3),
+                Phase("all", epochs=10, learning_rate=1e-4, batch_norm="frozen"),
+            ]
+        runtime.hide_progress_bars()
+        image_ops, batch_ops = build_augmentations(list(augment))
+        transform = Transform(
+            tuple(self.metadata["image_size"]), image_ops, resize=self.metadata["resize"], color=self.metadata["color"]
+        )
+        common: dict[str, Any] = {"batch_size": batch_size, "seed": self.seed, "workers": workers}
+        train = Loader(
+            data.train,
+            transform,
+            shuffle=True,
+            batch_transform=BatchTransform(batch_ops) if batch_ops else None,
+            class_weights=weights_of(data.train, class_weights),
+            **common,
+        )
+        val = Loader(data.val, self._transform(), shuffle=False, **common)
+        try:
+            result = fit_phases(
+                self.model,
+                self.metadata["backbone"],
+                phases,
+                Batches(train),
+                Batches(val),
+                settings=settings,
+                label_smoothing=label_smoothing,
+                weighted=data.train.weights is not None,
+                callbacks=callbacks,
+                verbose=verbose,
+            )
+        finally:
+            train.close()
+            val.close()
+        self.history = result.history
+        return result
+
+    def evaluate(self, split: Any, batch_size: int = 32) -> dict[str, Any]:
+        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
+        from keras_transfer.evaluation.evaluate import evaluate_split
+
+        self._check_classes(split)
+        return evaluate_split(self.model, split, self._transform(), batch_size)
+
+    def predict(self, pictures: Any, top: int = 3, batch_size: int = 32) -> Any:
+        """Classify pictures.
+
+        Args:
+            pictures: a path, a folder, a list of them; or one image (h, w[, c]) or images (n, h, w, c) as uint8 arrays.
+            top: classes a picture.
+            batch_size: images a forward pass.
+
+        Returns:
+            A :class:`~keras_transfer.evaluation.predict.Prediction` for a single picture, else a list of them.
+        """
+        from keras_transfer.evaluation.predict import predict_files, predict_images
+
+        if isinstance(pictures, np.ndarray):
+            single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
+            images = [pictures] if single else list(pictures)
+            found = predict_images(self.model, self.metadata, images, top=top, batch_size=batch_size)
+        else:
+            single = isinstance(pictures, (str, Path)) and not Path(pictures).is_dir()
+            paths: Iterable[str | Path] = [pictures] if isinstance(pictures, (str, Path)) else pictures
+            found = predict_files(self.model, self.metadata, [str(p) for p in paths], top=top, batch_size=batch_size)
+        if single and found[0].error:
+            raise UserError(f"{found[0].path}: {found[0].error}")
+        return found[0] if single else found
+
+    def save(self, path: str | Path, golden: np.ndarray | None = None) -> None:
+        """Write one ``.keras`` file: model, class names, size, and logits of ``golden`` images checked on load."""
+        import keras
+
+        from keras_transfer.models import bundle
+
+        if Path(path).suffix != ".keras":
+            raise UserError(f"a model is saved as a .keras file, got {str(path)!r}")
+        if golden is None:
+            height, width = self.metadata["image_size"]
+            shape = (2, height, width, 1 if self.metadata["color"] == "grey" else 3)
+            golden = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
+        bundle.save(self.model, path, metadata, golden)
+
+    def _transform(self) -> Any:
+        from keras_transfer.inference import transform_of
+
+        return transform_of(self.metadata)
+
+    def _check_classes(self, data: Any) -> None:
+        if tuple(data.classes) != self.classes:
+            raise UserError(
+                f"the data has the classes {', '.join(data.classes)}, but the model knows {', '.join(self.classes)}"
+            )
+
+    def _repr_html_(self) -> str:
+        import html
+
+        height, width = self.metadata["image_size"]
+        rows = {
+            "backbone": self.metadata["backbone"],
+            "input": f"{height}×{width} {self.metadata['color']}",
+            "classes": f"{len(self.classes)}: {', '.join(self.classes[:10])}{' …' if len(self.classes) > 10 else ''}",
+            "parameters": f"{self.model.count_params():,}",
+        }
+        cells = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
+        return f"<table>{cells}</table>"
+
+    def __repr__(self) -> str:
+        height, width = self.metadata["image_size"]
+        return f"Classifier({self.metadata['backbone']!r}, {len(self.classes)} classes, {height}×{width})"
+
+
+def load(path: str | Path) -> Classifier:
+    """Load a model file or the model of a run directory; its golden batch is computed again and compared.
+
+    Raises:
+        UserError: no such file, not a keras_transfer model, damaged, or its logits differ on this backend.
+    """
+    from keras_transfer.inference import find_model
+
+    file, _ = find_model(path)
+    _ensure_backend()
+    from keras_transfer.models.bundle import load as load_bundle
+
+    return Classifier._wrap(*load_bundle(file))
+
+
+def _ensure_backend() -> None:
+    import sys
+
+    if "keras" not in sys.modules:
+        runtime.use_backend()

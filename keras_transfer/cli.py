@@ -1,0 +1,187 @@
+"""The command line: ``keras-transfer COMMAND``, and the scripts of the same names.
+
+Imports no framework until a command has parsed its arguments, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from keras_transfer.errors import Interrupted, UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; return its exit status (0 done, 2 for what the user can fix, 130 interrupted, 1 a bug)."""
+    arguments = build_parser().parse_args(argv)
+    _handle_termination()
+    try:
+        return arguments.run(arguments) or 0
+    except UserError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        for line in str(error).splitlines() or ["unknown problem"]:
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except Interrupted as stop:
+        print(f"interrupted; go on with: keras-transfer train --resume --output {stop.run}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output is gone: not an error of ours, and nobody to tell
+        return 0
+
+
+def script(command: str) -> None:
+    """Run ``command`` as a script of its own: ``python scripts/train.py …``."""
+    sys.exit(main([command, *sys.argv[1:]]))
+
+
+def _handle_termination() -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(ValueError):  # outside the main thread signals are the caller's business
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    from keras_transfer import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="keras-transfer",
+        description="Transfer learning for image classification: the same on PyTorch, TensorFlow and JAX.",
+    )
+    parser.add_argument("--version", action="version", version=f"keras-transfer {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (define, text) in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        define(command)
+        command.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend", metavar="B", help="torch, tensorflow or jax (default: KERAS_BACKEND)"
+    )
+    parser.add_argument("--device", metavar="D", help="auto, cpu, gpu or mps")
+
+
+def _define_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of one in configs/")
+    parser.add_argument("--data", metavar="DIR", help="train on this folder (or .csv, .txt list, .npz)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="override a key of the configuration, e.g. data.batch_size=32 or phases.0.epochs=3")  # fmt: skip
+    parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
+    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in --output")
+    _add_backend(parser)
+    parser.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from keras_transfer.config import load_config
+    from keras_transfer.training.run import resume_run, train
+
+    resume = None
+    if arguments.resume:
+        if not arguments.output:
+            raise UserError("--resume needs --output RUN, the run directory to go on with")
+        if arguments.config or arguments.data or arguments.overrides:
+            raise UserError("--resume goes on with the run's own configuration: leave out CONFIG, --data and --set")
+        resume = resume_run(arguments.output)
+        config = resume.read_config()
+    else:
+        config = load_config(arguments.config, arguments.overrides, arguments.data, arguments.output)
+    run = train(config, backend=arguments.backend, device=arguments.device, resume=resume)
+    print(f"run: {run.path}")
+    return 0
+
+
+def _define_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    parser.add_argument("--data", metavar="DIR", help="evaluate on this data instead of the run's own")
+    parser.add_argument(
+        "--split", default="test", choices=("train", "val", "test", "all"), help="default: test"
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    _add_backend(parser)
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from keras_transfer.inference import evaluate
+
+    evaluate(arguments.source, data=arguments.data, split=arguments.split, json_file=arguments.json,
+             backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
+def _define_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders of pictures")
+    parser.add_argument("--top", type=_positive, default=3, metavar="K", help="classes to show a picture (default: 3)")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", metavar="FILE", help="write the predictions as JSON")
+    output.add_argument("--csv", metavar="FILE", help="write the predictions as CSV")
+    parser.add_argument("--grid", metavar="FILE.png", help="draw the pictures with their predictions")
+    _add_backend(parser)
+    parser.set_defaults(run=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from keras_transfer.inference import predict
+
+    predict(arguments.source, arguments.paths, top=arguments.top, json_file=arguments.json, csv_file=arguments.csv,
+            grid_file=arguments.grid, backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
+def _define_parity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", nargs="?", metavar="CONFIG_OR_RUN", help="what to compare (default: quickstart)")
+    parser.add_argument("--backends", default="", metavar="A,B,…", help="backends to compare (default: all installed)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="override a key of the configuration, e.g. model.backbone=resnet50")  # fmt: skip
+    parser.add_argument("--steps", type=_positive, default=20, help="training steps to compare (default: 20)")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    parser.set_defaults(run=_parity)
+
+
+def _parity(arguments: argparse.Namespace) -> int:
+    from keras_transfer.parity import compare_backends
+
+    backends = [name.strip() for name in arguments.backends.split(",") if name.strip()]
+    report = compare_backends(
+        arguments.source, backends, arguments.overrides, steps=arguments.steps, json_file=arguments.json
+    )
+    return 0 if report["agree"] else 1
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 up, got {text!r}")
+    return number
+
+
+Command = tuple[Callable[[argparse.ArgumentParser], None], str]
+COMMANDS: dict[str, Command] = {
+    "train": (_define_train, "Train a classifier on a folder of pictures or by a configuration."),
+    "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
+    "predict": (_define_predict, "Classify pictures with a trained model."),
+    "parity": (_define_parity, "Check that the backends compute the same, number by number."),
+}

@@ -1,0 +1,225 @@
+"""From a YAML file, ``--data`` and ``--set`` to a validated :class:`RunConfig`, reporting all problems at once."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from keras_transfer.config.schema import RunConfig
+from keras_transfer.errors import UserError, nearest, unknown
+
+RECIPES = Path(__file__).resolve().parents[2] / "configs"
+
+
+def recipe_folders() -> list[Path]:
+    """Return the folders that hold named recipes: the checkout's ``configs/`` and ``./configs``."""
+    return [folder for folder in dict.fromkeys((Path("configs").resolve(), RECIPES)) if folder.is_dir()]
+
+
+def recipe_names() -> list[str]:
+    """Return the names that CONFIG accepts besides paths."""
+    return sorted({file.stem for folder in recipe_folders() for file in folder.glob("*.yaml")})
+
+
+def find_config(name: str) -> Path:
+    """Return the file for ``name``: a path, or the name of a recipe in ``configs/``."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    for folder in recipe_folders():
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    if path.is_dir():
+        raise UserError(f"{name} is a folder, not a configuration; to train on its pictures use --data {name}")
+    raise unknown("configuration", name, recipe_names())
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration file as a mapping; an empty file is an empty mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" line {where.line + 1}" if where is not None else ""
+        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values, got a {type(content).__name__}")
+    return content
+
+
+def parse_overrides(items: list[str]) -> list[tuple[list[str], Any]]:
+    """Split ``KEY=VALUE`` strings into (dotted key parts, value read as YAML)."""
+    parsed = []
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key.strip():
+            raise UserError(f"--set expects KEY=VALUE, got {item!r}")
+        try:
+            value = yaml.safe_load(text) if text.strip() else None
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {key}: {text!r} is not a valid value") from error
+        parsed.append((key.strip().split("."), _number(value)))
+    return parsed
+
+
+def _number(value: Any) -> Any:
+    # YAML 1.1 reads 1e-3 as a string; everybody who types it means the number.
+    if isinstance(value, str):
+        try:
+            return float(value) if "e" in value.lower() else value
+        except ValueError:
+            return value
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _number(item) for key, item in value.items()}
+    return value
+
+
+def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
+    """Set ``value`` at the dotted path ``keys``; list items are addressed by number."""
+    node: Any = tree
+    dotted = ".".join(keys)
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise UserError(f"--set {dotted}: expected a number from 0 to {len(node) - 1} in place of {key!r}")
+            if last:
+                node[int(key)] = value
+            else:
+                node = node[int(key)]
+        elif isinstance(node, dict):
+            if last:
+                node[key] = value
+            else:
+                if node.get(key) is None:
+                    node[key] = {}
+                node = node[key]
+        else:
+            above = ".".join(keys[:depth])
+            raise UserError(f"--set {dotted}: {above} is the value {node!r} and has no keys inside")
+
+
+def load_config(
+    name: str | None = None, overrides: list[str] | None = None, data: str | None = None, output: str | None = None
+) -> RunConfig:
+    """Build the configuration of a run.
+
+    Args:
+        name: path or recipe name; with none, ``quickstart``, or plain defaults when ``data`` is given.
+        overrides: ``KEY=VALUE`` strings with dotted keys, applied last.
+        data: folder (or file) of pictures that takes the place of the configured data.
+        output: run directory.
+
+    Raises:
+        UserError: one line for every problem found.
+    """
+    if name is None:
+        name = None if data else "quickstart"
+    tree = _number(read_yaml(find_config(name))) if name else {}
+    if data is not None:
+        options = tree.get("data") or {}
+        keep = {
+            k: v for k, v in options.items() if k not in ("source", "path", "root", "train", "val", "test", "classes")
+        }
+        tree["data"] = {**keep, **source_of(data)}
+        if name is None:
+            tree["name"] = "".join(c if c.isalnum() or c in "_.-" else "_" for c in Path(data).resolve().stem) or "run"
+    for keys, value in parse_overrides(overrides or []):
+        apply_override(tree, keys, value)
+    if output is not None:
+        apply_override(tree, ["output", "dir"], output)
+    return validate(tree)
+
+
+def source_of(data: str) -> dict[str, str]:
+    """Return the source settings for a path given as ``--data``: a folder, ``.csv``, ``.npz`` or a list ``.txt``."""
+    suffix = Path(data).suffix.lower()
+    if suffix == ".csv":
+        return {"source": "csv", "path": data}
+    if suffix == ".npz":
+        return {"source": "arrays", "path": data}
+    if suffix == ".txt":
+        return {"source": "list", "train": data}
+    return {"source": "folder", "path": data}
+
+
+def validate(tree: dict[str, Any]) -> RunConfig:
+    """Check a configuration mapping against the schema, reporting every problem."""
+    try:
+        return RunConfig.model_validate(tree)
+    except ValidationError as error:
+        items = error.errors()
+        lines = [_problem(item) for item in items if not _is_spare(item, items)]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def _place(item: Any) -> list[Any]:
+    return [part for part in item["loc"] if not _is_union_label(part)]
+
+
+def _is_spare(item: Any, items: list[Any]) -> bool:
+    """Say whether ``item`` is only the "or 'auto'" branch of a key for which another branch says more."""
+    if item["type"] != "literal_error" or item["ctx"]["expected"] != "'auto'":
+        return False
+    place = _place(item)
+    return any(other is not item and _place(other)[: len(place)] == place for other in items)
+
+
+def _problem(item: Any) -> str:
+    where = _place(item)
+    dotted = ".".join(str(part) for part in where) or "configuration"
+    received = item.get("input")
+    if item["type"] == "extra_forbidden":
+        valid = _keys_at(where[:-1])
+        return f"unknown key {dotted!r}{nearest(str(where[-1]), valid)} (expected one of: {', '.join(valid)})"
+    message = item["msg"].removeprefix("Value error, ")
+    message = message[0].lower() + message[1:]
+    if item["type"] == "missing":
+        return f"{dotted}: this key is required"
+    if item["type"] == "literal_error" and isinstance(received, str):
+        message += nearest(
+            received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        )
+    return f"{dotted}: {message}" + ("" if "got" in message else f", got {received!r}"[:200])
+
+
+def _is_union_label(part: Any) -> bool:
+    # pydantic names the branch of a union in the location ("list[Phase]", "function-before[…]", "literal['auto']")
+    return isinstance(part, str) and (any(c in part for c in "[(") or part in ("str", "int", "float", "dict"))
+
+
+def _keys_at(where: list[Any]) -> list[str]:
+    """Return the valid keys at a place of the schema."""
+    model: Any = RunConfig
+    for part in where:
+        if isinstance(part, int):
+            continue
+        model = _section(model.model_fields[part].annotation)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in typing.get_args(annotation):
+        found = _section(argument)
+        if found is not None:
+            return found
+    return None
+
+
+def dump(config: RunConfig) -> str:
+    """Return the configuration as YAML, complete and in the schema's order."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

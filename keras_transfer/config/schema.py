@@ -1,0 +1,187 @@
+"""The schema of a run: every key, its type, its default and its meaning. Defaults live only here.
+
+``"auto"`` stands for a value that is chosen from the data (:mod:`keras_transfer.config.defaults`); the resolved
+configuration kept with a run holds none.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+Auto = Literal["auto"]
+LAST_GROUPS = re.compile(r"^last (\d+) groups?$")
+
+
+def _no_bool(value: Any) -> Any:
+    # YAML's `yes` and Python's True are integers to pydantic; nobody means a batch size of True.
+    if isinstance(value, bool):
+        raise ValueError("expected a number, got a boolean")
+    return value
+
+
+Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
+Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+ImageSize = Positive | tuple[Positive, Positive]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+
+
+class DataConfig(Section):
+    """Where the pictures are and how they become batches."""
+
+    source: Literal["digits", "folder", "list", "csv", "arrays", "idx", "cifar10", "cifar100"] = Field(
+        "folder", description="Kind of data source."
+    )
+    path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
+    root: str | None = Field(None, description="Folder that relative paths in a list or CSV start from.")
+    train: str | None = Field(None, description="List file of the training pictures (`path label` a line).")
+    val: str | None = Field(None, description="List file of the validation pictures.")
+    test: str | None = Field(None, description="List file of the test pictures.")
+    classes: list[str] | str | None = Field(None, description="Class names, or a text file with one a line.")
+    image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
+    color: Literal["auto", "rgb", "grey"] = Field("auto", description="Channels of the model's input.")
+    resize: Literal["squash", "crop", "pad"] = Field(
+        "squash", description="How a picture of another shape is fitted: change its aspect, cut, or add a border."
+    )
+    batch_size: Positive | Auto = Field("auto", description="Images in a training step.")
+    val_fraction: Fraction = Field(0.15, description="Share of the training pictures held out for validation.")
+    test_fraction: Fraction = Field(0.15, description="Share held out for the test, where no test set is given.")
+    limit: Positive | None = Field(None, description="Use at most this many training and validation pictures.")
+    limit_test: Positive | None = Field(None, description="Use at most this many test pictures.")
+    on_bad_image: Literal["error", "skip"] = Field("error", description="What to do about unreadable pictures.")
+    class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
+        "auto", description="Weights of the classes in the loss: inverse frequency or its square root."
+    )
+    augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
+    workers: Positive | Auto = Field("auto", description="Threads that decode and augment.")
+
+
+class ModelConfig(Section):
+    """The network: a pretrained backbone and a new head."""
+
+    backbone: str = Field("efficientnet_lite0", description="Name of the backbone; keras-hub presets as `hub:NAME`.")
+    weights: str = Field("imagenet", description="`imagenet`, `none`, or the path of a weights file.")
+    pooling: Literal["avg", "max"] = Field("avg", description="Global pooling between backbone and head.")
+    dropout: Fraction = Field(0.2, description="Dropout rate before the logits.")
+    label_smoothing: Fraction = Field(0.0, description="Probability mass spread evenly over all classes.")
+
+
+class Phase(Section):
+    """One stage of training: what is trained, for how long and how fast.
+
+    Args:
+        name: the phase's name; ``"head"`` and ``"all"`` also say what is trained unless ``train`` does.
+    """
+
+    name: str = Field(min_length=1, description="Name of the phase.")
+    epochs: Positive = Field(5, description="Greatest number of epochs.")
+    train: str | list[str] = Field(
+        "", description="`head`, `all`, `last N groups`, or patterns over layer names; by default the phase's name."
+    )
+    learning_rate: Rate = Field(1e-3, description="Initial (or peak) learning rate.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimizer.")
+    momentum: Fraction = Field(0.9, description="Momentum of `sgd`.")
+    weight_decay: NonNegative = Field(0.0, description="Decoupled weight decay; biases and norms are spared.")
+    schedule: Literal["plateau", "constant", "cosine", "one_cycle"] = Field(
+        "plateau", description="Learning rate over the phase; `plateau` reduces it when validation stalls."
+    )
+    warmup_epochs: NonNegative = Field(0.0, description="Linear warm-up, in epochs (not with `plateau`).")
+    batch_norm: Literal["train", "frozen"] = Field(
+        "train", description="Whether unfrozen BatchNormalization layers learn or keep their statistics."
+    )
+    clip_norm: Rate | None = Field(None, description="Clip the global norm of the gradients.")
+
+    def __init__(self, name: str | None = None, /, **values: Any):
+        super().__init__(**({"name": name} if name is not None else {}), **values)
+
+    @field_validator("train")
+    @classmethod
+    def _known_form(cls, value: str | list[str]) -> str | list[str]:
+        if isinstance(value, list) and not value:
+            raise ValueError("expected at least one pattern")
+        if isinstance(value, str) and value and value not in ("head", "all") and not LAST_GROUPS.match(value):
+            raise ValueError(f"expected head, all, 'last N groups' or a list of layer-name patterns, got {value!r}")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Phase:
+        if not self.train:
+            if self.name not in ("head", "all") and not LAST_GROUPS.match(self.name):
+                raise ValueError(f"phase {self.name!r} needs 'train' (head, all, 'last N groups' or patterns)")
+            self.__dict__["train"] = self.name
+        if self.schedule == "plateau" and self.warmup_epochs:
+            raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not plateau")
+        return self
+
+
+class ReduceLROnPlateauConfig(Section):
+    """Keras's ReduceLROnPlateau, used by phases whose schedule is ``plateau``."""
+
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Multiplier of the learning rate.")
+    patience: Positive = Field(2, description="Epochs without improvement before reducing.")
+    min_lr: NonNegative = Field(1e-6, description="Smallest learning rate.")
+
+
+class EarlyStoppingConfig(Section):
+    """Keras's EarlyStopping, in every phase."""
+
+    patience: Positive = Field(8, description="Epochs without improvement before the phase ends.")
+    min_delta: NonNegative = Field(0.0, description="Smallest change that counts as improvement.")
+
+
+class CallbacksConfig(Section):
+    """Callbacks of every phase."""
+
+    monitor: Literal["val_loss", "val_accuracy"] = Field(
+        "val_loss", description="The figure that chooses the best model, reduces the rate and stops early."
+    )
+    reduce_lr: ReduceLROnPlateauConfig = Field(
+        default_factory=ReduceLROnPlateauConfig, description="Settings of ReduceLROnPlateau."
+    )
+    early_stopping: EarlyStoppingConfig | None = Field(
+        default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; null turns it off."
+    )
+    tensorboard: bool = Field(False, description="Also write TensorBoard logs into the run directory.")
+
+
+class OutputConfig(Section):
+    """What the run leaves behind."""
+
+    dir: str | None = Field(None, description="Run directory; by default `runs/NAME-DATE-TIME`.")
+    plots: bool = Field(True, description="Draw the curves and the confusion matrix.")
+
+
+class RunConfig(Section):
+    """A complete run."""
+
+    name: str = Field("run", pattern=r"^[\w.-]+$", description="Name of the run (letters, digits, `_`, `.`, `-`).")
+    seed: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**31)] = Field(
+        0, description="Fixes splits, order, augmentation, initial weights and dropout."
+    )
+    backend: Literal["auto", "torch", "tensorflow", "jax"] = Field("auto", description="Keras backend.")
+    device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to compute.")
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="Compute precision; weights, logits and loss stay float32."
+    )
+    data: DataConfig = Field(default_factory=DataConfig, description="The pictures.")
+    model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
+    phases: Annotated[list[Phase], Field(min_length=1)] | Auto = Field("auto", description="Stages of training.")
+    callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks.")
+    output: OutputConfig = Field(default_factory=OutputConfig, description="Results.")
+
+    @model_validator(mode="after")
+    def _phase_names_differ(self) -> RunConfig:
+        if isinstance(self.phases, list):
+            names = [phase.name for phase in self.phases]
+            if len(set(names)) < len(names):
+                raise ValueError(f"phases need different names, got {', '.join(names)}")
+        return self

@@ -1,0 +1,49 @@
+"""Errors that the user can fix: shown as one line, exit status 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something outside the program is wrong and the user can mend it.
+
+    The message is one sentence (or one line a problem) that names what was expected, what was received
+    and, where there is one, the nearest valid name. The command line prints it as ``error: …`` and exits
+    with status 2; in Python it is raised like any exception.
+    """
+
+
+class MissingExtra(UserError):
+    """A package that belongs to an optional extra is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str):
+        super().__init__(f'{purpose} needs the package {package!r}: pip install "keras_transfer[{extra}]"')
+
+
+class Interrupted(KeyboardInterrupt):
+    """Training was interrupted; ``run`` is the directory that it can be resumed from."""
+
+    def __init__(self, run: str):
+        super().__init__(run)
+        self.run = run
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
+    close = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
+    """Build the error for a name that is not in a table of valid names.
+
+    Args:
+        kind: what the name stands for, e.g. ``"backbone"``.
+        name: what was received.
+        valid: the names that would have been accepted, in the order to list them.
+    """
+    options = [str(v) for v in valid]
+    shown = ", ".join(options[:40]) + (", …" if len(options) > 40 else "")
+    return UserError(f"unknown {kind} {str(name)!r}{nearest(str(name), options)} (expected one of: {shown})")

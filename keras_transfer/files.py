@@ -1,0 +1,151 @@
+"""Writing files whole: a reader sees the old file or the new one, never half of one.
+
+Every file that keras_transfer produces goes through this module. Nothing here imports Keras or NumPy.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from keras_transfer.errors import UserError
+
+__all__ = ["atomic_write", "write_csv", "write_json", "write_text"]
+
+
+@contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file beside `path` for writing; it takes the place of `path` when the block ends well.
+
+    The data goes to a hidden file in the same folder (a rename is atomic only within one file system), is
+    flushed to the disk and then renamed over `path`. If the block raises, the hidden file is removed and
+    `path` stays as it was. Missing parent folders are created. A symbolic link is followed, so that the
+    file it points at is replaced and the link stays.
+
+    Args:
+        path: the file to write.
+        mode: `"wb"` (bytes), or `"w"` (text: UTF-8, newlines written as they are given).
+
+    Raises:
+        UserError: the folder or file cannot be written (no permission, disk full, path is a folder …).
+    """
+    if mode not in ("wb", "w"):
+        raise ValueError(f"atomic_write: mode must be 'wb' or 'w', got {mode!r}")
+    target = Path(os.path.realpath(path))
+    with _user_errors(path):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:20]}.", suffix=".part")
+        os.close(descriptor)
+    aside = Path(name)
+    try:
+        # Closing may write too (the buffer, on a full disk), so the file is opened inside of the guard.
+        with _user_errors(path, only=(None, name)), _open(aside, mode) as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        with _user_errors(path):
+            aside.chmod(_permissions(target))
+            aside.replace(target)
+            _sync_folder(target.parent)
+    except BaseException:
+        with suppress(OSError):
+            aside.unlink()
+        raise
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_write(path, "w") as stream:
+        stream.write(text)
+
+
+def write_json(path: str | os.PathLike[str], obj: Any) -> None:
+    """Write `obj` as indented UTF-8 JSON, atomically.
+
+    NumPy scalars and arrays, paths, sets and tuples are written as plain JSON. NaN and infinities, which JSON
+    does not have, are written as null.
+
+    Raises:
+        UserError: the file cannot be written.
+        TypeError: `obj` holds something that has no JSON form.
+    """
+    write_text(path, json.dumps(_jsonable(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> None:
+    """Write a header of `fields` and then one line a row as UTF-8 CSV, atomically.
+
+    A row that lacks a field has an empty cell there, and so does one whose value is None.
+
+    Raises:
+        UserError: the file cannot be written.
+        ValueError: a row has a key that is not in `fields`.
+    """
+    with atomic_write(path, "w") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(fields), restval="", extrasaction="raise", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _open(path: Path, mode: str) -> IO[Any]:
+    return path.open(mode) if "b" in mode else path.open(mode, encoding="utf-8", newline="", errors="backslashreplace")
+
+
+@contextmanager
+def _user_errors(path: str | os.PathLike[str], only: tuple[str | None, ...] | None = None) -> Iterator[None]:
+    """Turn the operating system's refusals into one line for the user that names `path`.
+
+    With `only`, errors about other files than these pass through, and so do those that did not come from the
+    operating system (libraries raise OSError without a number for their own troubles).
+    """
+    try:
+        yield
+    except OSError as error:
+        if only is not None and (error.errno is None or error.filename not in only):
+            raise
+        raise UserError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
+
+
+def _permissions(target: Path) -> int:
+    """The mode that an ordinary `open` would give: the old file's own, or what the umask leaves of 0o666."""
+    try:
+        return target.stat().st_mode & 0o7777
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself last through a power cut, where the system lets a folder be opened (not Windows)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _jsonable(obj: Any) -> Any:
+    if isinstance(obj, float):
+        return obj if obj - obj == 0 else None  # inf - inf and nan - nan are nan
+    if isinstance(obj, Mapping):
+        return {str(_jsonable(key)): _jsonable(value) for key, value in obj.items()}
+    if isinstance(obj, (list, tuple)):
+        return [_jsonable(value) for value in obj]
+    if isinstance(obj, (set, frozenset)):
+        return [_jsonable(value) for value in sorted(obj)]
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    if hasattr(obj, "tolist"):  # NumPy arrays and scalars, without importing NumPy
+        return _jsonable(obj.tolist())
+    return obj

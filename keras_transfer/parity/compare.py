@@ -1,0 +1,204 @@
+"""Run the parity workers and compare what they computed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from keras_transfer import runtime
+from keras_transfer.config import load_config
+from keras_transfer.errors import UserError, unknown
+from keras_transfer.files import write_json
+from keras_transfer.inference import find_model
+
+# What "the same" means in float32. Logits: absolute, and relative to the largest logit. Gradients: relative to each
+# variable's largest entry, over the variables whose gradient is not lost in rounding. Losses: absolute, each step.
+LIMITS = {
+    "logits_absolute": 1e-4,
+    "logits_relative": 1e-5,
+    "gradients_relative": 1e-3,
+    "statistics_relative": 1e-4,
+    "losses_absolute": 1e-3,
+    "exchange_absolute": 1e-4,
+}
+BATCH_SIZE = 8
+
+
+def compare_backends(
+    source: str | None = None,
+    backends: list[str] | None = None,
+    overrides: list[str] | None = None,
+    *,
+    steps: int = 20,
+    learning_rate: float = 1e-3,
+    json_file: str | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Compare backends on the same weights and batches.
+
+    Args:
+        source: a configuration (its data and an untrained model) or a run (its trained model); default quickstart.
+        backends: names; default all that are installed. At least two.
+        overrides: ``KEY=VALUE`` for a configuration.
+        steps: SGD steps whose losses are compared.
+        learning_rate: of those steps.
+        json_file: where to write the report, too.
+        quiet: print no table.
+
+    Returns:
+        The report: for each pair of backends the greatest differences, whether all are within ``LIMITS``
+        (``agree``), and each backend's losses.
+
+    Raises:
+        UserError: fewer than two backends, an unknown or missing one, a worker that failed.
+    """
+    chosen = list(dict.fromkeys(backends or runtime.installed_backends()))
+    for name in chosen:
+        if name not in runtime.BACKENDS:
+            raise unknown("backend", name, runtime.BACKENDS)
+        runtime.choose_backend(name)
+    if len(chosen) < 2:
+        raise UserError(f"parity compares at least two backends; got {', '.join(chosen) or 'none'}")
+    with tempfile.TemporaryDirectory(prefix="keras_transfer_parity_") as folder:
+        work = Path(folder)
+        _prepare(source, overrides or [], work, chosen[0])
+        common = {"batches": str(work / "batches.npz"), "batch_size": BATCH_SIZE, "device": "cpu"}
+        for name in chosen:
+            _run({**common, "task": "measure", "backend": name, "model": str(work / "start.keras"), "steps": steps,
+                  "learning_rate": learning_rate, "save": str(work / f"{name}.keras"),
+                  "result": str(work / f"{name}.npz")}, work)  # fmt: skip
+        files = {name: str(work / f"{name}.keras") for name in chosen}
+        for name in chosen:
+            _run(
+                {**common, "task": "load", "backend": name, "files": files, "result": str(work / f"load_{name}.npz")},
+                work,
+            )
+        measured = {name: dict(np.load(work / f"{name}.npz")) for name in chosen}
+        exchanged = {name: dict(np.load(work / f"load_{name}.npz")) for name in chosen}
+    report = _report(chosen, measured, exchanged, source or "quickstart", steps)
+    if json_file is not None:
+        write_json(json_file, report)
+    if not quiet:
+        _print(report)
+    return report
+
+
+def _prepare(source: str | None, overrides: list[str], work: Path, backend: str) -> None:
+    """Write the start model and the batches, in a process of its own: this one stays free of frameworks."""
+    job: dict[str, Any] = {"backend": backend, "work": str(work)}
+    if source is not None and Path(source).exists() and not source.endswith((".yaml", ".yml")):
+        if overrides:
+            raise UserError("--set changes a configuration, not a trained run")
+        model, run = find_model(source)
+        job |= {"model": str(model.resolve()), "run": str(run.path.resolve()) if run else None}
+    else:
+        job["config"] = load_config(source, overrides).model_dump(mode="json")
+    path = work / "prepare.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    _call("keras_transfer.parity.prepare", path, backend)
+
+
+def _run(job: dict[str, Any], work: Path) -> None:
+    path = work / f"{job['task']}_{job['backend']}.json"
+    path.write_text(json.dumps(job), encoding="utf-8")
+    _call("keras_transfer.parity.worker", path, job["backend"])
+
+
+def _call(module: str, job: Path, backend: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, str(job)],
+        env=runtime.child_environment(backend),
+        capture_output=True,
+        text=True,
+        errors="replace",
+    )
+    if done.returncode == 0:
+        return
+    lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+    problem = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
+    raise UserError(problem or f"the {backend} worker failed: {lines[-1] if lines else 'no message'}")
+
+
+def _report(
+    chosen: list[str], measured: dict[str, dict], exchanged: dict[str, dict], source: str, steps: int
+) -> dict[str, Any]:
+    pairs = [_pair(a, b, measured[a], measured[b]) for a, b in itertools.combinations(chosen, 2)]
+    exchange = {
+        writer: {reader: _largest(exchanged[reader][writer], measured[writer]["trained_logits"]) for reader in chosen}
+        for writer in chosen
+    }
+    worst = {name: max(pair[name] for pair in pairs) for name in LIMITS if name in pairs[0]}
+    worst["exchange_absolute"] = max(value for row in exchange.values() for value in row.values())
+    return {
+        "source": source,
+        "backends": chosen,
+        "versions": runtime.versions(),
+        "hardware": runtime.hardware(),
+        "steps": steps,
+        "limits": LIMITS,
+        "pairs": pairs,
+        "exchange": exchange,
+        "worst": worst,
+        "losses": {name: measured[name]["losses"].tolist() for name in chosen},
+        "agree": all(value <= LIMITS[name] for name, value in worst.items()),
+    }
+
+
+def _pair(a: str, b: str, first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, Any]:
+    difference = _largest(first["logits"], second["logits"])
+    return {
+        "backends": [a, b],
+        "logits_absolute": difference,
+        "logits_relative": difference / max(1e-12, float(np.abs(first["logits"]).max())),
+        "gradients_relative": _relative(first, second, "gradient_"),
+        "statistics_relative": _relative(first, second, "statistic_"),
+        "losses_absolute": _largest(first["losses"], second["losses"]),
+    }
+
+
+def _largest(first: np.ndarray, second: np.ndarray) -> float:
+    difference = np.abs(first.astype(np.float64) - second).max()
+    return float(difference) if np.isfinite(difference) else float("inf")
+
+
+def _relative(first: dict[str, np.ndarray], second: dict[str, np.ndarray], prefix: str) -> float:
+    """Return the largest difference relative to its own array's size, ignoring arrays that are only rounding noise.
+
+    A bias in front of a BatchNorm has a gradient of exactly zero in mathematics and of 1e-9 in float32.
+    """
+    names = [name for name in first if name.startswith(prefix)]
+    if not names:
+        return 0.0
+    scale = {name: float(np.abs(first[name]).max()) for name in names}
+    noise = 1e-4 * max(scale.values())
+    return max((_largest(first[n], second[n]) / scale[n] for n in names if scale[n] > noise), default=0.0)
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = Console()
+    table = Table(title=f"parity of {report['source']}: greatest differences")
+    for heading in ("backends", "logits", "logits, relative", "gradients, relative", "BatchNorm, relative",
+                    f"loss over {report['steps']} steps"):  # fmt: skip
+        table.add_column(heading, justify="left" if heading == "backends" else "right")
+    for pair in report["pairs"]:
+        table.add_row(" / ".join(pair["backends"]), *(f"{pair[name]:.1e}" for name in LIMITS if name in pair))
+    table.add_section()
+    table.add_row("limit", *(f"{value:.0e}" for name, value in LIMITS.items() if name != "exchange_absolute"))
+    console.print(table)
+    exchange = Table(title="logits of a model saved on one backend and loaded on another: greatest difference")
+    exchange.add_column("saved on")
+    for reader in report["backends"]:
+        exchange.add_column(f"loaded on {reader}", justify="right")
+    for writer, row in report["exchange"].items():
+        exchange.add_row(writer, *(f"{row[reader]:.1e}" for reader in report["backends"]))
+    console.print(exchange)
+    console.print("the backends agree" if report["agree"] else "[bold]the backends do not agree[/bold]")

@@ -1,0 +1,231 @@
+"""Backend, device and seed: everything that must be settled before Keras is imported.
+
+Keras reads ``KERAS_BACKEND`` once, when it is imported, and some frameworks read their own variables just
+as early. This module is the only one that writes environment variables, and it imports no framework itself.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import sys
+from dataclasses import dataclass
+
+from keras_transfer.errors import UserError, unknown
+
+BACKENDS = ("torch", "tensorflow", "jax")
+DEVICES = ("auto", "cpu", "gpu", "mps")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that was chosen, and why: what is printed and kept in the run's manifest."""
+
+    value: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.why})"
+
+
+def installed_backends() -> list[str]:
+    """Return the installed frameworks, in order of preference, without importing them."""
+    return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+
+
+def choose_backend(argument: str | None = None, config: str | None = None) -> Choice:
+    """Choose the Keras backend: argument > ``KERAS_BACKEND`` > configuration > first installed.
+
+    Raises:
+        UserError: the name is unknown, the framework is not installed, or Keras already runs on another one.
+    """
+    candidates = [
+        (argument, "asked for by --backend"),
+        (os.environ.get("KERAS_BACKEND"), "from KERAS_BACKEND"),
+        (config, "from the configuration"),
+    ]
+    for name, why in candidates:
+        if name and name != "auto":
+            return Choice(_require_backend(name), why)
+    available = installed_backends()
+    if not available:
+        raise UserError(
+            'no backend is installed; install one with: pip install "keras_transfer[torch]" (or tensorflow, jax)'
+        )
+    return Choice(available[0], "the first installed of torch, tensorflow, jax")
+
+
+def _require_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise unknown("backend", name, ("auto", *BACKENDS))
+    if name not in installed_backends():
+        raise UserError(
+            f'the backend {name!r} is not installed; install it with: pip install "keras_transfer[{name}]"'
+            f" (installed: {', '.join(installed_backends()) or 'none'})"
+        )
+    return name
+
+
+def use_backend(name: str = "auto", device: str = "auto") -> str:
+    """Select the backend (and device) for this process; call it before anything imports Keras.
+
+    Args:
+        name: ``"torch"``, ``"tensorflow"``, ``"jax"`` or ``"auto"`` (``KERAS_BACKEND``, else the first installed).
+        device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"mps"``.
+
+    Returns:
+        The name of the backend.
+
+    Raises:
+        UserError: unknown or missing backend or device, or Keras was already imported with another backend.
+    """
+    choice = choose_backend(None if name == "auto" else name)
+    activate(choice.value, device)
+    return choice.value
+
+
+def activate(backend: str, device: str = "auto") -> None:
+    """Make ``backend`` and ``device`` hold for this process and import Keras with them."""
+    if device not in DEVICES:
+        raise unknown("device", device, DEVICES)
+    if device == "mps" and backend != "torch":
+        raise UserError(f"device 'mps' needs the torch backend, not {backend!r}")
+    running = sys.modules.get("keras")
+    if running is not None and running.backend.backend() != backend:
+        raise UserError(
+            f"Keras already runs on {running.backend.backend()!r} in this process and cannot change to {backend!r}; "
+            "choose the backend before anything imports Keras"
+        )
+    if running is None:
+        _set_environment(backend, device)
+    import keras
+
+    # ~/.keras/keras.json may say otherwise; the package is written for these two.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    if device in ("gpu", "mps") and device_in_use() != device:
+        raise UserError(
+            f"device {device!r} was asked for, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
+        )
+
+
+def _set_environment(backend: str, device: str) -> None:
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notes drown the program's own
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    if device == "auto":
+        return
+    if backend == "torch":
+        os.environ["KERAS_TORCH_DEVICE"] = {"gpu": "cuda"}.get(device, device)
+    elif device == "cpu" and backend == "jax":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    elif device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def device_in_use() -> str:
+    """Return ``"cpu"``, ``"gpu"`` or ``"mps"``: where the running backend puts its tensors."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+        from keras.src.backend.torch.core import get_device
+
+        kind = str(get_device()).split(":")[0]
+        if kind == "cuda" and not torch.cuda.is_available():
+            return "cpu"
+        return {"cuda": "gpu"}.get(kind, kind)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return "gpu" if tf.config.list_physical_devices("GPU") else "cpu"
+    import jax
+
+    return "cpu" if jax.default_backend() == "cpu" else "gpu"
+
+
+def choose_precision(wanted: str, device: str) -> Choice:
+    """Choose the compute precision: bfloat16 where it is known to be faster and safe, else float32.
+
+    Args:
+        wanted: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        device: what :func:`device_in_use` says.
+    """
+    if wanted != "auto":
+        return Choice(wanted, "from the configuration")
+    if device == "gpu" and _gpu_has_bfloat16():
+        return Choice("bfloat16", "the GPU computes it natively")
+    return Choice("float32", f"the safe choice on {device}")
+
+
+def _gpu_has_bfloat16() -> bool:
+    import keras
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.cuda.get_device_capability()[0] >= 8  # Ampere
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        details = tf.config.experimental.get_device_details(tf.config.list_physical_devices("GPU")[0])
+        return details.get("compute_capability", (0, 0))[0] >= 8
+    import jax
+
+    return float(getattr(jax.devices()[0], "compute_capability", "0") or 0) >= 8
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed Python, NumPy, Keras and the backend; ``deterministic`` also asks the framework for exact repeats."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    if not deterministic:
+        return
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def hide_progress_bars() -> None:
+    """Keep Keras's own progress bars off standard output, which belongs to results."""
+    import keras
+
+    keras.utils.disable_interactive_logging()
+
+
+def child_environment(backend: str) -> dict[str, str]:
+    """Return the environment for a child process that runs on ``backend``."""
+    return {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a result, those installed only."""
+    found = {"python": platform.python_version()}
+    for package in ("keras_transfer", "keras", "torch", "tensorflow", "jax", "keras-hub", "numpy", "openvino",
+                    "opencv-python-headless", "pillow"):  # fmt: skip
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def hardware() -> dict[str, str | int]:
+    """Return what the program runs on: processor, cores and operating system."""
+    processor = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123 (a pseudo-file)
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        processor = names[0] if names else processor
+    except OSError:
+        pass
+    return {"processor": processor, "cores": os.cpu_count() or 1, "system": platform.platform()}

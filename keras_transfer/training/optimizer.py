@@ -1,0 +1,69 @@
+"""A phase's optimizer and learning-rate schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+
+from keras_transfer.config.schema import Phase
+
+
+@keras.saving.register_keras_serializable("keras_transfer")
+class PhaseSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Learning rate over one phase, with linear warm-up.
+
+    Args:
+        kind: ``constant``; ``cosine`` (SGDR without restarts, Loshchilov & Hutter 2017); ``one_cycle``
+            (Smith & Topin 2018: cosine up over 30 % of the steps, cosine down to a ten-thousandth).
+        peak: highest learning rate.
+        steps: training steps of the phase.
+        warmup_steps: steps of linear rise from 0 (``one_cycle`` has its own rise and ignores it).
+    """
+
+    def __init__(self, kind: str, peak: float, steps: int, warmup_steps: int = 0):
+        self.kind, self.peak, self.steps, self.warmup_steps = kind, float(peak), int(steps), int(warmup_steps)
+
+    def __call__(self, step: Any) -> Any:
+        """Return the learning rate at ``step`` (a scalar tensor)."""
+        ops = keras.ops
+        step = ops.cast(step, "float32")
+        if self.kind == "one_cycle":
+            rise = max(1.0, 0.3 * self.steps)
+            up = self._cosine(step / rise, self.peak / 25, self.peak)
+            down = self._cosine((step - rise) / max(1.0, self.steps - rise), self.peak, self.peak / 1e4)
+            return ops.where(step < rise, up, down)
+        rate = ops.full_like(step, self.peak)
+        if self.kind == "cosine":
+            rate = self._cosine((step - self.warmup_steps) / max(1, self.steps - self.warmup_steps), self.peak, 0.0)
+        if self.warmup_steps:
+            rate = ops.where(step < self.warmup_steps, self.peak * (step + 1) / self.warmup_steps, rate)
+        return rate
+
+    @staticmethod
+    def _cosine(progress: Any, start: float, end: float) -> Any:
+        progress = keras.ops.clip(progress, 0.0, 1.0)
+        return end + (start - end) * 0.5 * (1.0 + keras.ops.cos(math.pi * progress))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments."""
+        return {"kind": self.kind, "peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}
+
+
+def make_optimizer(phase: Phase, steps_per_epoch: int, model: keras.Model) -> keras.optimizers.Optimizer:
+    """Build a fresh optimizer for ``phase``; biases and normalization weights are spared from weight decay."""
+    rate: Any = phase.learning_rate
+    warmup = round(phase.warmup_epochs * steps_per_epoch)
+    if phase.schedule in ("cosine", "one_cycle") or warmup:
+        kind = "constant" if phase.schedule == "plateau" else phase.schedule
+        rate = PhaseSchedule(kind, phase.learning_rate, phase.epochs * steps_per_epoch, warmup)
+    common = {"learning_rate": rate, "weight_decay": phase.weight_decay or None, "global_clipnorm": phase.clip_norm}
+    if phase.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=phase.momentum, **common)
+    elif phase.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(**common)
+    else:
+        optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": phase.weight_decay})
+    optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
+    return optimizer

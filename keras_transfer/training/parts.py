@@ -1,0 +1,158 @@
+"""The steps of a run as functions of the resolved configuration (the only place where both meet)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transfer import runtime
+from keras_transfer.config.schema import RunConfig
+from keras_transfer.data.augment import BatchTransform, Transform, build_augmentations
+from keras_transfer.data.dataset import Dataset, Split
+from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.data.loader import Loader
+from keras_transfer.errors import MissingExtra
+from keras_transfer.evaluation.evaluate import evaluate_split
+from keras_transfer.models import bundle
+from keras_transfer.models.classifier import build_classifier
+from keras_transfer.models.precision import set_precision
+from keras_transfer.report import plots
+from keras_transfer.runs import RunDirectory
+from keras_transfer.training.fit import FitResult
+
+
+def size_of(config: RunConfig) -> tuple[int, int]:
+    """Return the input's (height, width)."""
+    size: Any = config.data.image_size
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def make_model(config: RunConfig, data: Dataset, precision: str) -> keras.Model:
+    """Build the classifier for the data's classes, computing in ``precision``."""
+    model = build_classifier(
+        config.model.backbone,
+        len(data.classes),
+        image_size=size_of(config),
+        channels=1 if config.data.color == "grey" else 3,
+        weights=config.model.weights,
+        pooling=config.model.pooling,
+        dropout=config.model.dropout,
+        seed=config.seed,
+    )
+    set_precision(model, precision)
+    return model
+
+
+def evaluation_transform(config: RunConfig) -> Transform:
+    """Return the transform of validation, test and prediction: fit to size, nothing random."""
+    return Transform(size_of(config), [], resize=config.data.resize, color=config.data.color)
+
+
+@dataclass
+class RunBatches:
+    """Training and validation batches."""
+
+    train: Batches
+    val: Batches
+
+    def close(self) -> None:
+        """Stop the worker threads."""
+        self.train.loader.close()
+        self.val.loader.close()
+
+
+def make_batches(config: RunConfig, data: Dataset) -> RunBatches:
+    """Build the batches that ``model.fit`` trains on and validates with."""
+    image_ops, batch_ops = build_augmentations(config.data.augment)
+    transform = Transform(size_of(config), image_ops, resize=config.data.resize, color=config.data.color)
+    common = {"batch_size": config.data.batch_size, "seed": config.seed, "workers": config.data.workers}
+    train = Loader(
+        data.train,
+        transform,
+        shuffle=True,
+        batch_transform=BatchTransform(batch_ops) if batch_ops else None,
+        class_weights=class_weights(data.train, config.data.class_weights),
+        **common,
+    )
+    return RunBatches(Batches(train), Batches(Loader(data.val, evaluation_transform(config), shuffle=False, **common)))
+
+
+def class_weights(split: Split, kind: str) -> np.ndarray | None:
+    """Return a float32 weight a class, mean 1 over the split's pictures: inverse frequency, or its square root."""
+    if kind == "none":
+        return None
+    counts = np.bincount(split.labels, minlength=len(split.classes)).astype(np.float64)
+    weights = 1.0 / np.maximum(counts, 1.0)
+    if kind == "sqrt":
+        weights = np.sqrt(weights)
+    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def tensorboard(config: RunConfig, run: RunDirectory) -> list[keras.callbacks.Callback]:
+    """Return the TensorBoard callback where it was asked for."""
+    if not config.callbacks.tensorboard:
+        return []
+    try:
+        import tensorflow.summary  # noqa: F401  Keras's callback writes with TensorFlow on every backend
+    except ImportError as error:
+        raise MissingExtra("tensorflow", "tensorflow", "callbacks.tensorboard") from error
+    return [keras.callbacks.TensorBoard(str(run.tensorboard))]
+
+
+def save_model(
+    model: keras.Model, config: RunConfig, data: Dataset, run: RunDirectory, golden: np.ndarray | None = None
+) -> None:
+    """Write ``model.keras`` with everything that prediction needs; ``golden`` are images to check it by on load."""
+    bundle.save(model, run.model, metadata_of(config, data), golden)
+
+
+def metadata_of(config: RunConfig, data: Dataset) -> dict[str, Any]:
+    """Return what travels inside the model file: class names, input size and how pictures are fitted to it."""
+    return {
+        "name": config.name,
+        "classes": list(data.classes),
+        "image_size": list(size_of(config)),
+        "color": config.data.color,
+        "resize": config.data.resize,
+        "backbone": config.model.backbone,
+        "backend": keras.backend.backend(),
+        "versions": runtime.versions(),
+    }
+
+
+def images(split: Split, transform: Transform, most: int) -> np.ndarray:
+    """Return the first pictures of ``split`` as uint8 (n, height, width, channels)."""
+    return np.stack([transform(split.read(i), None) for i in range(min(most, len(split)))])
+
+
+def measure(model: keras.Model, config: RunConfig, data: Dataset) -> dict[str, Any]:
+    """Evaluate the chosen model on validation and, once, on the test set (where there is one)."""
+    transform = evaluation_transform(config)
+    parts = {split.name: split for split in (data.val, data.test) if len(split)}
+    return {
+        name: evaluate_split(model, split, transform, config.data.batch_size, workers=config.data.workers)
+        for name, split in parts.items()
+    }
+
+
+def draw(run: RunDirectory, result: FitResult, metrics: dict[str, Any], data: Dataset) -> None:
+    """Draw curves, iteration losses and the confusion matrix."""
+    plots.curves(result.history, run.plots / "curves.png")
+    plots.iterations(result.iterations, run.plots / "iterations.png")
+    shown = metrics.get("test") or metrics["val"]
+    plots.confusion(shown["confusion"], list(data.classes), run.plots / "confusion.png")
+
+
+def verdict(metrics: dict[str, Any]) -> str:
+    """Say the result in one line."""
+    name = "test" if "test" in metrics else "val"
+    shown = metrics[name]
+    low, high = shown["accuracy_ci95"]
+    best = metrics["best"]
+    return (
+        f"{name} accuracy {shown['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {shown['n']} pictures); "
+        f"best epoch: {best.get('epoch')} of phase {best.get('phase')}; {metrics['seconds']:.0f} s"
+    )

@@ -1,0 +1,79 @@
+"""Progress on standard error: epoch, time left and images per second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, TextIO
+
+import keras
+
+
+class Progress(keras.callbacks.Callback):
+    """Show a line that moves on a terminal, and a line an epoch everywhere.
+
+    Args:
+        stream: where to write; standard error by default.
+    """
+
+    def __init__(self, stream: TextIO | None = None):
+        super().__init__()
+        self.stream = stream or sys.stderr
+        self.phase = ""
+        self.train: Any = None
+        self.live = self.stream.isatty()
+        self._began = self._drawn = 0.0
+        self._images = 0
+        self._epoch = 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Start an epoch's line."""
+        self._began, self._images, self._epoch, self._drawn = time.perf_counter(), 0, epoch, 0.0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Redraw the moving line, at most five times a second."""
+        self._images += self.train.batch_length(batch)
+        now = time.perf_counter()
+        if not self.live or now - self._drawn < 0.2:
+            return
+        self._drawn = now
+        speed = self._images / (now - self._began)
+        epochs_left = self.params["epochs"] - self._epoch
+        left = (len(self.train.loader.split) * epochs_left - self._images) / speed
+        steps = self.params["steps"] or len(self.train)
+        self._write(
+            f"\r{self._title()}  {batch + 1}/{steps}  loss {float((logs or {}).get('loss', 0)):.4f}"
+            f"  {speed:.0f} images/s  ETA {_clock(left)}   "
+        )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the epoch's final line."""
+        logs = logs or {}
+        seconds = time.perf_counter() - self._began
+        parts = [
+            f"{name} {float(logs[name]):.4f}"
+            for name in ("loss", "accuracy", "val_loss", "val_accuracy")
+            if name in logs
+        ]
+        left = seconds * (self.params["epochs"] - epoch - 1)
+        speed = self._images / max(seconds, 1e-9)
+        start = "\r" if self.live else ""
+        self._write(
+            f"{start}{self._title()}  {'  '.join(parts)}  {seconds:.1f} s  {speed:.0f} images/s  ETA {_clock(left)}\n"
+        )
+
+    def _title(self) -> str:
+        return f"{self.phase} {self._epoch + 1}/{self.params['epochs']}"
+
+    def _write(self, text: str) -> None:
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except (OSError, ValueError):  # a closed pipe must not end a training
+            self.live = False
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(max(seconds, 0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

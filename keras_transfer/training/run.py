@@ -1,0 +1,175 @@
+"""A whole training run, from a configuration to a run directory. Read :func:`train` from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_transfer import runtime
+from keras_transfer.config.schema import RunConfig
+from keras_transfer.data.dataset import Dataset
+from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.runs import RunDirectory
+
+Say = Callable[[str], None]
+GOLDEN_IMAGES = 4
+
+
+def train(
+    config: RunConfig,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    resume: RunDirectory | None = None,
+    callbacks: Sequence[Any] = (),
+    say: Say = print,
+) -> RunDirectory:
+    """Train, choose the best model by validation, measure it once on the test set and keep everything.
+
+    Args:
+        config: what to do; ``auto`` values are chosen from the data and kept in the run's ``config.yaml``.
+        backend: overrides ``KERAS_BACKEND`` and the configuration.
+        device: overrides the configuration.
+        resume: an unfinished run to go on with, instead of making a new one from ``config``.
+        callbacks: the caller's own Keras callbacks.
+        say: prints a line.
+
+    Returns:
+        The finished run directory.
+
+    Raises:
+        UserError: anything that the user can mend; nothing is left behind unless training had begun.
+        Interrupted: Ctrl-C or SIGTERM; the state of the last finished epoch is kept for resuming.
+    """
+    began = time.perf_counter()
+    # 1. Runtime: the backend is settled before anything imports Keras.
+    if resume is None:
+        RunDirectory.refuse_existing(config.output.dir)
+    choice = runtime.choose_backend(backend, config.backend)
+    say(f"backend: {choice}")
+
+    # 2. Data: found, checked and split without any framework.
+    data = open_data(config)
+    runtime.activate(choice.value, device or config.device)
+    runtime.hide_progress_bars()
+
+    from keras_transfer.config.defaults import resolve
+    from keras_transfer.models.bundle import load
+    from keras_transfer.training import parts
+    from keras_transfer.training.fit import fit_phases
+    from keras_transfer.training.state import load_state
+
+    # 3. Everything that was "auto" gets a value, said aloud.
+    config, choices = resolve(config, data)
+    precision = runtime.choose_precision(config.precision, runtime.device_in_use())
+    config = config.model_copy(update={"backend": choice.value, "device": runtime.device_in_use()})
+    say(f"device: {config.device}; precision: {precision}")
+    say(data.summary())
+    for line in choices:
+        say(f"chosen: {line}")
+
+    # 4. The model, from pretrained weights.
+    runtime.seed_everything(config.seed)
+    model = parts.make_model(config, data, precision.value)
+
+    # 5. The run directory: from here on there is something to keep.
+    state = None
+    if resume is None:
+        run = RunDirectory.create(config.output.dir, config.name)
+        run.start(config, data.split_table(), _manifest(config, data, choice, precision))
+    else:
+        run = resume
+        _same_data(run, data)
+        if run.state_file.is_file():
+            state = load_state(run.state_file)
+            phase = config.phases[state.phase].name  # type: ignore[union-attr]
+            say(f"resuming {run.path} after epoch {state.epoch} of phase {phase}")
+            if state.best.get("score") is not None:
+                model.set_weights(load(run.model, check=False)[0].get_weights())
+
+    # 6. The phases, through model.fit.
+    batches = parts.make_batches(config, data)
+    try:
+        result = fit_phases(
+            model,
+            config.model.backbone,
+            config.phases,  # type: ignore[arg-type]
+            batches.train,
+            batches.val,
+            settings=config.callbacks,
+            label_smoothing=config.model.label_smoothing,
+            weighted=data.train.weights is not None,
+            callbacks=[*parts.tensorboard(config, run), *callbacks],
+            save_best=lambda best: parts.save_model(best, config, data, run),
+            on_row=run.write_history,
+            state_file=run.state_file,
+            resume=state,
+            say=say,
+        )
+    except KeyboardInterrupt as stop:
+        raise Interrupted(str(run.path)) from stop
+    finally:
+        batches.close()
+
+    # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
+    metrics = parts.measure(model, config, data)
+    golden = parts.images(data.val, parts.evaluation_transform(config), GOLDEN_IMAGES)
+    parts.save_model(model, config, data, run, golden)
+    metrics["best"] = result.best
+    metrics["phases"] = result.phases
+    metrics["seconds"] = round(time.perf_counter() - began, 3)
+    if config.output.plots:
+        parts.draw(run, result, metrics, data)
+    run.write_json(run.metrics, metrics)
+    run.update_manifest({"phases": result.phases})
+    run.finish()
+    say(parts.verdict(metrics))
+    return run
+
+
+def open_data(config: RunConfig) -> Dataset:
+    """Read, check and split the configured data (no framework needed)."""
+    from keras_transfer import data
+
+    options = config.data.model_dump(exclude={"source", "batch_size", "class_weights", "augment", "workers"})
+    if options["image_size"] == "auto":
+        options["image_size"] = None
+    return data.build(config.data.source, seed=config.seed, **options)
+
+
+def resume_run(path: str | Path) -> RunDirectory:
+    """Open the unfinished run at ``path``; one that stopped before its first epoch ended starts anew.
+
+    Raises:
+        UserError: it is no run, or it is finished.
+    """
+    run = RunDirectory.open(path)
+    if run.metrics.is_file():
+        raise UserError(f"nothing to resume: the run {path} is finished")
+    return run
+
+
+def _same_data(run: RunDirectory, data: Dataset) -> None:
+    before = run.read_json(run.manifest)["data"]["fingerprint"]
+    if before != data.fingerprint:
+        raise UserError(f"the data of {run.path} changed since it was started; start a new run instead of resuming")
+
+
+def _manifest(config: RunConfig, data: Dataset, backend: runtime.Choice, precision: runtime.Choice) -> dict[str, Any]:
+    return {
+        "versions": runtime.versions(),
+        "hardware": runtime.hardware(),
+        "backend": {"name": backend.value, "why": backend.why},
+        "device": config.device,
+        "precision": {"name": precision.value, "why": precision.why},
+        "seed": config.seed,
+        "data": {
+            "fingerprint": data.fingerprint,
+            "source": config.data.source,
+            "classes": list(data.classes),
+            "images": {split.name: len(split) for split in (data.train, data.val, data.test)},
+            "skipped": [{"name": name, "reason": reason} for name, reason in data.skipped],
+        },
+    }

@@ -1,0 +1,91 @@
+"""Fixtures for all tests; one process runs one backend (``KERAS_BACKEND``, else the first installed)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+# Keras reads, and may write, ~/.keras: tests must neither see nor leave anything there.
+os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras_home_"))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_collection_modifyitems(config, items):
+    if any(item.get_closest_marker("backend") for item in items):
+        from keras_transfer.runtime import use_backend
+
+        use_backend()
+
+
+@pytest.fixture(scope="session")
+def backend() -> str:
+    """The backend of this process."""
+    from keras_transfer.runtime import choose_backend
+
+    return choose_backend().value
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and weights beside the checkout; the test is skipped without it."""
+    for folder in ROOT.parents:
+        if (folder / "shared" / "data").is_dir():
+            return folder / "shared"
+    pytest.skip("needs the folder shared/ with real data beside the checkout")
+
+
+@pytest.fixture(scope="session")
+def shared_data(shared: Path) -> Path:
+    return shared / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_weights(shared: Path) -> Path:
+    return shared / "weights"
+
+
+def make_photos(folder: Path, classes: dict[str, int], size: int = 40, seed: int = 0) -> Path:
+    """Write class folders of easy pictures: each class has its own colour and stripe direction, plus noise."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    for number, (name, count) in enumerate(classes.items()):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 80, (size, size, 3)).astype(np.int64)
+            pixels[..., number % 3] += 110
+            stripes = (np.arange(size) // 4 % 2) * 60
+            pixels += (stripes[:, None] if number % 2 else stripes[None, :])[..., None]
+            Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(folder / name / f"{i:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three classes of 20 pictures."""
+    return make_photos(tmp_path / "photos", {"apple": 20, "berry": 20, "cherry": 20})
+
+
+@pytest.fixture
+def command():
+    """Run ``keras-transfer …`` in a process of its own; returns the finished process with its text output."""
+
+    def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "keras_transfer", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            check=False,
+        )
+
+    return run

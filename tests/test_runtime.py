@@ -1,0 +1,93 @@
+"""Choosing the backend, and what importing the package must not do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_transfer import runtime
+from keras_transfer.errors import UserError
+
+HEAVY = ("keras", "torch", "tensorflow", "jax", "cv2", "matplotlib", "sklearn")
+
+
+def imported_by(code: str) -> list[str]:
+    program = f"{code}\nimport sys\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return eval(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import keras_transfer",
+        "import keras_transfer as kt; kt.Phase; kt.UserError; kt.load_config",
+        "import keras_transfer.data",
+        "from keras_transfer.cli import build_parser; build_parser()",
+    ],
+)
+def test_importing_the_package_imports_no_framework(code):
+    assert imported_by(code) == []
+
+
+def test_the_order_of_precedence(monkeypatch):
+    monkeypatch.setattr(runtime, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    assert runtime.choose_backend("tensorflow", "torch").value == "tensorflow"
+    assert runtime.choose_backend(None, "torch").value == "jax"
+    monkeypatch.delenv("KERAS_BACKEND")
+    assert runtime.choose_backend(None, "torch").value == "torch"
+    assert runtime.choose_backend(None, "auto") == runtime.Choice("torch", "the first installed of torch, tensorflow, jax")
+
+
+def test_a_backend_that_is_unknown_or_missing(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    with pytest.raises(UserError, match="did you mean 'tensorflow'"):
+        runtime.choose_backend("tensorflw")
+    monkeypatch.setattr(runtime, "installed_backends", lambda: ["torch"])
+    with pytest.raises(UserError, match=r'pip install "keras_transfer\[jax\]"'):
+        runtime.choose_backend("jax")
+    monkeypatch.setattr(runtime, "installed_backends", lambda: [])
+    with pytest.raises(UserError, match="no backend is installed"):
+        runtime.choose_backend()
+
+
+@pytest.mark.backend
+class TestRunning:
+    def test_the_backend_cannot_change_once_keras_runs(self, backend):
+        other = next(name for name in runtime.BACKENDS if name != backend)
+        with pytest.raises(UserError, match="already runs on"):
+            runtime.activate(other)
+
+    def test_device(self, backend):
+        assert runtime.device_in_use() in ("cpu", "gpu", "mps")
+        with pytest.raises(UserError, match="unknown device"):
+            runtime.activate(backend, "tpu")
+        if backend != "torch":
+            with pytest.raises(UserError, match="needs the torch backend"):
+                runtime.activate(backend, "mps")
+        if runtime.device_in_use() == "cpu":
+            with pytest.raises(UserError, match="sees only 'cpu'"):
+                runtime.activate(backend, "gpu")
+
+    def test_precision(self):
+        assert runtime.choose_precision("bfloat16", "cpu").value == "bfloat16"
+        assert runtime.choose_precision("auto", "cpu").value in ("float32", "bfloat16")
+
+    def test_channels_last_whatever_keras_json_says(self, backend, tmp_path):
+        (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first", "floatx": "float16"}')
+        code = (
+            "from keras_transfer.runtime import use_backend; use_backend()\n"
+            "import keras; print(keras.config.image_data_format(), keras.config.floatx())"
+        )
+        environment = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": backend}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+        assert done.stdout.split() == ["channels_last", "float32"]
+
+
+def test_versions_and_hardware_name_what_runs():
+    assert "keras" in runtime.versions()
+    assert runtime.hardware()["cores"] >= 1
