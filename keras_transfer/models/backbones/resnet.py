@@ -1,0 +1,41 @@
+"""ResNet 50, 101, 152 and their second version (keras.applications)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_transfer.models.backbones.applications import application
+from keras_transfer.models.preprocessing import CAFFE, TF
+
+_GROUPS = (
+    ("stem", r"conv1_|pool1_"),
+    ("conv2", r"conv2_"),
+    ("conv3", r"conv3_"),
+    ("conv4", r"conv4_"),
+    ("conv5", r"conv5_|post_"),
+)
+_V1: dict[str, Any] = {
+    "family": "ResNet",
+    "preprocessing": CAFFE,
+    "image_size": 224,
+    "groups": _GROUPS,
+    "licence": "MIT",
+    "paper": "He et al. 2015, https://arxiv.org/abs/1512.03385",
+}
+_V2: dict[str, Any] = {
+    "family": "ResNetV2",
+    "preprocessing": TF,
+    "image_size": 224,
+    "groups": _GROUPS,
+    "licence": "Apache-2.0",
+    "paper": "He et al. 2016, https://arxiv.org/abs/1603.05027",
+}
+
+RECORDS = (
+    application("resnet50", "ResNet50", **_V1),
+    application("resnet101", "ResNet101", **_V1),
+    application("resnet152", "ResNet152", **_V1),
+    application("resnet50_v2", "ResNet50V2", **_V2),
+    application("resnet101_v2", "ResNet101V2", **_V2),
+    application("resnet152_v2", "ResNet152V2", **_V2),
+)

@@ -1,0 +1,189 @@
+"""The model file: an ordinary ``.keras`` archive that also carries what prediction needs.
+
+``keras.models.load_model`` reads the file without this package. Beside Keras's own members it has
+``keras_transfer/metadata.json`` (class names, image size …) and ``keras_transfer/golden.npz``: a few images and
+the logits that the model gave for them, which are computed again on load.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transfer.errors import MissingExtra, UserError
+from keras_transfer.files import atomic_write
+from keras_transfer.models.graph import flat_layers
+from keras_transfer.models.precision import as_float32, full_float32
+
+METADATA = "keras_transfer/metadata.json"
+GOLDEN = "keras_transfer/golden.npz"
+TOLERANCE = 1e-3
+_KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+
+
+def save(
+    model: keras.Model, path: str | Path, metadata: Mapping[str, Any], golden_images: np.ndarray | None = None
+) -> None:
+    """Write ``model`` and ``metadata`` to ``path`` in one piece: a reader sees the old file or the new one.
+
+    Layers are written with the float32 policy whatever precision the model computes in; the optimizer is not
+    written. The model is left as it was.
+
+    Args:
+        model: a classifier.
+        path: name that ends in ``.keras``; missing folders are made.
+        metadata: JSON-able facts; ``classes`` (one name a logit) is required. ``created``, ``backend``, ``versions``
+            and ``requires`` (packages whose layers the model uses) are added where they are missing.
+        golden_images: uint8 (n, height, width, channels), a few images of the model's input size.
+
+    Raises:
+        UserError: the name does not end in .keras, the file cannot be written, or ``classes`` does not fit.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise UserError(f"a model file's name ends in .keras, got {str(path)!r}")
+    facts = {**_created(model), **metadata}
+    _check_classes(facts, model, path)
+    with tempfile.TemporaryDirectory() as folder, as_float32(model):
+        # The same layers in a model of its own: not compiled, so no optimizer goes into the file.
+        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        aside = Path(folder) / "model.keras"
+        keras.saving.save_model(plain, aside)
+        with zipfile.ZipFile(aside, "a") as archive:
+            archive.writestr(METADATA, json.dumps(facts, ensure_ascii=False, indent=2))
+            if golden_images is not None:
+                archive.writestr(GOLDEN, _golden(plain, golden_images))
+        with atomic_write(path) as out, aside.open("rb") as source:
+            shutil.copyfileobj(source, out, 1 << 20)
+
+
+def load(path: str | Path, check: bool = True) -> tuple[keras.Model, dict[str, Any]]:
+    """Read a model file, on any backend.
+
+    Args:
+        path: file that :func:`save` wrote.
+        check: compute the golden images again and compare.
+
+    Returns:
+        the model (not compiled) and its metadata.
+
+    Raises:
+        UserError: the file is missing, damaged, not a Keras file or not one of this package; the class names do not
+            fit; or the golden images' logits differ by more than 1e-3 of their size.
+        MissingExtra: the model's layers belong to a package that is not installed.
+    """
+    path = Path(path)
+    facts, golden = _read_members(path)
+    _import_required(facts, path)
+    try:
+        model = keras.models.load_model(_with_suffix(path), compile=False, safe_mode=True)
+    # Keras lets through whatever a damaged or unknown configuration raises.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(f"cannot load the model in {str(path)!r}: {reason}") from error
+    _check_classes(facts, model, path)
+    if check and golden is not None:
+        _check_golden(model, golden, path)
+    return model, facts
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return the metadata of a model file without loading the model.
+
+    Raises:
+        UserError: as :func:`load`.
+    """
+    return _read_members(Path(path))[0]
+
+
+def _created(model: keras.Model) -> dict[str, Any]:
+    return {
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "backend": keras.backend.backend(),
+        "versions": {"keras": keras.__version__},
+        "requires": sorted({type(layer).__module__.split(".")[0] for layer in flat_layers(model)} - {"keras"}),
+    }
+
+
+def _check_classes(facts: Mapping[str, Any], model: keras.Model, path: Path) -> None:
+    classes, width = facts.get("classes"), model.output_shape[-1]
+    if not isinstance(classes, (list, tuple)) or len(classes) != width:
+        received = len(classes) if isinstance(classes, (list, tuple)) else classes
+        raise UserError(f"{str(path)!r}: the model has {width} outputs, expected as many class names, got {received}")
+
+
+def _golden(model: keras.Model, images: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, images=np.asarray(images, np.uint8), logits=_logits(model, images))
+    return stream.getvalue()
+
+
+def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    with full_float32():
+        return np.asarray(model.predict_on_batch(np.asarray(images, np.float32)), np.float32)
+
+
+def _check_golden(model: keras.Model, golden: Mapping[str, np.ndarray], path: Path) -> None:
+    expected = golden["logits"]
+    received = _logits(model, golden["images"])
+    error = float(np.max(np.abs(received - expected))) if received.shape == expected.shape else float("inf")
+    scale = max(1.0, float(np.max(np.abs(expected))))
+    if not error <= TOLERANCE * scale:  # NaN fails too
+        raise UserError(
+            f"{str(path)!r} does not predict here what it predicted when it was saved: logits differ by {error:.2g}"
+            f" (allowed {TOLERANCE * scale:.2g}); load(path, check=False) loads it all the same"
+        )
+
+
+def _read_members(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
+    if not path.exists():
+        raise UserError(f"model file {str(path)!r} does not exist")
+    if not path.is_file():
+        raise UserError(f"{str(path)!r} is a folder, expected a .keras file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = set(archive.namelist())
+            if not members.issuperset(_KERAS_MEMBERS):
+                raise UserError(f"{str(path)!r} is a zip archive but not a Keras model file")
+            if METADATA not in members:
+                raise UserError(
+                    f"{str(path)!r} is a plain Keras file without class names; load it with keras.models.load_model"
+                )
+            facts = json.loads(archive.read(METADATA))
+            golden = None
+            if GOLDEN in members:
+                with np.load(io.BytesIO(archive.read(GOLDEN)), allow_pickle=False) as arrays:
+                    golden = {name: arrays[name] for name in ("images", "logits")}
+    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
+        raise UserError(f"{str(path)!r} is not a Keras model file, or is damaged: {error}") from error
+    if not isinstance(facts, dict):
+        raise UserError(f"{str(path)!r}: damaged metadata")
+    return facts, golden
+
+
+def _import_required(facts: Mapping[str, Any], path: Path) -> None:
+    """Import the packages whose layers the model uses, by the fixed list of those that can occur."""
+    for package in facts.get("requires", []):
+        if package != "keras_hub":
+            raise UserError(f"{str(path)!r} uses layers of {package!r}, which keras_transfer does not load")
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise MissingExtra("keras-hub", "hub", f"the model in {str(path)!r}") from error
+
+
+def _with_suffix(path: Path) -> Path:
+    if path.suffix != ".keras":
+        raise UserError(f"a model file's name ends in .keras, got {str(path)!r}")
+    return path

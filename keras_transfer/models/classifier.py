@@ -1,0 +1,124 @@
+"""A classifier: raw pixels → preprocessing → backbone → pooling → dropout → logits, in one flat graph."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from keras_transfer.errors import UserError, unknown
+from keras_transfer.models import backbones
+from keras_transfer.models.graph import graft
+from keras_transfer.models.initial import draw_initial_weights
+from keras_transfer.models.parts import backbone_layers
+
+POOLING = ("avg", "max")
+
+
+def build_classifier(
+    backbone_name: str,
+    n_classes: int,
+    image_size: int | Sequence[int] | None = None,
+    channels: int = 3,
+    weights: str | Path = "imagenet",
+    pooling: str = "avg",
+    dropout: float = 0.2,
+    seed: int = 0,
+) -> keras.Model:
+    """Build a classifier on a backbone.
+
+    The model takes RGB (or grey) pixels 0..255, float32 or uint8, of shape (batch, height, width, channels), and
+    returns float32 logits (batch, n_classes), without softmax. Its layers are, in order: ``image``, for grey
+    pictures ``grey_to_rgb``, ``preprocess``, the backbone's own, ``pool``, ``dropout``, ``logits``. It is an ordinary
+    functional ``keras.Model`` of Keras's own layers, so that its file loads without this package.
+
+    Initial weights (``logits``, and the backbone's for ``weights="none"``) depend on ``seed`` and on nothing else:
+    they are the same on every backend.
+
+    Args:
+        backbone_name: a name of :data:`keras_transfer.models.backbones.BACKBONES`, or ``hub:PRESET``.
+        n_classes: number of classes, at least 2.
+        image_size: side or (height, width) in pixels; None: the backbone's own.
+        channels: 3 (RGB) or 1 (grey, repeated three times).
+        weights: ``"imagenet"``, ``"none"`` or the path of a weights file of the backbone.
+        pooling: ``"avg"`` or ``"max"`` over the feature map.
+        dropout: rate before the last layer, 0 ≤ dropout < 1.
+        seed: of initial weights and dropout.
+
+    Raises:
+        UserError: an argument is outside of its range, the weights cannot be had or do not fit.
+        MissingExtra: ``hub:`` without keras-hub.
+    """
+    record = backbones.get(backbone_name)
+    height, width = _image_size(record, image_size)
+    _check(record, n_classes, channels, pooling, dropout, str(weights))
+    # Initialisers of layers that are not drawn below, and Keras's own dropout seeds.
+    keras.utils.set_random_seed(seed)
+    features = _features(record, (height, width, 3), str(weights))
+
+    image = keras.Input((height, width, channels), dtype="float32", name="image")
+    x = graft(features, image, prepare=lambda x: record.preprocessing.layers(_as_rgb(x)), seed=seed)
+    pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
+    x = pool(name="pool")(x)
+    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    logits = keras.layers.Dense(n_classes, dtype="float32", name="logits")
+    model = keras.Model(image, logits(x), name=_model_name(record.name))
+    draw_initial_weights([*(backbone_layers(model) if str(weights) == "none" else []), logits], seed)
+    return model
+
+
+def _as_rgb(x: keras.KerasTensor) -> keras.KerasTensor:
+    if x.shape[-1] == 3:
+        return x
+    return keras.layers.Concatenate(name="grey_to_rgb", dtype="float32")([x, x, x])
+
+
+def _features(record: backbones.Backbone, input_shape: tuple[int, int, int], weights: str) -> keras.Model:
+    """Build the backbone in float32, whatever Keras's global policy is."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return record.build(input_shape, weights)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _image_size(record: backbones.Backbone, image_size: int | Sequence[int] | None) -> tuple[int, int]:
+    if image_size is None:
+        image_size = record.image_size
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(n) for n in image_size)
+    if len(size) != 2:
+        raise UserError(f"image_size: expected one number or (height, width), got {image_size!r}")
+    if min(size) < record.min_size:
+        raise UserError(
+            f"backbone {record.name} needs pictures of at least {record.min_size} px a side,"
+            f" got image_size {size[0]}x{size[1]}"
+        )
+    return size
+
+
+def _check(
+    record: backbones.Backbone, n_classes: int, channels: int, pooling: str, dropout: float, weights: str
+) -> None:
+    if n_classes < 2:
+        raise UserError(f"a classifier needs at least 2 classes, got {n_classes}")
+    if channels not in (1, 3):
+        raise UserError(f"channels: expected 1 (grey) or 3 (RGB), got {channels}")
+    if pooling not in POOLING:
+        raise unknown("pooling", pooling, POOLING)
+    if not 0 <= dropout < 1:
+        raise UserError(f"dropout: expected 0 <= dropout < 1, got {dropout}")
+    if weights in ("imagenet", "none") and weights not in record.weights:
+        raise UserError(f"backbone {record.name} has no weights {weights!r} (expected: {' or '.join(record.weights)})")
+    if keras.backend.backend() in record.not_on:
+        raise UserError(
+            f"backbone {record.name} cannot be built on {keras.backend.backend()}: Keras does not support it"
+        )
+    if keras.config.image_data_format() != "channels_last":
+        raise UserError("Keras is set to image_data_format 'channels_first'; set it to 'channels_last' (keras.json)")
+
+
+def _model_name(backbone_name: str) -> str:
+    return re.sub(r"\W+", "_", backbone_name).strip("_") + "_classifier"

@@ -1,0 +1,126 @@
+"""Choosing what trains: the only place that sets ``trainable``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from keras_transfer.errors import UserError, nearest, unknown
+from keras_transfer.models.graph import flat_layers
+from keras_transfer.models.groups import layer_groups
+from keras_transfer.models.parts import backbone_layers, head_layers
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_NORM = ("train", "frozen")
+_LAST = re.compile(r"last\s+(\d+)\s+groups?")
+
+
+@dataclass(frozen=True)
+class TrainableCounts:
+    """What a phase trains.
+
+    Attributes:
+        frozen: number of parameters that do not train, BatchNorm statistics among them.
+        trainable: number of parameters that train.
+        layers: names of the layers with parameters that train, in graph order.
+    """
+
+    frozen: int
+    trainable: int
+    layers: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.trainable:,} parameters train in {len(self.layers)} layers, {self.frozen:,} are frozen"
+
+
+def apply_train(
+    model: keras.Model, backbone_name: str, train: str | Sequence[str], batch_norm: str = "train"
+) -> TrainableCounts:
+    """Set ``trainable`` on every layer; compile the model afterwards, or nothing of this takes effect.
+
+    A BatchNorm layer that is frozen uses its stored statistics and leaves them alone, also while training.
+
+    Args:
+        model: a classifier.
+        backbone_name: name of its backbone.
+        train: ``"head"``; ``"all"``; ``"last N groups"`` (layer groups of the backbone, and the head); or one or more
+            shell patterns over layer names, such as ``["block_1[3-6]_*"]`` (and the head).
+        batch_norm: ``"train"``: BatchNorm layers train where their surroundings do; ``"frozen"``: the backbone's
+            BatchNorm layers stay frozen in any case.
+
+    Raises:
+        UserError: a pattern that matches no layer, more groups than there are, an unknown ``batch_norm``.
+    """
+    if batch_norm not in BATCH_NORM:
+        raise unknown("batch_norm", batch_norm, BATCH_NORM)
+    chosen = {id(layer) for layer in _chosen(model, backbone_name, train)}
+    head = {id(layer) for layer in head_layers(model)}
+    model.trainable = True  # on the model itself; the layers follow one by one
+    for layer in model.layers:
+        layer.trainable = id(layer) in chosen or id(layer) in head
+    if batch_norm == "frozen":
+        _freeze_batch_norm(model)
+    return _count(model)
+
+
+def _chosen(model: keras.Model, backbone_name: str, train: str | Sequence[str]) -> list[keras.layers.Layer]:
+    if train == "head":
+        return []
+    if train == "all":
+        return backbone_layers(model)
+    if isinstance(train, str) and (last := _LAST.fullmatch(train.strip())):
+        return _last_groups(model, backbone_name, int(last[1]))
+    return _matching(model, [train] if isinstance(train, str) else list(train))
+
+
+def _last_groups(model: keras.Model, backbone_name: str, number: int) -> list[keras.layers.Layer]:
+    groups = layer_groups(model, backbone_name)
+    if not 1 <= number <= len(groups):
+        names = ", ".join(name for name, _ in groups)
+        raise UserError(
+            f"train 'last {number} groups': {backbone_name} has {len(groups)} layer groups ({names}), expected 1 to"
+            f" {len(groups)}"
+        )
+    return [layer for _, layers in groups[-number:] for layer in layers]
+
+
+def _matching(model: keras.Model, patterns: Sequence[str]) -> list[keras.layers.Layer]:
+    layers = [*backbone_layers(model), *head_layers(model)]
+    found: list[keras.layers.Layer] = []
+    for pattern in patterns:
+        matched = [layer for layer in layers if fnmatchcase(layer.name, pattern)]
+        if not matched:
+            hint = nearest(pattern, ["head", "all", "last 1 groups", *(layer.name for layer in layers)])
+            raise UserError(
+                f"train: no layer matches {pattern!r}{hint} (expected: head, all, last N groups, or patterns over layer"
+                " names)"
+            )
+        found += matched
+    return found
+
+
+def _freeze_batch_norm(model: keras.Model) -> None:
+    import keras
+
+    for layer in flat_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+def _count(model: keras.Model) -> TrainableCounts:
+    trains = sum(_size(v) for v in model.trainable_weights)
+    total = sum(_size(v) for v in model.weights)
+    names = tuple(layer.name for layer in flat_layers(model) if layer.trainable_weights)
+    return TrainableCounts(frozen=total - trains, trainable=trains, layers=names)
+
+
+def _size(variable: keras.Variable) -> int:
+    size = 1
+    for n in variable.shape:
+        size *= int(n)
+    return size

@@ -1,0 +1,161 @@
+"""Rebuilding a backbone's graph on another input: flat, with stable names, of layers that Keras exports.
+
+``keras.models.clone_model`` keeps nested models, names that depend on what the process built before, bare
+operations and classes that only ``keras.applications`` knows. :func:`graft` makes one flat graph instead, in
+which every step is a public layer with a name that is the same in every process.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+Weights = list[np.ndarray]
+
+
+def graft(
+    model: keras.Model,
+    inputs: keras.KerasTensor,
+    *,
+    prepare: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda x: x,
+    skip: Callable[[keras.layers.Layer], bool] = lambda layer: False,
+    seed: int = 0,
+) -> Any:
+    """Apply fresh copies of ``model``'s layers, with its weights, to ``inputs``; return the output tensor.
+
+    Args:
+        model: a functional model of one input. It is left as it was.
+        inputs: what ``keras.Input`` returned; it takes the place of the model's input.
+        prepare: layers to put between ``inputs`` and the copies.
+        skip: layers (of one input) to leave out.
+        seed: of layers with randomness (dropout) that have no seed of their own.
+    """
+    copies = _Copies(stable_names(model), seed)
+    prepared = prepare(inputs)
+
+    def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        args, kwargs = keras.tree.map_structure(lambda a: prepared if a is inputs else a, (args, kwargs))
+        if isinstance(operation, keras.layers.Layer) and skip(operation):
+            return args[0]
+        return copies.apply(operation, args, kwargs)
+
+    return keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
+    ).output
+
+
+def flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield every layer in graph order; nested models are entered, layers with sublayers are not."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from flat_layers(layer)
+        else:
+            yield layer
+
+
+def stable_names(model: keras.Model) -> dict[int, str]:
+    """Map ``id(operation)`` to a name that does not depend on what was built before.
+
+    Keras names a layer without a name by its class and a running number of the process (``conv2d_98``). The
+    numbers are counted from the model's first, which gives the names of a fresh process (``conv2d_0`` is
+    written ``conv2d``).
+    """
+    running = [(op, *found) for op in model.operations if (found := _running_number(op)) is not None]
+    first: dict[str, int] = {}
+    for _, prefix, number in running:
+        first[prefix] = min(number, first.get(prefix, number))
+    names = {id(op): op.name for op in model.operations}
+    for op, prefix, number in running:
+        names[id(op)] = prefix if number == first[prefix] else f"{prefix}_{number - first[prefix]}"
+    return names
+
+
+def _running_number(operation: Any) -> tuple[str, int] | None:
+    prefix = _snake_case(type(operation).__name__)
+    found = re.fullmatch(rf"{prefix}(?:_(\d+))?", operation.name)
+    return (prefix, int(found[1] or 0)) if found else None
+
+
+def _snake_case(name: str) -> str:
+    """``Conv2D`` → ``conv2d``, ``ReLU`` → ``re_lu``: how Keras derives a layer's name from its class."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+class _Copies:
+    """The new layers, one for each old one, so that a shared layer stays shared."""
+
+    def __init__(self, names: dict[int, str], seed: int):
+        self.names, self.seed = names, seed
+        self.made: dict[int, keras.layers.Layer] = {}
+
+    def apply(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(operation, keras.Sequential):
+            x = args[0]
+            for layer in operation.layers:
+                x = self.apply(layer, (x,), {})
+            return x
+        name = self.names.get(id(operation), operation.name)
+        if not isinstance(operation, keras.layers.Layer):
+            return _operation(operation, name, args, kwargs)
+        kind = type(operation).__name__
+        if kind == "CustomScaleLayer":
+            return _scaled_sum(operation, name, args[0])
+        if kind == "LayerScale":
+            return self._call(operation, lambda: _channel_scale(name), args, {}, lambda w: [w[0].reshape(1, 1, -1, 1)])
+        kwargs = {key: value for key, value in kwargs.items() if key != "training" or value is not None}
+        return self._call(operation, lambda: self._clone(operation, name), args, kwargs)
+
+    def _call(
+        self,
+        old: keras.layers.Layer,
+        make: Callable[[], keras.layers.Layer],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        convert: Callable[[Weights], Weights] = lambda weights: weights,
+    ) -> Any:
+        if id(old) in self.made:
+            return self.made[id(old)](*args, **kwargs)
+        new = self.made[id(old)] = make()
+        outputs = new(*args, **kwargs)
+        if old.weights:
+            new.set_weights(convert(old.get_weights()))
+        return outputs
+
+    def _clone(self, layer: keras.layers.Layer, name: str) -> keras.layers.Layer:
+        config = layer.get_config()
+        config["name"] = name
+        if config.get("seed", 0) is None:
+            config["seed"] = zlib.crc32(name.encode(), self.seed) % 2**31
+        return type(layer).from_config(config)
+
+
+def _operation(operation: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Turn a bare addition or multiplication into a layer; other operations are applied as they are."""
+    kind = type(operation).__name__
+    tensors = [a for a in args if isinstance(a, keras.KerasTensor)]
+    numbers = [a for a in args if isinstance(a, (int, float))]
+    if kind in ("Add", "Multiply") and not kwargs:
+        if len(tensors) == 2:
+            return getattr(keras.layers, kind)(name=name)(tensors)
+        if len(tensors) == len(numbers) == 1:
+            scale, offset = (1.0, float(numbers[0])) if kind == "Add" else (float(numbers[0]), 0.0)
+            return keras.layers.Rescaling(scale, offset, name=name)(tensors[0])
+    return operation(*args, **kwargs)
+
+
+def _scaled_sum(layer: Any, name: str, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
+    """Inception-ResNet's ``x + scale * residual``, whose own class is not exported."""
+    scaled = keras.layers.Rescaling(layer.scale, name=f"{name}_scale")(inputs[1])
+    return keras.layers.Add(name=f"{name}_add")([inputs[0], scaled])
+
+
+def _channel_scale(name: str) -> keras.layers.Layer:
+    """ConvNeXt's learned factor a channel, whose own class is not exported: a 1x1 depthwise convolution."""
+    return keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones", name=name)

@@ -1,0 +1,70 @@
+"""Layer groups: the backbone cut into named runs of layers, from input to output."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from keras_transfer.models import backbones
+from keras_transfer.models.parts import backbone_layers
+
+if TYPE_CHECKING:
+    import keras
+
+Groups = list[tuple[str, list["keras.layers.Layer"]]]
+
+
+def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
+    """Return the backbone's layer groups in order, input to output.
+
+    Every layer of the backbone is in exactly one group; input, preprocessing and head are in none.
+
+    Args:
+        model: a classifier built by :func:`~keras_transfer.models.classifier.build_classifier`.
+        backbone_name: name of its backbone, which has the groups' definition; ``hub:`` presets follow the generic
+            rule: a new group wherever the feature map gets smaller.
+    """
+    layers = backbone_layers(model)
+    if backbone_name.startswith("hub:"):
+        return _by_resolution(layers)
+    record = backbones.get(backbone_name)
+    if record.groups is None:
+        return _by_resolution(layers)
+    return _by_pattern(layers, record.groups, record.anchors)
+
+
+def _by_pattern(layers: Sequence[keras.layers.Layer], patterns: Sequence[tuple[str, str]], anchors: str) -> Groups:
+    """Sort layers by the first pattern that matches; the others go with the previous (or next) matched one."""
+    numbers = [_match(layer.name, patterns) for layer in layers]
+    order = range(len(layers)) if anchors == "previous" else range(len(layers) - 1, -1, -1)
+    current = 0 if anchors == "previous" else len(patterns) - 1
+    for i in order:
+        found = numbers[i]
+        current = numbers[i] = current if found is None else found
+    groups: Groups = [(name, []) for name, _ in patterns]
+    for layer, number in zip(layers, numbers):
+        groups[number or 0][1].append(layer)
+    return [(name, members) for name, members in groups if members]
+
+
+def _match(name: str, patterns: Sequence[tuple[str, str]]) -> int | None:
+    for number, (_, pattern) in enumerate(patterns):
+        if re.match(pattern, name):
+            return number
+    return None
+
+
+def _by_resolution(layers: Sequence[keras.layers.Layer]) -> Groups:
+    """Start a new group wherever a feature map is smaller than any before it."""
+    groups: Groups = []
+    smallest: int | None = None
+    for layer in layers:
+        shape = layer.output.shape
+        area = shape[1] * shape[2] if len(shape) == 4 and None not in shape[1:3] and shape[1] * shape[2] > 1 else None
+        if not groups or (area is not None and smallest is not None and area < smallest):
+            groups.append((f"stage{len(groups)}", []))
+        if area is not None:
+            smallest = area if smallest is None else min(smallest, area)
+        groups[-1][1].append(layer)
+    return groups

@@ -1,0 +1,87 @@
+"""Initial weights that are the same on every backend.
+
+Keras seeds its initialisers, but each framework draws other numbers from the same seed. Here the kernels are
+drawn with NumPy, by the layer's own initialiser's rule, from the seed and the layer's name.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transfer.errors import UserError
+
+# (variable, its initialiser) by the attribute names that Keras's layers use
+_KERNELS = (
+    ("kernel", "kernel_initializer"),
+    ("_kernel", "kernel_initializer"),
+    ("kernel", "depthwise_initializer"),
+    ("depthwise_kernel", "depthwise_initializer"),
+    ("pointwise_kernel", "pointwise_initializer"),
+)
+_CONSTANT = ("Zeros", "Ones", "Constant")
+# Standard deviation of a normal distribution cut at two of its own.
+_TRUNCATED_STD = 0.87962566103423978
+
+
+def draw_initial_weights(layers: Iterable[keras.layers.Layer], seed: int) -> None:
+    """Set the kernels of ``layers`` to numbers drawn from ``seed``, each by its layer's own initialiser.
+
+    Biases, normalisation and whatever else starts at a constant are left alone: they are equal everywhere.
+
+    Raises:
+        UserError: an initialiser of another kind, for which no backend-independent rule is known here.
+    """
+    for layer in layers:
+        done: set[int] = set()
+        for variable_name, initializer_name in _KERNELS:
+            variable, initializer = getattr(layer, variable_name, None), getattr(layer, initializer_name, None)
+            if variable is None or initializer is None or id(variable) in done:
+                continue
+            done.add(id(variable))
+            key = [seed, zlib.crc32(f"{layer.name}/{variable_name}".encode())]
+            value = _draw(initializer, tuple(variable.shape), np.random.default_rng(key))
+            if value is not None:
+                variable.assign(value.astype(np.float32))
+
+
+def _draw(initializer: Any, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray | None:
+    kind = keras.initializers
+    if type(initializer).__name__ in _CONSTANT:
+        return None
+    if isinstance(initializer, kind.VarianceScaling):
+        return _variance_scaling(initializer, shape, rng)
+    if isinstance(initializer, kind.TruncatedNormal):
+        return initializer.mean + initializer.stddev * _truncated(shape, rng)
+    if isinstance(initializer, kind.RandomNormal):
+        return rng.normal(initializer.mean, initializer.stddev, shape)
+    if isinstance(initializer, kind.RandomUniform):
+        return rng.uniform(initializer.minval, initializer.maxval, shape)
+    raise UserError(f"weights 'none': the initialiser {type(initializer).__name__} is not supported here")
+
+
+def _variance_scaling(initializer: Any, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """He, Glorot and LeCun initialisation, as in Keras (He et al. 2015; Glorot & Bengio 2010)."""
+    receptive_field = math.prod(shape[:-2])
+    fan_in, fan_out = shape[-2] * receptive_field, shape[-1] * receptive_field
+    fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[initializer.mode]
+    variance = initializer.scale / max(1.0, fan)
+    if initializer.distribution == "uniform":
+        limit = math.sqrt(3 * variance)
+        return rng.uniform(-limit, limit, shape)
+    if initializer.distribution == "untruncated_normal":
+        return rng.normal(0.0, math.sqrt(variance), shape)
+    return _truncated(shape, rng) * (math.sqrt(variance) / _TRUNCATED_STD)
+
+
+def _truncated(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Standard normal numbers, those beyond two standard deviations drawn again."""
+    values = rng.standard_normal(shape)
+    while (outside := np.abs(values) > 2).any():
+        values[outside] = rng.standard_normal(int(outside.sum()))
+    return values

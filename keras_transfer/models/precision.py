@@ -1,0 +1,106 @@
+"""The numbers that a model computes with, changed at run time. Variables are float32 in any case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import keras
+
+from keras_transfer.errors import unknown
+from keras_transfer.models.parts import INPUT_LAYERS
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+# Preprocessing would lose bits of the pixels, and the loss needs float32 logits.
+_FLOAT32 = (*INPUT_LAYERS, "logits")
+
+
+def set_precision(model: keras.Model, precision: str) -> None:
+    """Let ``model`` compute in ``precision``; compile it afterwards.
+
+    Variables, preprocessing and logits stay float32. Functions that were traced before are dropped.
+
+    Args:
+        model: a classifier.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``. With float16, ``compile`` wraps the optimizer in loss
+            scaling, as the small range of float16 demands.
+
+    Raises:
+        UserError: another precision.
+    """
+    if precision not in POLICIES:
+        raise unknown("precision", precision, POLICIES)
+    policy = keras.DTypePolicy(POLICIES[precision])
+    for layer in _all_layers(model):
+        layer.dtype_policy = keras.DTypePolicy("float32") if layer.name in _FLOAT32 else policy
+    # compile() looks at the model's own policy for loss scaling; the model must not cast its input for that.
+    model.autocast = False
+    model.dtype_policy = policy if precision == "float16" else keras.DTypePolicy("float32")
+    model.train_function = model.test_function = model.predict_function = None
+
+
+@contextmanager
+def as_float32(model: keras.Model) -> Iterator[keras.Model]:
+    """Give every layer the float32 policy inside the block (for saving), and its own back afterwards."""
+    everything = [model, *_all_layers(model)]
+    before = [layer.dtype_policy for layer in everything]
+    try:
+        for layer in everything:
+            layer.dtype_policy = keras.DTypePolicy("float32")
+        yield model
+    finally:
+        for layer, policy in zip(everything, before):
+            layer.dtype_policy = policy
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute float32 with all its bits inside the block.
+
+    GPUs round the inputs of float32 products to 10 bits (TensorFloat-32) unless they are told not to; comparing
+    results between machines needs them exact.
+    """
+    backend = keras.backend.backend()
+    with ExitStack() as stack:
+        if backend == "torch":
+            stack.enter_context(_torch_full())
+        elif backend == "jax":
+            import jax
+
+            stack.enter_context(jax.default_matmul_precision("highest"))
+        elif backend == "tensorflow":
+            stack.enter_context(_tensorflow_full())
+        yield
+
+
+@contextmanager
+def _torch_full() -> Iterator[None]:
+    import torch
+
+    places: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [place.allow_tf32 for place in places]
+    try:
+        for place in places:
+            place.allow_tf32 = False
+        yield
+    finally:
+        for place, value in zip(places, before):
+            place.allow_tf32 = value
+
+
+@contextmanager
+def _tensorflow_full() -> Iterator[None]:
+    import tensorflow as tf
+
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
+
+
+def _all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield every layer below ``model``, sublayers included."""
+    yield from model._flatten_layers(include_self=False)

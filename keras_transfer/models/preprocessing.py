@@ -1,0 +1,83 @@
+"""What a backbone wants its pixels to be, as layers that Keras itself provides.
+
+A saved classifier contains these layers, so whoever loads it, with or without this package, feeds raw RGB
+pixels 0..255. Nothing here imports Keras until a graph is built.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """``pixels * scale + offset`` a channel, after an optional RGB to BGR flip.
+
+    Attributes:
+        name: the convention's usual name (``"caffe"``, ``"tf"``, ``"torch"`` …).
+        scale: factor of each channel, in the order of ``channel_order``.
+        offset: what is added to each channel afterwards.
+        channel_order: ``"rgb"`` or ``"bgr"``: what the backbone receives (the input is always RGB).
+    """
+
+    name: str
+    scale: tuple[float, float, float]
+    offset: tuple[float, float, float]
+    channel_order: str = "rgb"
+
+    def __post_init__(self) -> None:
+        """Refuse an order that the layers cannot produce."""
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
+
+    def layers(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Return ``x`` (batch, height, width, 3; RGB 0..255, float32) as the backbone wants it, float32.
+
+        The layers stay in float32 whatever the precision of the rest: they cost nothing, and a bfloat16
+        mean subtraction would lose half of the pixel's bits.
+        """
+        import keras
+
+        if self.channel_order == "bgr":
+            x = keras.ops.flip(x, axis=-1)
+        return keras.layers.Rescaling(list(self.scale), list(self.offset), dtype="float32", name="preprocess")(x)
+
+    def array(self, images: np.ndarray) -> np.ndarray:
+        """Return the same arithmetic in NumPy: ``images`` (…, 3) RGB 0..255 to float32, for engines and checks."""
+        pixels = np.asarray(images, dtype=np.float32)
+        if self.channel_order == "bgr":
+            pixels = pixels[..., ::-1]
+        return pixels * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
+
+
+def _same(value: float) -> tuple[float, float, float]:
+    return (value, value, value)
+
+
+# Means of the Caffe reference models, in BGR order; no scaling (He et al. and Simonyan & Zisserman trained so).
+CAFFE = Preprocessing("caffe", _same(1.0), (-103.939, -116.779, -123.68), "bgr")
+# -1..1, the convention of the TensorFlow models.
+TF = Preprocessing("tf", _same(1 / 127.5), _same(-1.0))
+# 0..1, then ImageNet's mean and standard deviation: the convention of the PyTorch models.
+TORCH = Preprocessing(
+    "torch",
+    (1 / (255 * IMAGENET_STD[0]), 1 / (255 * IMAGENET_STD[1]), 1 / (255 * IMAGENET_STD[2])),
+    (
+        -IMAGENET_MEAN[0] / IMAGENET_STD[0],
+        -IMAGENET_MEAN[1] / IMAGENET_STD[1],
+        -IMAGENET_MEAN[2] / IMAGENET_STD[2],
+    ),
+)
+# EfficientNetV2 S, M and L.
+TF_128 = Preprocessing("tf128", _same(1 / 128), _same(-1.0))
+# EfficientNet-Lite: (x - 127) / 128.
+LITE = Preprocessing("lite", _same(1 / 128), _same(-127 / 128))
