@@ -1,0 +1,20 @@
+"""Measuring a classifier on a split (`evaluate`, `metrics`) and using it on new pictures (`predict`).
+
+Importing this package imports neither Keras nor a framework.
+"""
+
+from keras_transfer.evaluation.evaluate import evaluate_split, predict_logits
+from keras_transfer.evaluation.metrics import classification_metrics, log_softmax, most_confused
+from keras_transfer.evaluation.predict import Prediction, predict_files
+from keras_transfer.evaluation.table import metrics_table
+
+__all__ = [
+    "Prediction",
+    "classification_metrics",
+    "evaluate_split",
+    "log_softmax",
+    "metrics_table",
+    "most_confused",
+    "predict_files",
+    "predict_logits",
+]

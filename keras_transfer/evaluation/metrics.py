@@ -1,0 +1,248 @@
+"""What a classifier's logits are worth: every number that `evaluate` reports. NumPy and scikit-learn, no Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+
+__all__ = ["CALIBRATION_BINS", "classification_metrics", "log_softmax", "most_confused"]
+
+CALIBRATION_BINS = 15
+"""Equal-width bins of confidence, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
+
+_BLOCK = 1 << 22  # values worked on at once (32 MB as float64), so that 50,000 x 1,000 logits need no second copy
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """What is kept of each sample once its logits are read; all arrays have shape (n,)."""
+
+    predicted: np.ndarray  # int64, the first class with the largest logit
+    loss: np.ndarray  # float64, cross-entropy in nats
+    confidence: np.ndarray  # float64, probability of the predicted class
+    rank: np.ndarray  # int64, number of classes placed before the true one
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities over the last axis, in float64; exact for logits of any finite size.
+
+    The largest logit is subtracted first, so `exp` never overflows and the largest term is never lost.
+    """
+    x = np.asarray(logits, np.float64)
+    x = x - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def classification_metrics(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    weights: np.ndarray | None = None,
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score logits against labels.
+
+    Args:
+        logits: (n, C), any float type, finite.
+        labels: (n,) whole numbers in 0..C-1.
+        classes: the C class names, in the order of the logits.
+        weights: (n,) sample weights >= 0 with a positive sum, or None.
+        bootstrap: resamples behind each confidence interval; 0 leaves the intervals None.
+        seed: of the bootstrap.
+
+    Returns:
+        A dictionary of plain Python values that JSON can hold:
+            n: number of samples.
+            loss: mean cross-entropy in nats. accuracy, top5_accuracy: in 0..1; top5 is None if C <= 5.
+            accuracy_ci95: [low, high], the percentile bootstrap over samples (Efron 1979). Where no sample is
+                wrong (or none right) it has no width.
+            ece: expected calibration error over `CALIBRATION_BINS` bins; calibration: the bins themselves, as
+                {"count", "confidence", "accuracy"} lists (None in empty bins).
+            macro_f1: mean F1 over the classes that occur as a label or as a prediction.
+            balanced_accuracy: mean recall over the classes that occur as a label.
+            per_class: {name: {"precision", "recall", "f1", "support"}}; a ratio with nothing below the line is 0.
+            confusion: C x C counts, rows true, columns predicted.
+            weighted: only with `weights`: the same loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
+                balanced_accuracy where a sample counts as often as its weight says.
+
+    Raises:
+        UserError: no samples, a label outside the classes, unusable weights, or logits that are not finite.
+        ValueError: shapes that do not fit each other.
+    """
+    logits, labels, weights = _checked(logits, labels, classes, weights)
+    scores = _score(logits, labels)
+    names = [str(c) for c in classes]
+    result: dict[str, Any] = {"n": len(labels), **_summary(scores, labels, len(names), None, bootstrap, seed)}
+    result["calibration"] = _calibration(scores, labels, np.ones(len(labels)))
+    result["per_class"] = _per_class(scores.predicted, labels, names)
+    result["confusion"] = _confusion(scores.predicted, labels, len(names)).tolist()
+    if weights is not None:
+        result["weighted"] = _summary(scores, labels, len(names), weights, bootstrap, seed)
+    return result
+
+
+def most_confused(confusion: Any, classes: Sequence[str], limit: int = 15) -> list[dict[str, Any]]:
+    """The largest mistakes of a confusion matrix, largest first.
+
+    Args:
+        confusion: (C, C), rows true, columns predicted.
+        classes: the C class names.
+        limit: at most this many.
+
+    Returns:
+        `{"true", "predicted", "count", "share"}` each, where share is the part of the true class's samples.
+        Equal counts come in order of share, then of class.
+    """
+    matrix = np.array(confusion, np.float64)
+    totals = matrix.sum(axis=1)
+    np.fill_diagonal(matrix, 0)
+    rows, columns = np.nonzero(matrix > 0)
+    counts = matrix[rows, columns]
+    shares = counts / totals[rows]
+    order = np.lexsort((columns, rows, -shares, -counts))[:limit]
+    return [
+        {
+            "true": classes[rows[k]],
+            "predicted": classes[columns[k]],
+            "count": int(counts[k]) if counts[k].is_integer() else float(counts[k]),
+            "share": float(shares[k]),
+        }
+        for k in order
+    ]
+
+
+def _checked(
+    logits: np.ndarray, labels: np.ndarray, classes: Sequence[str], weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    logits, labels = np.asarray(logits), np.asarray(labels)
+    n, count = len(labels), len(classes)
+    if logits.shape != (n, count) or labels.ndim != 1:
+        raise ValueError(
+            f"expected logits (n, {count}) and labels (n,), got {logits.shape} and {labels.shape}, {count} classes"
+        )
+    if n == 0:
+        raise UserError("there are no samples to evaluate: expected a split with at least one")
+    if labels.min() < 0 or labels.max() >= count:
+        raise UserError(f"labels must be in 0..{count - 1} for {count} classes, got {labels.min()}..{labels.max()}")
+    broken = int((~np.isfinite(logits).all(axis=1)).sum())
+    if broken:
+        raise UserError(
+            f"the model's outputs are not finite for {broken} of {n} samples: training has diverged"
+            " (try a lower learning rate, or precision: float32)"
+        )
+    if weights is not None:
+        weights = np.asarray(weights, np.float64)
+        if weights.shape != (n,):
+            raise ValueError(f"expected weights ({n},), got {weights.shape}")
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+            raise UserError("sample weights must be finite and >= 0, and not all 0")
+    return logits, labels.astype(np.int64), weights
+
+
+def _score(logits: np.ndarray, labels: np.ndarray) -> _Scores:
+    step = max(1, _BLOCK // logits.shape[1])
+    parts = [_score_block(logits[i : i + step], labels[i : i + step]) for i in range(0, len(labels), step)]
+    return _Scores(*(np.concatenate(column) for column in zip(*parts)))
+
+
+def _score_block(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    rows = np.arange(len(labels))
+    predicted = logits.argmax(axis=1)
+    logp = log_softmax(logits)
+    own = logits[rows, labels][:, None]
+    # A tie goes to the lower class number, as argmax has it, so that rank 0 and "predicted" always agree.
+    earlier = (logits == own) & (np.arange(logits.shape[1]) < labels[:, None])
+    rank = (logits > own).sum(axis=1) + earlier.sum(axis=1)
+    return predicted, -logp[rows, labels], np.exp(logp[rows, predicted]), rank
+
+
+def _summary(
+    scores: _Scores, labels: np.ndarray, n_classes: int, weights: np.ndarray | None, bootstrap: int, seed: int
+) -> dict[str, Any]:
+    from sklearn.metrics import f1_score  # 1 s to import, so not before it is needed
+
+    w = np.ones(len(labels)) if weights is None else weights
+    right = scores.predicted == labels
+    recall = [w[right & (labels == c)].sum() / total for c in np.unique(labels) if (total := w[labels == c].sum())]
+    return {
+        "loss": float(np.average(scores.loss, weights=w)),
+        "accuracy": float(np.average(right, weights=w)),
+        "accuracy_ci95": _interval(right, weights, bootstrap, seed) if bootstrap > 0 else None,
+        "top5_accuracy": float(np.average(scores.rank < 5, weights=w)) if n_classes > 5 else None,
+        "ece": _ece(_calibration(scores, labels, w)),
+        # Samples of weight 0 do not bring a class into the mean.
+        "macro_f1": float(
+            f1_score(labels[w > 0], scores.predicted[w > 0], average="macro", sample_weight=w[w > 0], zero_division=0.0)
+        ),
+        "balanced_accuracy": float(np.mean(recall)),
+    }
+
+
+def _interval(right: np.ndarray, weights: np.ndarray | None, resamples: int, seed: int) -> list[float]:
+    """The 2.5 and 97.5 percentiles of accuracy over `resamples` draws of n samples with replacement."""
+    rng = np.random.default_rng(seed)
+    n = len(right)
+    if weights is None:
+        # The number of right samples in a draw is exactly binomial, so it can be drawn in one go.
+        accuracy = rng.binomial(n, right.mean(), resamples) / n
+    else:
+        accuracy = _weighted_draws(right, weights, resamples, rng)
+    return [float(q) for q in np.percentile(accuracy, [2.5, 97.5])]
+
+
+def _weighted_draws(right: np.ndarray, weights: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    n = len(right)
+    both = np.stack([weights * right, weights], axis=1)
+    step = max(1, _BLOCK // n)
+    sums = []
+    for start in range(0, resamples, step):
+        drawn = rng.integers(0, n, (min(step, resamples - start), n))
+        sums.append(both[drawn].sum(axis=1))
+    top, bottom = np.concatenate(sums).T
+    return top[bottom > 0] / bottom[bottom > 0]  # a draw of nothing but zero weights has no accuracy
+
+
+def _calibration(scores: _Scores, labels: np.ndarray, weights: np.ndarray) -> dict[str, list[float | None]]:
+    """Weight, mean confidence and accuracy in each bin (k/15, (k+1)/15] of confidence."""
+    # The small step back keeps a confidence that is a bin's upper edge, but for rounding, in that bin.
+    bins = np.ceil(scores.confidence * CALIBRATION_BINS - 1e-9).astype(int) - 1
+    bins = np.clip(bins, 0, CALIBRATION_BINS - 1)
+    count = np.bincount(bins, weights, CALIBRATION_BINS)
+    confidence = np.bincount(bins, weights * scores.confidence, CALIBRATION_BINS)
+    right = np.bincount(bins, weights * (scores.predicted == labels), CALIBRATION_BINS)
+    filled = count > 0
+    return {
+        "count": count.tolist(),
+        "confidence": [float(v / c) if f else None for v, c, f in zip(confidence, count, filled)],
+        "accuracy": [float(v / c) if f else None for v, c, f in zip(right, count, filled)],
+    }
+
+
+def _ece(bins: dict[str, list[float | None]]) -> float:
+    gaps = [
+        count * abs(accuracy - confidence)
+        for count, confidence, accuracy in zip(bins["count"], bins["confidence"], bins["accuracy"])
+        if count and confidence is not None and accuracy is not None
+    ]
+    return float(sum(gaps) / sum(c for c in bins["count"] if c))
+
+
+def _per_class(predicted: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, dict[str, float]]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(names)), zero_division=0.0)
+    return {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+        for name, p, r, f, s in zip(names, *columns)
+    }
+
+
+def _confusion(predicted: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
+    flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
+    return flat.reshape(n_classes, n_classes)

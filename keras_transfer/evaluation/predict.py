@@ -1,0 +1,233 @@
+"""Class names and probabilities for picture files, with one bad file never stopping the others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_transfer import files
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.evaluate import logits_of_batch
+from keras_transfer.evaluation.metrics import log_softmax
+
+if TYPE_CHECKING:
+    from keras_transfer.data.augment import Transform
+
+__all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_grid", "write_json"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says about one picture.
+
+    Attributes:
+        path: the file as it was given or found, or the picture's name.
+        classes: the K most probable class names, most probable first; empty if the file could not be read.
+        probabilities: theirs, in 0..1; they add up to 1 only if K is the number of classes.
+        error: why the file could not be read, or None.
+    """
+
+    path: str
+    classes: tuple[str, ...] = ()
+    probabilities: tuple[float, ...] = ()
+    error: str | None = None
+
+
+def predict_files(
+    model: Any,
+    metadata: Mapping[str, Any],
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    top: int = 5,
+    batch_size: int = 32,
+    workers: int | None = None,
+) -> list[Prediction]:
+    """Classify files, and all pictures in folders.
+
+    Args:
+        model: a `keras.Model` from raw images to logits.
+        metadata: what was stored in the model file; `classes`, `image_size`, `color` and `resize` are used.
+        paths: files and folders; see `find_images` for the order.
+        top: how many classes a picture; more than there are means all.
+        batch_size: pictures a forward pass.
+        workers: decoding threads; None means as many as there are processors, up to 8.
+
+    Returns:
+        One prediction a file. A file that cannot be read has its `error` and the rest go on.
+
+    Raises:
+        UserError: nothing at all could be read, or a folder has no pictures in it, or `top` is below 1.
+    """
+    from keras_transfer.data.manifest import FileStore
+
+    found = find_images(paths)
+    store = FileStore(found, None)
+    return _predict(model, metadata, store.read, [str(path) for path in found], top, batch_size, workers)
+
+
+def predict_images(
+    model: Any,
+    metadata: Mapping[str, Any],
+    images: Sequence[np.ndarray],
+    names: Sequence[str] | None = None,
+    top: int = 5,
+    batch_size: int = 32,
+) -> list[Prediction]:
+    """The same for pictures in memory: uint8 (h, w, 3) RGB each, of any size. Names default to their numbers."""
+    names = [str(i) for i in range(len(images))] if names is None else names
+    return _predict(model, metadata, images.__getitem__, names, top, batch_size, None) if len(images) else []
+
+
+def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The files that `paths` stand for, without repeats.
+
+    A folder stands for all pictures in it and below it, sorted by path; hidden files are left out. Anything else
+    stands for itself, whatever its name, so that a missing file is reported where the others are.
+
+    Raises:
+        UserError: a folder without pictures, or no paths.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not given:
+        raise UserError("nothing to predict: expected at least one file or folder")
+    found: dict[Path, None] = {}
+    for path in map(Path, given):
+        found.update(dict.fromkeys(_pictures_below(path) if path.is_dir() else [path]))
+    return list(found)
+
+
+def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
+    """Write a list of `{"path", "predictions": [{"class", "probability"}], "error"}`, atomically."""
+    rows = [
+        {
+            "path": p.path,
+            "predictions": [{"class": c, "probability": v} for c, v in zip(p.classes, p.probabilities)],
+            "error": p.error,
+        }
+        for p in predictions
+    ]
+    files.write_json(path, rows)
+
+
+def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:
+    """Write `path, class_1, probability_1, class_2 …, error`, a line a file, UTF-8, atomically."""
+    places = range(max((len(p.classes) for p in predictions), default=0))
+    fields = ["path", *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")), "error"]
+    rows = []
+    for p in predictions:
+        row: dict[str, Any] = {"path": p.path, "error": p.error}
+        for k, (name, probability) in enumerate(zip(p.classes, p.probabilities)):
+            row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
+        rows.append(row)
+    files.write_csv(path, rows, fields)
+
+
+def write_grid(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
+    """Draw the first `limit` readable pictures with their most probable class to a PNG.
+
+    Raises:
+        UserError: none of the predictions has a readable picture, or `path` cannot be written.
+    """
+    from keras_transfer.data.manifest import FileStore
+    from keras_transfer.report.plots import prediction_grid
+
+    readable = [p for p in predictions if p.error is None]
+    if not readable:
+        raise UserError("no picture grid: none of the files could be read")
+    shown = readable[:limit]
+    store = FileStore([Path(p.path) for p in shown], None)
+    titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
+    note = f"the first {len(shown)} of {len(readable)} pictures" if len(shown) < len(readable) else ""
+    prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
+
+
+def _predict(
+    model: Any,
+    metadata: Mapping[str, Any],
+    read: Callable[[int], np.ndarray],
+    names: Sequence[str],
+    top: int,
+    batch_size: int,
+    workers: int | None,
+) -> list[Prediction]:
+    if top < 1:
+        raise UserError(f"top must be at least 1, got {top}")
+    transform = _evaluation_transform(metadata)
+    classes = [str(c) for c in metadata["classes"]]
+    size = min(batch_size, len(names))
+    predictions = []
+    # The next batch is decoded while the model works on this one, and no more than that is held in memory.
+    for start, batch in _ahead(lambda i: _input_of(read, transform, i), len(names), size, workers):
+        good = [image for image in batch if isinstance(image, np.ndarray)]
+        logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
+        for name, image in zip(names[start : start + size], batch):
+            if isinstance(image, np.ndarray):
+                predictions.append(Prediction(name, *_top(next(logits), classes, top)))
+            else:
+                predictions.append(Prediction(name, error=image))
+    if all(p.error is not None for p in predictions):
+        lines = "".join(f"\n  {p.path}: {p.error}" for p in predictions[:20])
+        raise UserError(f"none of the {len(predictions)} files could be read:{lines}")
+    return predictions
+
+
+def _ahead(
+    make: Callable[[int], np.ndarray | str], count: int, size: int, workers: int | None
+) -> Iterator[tuple[int, list[np.ndarray | str]]]:
+    """Yield `(start, [make(start), …])` for each run of `size` indices, with the run after it already begun."""
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    try:
+        starts = range(0, count, size)
+        runs = ([pool.submit(make, i) for i in range(start, min(start + size, count))] for start in starts)
+        current = next(runs)
+        for start in starts:
+            following = next(runs, [])
+            yield start, [job.result() for job in current]
+            current = following
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _input_of(read: Callable[[int], np.ndarray], transform: Transform, i: int) -> np.ndarray | str:
+    """The model's input, or the reason why there is none."""
+    try:
+        return transform(read(i), None)
+    except (UserError, OSError) as error:
+        return str(getattr(error, "reason", None) or error)
+
+
+def _evaluation_transform(metadata: Mapping[str, Any]) -> Transform:
+    from keras_transfer.data.augment import Transform
+
+    height, width = metadata["image_size"]
+    return Transform((int(height), int(width)), [], metadata["resize"], metadata["color"])
+
+
+def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    probabilities = np.exp(log_softmax(logits))
+    # A stable sort, so that among equals the first class leads, as it does in accuracy.
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return tuple(classes[k] for k in order), tuple(float(probabilities[k]) for k in order)
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    from keras_transfer.data.manifest import IMAGE_SUFFIXES
+
+    seen: set[str] = set()
+    found = []
+    for root, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        # A link to a folder above would go round for ever.
+        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
+        if real in seen:
+            continue
+        seen.add(real)
+        found += [Path(root, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES]
+    if not found:
+        raise UserError(f"no pictures in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
+    return sorted(found)

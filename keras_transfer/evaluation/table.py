@@ -1,0 +1,91 @@
+"""Metrics as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from keras_transfer.evaluation.metrics import most_confused
+
+__all__ = ["metrics_table"]
+
+
+def metrics_table(metrics: Mapping[str, Any], title: str = "", max_classes: int = 20, max_confused: int = 5) -> Group:
+    """A picture in text of what `classification_metrics` returned, to be given to `rich.print`.
+
+    Args:
+        metrics: the dictionary of `classification_metrics`, or the same read back from JSON.
+        title: shown above, for example the name of the split.
+        max_classes: with more classes than this, only those with the lowest F1 are listed, and the heading says so.
+        max_confused: at most this many confused pairs are listed.
+    """
+    parts = [_overall(metrics, title), _classes(metrics["per_class"], max_classes)]
+    pairs = most_confused(metrics["confusion"], list(metrics["per_class"]), max_confused)
+    if pairs:
+        parts.append(_confused(pairs))
+    return Group(*parts)
+
+
+def _overall(metrics: Mapping[str, Any], title: str) -> Table:
+    weighted = metrics.get("weighted")
+    heading = f"{title} · {metrics['n']:,} samples" if title else f"{metrics['n']:,} samples"
+    table = _table(heading, "metric", "value", *(["weighted"] if weighted else []))
+    rows: dict[str, tuple[str, Callable[[Any], str]]] = {
+        "accuracy": ("accuracy", _percent),
+        "95 % interval": ("accuracy_ci95", _interval),
+        "top-5 accuracy": ("top5_accuracy", _percent),
+        "balanced accuracy": ("balanced_accuracy", _percent),
+        "macro F1": ("macro_f1", _percent),
+        "loss": ("loss", _plain),
+        "calibration error": ("ece", _percent),
+    }
+    for name, (key, form) in rows.items():
+        if metrics.get(key) is not None:
+            table.add_row(name, form(metrics[key]), *([form(weighted.get(key))] if weighted else []))
+    return table
+
+
+def _classes(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
+    rows = list(per_class.items())
+    title = "by class"
+    if len(rows) > limit:
+        title = f"the {limit} of {len(rows)} classes with the lowest F1"
+        rows = sorted(rows, key=lambda row: row[1]["f1"])[:limit]
+    table = _table(title, "class", "precision", "recall", "F1", "samples")
+    for name, row in rows:
+        # Text, not str: a class called "[red]" is a name and not markup.
+        table.add_row(Text(name), *(_percent(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}")
+    return table
+
+
+def _confused(pairs: list[dict[str, Any]]) -> Table:
+    table = _table("most confused", "true class", "taken for", "samples", "of its class")
+    table.columns[1].justify = "left"
+    for pair in pairs:
+        table.add_row(Text(pair["true"]), Text(pair["predicted"]), f"{pair['count']:,}", _percent(pair["share"]))
+    return table
+
+
+def _table(title: str, first: str, *others: str) -> Table:
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _interval(value: list[float] | None) -> str:
+    return "–" if value is None else f"{value[0]:.2%} – {value[1]:.2%}"

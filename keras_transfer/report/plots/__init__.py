@@ -1,0 +1,11 @@
+"""The pictures of a run. Each function draws one and writes it to a PNG, whole or not at all.
+
+No global state: pyplot is never imported, and the user's own matplotlib settings neither matter nor change.
+"""
+
+from keras_transfer.report.plots.calibration import reliability
+from keras_transfer.report.plots.history import curves, iterations
+from keras_transfer.report.plots.matrix import confusion
+from keras_transfer.report.plots.pictures import prediction_grid
+
+__all__ = ["confusion", "curves", "iterations", "prediction_grid", "reliability"]

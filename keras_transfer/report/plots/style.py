@@ -1,0 +1,161 @@
+"""One look for all pictures, and the one way in which they are drawn and written."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
+
+from keras_transfer.files import atomic_write
+from keras_transfer.report.plots.fonts import families_for, printable
+
+__all__ = ["BLUE", "DPI", "GREEN", "GREY", "INK", "ORANGE", "figure", "phase_bands", "save", "shorten", "styled"]
+
+# Okabe & Ito, "Color Universal Design", 2008: told apart by people with any of the common colour-vision deficiencies.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+INK, GREY, PALE = "#24292f", "#6e7781", "#d8dee4"
+DPI = 130
+_MAX_BYTES = 190_000
+_LETTER = 0.082  # inches of an average letter of 8.5 points
+
+_STYLE: Any = {
+    "axes.edgecolor": PALE,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "font.size": 9,
+    "grid.color": "#eaeef2",
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a class called "a$b$" is a name and not a formula
+    "xtick.color": GREY,
+    "xtick.major.size": 0,
+    "ytick.color": GREY,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+}
+
+
+@contextmanager
+def styled(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Inside the block, figures have the look of the project, in fonts that can draw `texts`."""
+    families = families_for([printable(text) for text in texts])
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    try:
+        with warnings.catch_warnings(), matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            # families_for has said what is missing; matplotlib would say so again for each place of each glyph,
+            # and for each fallback font that has no bold face.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            log.setLevel(logging.ERROR)
+            matplotlib.rcParams.update({**_STYLE, "font.family": families})
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty figure of that many inches, not known to pyplot."""
+    made = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    engine = made.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=0.08, h_pad=0.08)
+    return made
+
+
+def save(made: Figure, path: str | os.PathLike[str]) -> None:
+    """Write the figure as a PNG, atomically.
+
+    The picture gets 256 colours, a third of the size of all of them, and fewer if it is large even so.
+    """
+    canvas = FigureCanvasAgg(made)
+    canvas.draw()
+    picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    data = b""
+    for colours in (256, 128, 64):
+        buffer = io.BytesIO()
+        few = picture.quantize(colours, dither=Image.Dither.NONE)
+        few.save(buffer, "PNG", optimize=True, dpi=(made.dpi, made.dpi))
+        data = buffer.getvalue()
+        if len(data) < _MAX_BYTES:
+            break
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` on one line, without its middle if it is longer than `limit`: both ends of a name tell it from others."""
+    text = " ".join(printable(text).split())
+    if len(text) <= limit:
+        return text
+    head = (limit - 1 + 1) // 2
+    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
+
+
+def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]]) -> None:
+    """Mark phases in all `axes`, which share x: a line where one begins, its name above the first of the axes.
+
+    Args:
+        made: the figure of the axes.
+        axes: top to bottom; the x limits must be set.
+        spans: (name, first x, last x) of each phase, in order.
+    """
+    for _, start, _ in spans[1:]:
+        for axis in axes:
+            axis.axvline(start, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    low, high = axes[0].get_xlim()
+    ends = [((start - low) / (high - low), (end - low) / (high - low)) for _, start, end in spans]
+    inches = made.get_figwidth() * 0.88  # about what the labels of the axis leave
+    for label, centre in zip(*_spread([name for name, _, _ in spans], ends, inches / _LETTER)):
+        place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "bottom"}
+        axes[0].annotate(label, (centre, 1), (0, 3), fontsize=8.5, color=GREY, **place)
+
+
+def _spread(names: list[str], ends: list[tuple[float, float]], room: float) -> tuple[list[str], list[float]]:
+    """Labels and their centres (0..1), each as near to the middle of its phase as its neighbours allow.
+
+    Args:
+        names: of the phases.
+        ends: where each begins and ends, 0..1.
+        room: characters that fit in all.
+    """
+    share = int(room / max(len(names), 1)) - 1
+    labels = names if sum(len(name) + 2 for name in names) <= room else [shorten(name, max(share, 1)) for name in names]
+    if share < 3:
+        labels = [str(k + 1) for k in range(len(names))]
+    if sum(len(label) + 1 for label in labels) > room:
+        return [], []
+    half = [(len(label) + 1) / 2 / room for label in labels]
+    centres: list[float] = []
+    edge = -1 / room
+    for (start, end), h in zip(ends, half):
+        centres.append(max((start + end) / 2, edge + h))
+        edge = centres[-1] + h
+    edge = 1 + 1 / room
+    for k in reversed(range(len(labels))):
+        centres[k] = min(centres[k], edge - half[k])
+        edge = centres[k] - half[k]
+    return labels, centres
