@@ -1,0 +1,172 @@
+"""Data sets of labelled pictures: read, checked, split, augmented and served as uint8 batches.
+
+    data = keras_transfer.data.folder("photos/", image_size=224)
+    data.train, data.val, data.test, data.classes
+
+Importing this module imports neither Keras nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from keras_transfer.data.manifest import SPLITS, BadImage
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from keras_transfer.data.dataset import Dataset, Split
+
+__all__ = [
+    "SPLITS",
+    "BadImage",
+    "Common",
+    "Dataset",
+    "Split",
+    "arrays",
+    "build",
+    "cifar10",
+    "cifar100",
+    "csv",
+    "digits",
+    "folder",
+    "idx",
+    "list_file",
+]
+
+PathLike = str | os.PathLike[str]
+ClassNames = Sequence[str] | PathLike | None
+ImageSize = int | Sequence[int] | None
+
+
+class Common(TypedDict, total=False):
+    """Options that every function of this module takes; `builder.build` has their defaults and meaning."""
+
+    val_fraction: float
+    test_fraction: float
+    seed: int
+    color: Literal["auto", "rgb", "grey"]
+    resize: Literal["squash", "crop", "pad"]
+    on_bad_image: Literal["error", "skip"]
+    limit: int | None
+    limit_test: int | None
+    split_table: Mapping[str, str] | None
+    workers: int | str
+
+
+def build(source: str, **options: Any) -> Dataset:
+    """The data set of a source by name, with plain options; see `keras_transfer.data.builder.build`."""
+    from keras_transfer.data import builder
+
+    return builder.build(source, **options)
+
+
+def folder(
+    path: PathLike,
+    image_size: ImageSize = None,
+    *,
+    classes: ClassNames = None,
+    **common: Unpack[Common],
+) -> Dataset:
+    """A folder of class folders, or of train/val/test folders that hold class folders.
+
+    Args:
+        path: the folder.
+        image_size: side, or (height, width), of the model's input; None: the backbone's own.
+        classes: class names (or a text file of them) to fix their order or use only some of the folders.
+        **common: val_fraction=0.15, test_fraction=0.15, seed=0, color="auto", resize="squash", on_bad_image="error",
+            limit=None, limit_test=None, split_table=None, workers="auto": see `keras_transfer.data.builder.build`.
+
+    Raises:
+        UserError: the folder is missing or empty, has one class, unreadable pictures …
+    """
+    return build("folder", path=path, image_size=image_size, classes=classes, **common)
+
+
+def list_file(
+    path: PathLike | None = None,
+    image_size: ImageSize = None,
+    *,
+    root: PathLike | None = None,
+    train: PathLike | None = None,
+    val: PathLike | None = None,
+    test: PathLike | None = None,
+    classes: ClassNames = None,
+    **common: Unpack[Common],
+) -> Dataset:
+    """Text files of `path label` lines; see `sources.list_file.load`, and `folder` for the common options."""
+    return build(
+        "list", path=path, root=root, train=train, val=val, test=test, classes=classes, image_size=image_size, **common
+    )
+
+
+def csv(
+    path: PathLike,
+    image_size: ImageSize = None,
+    *,
+    root: PathLike | None = None,
+    classes: ClassNames = None,
+    **common: Unpack[Common],
+) -> Dataset:
+    """A CSV file with the columns path, label and optionally split, weight, group; see `sources.csv_file.load`."""
+    return build("csv", path=path, root=root, classes=classes, image_size=image_size, **common)
+
+
+def arrays(x: Any = None, y: Any = None, image_size: ImageSize = None, **options: Any) -> Dataset:
+    """Images and labels in memory, or (x is a path) in an `.npz` file.
+
+    Args:
+        x: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), or the path of an `.npz` file.
+        y: labels (n,), (n, 1) or one-hot (n, C).
+        image_size: as in `folder`.
+        **options: x_train, y_train, x_test …, weights, groups, classes (see `sources.arrays.load`) and the common
+            options of `folder`.
+
+    Raises:
+        UserError: missing arrays, wrong dtype or shape, lengths that differ, labels out of range.
+    """
+    if isinstance(x, (str, os.PathLike)):
+        options["path"], x = x, None
+    return build("arrays", x=x, y=y, image_size=image_size, **options)
+
+
+def idx(
+    path: PathLike,
+    image_size: ImageSize = None,
+    *,
+    classes: ClassNames = None,
+    **common: Unpack[Common],
+) -> Dataset:
+    """A folder with MNIST-like IDX files; see `sources.idx.load`, and `folder` for the common options."""
+    return build("idx", path=path, classes=classes, image_size=image_size, **common)
+
+
+def digits(image_size: ImageSize = None, **common: Unpack[Common]) -> Dataset:
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey; see `folder` for the common options."""
+    return build("digits", image_size=image_size, **common)
+
+
+def cifar10(path: PathLike | None = None, image_size: ImageSize = None, **common: Unpack[Common]) -> Dataset:
+    """CIFAR-10 from a local folder or archive, else downloaded; see `sources.cifar10.load` and `folder`."""
+    return build("cifar10", path=path, image_size=image_size, **common)
+
+
+def cifar100(
+    path: PathLike | None = None,
+    image_size: ImageSize = None,
+    *,
+    labels: Literal["fine", "coarse"] = "fine",
+    **common: Unpack[Common],
+) -> Dataset:
+    """CIFAR-100 from a local folder or archive, else downloaded; see `sources.cifar100.load` and `folder`."""
+    return build("cifar100", path=path, labels=labels, image_size=image_size, **common)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Dataset", "Split"):
+        from keras_transfer.data import dataset
+
+        return getattr(dataset, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

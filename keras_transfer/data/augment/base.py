@@ -1,0 +1,114 @@
+"""What all augmentations share: validated parameters, and how they are written in a configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_transfer.data.augment.plan import Fill, Plan
+from keras_transfer.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """An operation on one picture: it draws its random numbers and adds to the plan.
+
+    Subclasses are frozen dataclasses; their fields are the parameters that a configuration may give.
+
+    Attributes:
+        name: what configurations call it.
+        random: whether it draws; those that do are left out of evaluation transforms.
+        sizes: whether it leaves a canvas of the target size (or of its own) behind; if no operation of a transform
+            does, the picture is fitted first.
+    """
+
+    name: ClassVar[str]
+    random: ClassVar[bool] = True
+    sizes: ClassVar[bool] = False
+
+    def apply(self, plan: Plan, rng: np.random.Generator) -> None:
+        """Add to the plan."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class BatchAugmentation:
+    """An operation on a batch of pictures and one-hot labels."""
+
+    name: ClassVar[str]
+
+    def apply(self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 (b, h, w, c) and float32 (b, C) in and out; the inputs are not changed."""
+        raise NotImplementedError
+
+
+Spec = str | Mapping[str, Any]
+
+
+def from_spec(spec: Spec, table: Mapping[str, Callable[..., Any]]) -> Any:
+    """Build an operation from `"name"` or `{"name": …, parameter: value}`.
+
+    Raises:
+        UserError: unknown name or parameter, or a value out of range.
+    """
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or "name" not in spec:
+        raise UserError(f"an augmentation is a name or a mapping with the key 'name', received {spec!r}")
+    name = spec["name"]
+    if name not in table:
+        raise unknown("augmentation", name, table)
+    fields = [f.name for f in dataclasses.fields(table[name])]  # type: ignore[arg-type]
+    options = {}
+    for key, value in spec.items():
+        if key == "name":
+            continue
+        if key not in fields:
+            raise unknown(f"parameter of the augmentation {name!r}:", key, fields)
+        options[key] = tuple(value) if isinstance(value, list) else value
+    return table[name](**options)
+
+
+def number(owner: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
+    """Raise UserError unless `value` is a number in [low, high]."""
+    good = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not good or not low <= value <= high:
+        bounds = f"{low:g}..{high:g}" if np.isfinite(high) else f"at least {low:g}"
+        raise UserError(f"{owner}: {name} must be a number ({bounds}), received {value!r}")
+
+
+def whole(owner: str, name: str, value: Any, low: int, high: float = float("inf")) -> None:
+    """Raise UserError unless `value` is a whole number in [low, high]."""
+    number(owner, name, value, low, high)
+    if value != int(value):
+        raise UserError(f"{owner}: {name} must be a whole number, received {value!r}")
+
+
+def span(owner: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
+    """Raise UserError unless `value` is a pair (least, greatest) within [low, high]."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise UserError(f"{owner}: {name} must be a pair of numbers, received {value!r}")
+    for part in value:
+        number(owner, name, part, low, high)
+    if value[0] > value[1]:
+        raise UserError(f"{owner}: {name} must be (least, greatest), received {value!r}")
+
+
+def check_fill(owner: str, fill: Any) -> None:
+    """Raise UserError unless `fill` is a grey value, an RGB triple or "reflect"."""
+    values = (fill,) if isinstance(fill, int) else fill
+    good = isinstance(values, tuple) and len(values) in (1, 3) and not isinstance(fill, bool)
+    if fill != "reflect" and not (good and all(isinstance(v, int) and 0 <= v <= 255 for v in values)):
+        raise UserError(f"{owner}: fill must be 0..255, three such numbers or 'reflect', received {fill!r}")
+
+
+def happens(rng: np.random.Generator, probability: float) -> bool:
+    """True with this probability; always draws one number, so that what follows does not depend on the outcome."""
+    return bool(rng.random() < probability)
+
+
+__all__ = ["Augmentation", "BatchAugmentation", "Fill", "Spec", "check_fill", "from_spec", "happens", "number", "span"]

@@ -1,0 +1,111 @@
+"""Augmentations of colour, and erasing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from keras_transfer.data.augment import color
+from keras_transfer.data.augment.base import Augmentation, happens, number, span, whole
+from keras_transfer.data.augment.plan import Plan
+from keras_transfer.errors import UserError
+
+
+@dataclass(frozen=True)
+class ColorJitter(Augmentation):
+    """Change brightness, contrast, saturation and hue at random, in this order.
+
+    Args:
+        brightness: the factor is uniform in [1 - brightness, 1 + brightness], likewise
+        contrast: about the mean grey value,
+        saturation: about the pixel's own grey value.
+        hue: greatest rotation of the hue, as a share of the whole circle, 0..0.5 (in YIQ, where it is linear).
+    """
+
+    name = "color_jitter"
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("brightness", "contrast", "saturation"):
+            number(self.name, name, getattr(self, name), 0, 1)
+        number(self.name, "hue", self.hue, 0, 0.5)
+
+    def apply(self, plan: Plan, rng: np.random.Generator) -> None:
+        """Add to the plan."""
+        a, b, c, d = (2 * rng.random(4) - 1).tolist()
+        if self.brightness:
+            plan.colors.append(color.brightness(1 + a * self.brightness))
+        if self.contrast:
+            plan.colors.append(color.contrast(1 + b * self.contrast))
+        if self.saturation:
+            plan.colors.append(color.saturation(1 + c * self.saturation))
+        if self.hue:
+            plan.colors.append(color.hue(d * self.hue))
+
+
+@dataclass(frozen=True)
+class Grayscale(Augmentation):
+    """Take the colour away with probability `p`, keeping the number of channels."""
+
+    name = "grayscale"
+    p: float = 0.1
+
+    def __post_init__(self) -> None:
+        number(self.name, "p", self.p, 0, 1)
+
+    def apply(self, plan: Plan, rng: np.random.Generator) -> None:
+        """Add to the plan."""
+        if happens(rng, self.p):
+            plan.colors.append(color.saturation(0.0))
+
+
+@dataclass(frozen=True)
+class RandomErasing(Augmentation):
+    """Overwrite random boxes (Zhong et al., "Random erasing data augmentation", 2017).
+
+    Args:
+        p: probability that the picture is touched.
+        count: boxes.
+        scale: least and greatest area of a box as a share of the result's.
+        ratio: least and greatest width / height.
+        fill: a grey value 0..255, or "noise".
+    """
+
+    name = "random_erasing"
+    p: float = 0.25
+    count: int = 1
+    scale: tuple[float, float] = (0.02, 0.2)
+    ratio: tuple[float, float] = (0.3, 3.3)
+    fill: int | Literal["noise"] = "noise"
+
+    def __post_init__(self) -> None:
+        number(self.name, "p", self.p, 0, 1)
+        whole(self.name, "count", self.count, 1, 100)
+        span(self.name, "scale", self.scale, 0, 1)
+        span(self.name, "ratio", self.ratio, 1e-2, 100)
+        if self.fill != "noise":
+            if isinstance(self.fill, str):
+                raise UserError(f"{self.name}: fill must be 0..255 or 'noise', received {self.fill!r}")
+            whole(self.name, "fill", self.fill, 0, 255)
+
+    def apply(self, plan: Plan, rng: np.random.Generator) -> None:
+        """Add to the plan."""
+        touched = happens(rng, self.p)
+        draws = rng.random((self.count, 4))
+        seeds = rng.integers(0, 1 << 62, self.count)
+        if not touched:
+            return
+        height, width = plan.target
+        low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
+        for (a, b, v, u), seed in zip(draws.tolist(), seeds.tolist()):
+            area = height * width * (self.scale[0] + a * (self.scale[1] - self.scale[0]))
+            ratio = math.exp(low + b * (high - low))
+            h, w = min(height, round(math.sqrt(area / ratio))), min(width, round(math.sqrt(area * ratio)))
+            y, x = math.floor(v * (height - h + 1)), math.floor(u * (width - w + 1))
+            plan.erase.append((y, x, h, w, None if self.fill == "noise" else int(self.fill), seed))

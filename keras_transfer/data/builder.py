@@ -1,0 +1,139 @@
+"""From a source's name and plain options to a Dataset: every data set is built here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from keras_transfer.data.dataset import Color, Dataset, Resize
+from keras_transfer.data.facts import sample_pictures
+from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.sources import SOURCES
+from keras_transfer.data.split import apply_table, assign, missing_from
+from keras_transfer.data.verify import drop_bad
+from keras_transfer.errors import UserError, unknown
+
+_CHOICES = {
+    "color": ("auto", "rgb", "grey"),
+    "resize": ("squash", "crop", "pad"),
+    "on_bad_image": ("error", "skip"),
+}
+
+
+def build(
+    source: str,
+    *,
+    image_size: int | Sequence[int] | None = None,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    color: Literal["auto", "rgb", "grey"] = "auto",
+    resize: Resize = "squash",
+    on_bad_image: Literal["error", "skip"] = "error",
+    limit: int | None = None,
+    limit_test: int | None = None,
+    split_table: Mapping[str, str] | None = None,
+    workers: int | str = "auto",
+    **options: Any,
+) -> Dataset:
+    """Read a source, leave out or refuse what cannot be used, and split it.
+
+    Args:
+        source: name in `SOURCES`.
+        image_size: side, or (height, width), of the model's input; None: the backbone's own.
+        val_fraction: share of the validation split, unless the source has one.
+        test_fraction: share of the test split, unless the source has one.
+        seed: of the splits and of `limit`.
+        color: "rgb", "grey", or "auto": grey if a sample of the pictures has no colour.
+        resize: how a picture of another shape is fitted.
+        on_bad_image: "error" refuses data with unreadable pictures and lists them; "skip" leaves them out and records
+            them in `Dataset.skipped`.
+        limit: use at most this many pictures for train and val together, stratified; test is cut before.
+        limit_test: use at most this many test pictures.
+        split_table: splits saved from `Dataset.split_table`; takes the place of splitting and of the limits.
+        workers: threads that check the pictures.
+        **options: of the source (see its `load`); None stands for "not given".
+
+    Raises:
+        UserError: whatever is wrong with the options or the data.
+    """
+    _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
+    size = parse_size(image_size)
+    manifest = _load(source, options)
+    _check_classes(manifest)
+    bad: list[tuple[str, str]] = []
+    # Without a limit every picture is checked before splitting, so that bad files do not disturb the split; with one,
+    # only those that are used.
+    if limit is None:
+        manifest, bad = drop_bad(manifest, on_bad_image, workers)
+        _check_classes(manifest)
+    if split_table is not None:
+        manifest = apply_table(manifest, dict(split_table))
+    else:
+        manifest = assign(manifest, val_fraction, test_fraction, seed, limit, limit_test)
+    if limit is not None:
+        manifest, bad = drop_bad(manifest, on_bad_image, workers)
+    _check_training_classes(manifest)
+    return Dataset(manifest, size, _color(color, manifest), resize, tuple(bad))
+
+
+def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """(height, width) from a number or a pair; raises UserError for anything else."""
+    if image_size is None:
+        return None
+    size = (image_size, image_size) if isinstance(image_size, (int, np.integer)) else tuple(image_size)
+    good = len(size) == 2 and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in size)
+    if not good or min(size) < 1:
+        raise UserError(f"image_size must be one or two whole numbers of at least 1, received {image_size!r}")
+    return int(size[0]), int(size[1])
+
+
+def _load(source: str, options: dict[str, Any]) -> Manifest:
+    if source not in SOURCES:
+        raise unknown("data source", source, SOURCES)
+    load = SOURCES[source].load
+    parameters = inspect.signature(load).parameters
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if key not in parameters:
+            raise unknown(f"option of the data source {source!r}:", key, parameters)
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise UserError(f"the data source {source!r} needs the option {key!r}")
+    return load(**given)
+
+
+def _check_options(given: Mapping[str, str]) -> None:
+    for name, value in given.items():
+        if value not in _CHOICES[name]:
+            raise unknown(name, value, _CHOICES[name])
+
+
+def _check_classes(manifest: Manifest) -> None:
+    """There must be two classes, each with two pictures; classes are named where they are not."""
+    if len(manifest) == 0:
+        raise UserError(f"{manifest.source}: no pictures")
+    if len(manifest.classes) < 2:
+        raise UserError(f"{manifest.source}: only one class ({manifest.classes[0]!r}); expected at least two")
+    counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
+    for least, what in ((0, "no picture"), (1, "only one picture")):
+        few = [manifest.classes[c] for c in np.flatnonzero(counts == least)]
+        if few:
+            shown = ", ".join(map(repr, few[:10])) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
+            raise UserError(f"{manifest.source}: {what} of {shown}; expected at least two of each class")
+
+
+def _check_training_classes(manifest: Manifest) -> None:
+    missing = missing_from(manifest.labels[manifest.split == "train"], manifest.classes)
+    if missing:
+        shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise UserError(f"{manifest.source}: no training picture of {shown}")
+
+
+def _color(color: str, manifest: Manifest) -> Color:
+    if color == "auto":
+        return "grey" if sample_pictures(manifest.images, np.flatnonzero(manifest.split == "train"), 64)[1] else "rgb"
+    return cast(Color, color)

@@ -1,0 +1,316 @@
+"""Batches of uint8 images, prepared ahead of time by threads (OpenCV lets other threads run while it works).
+
+What a batch holds depends on seed, epoch and the samples' places in the manifest, never on the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import cv2
+import numpy as np
+
+from keras_transfer.data import rng
+from keras_transfer.data.augment.transform import BatchTransform, Transform
+from keras_transfer.data.dataset import Split
+from keras_transfer.data.verify import resolve_workers
+from keras_transfer.errors import UserError
+
+Batch = tuple[np.ndarray, ...] | np.ndarray
+
+_CHUNK = 8  # images a task: enough to hide the cost of handing it over
+
+
+class Loader:
+    """Serve a split as batches, in any order of asking, fastest in sequence.
+
+    Args:
+        split: what to serve.
+        transform: from pictures to arrays.
+        batch_size: images a batch; the last batch is smaller unless `drop_last`.
+        shuffle: draw a new order each epoch; then the samples are augmented too, if the transform does that.
+            Without it the transform is used for evaluation, unless `augment` says otherwise.
+        seed: of order, pixels and mixing.
+        workers: threads, or "auto"; 0 works in the caller's thread.
+        batch_transform: mixes each batch.
+        class_weights: float32 (C,), multiplied with the sample weights.
+        drop_last: leave out a last batch that is not full.
+        with_labels: False gives batches of images alone.
+        augment: whether the transform gets random numbers; None: as `shuffle`.
+        view: number of the augmented view; other views of an image are augmented otherwise.
+        prefetch: batches that are prepared ahead.
+
+    With threads of its own, the first batch switches OpenCV's off in the whole process: both together are slower.
+
+    Attributes:
+        waited: seconds that callers waited for batches.
+        busy: seconds of work, added up over the threads.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        transform: Transform,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        workers: int | str = "auto",
+        batch_transform: BatchTransform | None = None,
+        class_weights: np.ndarray | None = None,
+        drop_last: bool = False,
+        with_labels: bool = True,
+        augment: bool | None = None,
+        view: int = 0,
+        prefetch: int = 4,
+    ):
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, received {batch_size}")
+        self.split, self.batch_size, self.shuffle, self.seed = split, int(batch_size), shuffle, int(seed)
+        self.drop_last, self.prefetch = drop_last, max(int(prefetch), 1)
+        self._job = _Job(
+            split, transform, self.seed, shuffle if augment is None else augment, view, batch_transform,
+            _weights(split, class_weights), with_labels,
+        )  # fmt: skip
+        self._workers = resolve_workers(workers)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: dict[tuple[int, int], Future[Batch]] = {}
+        self._order: tuple[int, np.ndarray] | None = None
+        self._lock = threading.RLock()
+        self._closed = False
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.split), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether batches hold weights."""
+        return self._job.weights is not None and self._job.with_labels
+
+    @property
+    def busy(self) -> float:
+        """Seconds of work, added up over the threads."""
+        return self._job.busy
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Positions in the split in the order of an epoch, int64 (n,)."""
+        with self._lock:
+            if not self.shuffle:
+                epoch = 0
+            if self._order is None or self._order[0] != epoch:
+                n = len(self.split)
+                order = rng.permutation(n, self.seed, rng.ORDER, epoch) if self.shuffle else np.arange(n)
+                self._order = epoch, order
+            return self._order[1]
+
+    def batch(self, epoch: int, i: int) -> Batch:
+        """Batch i of an epoch.
+
+        Returns:
+            (x, y, w), or (x, y) if there are neither sample nor class weights, or x alone without labels: x uint8
+            (b, h, w, c), y float32 one-hot (b, C), w float32 (b,).
+
+        Raises:
+            IndexError: there is no such batch.
+            BadImage: a picture cannot be read any more.
+        """
+        if not 0 <= i < len(self):
+            raise IndexError(f"batch {i} of {len(self)}")
+        began = time.perf_counter()
+        with self._lock:
+            if self._closed:
+                raise UserError("the loader is closed")
+            future = self._request(epoch, i)
+            self._look_ahead(epoch, i)
+        try:
+            return future.result()
+        finally:
+            self.waited += time.perf_counter() - began
+
+    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch in order; iteration can be abandoned at any time."""
+        for i in range(len(self)):
+            yield self.batch(epoch, i)
+
+    def positions(self, epoch: int, i: int) -> np.ndarray:
+        """Positions in the split of the samples of batch i, int64 (b,)."""
+        return self.order(epoch)[i * self.batch_size : (i + 1) * self.batch_size]
+
+    def targets(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Labels, and weights if there are any, as a batch of these samples has them when nothing is mixed."""
+        labels = self._job.one_hot[self.split.labels[positions]]
+        return (labels,) if self._job.weights is None else (labels, self._job.weights[positions])
+
+    @property
+    def augments(self) -> bool:
+        """Whether a sample looks different from one epoch to the next."""
+        return self._job.augment or self._job.batch_transform is not None
+
+    def in_order(self) -> Loader:
+        """A loader of the same pictures, in the order of the split, not augmented and without labels."""
+        job = self._job
+        return Loader(self.split, job.transform, self.batch_size, workers=self._workers, with_labels=False)
+
+    def plain(self) -> Loader:
+        """A loader of the same batches, not augmented and not mixed."""
+        copy = Loader(self.split, self._job.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
+                      workers=self._workers, drop_last=self.drop_last, augment=False)  # fmt: skip
+        copy._job.weights = self._job.weights
+        return copy
+
+    def reset(self) -> None:
+        """Set `waited` and `busy` back to zero."""
+        self.waited = 0.0
+        self._job.busy = 0.0
+
+    def close(self) -> None:
+        """Stop the threads; batches in preparation are dropped."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            self._pending.clear()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _request(self, epoch: int, i: int) -> Future[Batch]:
+        return self._pending.pop((epoch, i), None) or self._submit(epoch, i)
+
+    def _submit(self, epoch: int, i: int) -> Future[Batch]:
+        if self._workers and self._pool is None:
+            cv2.setNumThreads(1)
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="kt-loader")
+        return self._job.start(self._pool, self.positions(epoch, i), epoch, i)
+
+    def _look_ahead(self, epoch: int, i: int) -> None:
+        """Have the next batches prepared, into the next epoch if there is one, and forget those not wanted any more."""
+        if not self._workers:
+            return
+        wanted = [(epoch, k) for k in range(i + 1, min(i + 1 + self.prefetch, len(self)))]
+        if self.shuffle:
+            wanted += [(epoch + 1, k) for k in range(min(self.prefetch - len(wanted), len(self)))]
+        for key in [key for key in self._pending if key not in wanted]:
+            self._pending.pop(key).cancel()
+        for key in wanted:
+            if key not in self._pending:
+                self._pending[key] = self._submit(*key)
+
+
+class _Job:
+    """What the threads need. It does not know the loader, so that a forgotten loader can be collected."""
+
+    def __init__(
+        self,
+        split: Split,
+        transform: Transform,
+        seed: int,
+        augment: bool,
+        view: int,
+        batch_transform: BatchTransform | None,
+        weights: np.ndarray | None,
+        with_labels: bool,
+    ):
+        self.split, self.transform, self.seed, self.view = split, transform, seed, view
+        self.augment = augment and transform.random
+        self.batch_transform, self.weights, self.with_labels = batch_transform, weights, with_labels
+        self.one_hot = np.eye(len(split.classes), dtype=np.float32)
+        self.busy = 0.0
+        self.lock = threading.Lock()
+
+    def start(self, pool: ThreadPoolExecutor | None, positions: np.ndarray, epoch: int, i: int) -> Future[Batch]:
+        """Begin a batch; without a pool it is done on return."""
+        height, width = self.transform.image_size
+        images = np.empty((len(positions), height, width, self.transform.channels), np.uint8)
+        future: Future[Batch] = Future()
+        chunks = [slice(k, k + _CHUNK) for k in range(0, len(positions), _CHUNK)]
+        left = [len(chunks)]
+
+        def work(chunk: slice) -> None:
+            began = time.thread_time()
+            try:
+                if not future.cancelled():
+                    for k, position in enumerate(positions[chunk].tolist(), chunk.start):
+                        images[k] = self.image(position, epoch)
+                with self.lock:
+                    left[0] -= 1
+                    last = left[0] == 0
+                if last and future.set_running_or_notify_cancel():
+                    future.set_result(self.finish(images, positions, epoch, i))
+            except BaseException as error:
+                _fail(future, error)
+            finally:
+                with self.lock:
+                    self.busy += time.thread_time() - began
+
+        for chunk in chunks:
+            if pool is None:
+                work(chunk)
+            else:
+                pool.submit(work, chunk)
+        return future
+
+    def image(self, position: int, epoch: int) -> np.ndarray:
+        """The model's input for one sample."""
+        index = int(self.split.indices[position])
+        generator = rng.generator(self.seed, rng.PIXELS, epoch, index, self.view) if self.augment else None
+        return self.transform(self.split.manifest.images.open(index), generator)
+
+    def finish(self, images: np.ndarray, positions: np.ndarray, epoch: int, i: int) -> Batch:
+        """Add labels and weights, and mix."""
+        if not self.with_labels:
+            return images
+        labels = self.one_hot[self.split.labels[positions]]
+        weights = None if self.weights is None else self.weights[positions]
+        if self.batch_transform is not None:
+            generator = rng.generator(self.seed, rng.BATCH, epoch, i, self.view)
+            images, labels, weights = _mix(self.batch_transform, images, labels, weights, generator)
+        return (images, labels) if weights is None else (images, labels, weights)
+
+
+def _mix(
+    batch_transform: BatchTransform,
+    images: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    if weights is None:
+        return (*batch_transform(images, labels, generator), None)
+    # Cross-entropy is linear in the labels, so weights carried by the labels are mixed exactly:
+    # s w_i CE(y_i) + (1 - s) w_j CE(y_j) = w CE(y) with w y = s w_i y_i + (1 - s) w_j y_j.
+    images, carried = batch_transform(images, labels * weights[:, None], generator)
+    total = carried.sum(axis=1)
+    safe = np.where(total > 0, total, 1)[:, None]
+    return images, np.where(total[:, None] > 0, carried / safe, labels).astype(np.float32), total.astype(np.float32)
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    """Hand an error to whoever waits; a batch that has failed or been given up already stays so."""
+    if not future.done():
+        try:
+            future.set_exception(error)
+        except Exception:  # two chunks failed at the same moment
+            return
+
+
+def _weights(split: Split, class_weights: np.ndarray | None) -> np.ndarray | None:
+    if class_weights is None:
+        return split.weights
+    by_class = np.asarray(class_weights, np.float32)
+    if by_class.shape != (len(split.classes),):
+        raise UserError(f"class_weights must have one number for each of {len(split.classes)} classes")
+    if not (np.isfinite(by_class) & (by_class >= 0)).all():
+        raise UserError(f"class_weights must be finite and at least 0, received {by_class.tolist()}")
+    weights = by_class[split.labels]
+    return weights if split.weights is None else weights * split.weights

@@ -1,0 +1,101 @@
+"""Pictures named in text files: existence, repeats and places in the file, fast enough for millions of lines."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+
+
+class Lines:
+    """Which line of which file each record came from."""
+
+    def __init__(self) -> None:
+        self._files: list[str] = []
+        self._ends: list[int] = []
+        self.numbers: list[int] = []
+
+    def add(self, path: str | os.PathLike[str], numbers: Sequence[int]) -> None:
+        """Append the records of a file, given their line numbers."""
+        self._files.append(os.fspath(path))
+        self.numbers.extend(numbers)
+        self._ends.append(len(self.numbers))
+
+    def __call__(self, i: int) -> str:
+        """ "file:line" of record i."""
+        return f"{self._files[int(np.searchsorted(self._ends, i, 'right'))]}:{self.numbers[i]}"
+
+
+def relative_names(paths: Sequence[str], root: Path) -> list[str]:
+    """Paths as unique names: relative to `root` where they lie below it, with no `.` or `..` inside."""
+    prefix = os.path.abspath(root).rstrip("/") + "/"  # noqa: PTH100 - links are to be left as they are
+    names = []
+    for path in paths:
+        if os.sep != "/":
+            path = path.replace(os.sep, "/")
+        if "./" in path or "//" in path:
+            path = posixpath.normpath(path)
+        if path.startswith(prefix):
+            path = path[len(prefix) :]
+        names.append(path)
+    return names
+
+
+def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
+    """Raise UserError for the first names that do not exist; folders are listed once, not asked for each file."""
+    listings: dict[str, frozenset[str]] = {}
+    missing = []
+    last, entries = None, frozenset[str]()
+    for i, name in enumerate(names):
+        folder, _, base = name.rpartition("/")
+        if folder != last:
+            last = folder
+            if folder not in listings:
+                listings[folder] = _listing(root / (folder if folder or name[:1] != "/" else "/"))
+            entries = listings[folder]
+        if base not in entries:
+            missing.append(i)
+            if len(missing) > 20:
+                break
+    if missing:
+        shown = "\n".join(f"  {where(i)}: {names[i]}" for i in missing[1:20])
+        more = f"\nmissing as well:\n{shown}" + ("\n  …" if len(missing) > 20 else "") if shown else ""
+        raise UserError(f"{where(missing[0])}: no such file: {names[missing[0]]!r} (looked in {str(root)!r}){more}")
+
+
+def _listing(folder: Path) -> frozenset[str]:
+    try:
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
+    except OSError:
+        return frozenset()
+
+
+def drop_repeats(
+    names: Sequence[str], labels: np.ndarray, split: np.ndarray, where: Lines
+) -> tuple[np.ndarray | None, int]:
+    """Find pictures that are named more than once.
+
+    Returns:
+        Indices of the records to keep (None: all) and the number dropped: repeats with the same label and split.
+
+    Raises:
+        UserError: the same picture with two labels, or in two splits.
+    """
+    if len(set(names)) == len(names):
+        return None, 0
+    first: dict[str, int] = {}
+    keep = []
+    for i, name in enumerate(names):
+        j = first.setdefault(name, i)
+        if j == i:
+            keep.append(i)
+        elif labels[i] != labels[j]:
+            raise UserError(f"{where(i)}: {name!r} has another label than at {where(j)}")
+        elif split[i] != split[j]:
+            raise UserError(f"{where(i)}: {name!r} is in the split {split[i]!r}, but in {split[j]!r} at {where(j)}")
+    return np.array(keep, np.int64), len(names) - len(keep)

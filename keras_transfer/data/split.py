@@ -1,0 +1,224 @@
+"""Dividing samples into train, val and test: seeded, stratified by class, groups kept together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from keras_transfer.data import rng
+from keras_transfer.data.manifest import SPLITS, Manifest
+from keras_transfer.errors import UserError
+
+
+def assign(
+    manifest: Manifest,
+    val_fraction: float = 0.15,
+    test_fraction: float = 0.15,
+    seed: int = 0,
+    limit: int | None = None,
+    limit_test: int | None = None,
+) -> Manifest:
+    """Give every sample a split.
+
+    Splits that the data came with are kept. A split that is missing is cut from the rest: first test, then val. Each
+    class is represented by its share, and a class of at least 3 samples has one in each split. With groups, whole
+    groups are moved, so shares are only met as nearly as the groups allow. The result depends on the seed and on the
+    sorted names, not on where or in what order they were read.
+
+    Args:
+        manifest: in canonical order.
+        val_fraction: share of val, in [0, 1): of all samples if test is cut too, else of those not in test.
+        test_fraction: share of test, in [0, 1); not used if the data came with a test split.
+        seed: any integer.
+        limit: use at most this many samples for train and val together (for train alone, if the data came with a val
+            split). It is applied after test has been cut and before val is, and is stratified like the splits.
+        limit_test: use at most this many test samples.
+
+    Returns:
+        The manifest without unassigned samples (and, with a limit, without those that are not used).
+
+    Raises:
+        UserError: fractions out of range, a group in two splits, a limit that is too small.
+    """
+    _check_fractions(val_fraction, test_fraction)
+    manifest = _join_groups(manifest)
+    split = manifest.split.copy()
+    given = set(split.tolist()) - {""}
+    split[split == ""] = "train"
+    share = val_fraction
+    if "test" not in given and test_fraction > 0:
+        reserve = 2 if "val" not in given and val_fraction > 0 else 1
+        _cut(manifest, split, "test", test_fraction, reserve, seed, rng.SPLIT_TEST)
+        share = val_fraction / (1 - test_fraction)
+    if limit is not None:
+        _limit(manifest, split, "train", limit, seed, rng.LIMIT, room=1 + ("val" not in given and val_fraction > 0))
+    if limit_test is not None:
+        _limit(manifest, split, "test", limit_test, seed, rng.LIMIT_TEST)
+    if "val" not in given and share > 0:
+        _cut(manifest, split, "val", share, 1, seed, rng.SPLIT_VAL)
+    manifest = replace(manifest, split=split)
+    used = split != ""
+    return manifest if used.all() else manifest.take(np.flatnonzero(used))
+
+
+def allocate(sizes: np.ndarray, total: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Share out `total` among classes in proportion to their sizes (largest remainders), within bounds.
+
+    Args:
+        sizes: int64 (C,).
+        total: brought into [low.sum(), high.sum()] first.
+        low: int64 (C,), least number of each class.
+        high: int64 (C,), greatest; at least `low`.
+
+    Returns:
+        int64 (C,) with that sum.
+    """
+    total = int(np.clip(total, low.sum(), high.sum()))
+    ideal = sizes * (total / max(int(sizes.sum()), 1))
+    count = np.clip(np.floor(ideal).astype(np.int64), low, high)
+    while (missing := total - int(count.sum())) != 0:
+        step = 1 if missing > 0 else -1
+        free = np.flatnonzero(count < high if step > 0 else count > low)
+        order = np.argsort(-step * (ideal - count)[free], kind="stable")
+        count[free[order[: abs(missing)]]] += step
+    return count
+
+
+def apply_table(manifest: Manifest, table: dict[str, str]) -> Manifest:
+    """Restore splits that were saved with `Dataset.split_table`.
+
+    Args:
+        manifest: the samples.
+        table: split of each name; samples that it does not name are left out.
+
+    Raises:
+        UserError: a name in the table is not in the data, or its split is not a split.
+    """
+    names = manifest.names()
+    gone = sorted(set(table) - set(names))
+    if gone:
+        raise UserError(f"{len(gone)} pictures of the saved split are not in the data, e.g. {gone[0]!r}")
+    odd = sorted(set(table.values()) - set(SPLITS))
+    if odd:
+        raise UserError(f"the saved split names {odd[0]!r}: expected one of {', '.join(SPLITS)}")
+    split = np.array([table.get(name, "") for name in names], object)
+    left = int((split == "").sum())
+    notes = (
+        (*manifest.notes, f"left out: {left} pictures that the saved split does not name") if left else manifest.notes
+    )
+    return replace(manifest, split=split, notes=notes).take(np.flatnonzero(split != ""))
+
+
+def _check_fractions(val_fraction: float, test_fraction: float) -> None:
+    for name, value in (("val_fraction", val_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= value < 1:
+            raise UserError(f"{name} must be at least 0 and below 1, received {value}")
+    if val_fraction + test_fraction >= 1:
+        raise UserError(
+            f"val_fraction and test_fraction must add up to less than 1, received {val_fraction} and {test_fraction}"
+        )
+
+
+def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
+    return np.bincount(labels, minlength=classes).astype(np.int64)
+
+
+def _pick(labels: np.ndarray, count: np.ndarray, seed: int, stream: int) -> np.ndarray:
+    """Positions of `count[c]` random samples of every class c, in ascending order."""
+    order = rng.permutation(len(labels), seed, stream)
+    order = order[np.argsort(labels[order], kind="stable")]
+    sizes = _counts(labels, len(count))
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(order[rank < count[labels[order]]])
+
+
+def _cut(
+    manifest: Manifest, split: np.ndarray, name: str, fraction: float, reserve: int, seed: int, stream: int
+) -> None:
+    """Move a share of the training samples to the split `name`, in place; `reserve` of each class must stay."""
+    pool = np.flatnonzero(split == "train")
+    labels = manifest.labels[pool]
+    sizes = _counts(labels, len(manifest.classes))
+    total = round(fraction * len(pool))
+    if manifest.groups is None:
+        high = np.maximum(sizes - np.where(sizes >= 3, reserve, 1), 0)
+        low = np.minimum((sizes >= 3).astype(np.int64), high)
+        chosen = _pick(labels, allocate(sizes, total, low, high), seed, stream)
+    else:
+        chosen = _pick_groups(labels, manifest.groups[pool], sizes, fraction, seed, stream)
+    split[pool[chosen]] = name
+
+
+def _pick_groups(
+    labels: np.ndarray, groups: np.ndarray, sizes: np.ndarray, fraction: float, seed: int, stream: int
+) -> np.ndarray:
+    """Positions of whole groups whose class counts come close to `fraction` of each class.
+
+    Greedy, largest groups first, as in scikit-learn's StratifiedGroupKFold: a group is taken if that brings the class
+    shares nearer to the target. The last samples of a class are never taken.
+    """
+    members: dict[object, list[int]] = defaultdict(list)
+    for i, group in enumerate(groups.tolist()):
+        members[group if group != "" else ("", i)].append(i)
+    keys = list(members)
+    shuffled = [keys[i] for i in rng.permutation(len(keys), seed, stream)]
+    shuffled.sort(key=lambda key: -len(members[key]))
+    target, taken = fraction * sizes, np.zeros(len(sizes), np.int64)
+    chosen: list[int] = []
+
+    def gain(here: np.ndarray, add: np.ndarray) -> float:
+        miss = target[here] - taken[here]
+        return float(((miss**2 - (miss - add) ** 2) / sizes[here] ** 2).sum())
+
+    def possible(here: np.ndarray, add: np.ndarray) -> bool:
+        return bool((taken[here] + add < sizes[here]).all())
+
+    for key in shuffled:
+        here, add = np.unique(labels[members[key]], return_counts=True)
+        if possible(here, add) and gain(here, add) > 0:
+            taken[here] += add
+            chosen += members[key]
+    if not chosen:  # every group is larger than the share: the smallest is nearest to it
+        for key in reversed(shuffled):
+            if possible(*np.unique(labels[members[key]], return_counts=True)):
+                chosen = members[key]
+                break
+    return np.array(sorted(chosen), np.int64)
+
+
+def _limit(manifest: Manifest, split: np.ndarray, name: str, limit: int, seed: int, stream: int, room: int = 1) -> None:
+    """Keep at most `limit` samples of a split, in place; every class keeps `room` samples where the limit allows."""
+    pool = np.flatnonzero(split == name)
+    if limit < 1:
+        raise UserError(f"limit must be at least 1, received {limit}")
+    if len(pool) <= limit:
+        return
+    labels = manifest.labels[pool]
+    sizes = _counts(labels, len(manifest.classes))
+    present = int((sizes > 0).sum())
+    if limit < present and name == "train":
+        raise UserError(f"limit={limit} is too small: expected at least one picture for each of the {present} classes")
+    low = np.minimum(sizes, min(room, limit // present))
+    kept = _pick(labels, allocate(sizes, limit, low, sizes), seed, stream)
+    split[pool] = ""
+    split[pool[kept]] = name
+
+
+def _join_groups(manifest: Manifest) -> Manifest:
+    """Put unassigned samples of a group into the split that the group is in already."""
+    if manifest.groups is None:
+        return manifest
+    home: dict[str, str] = {}
+    for group, split in zip(manifest.groups.tolist(), manifest.split.tolist()):
+        if group != "" and split != "" and home.setdefault(group, split) != split:
+            raise UserError(f"the group {group!r} is in two splits: {home[group]} and {split}")
+    joined = [s or home.get(g, "") for g, s in zip(manifest.groups.tolist(), manifest.split.tolist())]
+    return replace(manifest, split=np.array(joined, object))
+
+
+def missing_from(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """Names of the classes that no label stands for."""
+    return [classes[c] for c in np.flatnonzero(_counts(labels, len(classes)) == 0).tolist()]

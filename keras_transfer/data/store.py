@@ -1,0 +1,264 @@
+"""Where pixels come from: files or an array in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+
+if TYPE_CHECKING:
+    from keras_transfer.data.decode import Header
+
+__all__ = ["IMAGE_SUFFIXES", "ArrayStore", "BadImage", "FileStore", "ImageStore", "Picture"]
+
+IMAGE_SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
+)
+"""File name endings, in lower case, that count as pictures when a folder is walked."""
+
+MAX_FILE_BYTES = 1 << 30
+
+
+class BadImage(UserError):
+    """A picture that cannot be read.
+
+    Attributes:
+        name: the picture's name in its data set.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, name: str, reason: str):
+        super().__init__(f"cannot read the picture {name!r}: {reason}")
+        self.name, self.reason = name, reason
+
+
+class Picture(Protocol):
+    """A picture whose size is known but which need not be decoded yet."""
+
+    height: int
+    width: int
+
+    def pixels(self, reduction: int = 1) -> np.ndarray:
+        """uint8 (h, w, 3 or 1), h and w about `1 / reduction` of the size (1, 2, 4, 8) where that is cheaper."""
+
+
+class ImageStore(Protocol):
+    """A sequence of pictures."""
+
+    def __len__(self) -> int: ...
+
+    def name(self, i: int) -> str:
+        """Unique name of picture i: for files the path relative to the root, with forward slashes."""
+
+    def read(self, i: int) -> np.ndarray:
+        """uint8 (h, w, 3) RGB; raises BadImage."""
+
+    def open(self, i: int) -> Picture:
+        """Picture i, ready to be decoded; raises BadImage."""
+
+    def take(self, indices: np.ndarray) -> ImageStore:
+        """A store of these pictures, in this order."""
+
+    def digests(self) -> Iterator[bytes]:
+        """A few bytes that change when the pictures do, for the fingerprint."""
+
+
+class FileStore:
+    """Picture files.
+
+    Args:
+        paths: paths, relative to `root` or absolute.
+        root: folder that the names are relative to; None leaves the paths as they are.
+    """
+
+    def __init__(self, paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] | None = None):
+        self.root = "" if root is None else os.path.abspath(root)  # noqa: PTH100
+        self._names = [p if type(p) is str else os.fspath(p).replace(os.sep, "/") for p in paths]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, i: int) -> str:
+        """Path of picture i relative to the root (as given, without a root)."""
+        return self._names[i]
+
+    def path(self, i: int) -> Path:
+        """Where picture i is."""
+        return Path(os.path.join(self.root, self._names[i]))  # noqa: PTH118 - called for every image
+
+    def read(self, i: int) -> np.ndarray:
+        """uint8 (h, w, 3) RGB, upright.
+
+        Raises:
+            BadImage: missing, cut short, not a picture, too large.
+        """
+        return self.open(i).pixels()
+
+    def open(self, i: int) -> EncodedPicture:
+        """Read the file and its header; the pixels are decoded on demand."""
+        name = self._names[i]
+        try:
+            with open(os.path.join(self.root, name), "rb", buffering=0) as stream:  # noqa: PTH118, PTH123
+                if os.fstat(stream.fileno()).st_size > MAX_FILE_BYTES:
+                    raise BadImage(name, f"the file has more than {MAX_FILE_BYTES >> 20} MiB")
+                data = stream.read()
+        except OSError as error:
+            raise BadImage(
+                name, "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+            ) from None
+        return EncodedPicture(name, data)
+
+    def read_scaled(self, i: int, min_side: int) -> tuple[np.ndarray, int]:
+        """Decode no finer than needed.
+
+        Args:
+            i: which picture.
+            min_side: the shorter side shall have at least this many pixels, if the file has.
+
+        Returns:
+            The uint8 image and the factor (1, 2, 4 or 8) by which its sides were divided, rounding up.
+        """
+        picture = self.open(i)
+        reduction = picture.reduction_for(min(picture.height, picture.width) / max(min_side, 1))
+        return picture.pixels(reduction), reduction
+
+    def take(self, indices: np.ndarray) -> FileStore:
+        """A store of these pictures, in this order."""
+        names = self._names
+        store = FileStore([names[i] for i in indices.tolist()])
+        store.root = self.root
+        return store
+
+    def digests(self) -> Iterator[bytes]:
+        """The files' sizes in bytes."""
+        for name in self._names:
+            try:
+                size = os.stat(os.path.join(self.root, name)).st_size  # noqa: PTH116, PTH118
+            except OSError:
+                size = -1
+            yield b"%d," % size
+
+
+class EncodedPicture:
+    """The bytes of a picture file."""
+
+    __slots__ = ("_array", "_data", "_header", "height", "name", "width")
+
+    def __init__(self, name: str, data: bytes):
+        from keras_transfer.data.decode import DecodeError, read_header
+
+        self.name, self._data = name, data
+        self._array: np.ndarray | None = None
+        try:
+            self._header: Header = read_header(data)
+        except DecodeError as error:
+            raise BadImage(name, str(error)) from None
+        if self._header.plain:
+            self.height, self.width = self._header.height, self._header.width
+            if self._header.orientation >= 5:
+                self.height, self.width = self.width, self.height
+        else:
+            # Formats with many variants: only decoding tells the size for certain.
+            self._array = self._decode(1)
+            self.height, self.width = self._array.shape[:2]
+
+    def reduction_for(self, scale: float) -> int:
+        """The largest cheap reduction that is not more than `scale`."""
+        if not (self._header.plain and self._header.kind == "jpeg"):
+            return 1
+        return next((k for k in (8, 4, 2) if k <= scale), 1)
+
+    def pixels(self, reduction: int = 1) -> np.ndarray:
+        """uint8 (h, w, 3) RGB; raises BadImage."""
+        return self._decode(reduction) if self._array is None else self._array
+
+    def _decode(self, reduction: int) -> np.ndarray:
+        from keras_transfer.data.decode import DecodeError, decode
+
+        try:
+            return decode(self._data, reduction, self._header)
+        except DecodeError as error:
+            raise BadImage(self.name, str(error)) from None
+
+
+class ArrayPicture:
+    """A picture in memory."""
+
+    __slots__ = ("_array", "height", "width")
+
+    def __init__(self, array: np.ndarray):
+        self._array = array
+        self.height, self.width = array.shape[:2]
+
+    def pixels(self, reduction: int = 1) -> np.ndarray:
+        """uint8 (h, w, 1 or 3)."""
+        return self._array
+
+
+class ArrayStore:
+    """Pictures of one size in an array.
+
+    Args:
+        array: uint8 (n, h, w) or (n, h, w, 1) grey, (n, h, w, 3) RGB, (n, h, w, 4) RGB with alpha (laid on white).
+        names: unique names; by default the zero-padded number.
+
+    Raises:
+        UserError: wrong dtype or shape.
+    """
+
+    def __init__(self, array: np.ndarray, names: Sequence[str] | None = None):
+        self.array = _checked_images(array)
+        self._names = list(names) if names is not None else [f"{i:08d}" for i in range(len(self.array))]
+        if len(self._names) != len(self.array):
+            raise UserError(f"{len(self._names)} names for {len(self.array)} images")
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def name(self, i: int) -> str:
+        """Name of picture i."""
+        return self._names[i]
+
+    def read(self, i: int) -> np.ndarray:
+        """uint8 (h, w, 3) RGB."""
+        image = self.open(i).pixels()
+        return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+    def open(self, i: int) -> ArrayPicture:
+        """Picture i, without a copy."""
+        image = self.array[i]
+        if image.shape[-1] == 4 and image.ndim == 3:
+            from keras_transfer.data.decode import on_white
+
+            image = on_white(image)
+        return ArrayPicture(image if image.ndim == 3 else image[..., None])
+
+    def take(self, indices: np.ndarray) -> ArrayStore:
+        """A store of these pictures, in this order; the array is only copied if it must be."""
+        if np.array_equal(indices, np.arange(len(self))):
+            return self
+        return ArrayStore(self.array[indices], [self._names[i] for i in indices])
+
+    def digests(self) -> Iterator[bytes]:
+        """The hash of every picture's pixels."""
+        for image in self.array:
+            yield hashlib.sha256(image.tobytes()).digest()
+
+
+def _checked_images(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    if array.dtype != np.uint8:
+        hint = " (values 0..1 times 255, rounded)" if array.dtype.kind == "f" else ""
+        raise UserError(f"images must be uint8 with values 0..255{hint}, received dtype {array.dtype}")
+    good = array.ndim == 3 or (array.ndim == 4 and array.shape[3] in (1, 3, 4))
+    if not good or 0 in array.shape[1:]:
+        raise UserError(
+            f"images must have the shape (n, height, width) or (n, height, width, 1, 3 or 4), received {array.shape}"
+        )
+    return array
