@@ -18,6 +18,7 @@ from keras_transfer.evaluation.metrics import log_softmax
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
+    from keras_transfer.data.store import Picture
 
 __all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_grid", "write_json"]
 
@@ -67,7 +68,7 @@ def predict_files(
 
     found = find_images(paths)
     store = FileStore(found, None)
-    return _predict(model, metadata, store.read, [str(path) for path in found], top, batch_size, workers)
+    return _predict(model, metadata, store.open, [str(path) for path in found], top, batch_size, workers)
 
 
 def predict_images(
@@ -78,9 +79,26 @@ def predict_images(
     top: int = 5,
     batch_size: int = 32,
 ) -> list[Prediction]:
-    """The same for pictures in memory: uint8 (h, w, 3) RGB each, of any size. Names default to their numbers."""
+    """The same for pictures in memory.
+
+    Args:
+        model: as in `predict_files`.
+        metadata: as in `predict_files`.
+        images: uint8 arrays (h, w) or (h, w, 1) grey, (h, w, 3) RGB or (h, w, 4) RGB with alpha, of any sizes.
+        names: what to call them in `Prediction.path`; by default their numbers.
+        top: how many classes a picture.
+        batch_size: pictures a forward pass.
+
+    Raises:
+        UserError: an array of another type or shape, or `top` is below 1.
+    """
+    from keras_transfer.data.manifest import ArrayStore
+
+    if not len(images):
+        return []
+    stores = [ArrayStore(np.asarray(image)[None]) for image in images]
     names = [str(i) for i in range(len(images))] if names is None else names
-    return _predict(model, metadata, images.__getitem__, names, top, batch_size, None) if len(images) else []
+    return _predict(model, metadata, lambda i: stores[i].open(0), names, top, batch_size, None)
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -90,11 +108,13 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     stands for itself, whatever its name, so that a missing file is reported where the others are.
 
     Raises:
-        UserError: a folder without pictures, or no paths.
+        UserError: a folder without pictures, no paths, or none of them exists.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
+    if not any(Path(path).exists() for path in given):
+        raise UserError(f"no such file or folder: {', '.join(map(str, given[:5]))}{' …' if len(given) > 5 else ''}")
     found: dict[Path, None] = {}
     for path in map(Path, given):
         found.update(dict.fromkeys(_pictures_below(path) if path.is_dir() else [path]))
@@ -149,7 +169,7 @@ def write_grid(predictions: Sequence[Prediction], path: str | os.PathLike[str], 
 def _predict(
     model: Any,
     metadata: Mapping[str, Any],
-    read: Callable[[int], np.ndarray],
+    open_picture: Callable[[int], Picture],
     names: Sequence[str],
     top: int,
     batch_size: int,
@@ -162,7 +182,7 @@ def _predict(
     size = min(batch_size, len(names))
     predictions = []
     # The next batch is decoded while the model works on this one, and no more than that is held in memory.
-    for start, batch in _ahead(lambda i: _input_of(read, transform, i), len(names), size, workers):
+    for start, batch in _ahead(lambda i: _input_of(open_picture, transform, i), len(names), size, workers):
         good = [image for image in batch if isinstance(image, np.ndarray)]
         logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
         for name, image in zip(names[start : start + size], batch):
@@ -193,10 +213,10 @@ def _ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _input_of(read: Callable[[int], np.ndarray], transform: Transform, i: int) -> np.ndarray | str:
+def _input_of(open_picture: Callable[[int], Picture], transform: Transform, i: int) -> np.ndarray | str:
     """The model's input, or the reason why there is none."""
     try:
-        return transform(read(i), None)
+        return transform(open_picture(i), None)
     except (UserError, OSError) as error:
         return str(getattr(error, "reason", None) or error)
 
