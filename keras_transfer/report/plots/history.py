@@ -40,7 +40,7 @@ def curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -
         epochs = np.arange(1, len(history) + 1)
         _pair(axes[0], epochs, history, "loss", smallest=True)
         _pair(axes[1], epochs, history, "accuracy", smallest=False)
-        axes[0].set_title("Loss", pad=20)
+        axes[0].set_title("Loss")
         axes[1].set_title("Accuracy")
         if with_rates:
             _rates(axes[2], epochs, rates)
@@ -73,7 +73,7 @@ def iterations(losses: Iterable[tuple[str, float]], path: str | os.PathLike[str]
             _one_phase(axis, first + 1, values[first:last])
         _crosses(axis, np.arange(1, len(values) + 1), ~np.isfinite(values))
         _loss_scale(axis, values)
-        axis.set_title("Loss by iteration", pad=20)
+        axis.set_title("Loss by iteration")
         axis.set_xlabel("iteration")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))

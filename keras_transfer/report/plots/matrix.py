@@ -114,7 +114,7 @@ def _draw(axis: Axes, counts: np.ndarray, names: list[str], font: float) -> None
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     if n <= _NAMES_UP_TO:
-        flat = n <= 12 and max(map(len, names)) <= 3
+        flat = max(map(len, names)) * font * 0.75 / 72 < _size(n)[0] / n
         axis.set_xticks(range(n), names, fontsize=font, rotation=0 if flat else 90)
         axis.set_yticks(range(n), names, fontsize=font)
         axis.tick_params(colors=INK)

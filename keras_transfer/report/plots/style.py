@@ -28,7 +28,9 @@ BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, PALE = "#24292f", "#6e7781", "#d8dee4"
 DPI = 130
 _MAX_BYTES = 190_000
-_LETTER = 0.082  # inches of an average letter of 8.5 points
+
+# Names of phases: points, at most so many letters and rows, and the part of the figure's width that the axes have.
+_PHASE_SIZE, _ROW_HEIGHT, _GAP, _LONGEST, _ROWS, _INSIDE = 8.5, 11.5, 8, 40, 4, 0.9
 
 _STYLE: Any = {
     "axes.edgecolor": PALE,
@@ -118,44 +120,51 @@ def shorten(text: str, limit: int) -> str:
 def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]]) -> None:
     """Mark phases in all `axes`, which share x: a line where one begins, its name above the first of the axes.
 
+    A name stands at the beginning of its phase; where the one before reaches over it, it moves up a row. Where that
+    is not enough, numbers take the place of names, as far as there is room.
+
     Args:
         made: the figure of the axes.
-        axes: top to bottom; the x limits must be set.
+        axes: top to bottom; the x limits must be set. The title of the first is moved up to make room.
         spans: (name, first x, last x) of each phase, in order.
     """
     for _, start, _ in spans[1:]:
         for axis in axes:
             axis.axvline(start, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     low, high = axes[0].get_xlim()
-    ends = [((start - low) / (high - low), (end - low) / (high - low)) for _, start, end in spans]
-    inches = made.get_figwidth() * 0.88  # about what the labels of the axis leave
-    for label, centre in zip(*_spread([name for name, _, _ in spans], ends, inches / _LETTER)):
-        place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "bottom"}
-        axes[0].annotate(label, (centre, 1), (0, 3), fontsize=8.5, color=GREY, **place)
+    starts = [(start - low) / (high - low) for _, start, _ in spans]
+    points = made.get_figwidth() * 72 * _INSIDE
+    names = [shorten(name, _LONGEST) for name, _, _ in spans]
+    widths = [(_width(made, name) + _GAP) / points for name in names]
+    rows = _rows(starts, widths)
+    if max(rows, default=0) >= _ROWS:
+        names = [str(k + 1) for k in range(len(spans))]
+        widths = [(_width(made, name) + _GAP) / points for name in names]
+        rows = _rows(starts, widths)
+    for name, start, width, row in zip(names, starts, widths, rows):
+        if row < _ROWS:
+            place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+            offset = (2, 3 + _ROW_HEIGHT * row)
+            axes[0].annotate(name, (min(start, 1 - width), 1), offset, fontsize=_PHASE_SIZE, color=GREY, **place)
+    used = min(max(rows, default=0) + 1, _ROWS)
+    axes[0].set_title(axes[0].get_title("left"), pad=8 + _ROW_HEIGHT * used)
 
 
-def _spread(names: list[str], ends: list[tuple[float, float]], room: float) -> tuple[list[str], list[float]]:
-    """Labels and their centres (0..1), each as near to the middle of its phase as its neighbours allow.
+def _rows(starts: list[float], widths: list[float]) -> list[int]:
+    """The lowest row for each label in which it does not touch those before; all in parts of the axes' width."""
+    ends: list[float] = []
+    rows = []
+    for start, width in zip(starts, widths):
+        start = min(start, 1 - width)
+        row = next((k for k, end in enumerate(ends) if end <= start + 1e-9), len(ends))
+        ends[row : row + 1] = [start + width]
+        rows.append(row)
+    return rows
 
-    Args:
-        names: of the phases.
-        ends: where each begins and ends, 0..1.
-        room: characters that fit in all.
-    """
-    share = int(room / max(len(names), 1)) - 1
-    labels = names if sum(len(name) + 2 for name in names) <= room else [shorten(name, max(share, 1)) for name in names]
-    if share < 3:
-        labels = [str(k + 1) for k in range(len(names))]
-    if sum(len(label) + 1 for label in labels) > room:
-        return [], []
-    half = [(len(label) + 1) / 2 / room for label in labels]
-    centres: list[float] = []
-    edge = -1 / room
-    for (start, end), h in zip(ends, half):
-        centres.append(max((start + end) / 2, edge + h))
-        edge = centres[-1] + h
-    edge = 1 + 1 / room
-    for k in reversed(range(len(labels))):
-        centres[k] = min(centres[k], edge - half[k])
-        edge = centres[k] - half[k]
-    return labels, centres
+
+def _width(made: Figure, text: str) -> float:
+    """Points that the name of a phase takes."""
+    drawn = made.text(0, 0, text, fontsize=_PHASE_SIZE)
+    width = drawn.get_window_extent(FigureCanvasAgg(made).get_renderer()).width * 72 / made.dpi
+    drawn.remove()
+    return float(width)
