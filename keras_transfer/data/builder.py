@@ -84,7 +84,7 @@ def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None
     """(height, width) from a number or a pair; raises UserError for anything else."""
     if image_size is None:
         return None
-    size = (image_size, image_size) if isinstance(image_size, (int, np.integer)) else tuple(image_size)
+    size = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
     good = len(size) == 2 and all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in size)
     if not good or min(size) < 1:
         raise UserError(f"image_size must be one or two whole numbers of at least 1, received {image_size!r}")

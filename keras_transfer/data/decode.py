@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 MAX_PIXELS = 89_478_485
 """Largest picture that is decoded (a quarter of a gigabyte of RGB): the limit at which Pillow warns of an attack."""
 
-PILLOW_FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+Image.init()  # Pillow imports its rarer formats late, and asking for one by name before that is an error
+PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 _COLOR = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -125,10 +126,7 @@ def _opencv_deep(data: bytes) -> np.ndarray | None:
 def _pillow(data: bytes, header: Header) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
         _check_size(opened.height, opened.width)
-        try:
-            opened.load()
-        except (OSError, ValueError, SyntaxError):
-            raise
+        opened.load()
         if header.kind == "jpeg":
             return orient(_pillow_pixels(opened), header.orientation)
         return _pillow_pixels(ImageOps.exif_transpose(opened))

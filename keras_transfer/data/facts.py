@@ -63,7 +63,7 @@ def sample_pictures(images: ImageStore, indices: np.ndarray, limit: int = MAX_SA
         picture = images.open(i)
         sides.append(min(picture.height, picture.width))
         if grey:
-            pixels = picture.pixels(8)
+            pixels = picture.reduced(8)[0]
             spread = np.ptp(pixels.astype(np.int16), axis=2) if pixels.shape[2] == 3 else np.zeros(1)
             grey = bool(spread.max() <= _GREY_TOLERANCE)
     return sides, grey

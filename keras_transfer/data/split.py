@@ -48,17 +48,18 @@ def assign(
     split = manifest.split.copy()
     given = set(split.tolist()) - {""}
     split[split == ""] = "train"
+    pool_sizes = _counts(manifest.labels[split == "train"], len(manifest.classes))
     share = val_fraction
     if "test" not in given and test_fraction > 0:
         reserve = 2 if "val" not in given and val_fraction > 0 else 1
-        _cut(manifest, split, "test", test_fraction, reserve, seed, rng.SPLIT_TEST)
+        _cut(manifest, split, "test", test_fraction, pool_sizes, reserve, seed, rng.SPLIT_TEST)
         share = val_fraction / (1 - test_fraction)
     if limit is not None:
         _limit(manifest, split, "train", limit, seed, rng.LIMIT, room=1 + ("val" not in given and val_fraction > 0))
     if limit_test is not None:
         _limit(manifest, split, "test", limit_test, seed, rng.LIMIT_TEST)
     if "val" not in given and share > 0:
-        _cut(manifest, split, "val", share, 1, seed, rng.SPLIT_VAL)
+        _cut(manifest, split, "val", share, pool_sizes, 1, seed, rng.SPLIT_VAL)
     manifest = replace(manifest, split=split)
     used = split != ""
     return manifest if used.all() else manifest.take(np.flatnonzero(used))
@@ -136,16 +137,26 @@ def _pick(labels: np.ndarray, count: np.ndarray, seed: int, stream: int) -> np.n
 
 
 def _cut(
-    manifest: Manifest, split: np.ndarray, name: str, fraction: float, reserve: int, seed: int, stream: int
+    manifest: Manifest,
+    split: np.ndarray,
+    name: str,
+    fraction: float,
+    before: np.ndarray,
+    reserve: int,
+    seed: int,
+    stream: int,
 ) -> None:
-    """Move a share of the training samples to the split `name`, in place; `reserve` of each class must stay."""
+    """Move a share of the training samples to the split `name`, in place.
+
+    Classes that had at least 3 samples (`before`, int64 (C,)) give at least one, and keep `reserve`; others keep one.
+    """
     pool = np.flatnonzero(split == "train")
     labels = manifest.labels[pool]
     sizes = _counts(labels, len(manifest.classes))
     total = round(fraction * len(pool))
     if manifest.groups is None:
-        high = np.maximum(sizes - np.where(sizes >= 3, reserve, 1), 0)
-        low = np.minimum((sizes >= 3).astype(np.int64), high)
+        high = np.maximum(sizes - np.where(before >= 3, reserve, 1), 0)
+        low = np.minimum((before >= 3).astype(np.int64), high)
         chosen = _pick(labels, allocate(sizes, total, low, high), seed, stream)
     else:
         chosen = _pick_groups(labels, manifest.groups[pool], sizes, fraction, seed, stream)

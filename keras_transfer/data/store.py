@@ -44,8 +44,16 @@ class Picture(Protocol):
     height: int
     width: int
 
-    def pixels(self, reduction: int = 1) -> np.ndarray:
-        """uint8 (h, w, 3 or 1), h and w about `1 / reduction` of the size (1, 2, 4, 8) where that is cheaper."""
+    def pixels(self) -> np.ndarray:
+        """uint8 (height, width, 3 or 1)."""
+
+    def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """The picture at no less than 1 / `scale` of its size, if that is cheaper.
+
+        Returns:
+            The uint8 pixels, and the float64 (3, 3) map from coordinates in the whole picture to coordinates in them;
+            None stands for the identity.
+        """
 
 
 class ImageStore(Protocol):
@@ -126,7 +134,7 @@ class FileStore:
         """
         picture = self.open(i)
         reduction = picture.reduction_for(min(picture.height, picture.width) / max(min_side, 1))
-        return picture.pixels(reduction), reduction
+        return picture.decoded(reduction), reduction
 
     def take(self, indices: np.ndarray) -> FileStore:
         """A store of these pictures, in this order."""
@@ -174,9 +182,26 @@ class EncodedPicture:
             return 1
         return next((k for k in (8, 4, 2) if k <= scale), 1)
 
-    def pixels(self, reduction: int = 1) -> np.ndarray:
-        """uint8 (h, w, 3) RGB; raises BadImage."""
+    def pixels(self) -> np.ndarray:
+        """uint8 (height, width, 3) RGB; raises BadImage."""
+        return self.decoded(1)
+
+    def decoded(self, reduction: int) -> np.ndarray:
+        """The pixels with the sides divided by 1, 2, 4 or 8 where the format allows, rounding up."""
         return self._decode(reduction) if self._array is None else self._array
+
+    def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """See `Picture.reduced`."""
+        k = self.reduction_for(scale)
+        image = self.decoded(k)
+        if k == 1 or image.shape[:2] == (self.height, self.width):
+            return image, None
+        # A pixel stands for k x k pixels of the file; the last ones may reach beyond its right and lower edge, which
+        # turning the picture upright may have made its left or upper one.
+        turn = self._header.orientation
+        x = -self.width % k if turn in (2, 3, 6, 7) else 0
+        y = -self.height % k if turn in (3, 4, 7, 8) else 0
+        return image, np.array([[1 / k, 0, x / k], [0, 1 / k, y / k], [0, 0, 1]])
 
     def _decode(self, reduction: int) -> np.ndarray:
         from keras_transfer.data.decode import DecodeError, decode
@@ -196,9 +221,13 @@ class ArrayPicture:
         self._array = array
         self.height, self.width = array.shape[:2]
 
-    def pixels(self, reduction: int = 1) -> np.ndarray:
-        """uint8 (h, w, 1 or 3)."""
+    def pixels(self) -> np.ndarray:
+        """uint8 (height, width, 1 or 3)."""
         return self._array
+
+    def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
+        """The pixels as they are; see `Picture.reduced`."""
+        return self._array, None
 
 
 class ArrayStore:

@@ -16,8 +16,6 @@ from keras_transfer.errors import UserError, unknown
 if TYPE_CHECKING:
     from keras_transfer.data.store import Picture
 
-_REDUCTIONS = (8, 4, 2)
-
 
 class Transform:
     """Fit a picture to the model's input and, given random numbers, augment it.
@@ -87,9 +85,8 @@ class Transform:
         if isinstance(image, np.ndarray):
             image = ArrayPicture(_checked(image))
         plan = self.plan(image.height, image.width, rng)
-        scale = min(plan.scale()) + 1e-4
-        pixels = image.pixels(next((k for k in _REDUCTIONS if k <= scale), 1))
-        return render(pixels, plan, self.color == "grey")
+        pixels, to_pixels = image.reduced(min(plan.scale()) + 1e-4)
+        return render(pixels, plan, self.color == "grey", to_pixels)
 
     def __repr__(self) -> str:
         height, width = self.image_size

@@ -100,9 +100,10 @@ def load(
 
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UserError(f"{path}: expected an .npz file with x, y or x_train, y_train, x_test, y_test")
+        opened = np.load(path, allow_pickle=False)
+        if not isinstance(opened, np.lib.npyio.NpzFile):
+            raise UserError(f"{path}: expected an .npz file with x, y or x_train, y_train, x_test, y_test")
+        with opened as file:
             for key in file.files:
                 if key not in KEYS:
                     raise UserError(f"{path}: {unknown('array', key, KEYS)}")

@@ -1,0 +1,265 @@
+"""From options to a data set, and everything that is refused on the way."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_transfer import data
+from keras_transfer.data.augment import transforms
+from keras_transfer.data.facts import describe
+from keras_transfer.data.loader import Loader
+from keras_transfer.data.verify import check, listed, resolve_workers
+from keras_transfer.errors import UserError
+from tests.data.conftest import encoded, smooth
+
+
+def test_importing_is_light():
+    heavy = ("keras", "cv2", "torch", "jax", "tensorflow", "sklearn")
+    code = f"import sys, keras_transfer.data; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_folder(animals):
+    ds = data.folder(animals, 32, seed=4)
+    assert ds.classes == ("cat", "dog", "owl")
+    assert (len(ds.train), len(ds.val), len(ds.test)) == (21, 5, 4)
+    assert len(ds) == 30
+    assert ds.image_size == (32, 32)
+    assert (ds.color, ds.resize) == ("rgb", "squash")
+    assert ds.skipped == ()
+    assert repr(ds).endswith("3 classes, train 21, val 5, test 4)")
+    split = ds.test
+    assert repr(split) == "Split('test', 4 images, 3 classes)"
+    i = int(split.indices[2])
+    assert split.image_name(2) == ds.manifest.images.name(i)
+    assert np.array_equal(split.read(2), ds.manifest.images.read(i))
+    assert split.labels[2] == ("cat", "dog", "owl").index(split.image_name(2).split("/")[0])
+    part = split.take([3, 1])
+    assert [part.image_name(k) for k in (0, 1)] == [split.image_name(k) for k in (3, 1)]
+    assert data.Dataset is type(ds)
+    assert data.Split is type(split)
+    with pytest.raises(AttributeError):
+        data.nothing  # noqa: B018
+
+
+def same_batches(a, b):
+    transform, _ = transforms(["random_resized_crop", "color_jitter"], (16, 16))
+    loaders = [Loader(d.train, transform, 8, shuffle=True, seed=3, workers=2) for d in (a, b)]
+    for x, y in zip(loaders[0].epoch(1), loaders[1].epoch(1), strict=True):
+        for u, v in zip(x, y, strict=True):
+            assert np.array_equal(u, v)
+    for loader in loaders:
+        loader.close()
+
+
+def test_a_folder_and_a_list_of_it_are_the_same_data(animals):
+    names = sorted((p.relative_to(animals).as_posix() for p in animals.rglob("*.jpg")), key=lambda n: n[::-1])
+    (animals / "list.txt").write_text("".join(f"{n} {n.split('/')[0]}\n" for n in names))
+    (animals / "list.csv").write_text("label,path\n" + "".join(f"{n.split('/')[0]},{n}\n" for n in names[::-1]))
+    (animals / "numbers.txt").write_text(
+        "".join(f"{n} {('cat', 'dog', 'owl').index(n.split('/')[0])}\n" for n in names)
+    )
+    by_folder = data.folder(animals, seed=7)
+    for other in (
+        data.list_file(animals / "list.txt", seed=7),
+        data.csv(animals / "list.csv", seed=7),
+        data.list_file(animals / "numbers.txt", classes=["cat", "dog", "owl"], seed=7),
+    ):
+        assert other.split_table() == by_folder.split_table()
+        assert other.fingerprint == by_folder.fingerprint
+        same_batches(by_folder, other)
+    limited = [data.folder(animals, seed=7, limit=15), data.list_file(animals / "list.txt", seed=7, limit=15)]
+    assert limited[0].split_table() == limited[1].split_table()
+    same_batches(*limited)
+
+
+def test_saved_splits(animals):
+    saved = data.folder(animals, seed=1, limit=12).split_table()
+    again = data.folder(animals, seed=2, limit=12, split_table=saved)
+    assert again.split_table() == saved
+
+
+def test_color_auto(animals, tmp_path, write):
+    grey = np.repeat(smooth(12, 16)[..., :1], 3, axis=2)
+    for c in "ab":
+        (tmp_path / "g" / c).mkdir(parents=True)
+        for i in range(4):
+            (tmp_path / "g" / c / f"{i}.png").write_bytes(encoded(grey))
+    assert data.folder(tmp_path / "g").color == "grey"
+    assert data.folder(tmp_path / "g", color="rgb").color == "rgb"
+    assert data.folder(animals).color == "rgb"
+    assert data.folder(animals, color="grey").color == "grey"
+    assert data.digits().color == "grey"
+
+
+def test_facts(animals):
+    facts = describe(data.folder(animals, val_fraction=0.2, test_fraction=0.2))
+    assert (facts.n_train, facts.n_val, facts.n_test, facts.n_classes) == (18, 6, 6, 3)
+    assert sum(facts.counts.values()) == 18
+    assert facts.imbalance == max(facts.counts.values()) / min(facts.counts.values())
+    assert facts.median_side == 12
+    assert not facts.is_grey
+    digits = describe(data.digits(limit=100))
+    assert digits.is_grey
+    assert digits.median_side == 8
+
+
+def test_summary_and_html(animals, tmp_path):
+    (animals / "notes.txt").write_text("x")
+    (animals / "cat/00.jpg").write_bytes(b"")
+    (animals / "owl").rename(animals / "<b>owl")
+    ds = data.folder(animals, (20, 30), on_bad_image="skip")
+    text = ds.summary()
+    assert "dog" in text
+    assert "left out: 1 files that are not pictures" in text
+    assert "left out: 1 pictures that cannot be read, e.g. cat/00.jpg" in text
+    assert "input: 20 x 30, rgb, squash" in text
+    html = ds._repr_html_()
+    assert "&lt;b&gt;owl" in html
+    assert "<b>owl" not in html
+    assert html.count("data:image/png;base64,") == 3
+
+
+def test_summary_of_many_classes():
+    y = np.repeat(np.arange(50), np.arange(50) + 4)
+    ds = data.arrays(np.zeros((len(y), 2, 2), np.uint8), y, weights=np.ones(len(y)), groups=np.arange(len(y)))
+    text = ds.summary()
+    assert "… 30 more classes" in text
+    assert len(text.splitlines()) == 2 + 20 + 1 + 1 + 3
+    assert "with sample weights" in text
+    assert ds._repr_html_().count("<tr>") == 22
+
+
+class TestBadImages:
+    @pytest.fixture
+    def broken(self, animals):
+        whole = (animals / "cat/03.jpg").read_bytes()
+        (animals / "cat/03.jpg").write_bytes(whole[: len(whole) // 2])
+        (animals / "dog/01.jpg").write_text("<html>not found</html>")
+        (animals / "owl/02.jpg").write_bytes(b"")
+        return animals
+
+    def test_all_are_listed(self, broken):
+        with pytest.raises(UserError) as error:
+            data.folder(broken)
+        lines = str(error.value).splitlines()
+        assert lines[0] == "3 of 30 pictures cannot be read (on_bad_image='skip' leaves them out):"
+        assert [line.split(":")[0].strip() for line in lines[1:]] == ["cat/03.jpg", "dog/01.jpg", "owl/02.jpg"]
+        assert "HTML" in lines[2]
+        assert "empty" in lines[3]
+
+    def test_skipped_as_if_they_were_not_there(self, broken):
+        ds = data.folder(broken, on_bad_image="skip", seed=3)
+        assert [name for name, _ in ds.skipped] == ["cat/03.jpg", "dog/01.jpg", "owl/02.jpg"]
+        assert len(ds) == 27
+        for name, _ in ds.skipped:
+            (broken / name).unlink()
+        assert data.folder(broken, seed=3).split_table() == ds.split_table()
+
+    def test_with_a_limit_only_those_in_use_are_checked(self, broken):
+        for name in ("cat/03.jpg", "dog/01.jpg"):
+            (broken / name).write_bytes(encoded(smooth(12, 16), "JPEG"))
+        results = []
+        for seed in range(6):
+            ds = data.folder(broken, limit=15, limit_test=3, on_bad_image="skip", seed=seed)
+            results.append(len(ds.skipped))
+            assert len(ds) == 18 - len(ds.skipped)
+        assert set(results) == {0, 1}
+
+    def test_nothing_readable(self, animals):
+        for path in animals.rglob("*.jpg"):
+            path.write_bytes(b"x")
+        with pytest.raises(UserError, match="none of the 30 pictures can be read"):
+            data.folder(animals, on_bad_image="skip")
+        with pytest.raises(UserError, match=r"30 of 30(.|\n)*and 10 more$"):
+            data.folder(animals)
+
+    def test_a_class_that_skipping_empties(self, animals):
+        for path in list((animals / "owl").iterdir())[1:]:
+            path.write_bytes(b"x")
+        with pytest.raises(UserError, match="only one picture of 'owl'"):
+            data.folder(animals, on_bad_image="skip")
+
+    def test_check_agrees_for_any_number_of_workers(self, broken):
+        manifest = data.folder(broken, on_bad_image="skip").manifest
+        assert check(manifest) == []
+        from keras_transfer.data.sources import SOURCES
+
+        whole = SOURCES["folder"].load(broken)
+        assert check(whole, 1) == check(whole, 3) == check(whole, 0)
+        assert len(check(whole)) == 3
+
+    def test_listing(self):
+        assert listed([("a", "x")]) == "  a: x"
+        assert listed([("a", "x")] * 22).splitlines()[-1] == "  … and 2 more"
+
+
+class TestRefusals:
+    def refused(self, match, source, **options):
+        with pytest.raises(UserError, match=match) as error:
+            data.build(source, **options)
+        return str(error.value)
+
+    def test_one_class_only(self, tmp_path, write):
+        self.refused("only one class .'a'.", "folder", path=write(tmp_path / "d", {"a/1.png": 0, "a/2.png": 1}))
+
+    def test_a_class_with_one_image(self, animals, write):
+        write(animals, {"rare/1.png": 0})
+        self.refused("only one picture of 'rare'; expected at least two of each class", "folder", path=animals)
+
+    def test_a_class_without_images(self, animals):
+        (animals / "l.txt").write_text("cat/00.jpg 0\ncat/01.jpg 0\ndog/00.jpg 1\ndog/01.jpg 1\n")
+        self.refused("no picture of 'owl'", "list", path=animals / "l.txt", classes=["cat", "dog", "owl"])
+        self.refused(
+            "no picture of 'c2', .* and 4 more", "list", path=animals / "l.txt", classes=[f"c{i}" for i in range(16)]
+        )
+
+    def test_a_class_that_is_not_trained(self, tmp_path, write):
+        root = write(tmp_path, {f"{s}/{c}/{i}.png": i for s in ("train", "test") for c in "abc" for i in range(3)})
+        for path in (root / "train/c").iterdir():
+            path.unlink()
+        self.refused("no training picture of 'c'", "folder", path=root)
+
+    def test_empty_arrays(self):
+        self.refused("no pictures", "arrays", x=np.zeros((0, 2, 2), np.uint8), y=np.zeros(0, int))
+
+    def test_options(self, animals):
+        self.refused("unknown data source 'foldr'; did you mean 'folder'", "foldr")
+        self.refused("unknown option of the data source 'folder': 'rooot'", "folder", path=animals, rooot=1)
+        self.refused("'folder' needs the option 'path'", "folder", path=None)
+        assert len(data.build("folder", path=animals, root=None, train=None)) == 30
+        self.refused("unknown color 'gray'; did you mean 'grey'", "folder", path=animals, color="gray")
+        self.refused("unknown resize", "folder", path=animals, resize="stretch")
+        self.refused("unknown on_bad_image", "folder", path=animals, on_bad_image="ignore")
+        self.refused("workers must be", "folder", path=animals, workers=-1)
+        self.refused("val_fraction", "folder", path=animals, val_fraction=1.2)
+
+    @pytest.mark.parametrize("size", [0, -3, 2.5, (1, 2, 3), (32, 0), (True, 5), "ab"])
+    def test_image_size(self, size):
+        self.refused("image_size must be one or two whole numbers", "digits", image_size=size)
+
+    def test_workers(self):
+        assert 1 <= resolve_workers("auto") <= 8
+        assert resolve_workers(3) == 3
+        for bad in (True, "many", 1.5):
+            with pytest.raises(UserError, match=re.escape(repr(bad))):
+                resolve_workers(bad)
+
+
+def test_public_functions(tmp_path, shared_data):
+    x, y = np.zeros((20, 4, 4, 3), np.uint8), np.arange(20) % 2
+    assert len(data.arrays(x, y, 8).train) == 14
+    np.savez(tmp_path / "d.npz", x=x, y=y)
+    assert data.arrays(tmp_path / "d.npz").classes == ("0", "1")
+    assert data.arrays(x_train=x, y_train=y, x_test=x, y_test=y, val_fraction=0.5).val.counts().tolist() == [5, 5]
+    fashion = data.idx(shared_data / "fashion-mnist", limit=100, limit_test=50)
+    assert (len(fashion.train), len(fashion.val), len(fashion.test)) == (85, 15, 50)
+    for function in data.cifar10, data.cifar100:
+        with pytest.raises(UserError, match="no such file or folder"):
+            function(tmp_path / "gone")
