@@ -120,7 +120,7 @@ class Classifier:
         Returns:
             :class:`~keras_transfer.training.fit.FitResult`.
         """
-        from keras_transfer.data.augment import BatchTransform, Transform, build_augmentations
+        from keras_transfer.data.augment import transforms
         from keras_transfer.data.keras_dataset import Batches
         from keras_transfer.data.loader import Loader
         from keras_transfer.training.fit import fit_phases
@@ -133,16 +133,14 @@ class Classifier:
                 Phase("all", epochs=10, learning_rate=1e-4, batch_norm="frozen"),
             ]
         runtime.hide_progress_bars()
-        image_ops, batch_ops = build_augmentations(list(augment))
-        transform = Transform(
-            tuple(self.metadata["image_size"]), image_ops, resize=self.metadata["resize"], color=self.metadata["color"]
-        )
+        size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
+        transform, mix = transforms(list(augment), size, self.metadata["resize"], color)
         common: dict[str, Any] = {"batch_size": batch_size, "seed": self.seed, "workers": workers}
         train = Loader(
             data.train,
             transform,
             shuffle=True,
-            batch_transform=BatchTransform(batch_ops) if batch_ops else None,
+            batch_transform=mix,
             class_weights=weights_of(data.train, class_weights),
             **common,
         )

@@ -73,9 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_backend(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--backend", metavar="B", help="torch, tensorflow or jax (default: KERAS_BACKEND)"
-    )
+    parser.add_argument("--backend", metavar="B", help="torch, tensorflow or jax (default: KERAS_BACKEND)")
     parser.add_argument("--device", metavar="D", help="auto, cpu, gpu or mps")
 
 
@@ -112,9 +110,7 @@ def _train(arguments: argparse.Namespace) -> int:
 def _define_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
     parser.add_argument("--data", metavar="DIR", help="evaluate on this data instead of the run's own")
-    parser.add_argument(
-        "--split", default="test", choices=("train", "val", "test", "all"), help="default: test"
-    )
+    parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"), help="default: test")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     _add_backend(parser)
     parser.set_defaults(run=_evaluate)

@@ -178,21 +178,31 @@ def _gpu_has_bfloat16() -> bool:
     return float(getattr(jax.devices()[0], "compute_capability", "0") or 0) >= 8
 
 
-def seed_everything(seed: int, deterministic: bool = False) -> None:
-    """Seed Python, NumPy, Keras and the backend; ``deterministic`` also asks the framework for exact repeats."""
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy, Keras and the running backend.
+
+    ``keras.utils.set_random_seed`` does the same and also imports TensorFlow wherever it is installed, which costs
+    seconds on the other backends.
+    """
     import keras
 
-    keras.utils.set_random_seed(seed)
-    if not deterministic:
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        keras.utils.set_random_seed(seed)
         return
-    if keras.backend.backend() == "torch":
+    import random
+
+    import numpy as np
+    from keras.src.backend.common import global_state
+    from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
+
+    global_state.set_global_attribute(GLOBAL_RANDOM_SEED, seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    if backend == "torch":
         import torch
 
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    elif keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
+        torch.manual_seed(seed)
 
 
 def hide_progress_bars() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_transfer.config.load import apply_override, validate
 from keras_transfer.config.schema import Phase, RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.facts import Facts, describe
@@ -35,7 +36,7 @@ def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunCo
             tree[section][key] = value
             choices.append(f"{section}.{key} = {_short(value)} ({why})")
 
-    choose("data", "color", "rgb", "pretrained backbones expect three channels")
+    choose("data", "color", data.color, "grey pictures" if data.color == "grey" else "colour pictures")
     size, why = image_size(facts, config.model.backbone)
     choose("data", "image_size", size, why)
     choose("data", "batch_size", *batch_size(facts))
@@ -44,13 +45,15 @@ def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunCo
     if tree["data"]["augment"] == "auto":
         choose("data", "augment", *augmentation(facts, data, tree, probe))
     if tree["phases"] == "auto":
-        tree["phases"] = [phase.model_dump() for phase in phases(facts, tree["data"]["batch_size"])]
+        tree["phases"] = [phase.model_dump() for phase in phases(facts)]
+        for keys, value in config._phase_overrides:
+            apply_override(tree, keys, value)
         for phase in tree["phases"]:
             choices.append(
                 f"phase {phase['name']}: up to {phase['epochs']} epochs, {phase['optimizer']}, "
                 f"{phase['schedule']} from {phase['learning_rate']:g} ({facts.n_train} training pictures)"
             )
-    return RunConfig.model_validate(tree), choices
+    return validate(tree), choices
 
 
 def _short(value: Any) -> str:
@@ -94,9 +97,12 @@ def augmentation(facts: Facts, data: Dataset, tree: dict[str, Any], probe: bool)
     """Choose augmentations that keep the label: flips only where a mirrored picture is still what it was."""
     mirrored, why = not facts.is_grey, "grey pictures may be signs" if facts.is_grey else "colour pictures"
     if probe:
-        from keras_transfer.training.mirror import mirror_probe
+        from keras_transfer.training.mirror import feature_model, mirror_probe
 
-        mirrored, why = mirror_probe(data, tree)
+        size, model = tree["data"]["image_size"], tree["model"]
+        shape = (size, size) if isinstance(size, int) else tuple(size)
+        features = feature_model(model["backbone"], model["weights"], shape, tree["data"]["color"])
+        mirrored, why = mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
     ops: list[Any] = [
         {"name": "random_resized_crop", "scale": [0.6, 1.0]}
         if mirrored
@@ -110,7 +116,7 @@ def augmentation(facts: Facts, data: Dataset, tree: dict[str, Any], probe: bool)
     return ops, why
 
 
-def phases(facts: Facts, batch: int) -> list[Phase]:
+def phases(facts: Facts) -> list[Phase]:
     """Choose the stages: the new head first, then everything at a smaller rate."""
     fine = max(8, min(30, round(20_000 / max(1, facts.n_train))))
     return [

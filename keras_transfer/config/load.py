@@ -134,11 +134,17 @@ def load_config(
         tree["data"] = {**keep, **source_of(data)}
         if name is None:
             tree["name"] = "".join(c if c.isalnum() or c in "_.-" else "_" for c in Path(data).resolve().stem) or "run"
+    later = []
     for keys, value in parse_overrides(overrides or []):
-        apply_override(tree, keys, value)
+        if keys[0] == "phases" and len(keys) > 1 and tree.get("phases", "auto") == "auto":
+            later.append((keys, value))
+        else:
+            apply_override(tree, keys, value)
     if output is not None:
         apply_override(tree, ["output", "dir"], output)
-    return validate(tree)
+    config = validate(tree)
+    config._phase_overrides = later
+    return config
 
 
 def source_of(data: str) -> dict[str, str]:
@@ -204,17 +210,18 @@ def _keys_at(where: list[Any]) -> list[str]:
     for part in where:
         if isinstance(part, int):
             continue
-        model = _section(model.model_fields[part].annotation)
+        model = section_of(model.model_fields[part].annotation)
         if model is None:
             return []
     return list(model.model_fields)
 
 
-def _section(annotation: Any) -> type[BaseModel] | None:
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """Return the section class inside a field's type, or None."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for argument in typing.get_args(annotation):
-        found = _section(argument)
+        found = section_of(argument)
         if found is not None:
             return found
     return None

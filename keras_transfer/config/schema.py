@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 Auto = Literal["auto"]
 LAST_GROUPS = re.compile(r"^last (\d+) groups?$")
@@ -98,6 +98,9 @@ class Phase(Section):
     batch_norm: Literal["train", "frozen"] = Field(
         "train", description="Whether unfrozen BatchNormalization layers learn or keep their statistics."
     )
+    augment: bool = Field(
+        True, description="Whether the training pictures are augmented; if not, frozen layers are computed only once."
+    )
     clip_norm: Rate | None = Field(None, description="Clip the global norm of the gradients.")
 
     def __init__(self, name: str | None = None, /, **values: Any):
@@ -157,6 +160,9 @@ class OutputConfig(Section):
     """What the run leaves behind."""
 
     dir: str | None = Field(None, description="Run directory; by default `runs/NAME-DATE-TIME`.")
+    save_every: NonNegative = Field(
+        15.0, description="Seconds between two saves of the state for resuming, at least; a save follows an epoch."
+    )
     plots: bool = Field(True, description="Draw the curves and the confusion matrix.")
 
 
@@ -177,6 +183,9 @@ class RunConfig(Section):
     phases: Annotated[list[Phase], Field(min_length=1)] | Auto = Field("auto", description="Stages of training.")
     callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks.")
     output: OutputConfig = Field(default_factory=OutputConfig, description="Results.")
+
+    # Overrides of single phases that wait until the phases themselves have been chosen from the data.
+    _phase_overrides: list[tuple[list[str], Any]] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _phase_names_differ(self) -> RunConfig:

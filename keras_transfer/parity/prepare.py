@@ -36,7 +36,7 @@ def _from_config(config: RunConfig, work: Path) -> None:
 
     data = open_data(config)
     config, _ = resolve(config, data, probe=False)
-    runtime.seed_everything(config.seed)
+    runtime.set_seed(config.seed)
     model = parts.make_model(config, data, "float32")
     images, labels = _batches(data.train, parts.evaluation_transform(config))
     np.savez(work / "batches.npz", images=images, labels=labels)

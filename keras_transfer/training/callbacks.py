@@ -23,14 +23,19 @@ class BestModel(keras.callbacks.Callback):
 
     Args:
         monitor: ``val_loss`` (lower is better) or ``val_accuracy`` (higher is better; ties go to the lower loss).
-        save: called with the model after every improvement; writes it to disk.
+        save: writes the model to disk; called after an improvement, and by :meth:`restore`.
+        every: seconds between two writes, at least: an epoch on cached features takes less than writing the model.
     """
 
-    def __init__(self, monitor: str = "val_loss", save: Callable[[keras.Model], None] | None = None):
+    def __init__(
+        self, monitor: str = "val_loss", save: Callable[[keras.Model], None] | None = None, every: float = 0.0
+    ):
         super().__init__()
         self.monitor = monitor
-        self.save = save
+        self.save, self.every = save, every
+        self._saved, self._unsaved = -math.inf, False
         self.phase = ""
+        self.whole: keras.Model | None = None  # what is kept, where only its upper part trains
         self.best: tuple[float, float] | None = None
         self.found: dict[str, Any] = {}
         self.weights: list[np.ndarray] | None = None
@@ -47,14 +52,22 @@ class BestModel(keras.callbacks.Callback):
             return
         self.best = score
         self.found = {"phase": self.phase, "epoch": epoch + 1, self.monitor: float((logs or {})[self.monitor])}
-        self.weights = self.model.get_weights()
-        if self.save is not None:
-            self.save(self.model)
+        model = self.model  # brings the trained values back into the variables, on jax
+        kept = self.whole or model
+        self.weights = kept.get_weights()
+        if self.save is not None and time.monotonic() - self._saved >= self.every:
+            self.save(kept)
+            self._saved, self._unsaved = time.monotonic(), False
+        else:
+            self._unsaved = True
 
     def restore(self, model: keras.Model) -> None:
-        """Put the best weights back into ``model``."""
+        """Put the best weights back into ``model``, and write it if that was put off."""
         if self.weights is not None:
             model.set_weights(self.weights)
+        if self._unsaved and self.save is not None:
+            self.save(model)
+            self._unsaved = False
 
 
 class RunHistory(keras.callbacks.Callback):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any
 import keras
 
 from keras_transfer.config.schema import CallbacksConfig, Phase
+from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.engine.features import FeatureBatches, cut_for_phase, extract
 from keras_transfer.models.audit import FreezeAudit
-from keras_transfer.models.freeze import apply_train
+from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
 from keras_transfer.training.optimizer import make_optimizer
 from keras_transfer.training.progress import Progress
@@ -52,6 +54,7 @@ def fit_phases(
     save_best: Callable[[keras.Model], None] | None = None,
     on_row: Callable[[list[dict[str, Any]]], None] | None = None,
     state_file: Path | None = None,
+    save_every: float = 0.0,
     resume: TrainingState | None = None,
     say: Say = print,
     verbose: bool = True,
@@ -71,6 +74,7 @@ def fit_phases(
         save_best: writes the model after every improvement.
         on_row: called after every epoch with all history rows.
         state_file: where to keep the state for resuming.
+        save_every: seconds between two writes of the state, and of the best model, at least.
         resume: the state to go on from.
         say: prints a line.
         verbose: whether to print phases and progress at all.
@@ -80,49 +84,71 @@ def fit_phases(
         AuditError: a frozen variable moved, or a trainable one did not.
     """
     settings = settings or CallbacksConfig()
-    result, best, history, progress = FitResult(), BestModel(settings.monitor, save_best), RunHistory(), Progress()
+    result, best, history, progress = (
+        FitResult(),
+        BestModel(settings.monitor, save_best, save_every),
+        RunHistory(),
+        Progress(),
+    )
     history.on_row = (lambda _: on_row(history.rows)) if on_row else None
     if resume is not None:
         _remember(resume, result, best, history, model)
     first = 0 if resume is None else resume.phase + bool(resume.phase_done)
+    best.whole = model
     for number, phase in enumerate(phases):
         if number < first:
+            if number == len(result.phases):  # it was saved just before its summary was made
+                counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
+                result.phases.append(_phase_summary(phase, history.rows, counts))
             continue
         here = resume if resume is not None and resume.phase == number and not resume.phase_done else None
         counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
         if verbose:
             say(f"phase {phase.name}: {counts}")
-        compile_phase(model, phase, len(train), label_smoothing, weighted)
+        pictures = train if phase.augment else Batches(train.loader.plain())
+        # What is frozen and stays the same is computed once; what trains is then a smaller model of the same layers.
+        cut = cut_for_phase(model, pictures, val, phase.epochs) if _know_no_model(callbacks) else None
+        if cut is None:
+            trained, fit_train, fit_val = model, pictures, val
+        else:
+            tell = say if verbose else None
+            trained = cut.suffix
+            fit_train = FeatureBatches(extract(cut.prefix, pictures.loader, tell), pictures.loader)
+            fit_val = FeatureBatches(extract(cut.prefix, val.loader), val.loader)
+        compile_phase(trained, phase, len(train), label_smoothing, weighted)
         if here is not None:
-            assign(model.optimizer.variables, here.optimizer)
+            trained.optimizer.build(trained.trainable_variables)
+            assign(trained.optimizer.variables, here.optimizer)
         for part in (best, history, progress):
             part.phase = phase.name
-        history.train = progress.train = train
+        history.train = progress.train = fit_train
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
 
         def fill(state: TrainingState, number: int = number) -> None:
             state.phase, state.phases, state.history = number, result.phases, history.rows
             state.iterations = [list(pair) for pair in history.iterations]
-            state.best = {"score": best.best, "found": best.found}
+            state.best, state.best_weights = {"score": best.best, "found": best.found}, best.weights or []
 
-        keeper = [StateKeeper(state_file, watchers, fill, here)] if state_file is not None else []
+        keeper = [StateKeeper(state_file, model, watchers, fill, save_every, here)] if state_file is not None else []
         done_before = here.epoch if here is not None else 0
-        train.set_epoch(sum(p.epochs for p in phases[:number]) + done_before)
+        fit_train.set_epoch(sum(p.epochs for p in phases[:number]) + done_before)
         audit = FreezeAudit()
         audit.snapshot(model)
-        began = time.perf_counter()
-        model.fit(
-            train,
-            validation_data=val,
-            epochs=phase.epochs,
-            initial_epoch=done_before,
-            callbacks=[StopOnNaN(), best, *watchers, history, *([progress] if verbose else []), *keeper],
-            verbose=0,
-            shuffle=False,
-        )
+        try:
+            trained.fit(
+                fit_train,
+                validation_data=fit_val,
+                epochs=phase.epochs,
+                initial_epoch=done_before,
+                callbacks=[StopOnNaN(), best, *watchers, history, *([progress] if verbose else []), *keeper],
+                verbose=0,
+                shuffle=False,
+            )
+        finally:
+            if pictures is not train:
+                pictures.loader.close()
         audit.check(model)
-        rows = [row for row in history.rows if row["phase"] == phase.name]
-        result.phases.append(_phase_summary(phase, rows, time.perf_counter() - began, counts))
+        result.phases.append(_phase_summary(phase, history.rows, counts))
         best.restore(model)
     result.history, result.iterations, result.best = history.rows, history.iterations, best.found
     return result
@@ -139,6 +165,11 @@ def compile_phase(model: keras.Model, phase: Phase, steps: int, label_smoothing:
         # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
         jit_compile=False if keras.backend.backend() == "torch" else "auto",
     )
+
+
+def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
+    """Say whether all callbacks are Keras's own: another one may want to call the whole model on pictures."""
+    return all(type(callback).__module__.split(".")[0] == "keras" for callback in callbacks)
 
 
 def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.callbacks.Callback]:
@@ -158,25 +189,25 @@ def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.call
 def _remember(
     state: TrainingState, result: FitResult, best: BestModel, history: RunHistory, model: keras.Model
 ) -> None:
-    """Take up a saved state; ``model`` holds the best weights so far (as read from the run's model file)."""
+    """Take up a saved state."""
     result.phases = state.phases
     history.rows = state.history
     history.iterations = [(name, loss) for name, loss in state.iterations]
     if state.best.get("score") is not None:
         best.best, best.found = tuple(state.best["score"]), state.best["found"]
-        best.weights = model.get_weights()
+        best.weights, best._unsaved = state.best_weights, True
     assign(model.variables, state.model)  # dropout's random state too
     if state.phase_done:
         best.restore(model)
 
 
-def _phase_summary(phase: Phase, rows: list[dict[str, Any]], seconds: float, counts: Any) -> dict[str, Any]:
-    speeds = sorted(row["images_per_second"] for row in rows)
+def _phase_summary(phase: Phase, history: list[dict[str, Any]], counts: TrainableCounts) -> dict[str, Any]:
+    rows = [row for row in history if row["phase"] == phase.name]
     return {
         "name": phase.name,
         "epochs": len(rows),
-        "seconds": round(sum(row["seconds"] for row in rows) or seconds, 3),
-        "images_per_second": round(speeds[len(speeds) // 2], 2) if speeds else None,
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "images_per_second": round(statistics.median(row["images_per_second"] for row in rows), 2) if rows else None,
         "frozen_parameters": counts.frozen,
         "trainable_parameters": counts.trainable,
     }

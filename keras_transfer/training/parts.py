@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.config.schema import RunConfig
-from keras_transfer.data.augment import BatchTransform, Transform, build_augmentations
+from keras_transfer.data.augment import Transform, transforms
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.data.keras_dataset import Batches
 from keras_transfer.data.loader import Loader
@@ -66,14 +66,13 @@ class RunBatches:
 
 def make_batches(config: RunConfig, data: Dataset) -> RunBatches:
     """Build the batches that ``model.fit`` trains on and validates with."""
-    image_ops, batch_ops = build_augmentations(config.data.augment)
-    transform = Transform(size_of(config), image_ops, resize=config.data.resize, color=config.data.color)
+    transform, mix = transforms(config.data.augment, size_of(config), config.data.resize, config.data.color)
     common = {"batch_size": config.data.batch_size, "seed": config.seed, "workers": config.data.workers}
     train = Loader(
         data.train,
         transform,
         shuffle=True,
-        batch_transform=BatchTransform(batch_ops) if batch_ops else None,
+        batch_transform=mix,
         class_weights=class_weights(data.train, config.data.class_weights),
         **common,
     )
@@ -138,10 +137,14 @@ def measure(model: keras.Model, config: RunConfig, data: Dataset) -> dict[str, A
     }
 
 
-def draw(run: RunDirectory, result: FitResult, metrics: dict[str, Any], data: Dataset) -> None:
-    """Draw curves, iteration losses and the confusion matrix."""
+def draw_history(run: RunDirectory, result: FitResult) -> None:
+    """Draw the curves of the epochs and the loss of every iteration."""
     plots.curves(result.history, run.plots / "curves.png")
     plots.iterations(result.iterations, run.plots / "iterations.png")
+
+
+def draw_confusion(run: RunDirectory, metrics: dict[str, Any], data: Dataset) -> None:
+    """Draw the confusion matrix of the test set, or of validation where there is none."""
     shown = metrics.get("test") or metrics["val"]
     plots.confusion(shown["confusion"], list(data.classes), run.plots / "confusion.png")
 

@@ -56,7 +56,6 @@ def train(
     runtime.hide_progress_bars()
 
     from keras_transfer.config.defaults import resolve
-    from keras_transfer.models.bundle import load
     from keras_transfer.training import parts
     from keras_transfer.training.fit import fit_phases
     from keras_transfer.training.state import load_state
@@ -71,7 +70,7 @@ def train(
         say(f"chosen: {line}")
 
     # 4. The model, from pretrained weights.
-    runtime.seed_everything(config.seed)
+    runtime.set_seed(config.seed)
     model = parts.make_model(config, data, precision.value)
 
     # 5. The run directory: from here on there is something to keep.
@@ -86,8 +85,6 @@ def train(
             state = load_state(run.state_file)
             phase = config.phases[state.phase].name  # type: ignore[union-attr]
             say(f"resuming {run.path} after epoch {state.epoch} of phase {phase}")
-            if state.best.get("score") is not None:
-                model.set_weights(load(run.model, check=False)[0].get_weights())
 
     # 6. The phases, through model.fit.
     batches = parts.make_batches(config, data)
@@ -105,6 +102,7 @@ def train(
             save_best=lambda best: parts.save_model(best, config, data, run),
             on_row=run.write_history,
             state_file=run.state_file,
+            save_every=config.output.save_every,
             resume=state,
             say=say,
         )
@@ -112,6 +110,9 @@ def train(
         raise Interrupted(str(run.path)) from stop
     finally:
         batches.close()
+
+    if config.output.plots:
+        parts.draw_history(run, result)
 
     # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
     metrics = parts.measure(model, config, data)
@@ -121,7 +122,7 @@ def train(
     metrics["phases"] = result.phases
     metrics["seconds"] = round(time.perf_counter() - began, 3)
     if config.output.plots:
-        parts.draw(run, result, metrics, data)
+        parts.draw_confusion(run, metrics, data)
     run.write_json(run.metrics, metrics)
     run.update_manifest({"phases": result.phases})
     run.finish()

@@ -8,6 +8,8 @@ the epoch, so they need no state.
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,13 +37,16 @@ class TrainingState:
     iterations: list[list[Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
+    best_weights: list[np.ndarray] = field(default_factory=list)
+
+
+ARRAYS = ("model", "optimizer", "best_weights")
 
 
 def save_state(path: Path, state: TrainingState) -> None:
     """Write ``state`` to one ``.npz`` file, atomically."""
-    plain = {key: value for key, value in vars(state).items() if key not in ("model", "optimizer")}
-    arrays = {f"model_{i}": value for i, value in enumerate(state.model)}
-    arrays |= {f"optimizer_{i}": value for i, value in enumerate(state.optimizer)}
+    plain = {key: value for key, value in vars(state).items() if key not in ARRAYS}
+    arrays = {f"{kind}_{i}": value for kind in ARRAYS for i, value in enumerate(getattr(state, kind))}
     arrays["json"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
     with atomic_write(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
@@ -58,17 +63,14 @@ def load_state(path: Path) -> TrainingState:
     try:
         with np.load(path, allow_pickle=False) as stored:
             plain = json.loads(stored["json"].tobytes().decode())
-            return TrainingState(
-                **plain,
-                model=[stored[f"model_{i}"] for i in range(_count(stored.files, "model_"))],
-                optimizer=[stored[f"optimizer_{i}"] for i in range(_count(stored.files, "optimizer_"))],
-            )
+            lists = {kind: [stored[f"{kind}_{i}"] for i in range(_count(stored.files, kind))] for kind in ARRAYS}
+            return TrainingState(**plain, **lists)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"the saved state {path} cannot be read: {error}") from error
 
 
-def _count(names: list[str], prefix: str) -> int:
-    return sum(name.startswith(prefix) for name in names)
+def _count(names: list[str], kind: str) -> int:
+    return sum(name.rpartition("_")[0] == kind for name in names)
 
 
 def values(variables: list[Any]) -> list[np.ndarray]:
@@ -98,20 +100,30 @@ def callback_memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
 
 
 class StateKeeper(keras.callbacks.Callback):
-    """Save the state after every epoch; must be the last callback, so that the others are up to date.
+    """Save the state after an epoch; must be the last callback, so that the others are up to date.
 
     Args:
         path: the state file.
+        whole: the model that is kept, of which the trained one may be the upper part.
         keep: callbacks whose plain attributes are saved (those that Keras resets in ``on_train_begin`` included).
         fill: called with the new :class:`TrainingState` to add what only the run knows.
+        every: seconds between two saves, at least; the last epoch of a phase is saved in any case.
         resumed: a state to restore when training begins.
     """
 
     def __init__(
-        self, path: Path, keep: list[keras.callbacks.Callback], fill: Any, resumed: TrainingState | None = None
+        self,
+        path: Path,
+        whole: keras.Model,
+        keep: list[keras.callbacks.Callback],
+        fill: Callable[[TrainingState], None],
+        every: float = 0.0,
+        resumed: TrainingState | None = None,
     ):
         super().__init__()
-        self.path, self.keep, self.fill, self.resumed = path, keep, fill, resumed
+        self.path, self.whole, self.keep, self.fill = path, whole, keep, fill
+        self.every, self.resumed = every, resumed
+        self._saved = time.monotonic()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Give the callbacks back what they knew, after their own reset."""
@@ -121,14 +133,18 @@ class StateKeeper(keras.callbacks.Callback):
             vars(callback).update(memory)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save."""
+        """Save, if it is time."""
         model = self.model
+        done = bool(model.stop_training) or epoch + 1 >= self.params["epochs"]
+        if not done and time.monotonic() - self._saved < self.every:
+            return
         state = TrainingState(
             epoch=epoch + 1,
-            phase_done=bool(model.stop_training) or epoch + 1 >= self.params["epochs"],
-            model=values(model.variables),
+            phase_done=done,
+            model=values(self.whole.variables),
             optimizer=values(model.optimizer.variables),
             callbacks=[callback_memory(callback) for callback in self.keep],
         )
         self.fill(state)
         save_state(self.path, state)
+        self._saved = time.monotonic()

@@ -1,0 +1,105 @@
+"""The frozen prefix of a model: what every step would compute again, found and cut off.
+
+A tensor is *fixed* if nothing below it can change during a phase: no trainable weight, no BatchNormalization that
+updates its statistics, nothing random. The cut is the highest fixed tensor through which everything flows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A model in two halves that share its layers.
+
+    Attributes:
+        prefix: input to cut; all frozen and deterministic.
+        suffix: cut to output; everything that trains.
+        name: of the layer whose output is the cut.
+        shape: of one sample there.
+    """
+
+    prefix: keras.Model
+    suffix: keras.Model
+    name: str
+    shape: tuple[int, ...]
+
+
+def find_cut(model: keras.Model) -> Cut | None:
+    """Cut a functional model at the highest fixed tensor that separates its input from its output.
+
+    Args:
+        model: a built functional model with one input and one output, ``trainable`` set as for the phase.
+
+    Returns:
+        The two halves, or ``None`` if nothing worth computing lies below any such tensor.
+    """
+    if not isinstance(model, keras.Sequential | keras.Model) or not hasattr(model, "_nodes_by_depth"):
+        return None
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        return None
+    found = None
+    fixed: set[int] = {id(model.inputs[0])}
+    waiting: dict[int, int] = {}  # tensors that are made but not yet used by everybody -> uses left
+    uses = _uses(model)
+    computed = False
+    for node in _nodes(model):
+        inputs = list(node.input_tensors)
+        for tensor in inputs:
+            waiting[id(tensor)] = waiting.get(id(tensor), uses[id(tensor)]) - 1
+            if waiting[id(tensor)] == 0:
+                del waiting[id(tensor)]
+        still = all(id(tensor) in fixed for tensor in inputs) and not _changes(node.operation)
+        for tensor in node.outputs:
+            if still:
+                fixed.add(id(tensor))
+            if uses.get(id(tensor)):
+                waiting[id(tensor)] = uses[id(tensor)]
+        computed |= bool(getattr(node.operation, "weights", None))
+        if still and computed and len(node.outputs) == 1 and set(waiting) == {id(node.outputs[0])}:
+            found = node.outputs[0], node.operation.name
+    if found is None:
+        return None
+    tensor, name = found
+    return Cut(
+        prefix=keras.Model(model.inputs[0], tensor),
+        suffix=keras.Model(tensor, model.outputs[0]),
+        name=name,
+        shape=tuple(int(size) for size in tensor.shape[1:]),
+    )
+
+
+def _nodes(model: Any) -> list[Any]:
+    """Return the nodes of the graph, inputs left out, in an order in which they can be computed."""
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
+
+
+def _uses(model: Any) -> dict[int, int]:
+    counts: dict[int, int] = {}
+    for node in _nodes(model):
+        for tensor in node.input_tensors:
+            counts[id(tensor)] = counts.get(id(tensor), 0) + 1
+    return counts
+
+
+def _changes(operation: Any) -> bool:
+    """Say whether an operation can give another result for the same input later in the phase."""
+    if getattr(operation, "trainable_variables", None):
+        return True
+    layers = operation._flatten_layers() if isinstance(operation, keras.layers.Layer) else []
+    return any(_is_random(layer) or _has_statistics(layer) for layer in layers)
+
+
+def _is_random(layer: Any) -> bool:
+    # Dropout, noise and random augmentation layers all own a seed generator.
+    random = getattr(layer, "seed_generator", None) is not None or type(layer).__name__.startswith("Random")
+    return random and getattr(layer, "rate", 1.0) != 0
+
+
+def _has_statistics(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
