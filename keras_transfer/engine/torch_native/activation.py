@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import torch
@@ -43,10 +44,32 @@ class Activation:
         return self.apply(x)
 
 
+class _ClampInPlace(torch.autograd.Function):
+    """``hardtanh_`` without the copy of its input that torch's own keeps for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, low: float, high: float) -> torch.Tensor:  # type: ignore[override]
+        x.clamp_(low, high)
+        ctx.mark_dirty(x)
+        ctx.save_for_backward(x)
+        ctx.bounds = low, high
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        (y,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(grad, y, *ctx.bounds), None, None
+
+
+def relu6_(x: torch.Tensor) -> torch.Tensor:
+    """Clamp ``x`` to 0..6 in place, recorded for the gradient."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return _ClampInPlace.apply(x, 0.0, 6.0)
+    return x.clamp_(0.0, 6.0)
+
+
 RELU = Activation("relu", F.relu, in_place=torch.relu_, pointwise="relu")
-RELU6 = Activation(
-    "relu6", F.relu6, in_place=lambda x: F.hardtanh_(x, 0.0, 6.0), pointwise="hardtanh", scalars=(0.0, 6.0)
-)
+RELU6 = Activation("relu6", F.relu6, in_place=relu6_, pointwise="hardtanh", scalars=(0.0, 6.0))
 LINEAR = Activation("linear", lambda x: x, in_place=lambda x: x, pointwise="none")
 SILU = Activation("silu", F.silu, overwrite=lambda x: F.silu(x, inplace=True), pointwise="swish")
 HARD_SILU = Activation(
@@ -72,7 +95,7 @@ _BY_FUNCTION = {
 
 
 def from_function(function: object) -> Activation | None:
-    """Return the torch activation for a Keras activation function (``None`` is linear), or ``None`` if there is none."""
+    """Return the torch activation for a Keras function (``None`` is linear), or ``None`` if there is none."""
     if function is None:
         return LINEAR
     try:

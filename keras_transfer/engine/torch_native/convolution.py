@@ -104,10 +104,10 @@ class Convolution(LayerOperation):
         y = convolve(
             x, self.weight(), self.bias(), self.stride, self.padding(x.shape), self.dilation, self.groups(x.shape[1])
         )
-        y = nhwc(y)
         if self.activation is None:
-            return self.layer.activation(y)
-        return self.activation(y, owned=True)
+            return self.layer.activation(nhwc(y))
+        # Before the permutation: overwriting a view makes autograd copy.
+        return nhwc(self.activation(y, owned=True))
 
 
 class Conv2D(Convolution):
@@ -152,7 +152,7 @@ class SeparableConv2D(LayerOperation):
         depthwise = depthwise_to_oihw(self.value(layer.depthwise_kernel))
         x = convolve(x, depthwise, None, self.stride, padding, self.dilation, x.shape[1])
         bias = self.value(layer.bias) if layer.use_bias else None
-        y = nhwc(F.conv2d(x, to_oihw(self.value(layer.pointwise_kernel)), bias))
+        y = F.conv2d(x, to_oihw(self.value(layer.pointwise_kernel)), bias)
         if self.activation is None:
-            return layer.activation(y)
-        return self.activation(y, owned=True)
+            return layer.activation(nhwc(y))
+        return nhwc(self.activation(y, owned=True))

@@ -1,0 +1,70 @@
+"""Inference convolutions through oneDNN: weights reordered once, activation and residual inside the kernel.
+
+These are the kernels that torch's own compiler calls on the CPU; here they are called directly. They know no
+autograd, so they serve frozen parts and inference only.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from keras_transfer.engine.torch_native.activation import Activation
+from keras_transfer.engine.torch_native.tensors import Padding, pad
+
+
+@lru_cache(maxsize=1)
+def _bfloat16_supported() -> bool:
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def available(x: torch.Tensor) -> bool:
+    """Whether oneDNN can convolve ``x`` now; never while something traces the graph for another engine."""
+    if x.device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()):
+        return False
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return False
+    return x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and _bfloat16_supported())
+
+
+def can_add(x: torch.Tensor, groups: int) -> bool:
+    """Whether a residual can be added inside the convolution.
+
+    Not in grouped convolutions; and with a residual the kernel wants the bias in the dtype of ``x``: a bias
+    rounded to bfloat16 would shift whole channels, where stock Keras rounds each value by itself.
+    """
+    return groups == 1 and x.dtype == torch.float32
+
+
+def pack(
+    weight: torch.Tensor, padding: Padding, stride: tuple[int, int], dilation: tuple[int, int], groups: int
+) -> torch.Tensor:
+    """Reorder an OIHW weight into oneDNN's own blocked layout."""
+    amount = [padding[0][0], padding[1][0]]
+    return torch.ops.mkldnn._reorder_convolution_weight(weight, amount, list(stride), list(dilation), groups)
+
+
+def convolve(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: tuple[int, int],
+    padding: Padding,
+    dilation: tuple[int, int],
+    groups: int,
+    activation: Activation,
+    residual: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return ``activation(convolution(x) + residual)`` for an NCHW tensor and a packed weight."""
+    (top, bottom), (left, right) = padding
+    if top != bottom or left != right:
+        x, top, left = pad(x, padding), 0, 0
+    geometry = ([top, left], list(stride), list(dilation), groups)
+    scalars, algorithm = list(activation.scalars), activation.algorithm or ""
+    if residual is None:
+        pointwise = torch.ops.mkldnn._convolution_pointwise.default
+        return pointwise(x, weight, bias, *geometry, activation.pointwise, scalars, algorithm)
+    unary = None if activation.pointwise == "none" else activation.pointwise
+    binary = torch.ops.mkldnn._convolution_pointwise.binary
+    return binary(x, residual, weight, bias, *geometry, "add", 1.0, unary, scalars, algorithm)
