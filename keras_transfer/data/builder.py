@@ -37,6 +37,7 @@ def build(
     limit_test: int | None = None,
     split_table: Mapping[str, str] | None = None,
     workers: int | str = "auto",
+    evaluation: bool = False,
     **options: Any,
 ) -> Dataset:
     """Read a source, leave out or refuse what cannot be used, and split it.
@@ -55,6 +56,8 @@ def build(
         limit_test: use at most this many test pictures.
         split_table: splits saved from `Dataset.split_table`; takes the place of splitting and of the limits.
         workers: threads that check the pictures.
+        evaluation: the data is only to be measured: any number of classes and pictures will do, and nothing is split
+            that the source does not split itself.
         **options: of the source (see its `load`); None stands for "not given".
 
     Raises:
@@ -63,8 +66,11 @@ def build(
     _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
     manifest = _load(source, options)
-    _check_classes(manifest)
     bad: list[tuple[str, str]] = []
+    if evaluation:
+        manifest, bad = drop_bad(manifest, on_bad_image, workers)
+        return Dataset(manifest, size, _color(color, manifest), resize, tuple(bad))
+    _check_classes(manifest)
     # Without a limit every picture is checked before splitting, so that bad files do not disturb the split; with one,
     # only those that are used.
     if limit is None:
@@ -122,18 +128,22 @@ def _check_classes(manifest: Manifest) -> None:
     for least, what in ((0, "no picture"), (1, "only one picture")):
         few = [manifest.classes[c] for c in np.flatnonzero(counts == least)]
         if few:
-            shown = ", ".join(map(repr, few[:10])) + (f" and {len(few) - 10} more" if len(few) > 10 else "")
-            raise UserError(f"{manifest.source}: {what} of {shown}; expected at least two of each class")
+            raise UserError(f"{manifest.source}: {what} of {_shown(few)}; expected at least two of each class")
 
 
 def _check_training_classes(manifest: Manifest) -> None:
     missing = missing_from(manifest.labels[manifest.split == "train"], manifest.classes)
     if missing:
-        shown = ", ".join(map(repr, missing[:10])) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-        raise UserError(f"{manifest.source}: no training picture of {shown}")
+        raise UserError(f"{manifest.source}: no training picture of {_shown(missing)}")
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _color(color: str, manifest: Manifest) -> Color:
     if color == "auto":
-        return "grey" if sample_pictures(manifest.images, np.flatnonzero(manifest.split == "train"), 64)[1] else "rgb"
+        seen = np.flatnonzero(manifest.split == "train")
+        seen = seen if len(seen) else np.arange(len(manifest))
+        return "grey" if sample_pictures(manifest.images, seen, 64)[1] else "rgb"
     return cast(Color, color)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import html
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from keras_transfer.data.manifest import SPLITS, Manifest, fingerprint
+from keras_transfer.errors import UserError, nearest
 
 Color = Literal["rgb", "grey"]
 Resize = Literal["squash", "crop", "pad"]
@@ -96,6 +98,27 @@ class Dataset:
     def test(self) -> Split:
         """Test samples; may be empty."""
         return self._split("test")
+
+    @cached_property
+    def all(self) -> Split:
+        """Every sample, whatever its split."""
+        return Split("all", self.manifest, np.arange(len(self.manifest)))
+
+    def with_classes(self, classes: Sequence[str]) -> Dataset:
+        """The same pictures with labels that are places in `classes`, matched by name.
+
+        Raises:
+            UserError: a class of the data is not among them.
+        """
+        place = {name: i for i, name in enumerate(classes)}
+        strange = [name for name in self.classes if name not in place]
+        if strange:
+            raise UserError(
+                f"{self.manifest.source}: the class {strange[0]!r} is not one of the model's"
+                f"{nearest(strange[0], classes)} (it knows: {', '.join(list(classes)[:20])})"
+            )
+        moved = np.array([place[name] for name in self.classes], np.int64)[self.manifest.labels]
+        return replace(self, manifest=replace(self.manifest, classes=tuple(classes), labels=moved))
 
     @cached_property
     def fingerprint(self) -> str:

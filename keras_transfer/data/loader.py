@@ -144,7 +144,7 @@ class Loader:
 
     def targets(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
         """Labels, and weights if there are any, as a batch of these samples has them when nothing is mixed."""
-        labels = self._job.one_hot[self.split.labels[positions]]
+        labels = self._job.one_hot(positions)
         return (labels,) if self._job.weights is None else (labels, self._job.weights[positions])
 
     @property
@@ -224,7 +224,6 @@ class _Job:
         self.split, self.transform, self.seed, self.view = split, transform, seed, view
         self.augment = augment and transform.random
         self.batch_transform, self.weights, self.with_labels = batch_transform, weights, with_labels
-        self.one_hot = np.eye(len(split.classes), dtype=np.float32)
         self.busy = 0.0
         self.lock = threading.Lock()
 
@@ -266,11 +265,17 @@ class _Job:
         generator = rng.generator(self.seed, rng.PIXELS, epoch, index, self.view) if self.augment else None
         return self.transform(self.split.manifest.images.open(index), generator)
 
+    def one_hot(self, positions: np.ndarray) -> np.ndarray:
+        """Labels of these samples, float32 (b, C)."""
+        labels = np.zeros((len(positions), len(self.split.classes)), np.float32)
+        labels[np.arange(len(positions)), self.split.labels[positions]] = 1.0
+        return labels
+
     def finish(self, images: np.ndarray, positions: np.ndarray, epoch: int, i: int) -> Batch:
         """Add labels and weights, and mix."""
         if not self.with_labels:
             return images
-        labels = self.one_hot[self.split.labels[positions]]
+        labels = self.one_hot(positions)
         weights = None if self.weights is None else self.weights[positions]
         if self.batch_transform is not None:
             generator = rng.generator(self.seed, rng.BATCH, epoch, i, self.view)

@@ -136,6 +136,22 @@ def test_summary_of_many_classes():
     assert ds._repr_html_().count("<tr>") == 22
 
 
+def test_data_that_is_only_measured(animals, tmp_path, write):
+    ds = data.build("folder", path=write(tmp_path / "one", {"owl/1.png": 0}), evaluation=True)
+    assert (len(ds.all), len(ds.train), len(ds.val), len(ds.test)) == (1, 0, 0, 0)
+    assert ds.color == "rgb"
+    whole = data.folder(animals)
+    assert whole.all.indices.tolist() == list(range(30))
+    moved = ds.with_classes(["owl", "ant", "cat"])
+    assert moved.all.labels.tolist() == [0]
+    moved = whole.with_classes(["owl", "ant", "cat", "dog"])
+    names = [moved.classes[label] for label in moved.all.labels]
+    assert names == [moved.all.image_name(i).split("/")[0] for i in range(30)]
+    assert moved.split_table() == whole.split_table()
+    with pytest.raises(UserError, match="'owl' is not one of the model's; did you mean 'owls'"):
+        ds.with_classes(["owls", "cats"])
+
+
 class TestBadImages:
     @pytest.fixture
     def broken(self, animals):

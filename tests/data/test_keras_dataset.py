@@ -85,3 +85,5 @@ def test_epochs_only_count_when_they_were_served_whole(batches):
     batches.on_epoch_end()
     assert batches.epoch == 1
     assert np.array_equal(batches[1][0], batches.loader.batch(1, 1)[0])
+    assert batches.batch_length(0) == 16
+    assert batches.batch_length(len(batches) - 1) == len(batches[len(batches) - 1][0])

@@ -258,6 +258,27 @@ def test_errors_reach_the_caller_and_the_rest_goes_on(digits, loader, workers):
     assert one.batch(0, 1)[0].shape == (16, 8, 8, 3)
 
 
+def test_companions(digits, loader):
+    """Loaders made from one: in the order of the split without labels, and the same batches as they are."""
+    transform, mix = transforms([*OPS, "mixup"], (8, 8), color="grey")
+    one = loader(digits.train, transform, 16, shuffle=True, seed=4, batch_transform=mix, class_weights=np.arange(10))
+    assert one.augments
+    in_order, plain = one.in_order(), one.plain()
+    assert not in_order.augments
+    assert not plain.augments
+    images = np.concatenate(list(in_order.epoch()))
+    assert np.array_equal(images[3], digits.train.read(3)[..., :1])
+    for i in range(len(one)):
+        positions = one.positions(2, i)
+        x, y, w = plain.batch(2, i)
+        assert np.array_equal(x, images[positions])
+        assert np.array_equal(y.argmax(axis=1), digits.train.labels[positions])
+        assert np.array_equal(one.targets(positions)[0], y)
+        assert np.array_equal(one.targets(positions)[1], w)
+    in_order.close()
+    plain.close()
+
+
 def test_refusals(digits):
     with pytest.raises(UserError, match="batch_size must be at least 1"):
         Loader(digits.train, Transform((8, 8)), 0)

@@ -466,6 +466,7 @@ class TestCifar:
         from_folders = load("cifar10", tmp_path)
         assert from_list.classes == from_folders.classes == ("a", "b")
         assert fingerprint(from_list) == fingerprint(from_folders)
+        assert from_list.source == from_folders.source == f"cifar10 {tmp_path}"
         assert from_list.split.tolist() == from_folders.split.tolist()
 
     def test_a_pickle_cannot_run_code(self, tmp_path):
@@ -575,6 +576,30 @@ class TestArchive:
         (tmp_path / "file").touch()
         monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "file"))
         refused("cannot unpack", "cifar10", self.tar(tmp_path / "a.tar", ("x", b"1"), kind="w"))
+
+    def test_another_process_was_faster(self, tmp_path, cache, monkeypatch):
+        from keras_transfer.data import archive
+
+        extract = archive._extract
+
+        def slow(path, folder):
+            monkeypatch.setattr(archive, "_extract", extract)
+            other = archive.unpack(path)  # the other process
+            (other / "theirs").touch()
+            extract(path, folder)
+
+        monkeypatch.setattr(archive, "_extract", slow)
+        result = archive.unpack(self.tar(tmp_path / "a.tar", ("x", b"1"), kind="w"))
+        assert (result / "theirs").exists()
+        assert len(list((cache / "archives").iterdir())) == 1
+
+    def test_digest_of_python_3_10(self, tmp_path, monkeypatch):
+        from keras_transfer.data import archive
+
+        path = self.tar(tmp_path / "a.tar", ("x", b"1"), kind="w")
+        first = archive.unpack(path)
+        monkeypatch.setattr(archive, "_HAS_DIGEST", False)
+        assert archive.unpack(path) == first
 
     def test_default_cache(self, monkeypatch):
         from keras_transfer.data.archive import cache_dir

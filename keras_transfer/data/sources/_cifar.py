@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def read_pickles(
 
 
 def load_local(
-    path: str | os.PathLike[str], marker: str, classes: Sequence[str], pickles: Callable[[Path], Manifest]
+    path: str | os.PathLike[str], marker: str, classes: Sequence[str], pickles: Callable[[Path], Manifest], source: str
 ) -> Manifest:
     """Read a folder or archive of either layout.
 
@@ -71,6 +72,7 @@ def load_local(
         marker: file that only the original layout has, e.g. `data_batch_1`.
         classes: class names in label order; a `classes.txt` beside the lists takes their place.
         pickles: reads the folder that holds `marker`.
+        source: what to call the data.
     """
     root = Path(path)
     if not root.exists():
@@ -84,13 +86,14 @@ def load_local(
         if (candidate / "train.txt").is_file():
             names = candidate / "classes.txt"
             test = candidate / "test.txt"
-            return list_file.load(
+            manifest = list_file.load(
                 train=candidate / "train.txt",
                 test=test if test.is_file() else None,
                 classes=names if names.is_file() else classes,
             )
+            return replace(manifest, source=source)
         if (candidate / "train").is_dir():
-            return folder.load(candidate)
+            return replace(folder.load(candidate), source=source)
     raise UserError(f"{str(path)!r}: expected {marker}, or train.txt and test.txt, or train/ and test/ folders in it")
 
 

@@ -28,4 +28,5 @@ def load(path: str | os.PathLike[str] | None = None) -> Manifest:
         batches[0],
         CLASSES,
         lambda root: _cifar.read_pickles(root, batches, "test_batch", b"labels", CLASSES, f"cifar10 {path}"),
+        f"cifar10 {path}",
     )

@@ -46,4 +46,5 @@ def load(path: str | os.PathLike[str] | None = None, labels: Literal["fine", "co
         "meta",
         classes,
         lambda root: _cifar.read_pickles(root, ["train"], "test", key, classes, f"cifar100 {path}"),
+        f"cifar100 {path}",
     )
