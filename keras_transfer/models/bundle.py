@@ -57,7 +57,7 @@ def save(
     _check_classes(facts, model, path)
     with tempfile.TemporaryDirectory() as folder, as_float32(model):
         # The same layers in a model of its own: not compiled, so no optimizer goes into the file.
-        plain = keras.Model(model.inputs, model.outputs, name=model.name)
+        plain = keras.Model(model.input, model.output, name=model.name)
         aside = Path(folder) / "model.keras"
         keras.saving.save_model(plain, aside)
         with zipfile.ZipFile(aside, "a") as archive:

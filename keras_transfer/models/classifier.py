@@ -13,6 +13,7 @@ from keras_transfer.models import backbones
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights
 from keras_transfer.models.parts import backbone_layers
+from keras_transfer.runtime import set_seed
 
 POOLING = ("avg", "max")
 
@@ -55,7 +56,7 @@ def build_classifier(
     height, width = _image_size(record, image_size)
     _check(record, n_classes, channels, pooling, dropout, str(weights))
     # Initialisers of layers that are not drawn below, and Keras's own dropout seeds.
-    keras.utils.set_random_seed(seed)
+    set_seed(seed)
     features = _features(record, (height, width, 3), str(weights))
 
     image = keras.Input((height, width, channels), dtype="float32", name="image")

@@ -37,14 +37,14 @@ def impatient(seconds: float = _TIMEOUT) -> Iterator[None]:
 
 
 @contextmanager
-def downloading(backbone: str) -> Iterator[None]:
+def downloading(backbone: str, seconds: float = _TIMEOUT) -> Iterator[None]:
     """Turn a failed download of ImageNet weights into an error that says what to do instead.
 
     Raises:
         UserError: no network, the server refuses, or the file does not have its checksum.
     """
     try:
-        with impatient():
+        with impatient(seconds):
             yield
     except Exception as error:
         text = " ".join(str(error).split())

@@ -56,7 +56,7 @@ def _conv(x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: st
     from keras import layers
 
     return layers.Conv2D(
-        filters, kernel, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+        filters, kernel, strides=stride, padding="same", use_bias=False, kernel_initializer="he_uniform", name=name
     )(x)
 
 
@@ -72,7 +72,7 @@ def _block(x: keras.KerasTensor, stage: _Stage, stride: int, name: str) -> keras
         strides=stride,
         padding="same",
         use_bias=False,
-        depthwise_initializer="he_normal",
+        depthwise_initializer="he_uniform",
         name=f"{name}_depthwise",
     )(x)
     x = _norm(x, f"{name}_depthwise")

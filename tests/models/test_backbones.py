@@ -1,0 +1,123 @@
+"""The contract that every backbone of the table keeps."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_transfer.errors import UserError
+from keras_transfer.models.backbones import get, names
+from keras_transfer.models.classifier import build_classifier
+from keras_transfer.models.groups import layer_groups
+from keras_transfer.models.parts import HEAD_LAYERS, INPUT_LAYERS, backbone_layers, head_layers
+
+pytestmark = pytest.mark.backend
+
+# What is built in every test run; the others take long and are marked slow.
+LIGHT = {
+    "torch": (
+        *("tiny", "efficientnet_lite0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
+        *("resnet50", "vgg16"),
+    ),
+    "tensorflow": ("tiny", "efficientnet_lite0", "mobilenet_v3_small", "nasnet_mobile"),
+    "jax": ("tiny", "efficientnet_lite0", "mobilenet_v3_small"),
+}
+
+
+def backbone_cases():
+    light = LIGHT[keras.backend.backend()]
+    return [pytest.param(name, marks=[] if name in light else [pytest.mark.slow]) for name in names()]
+
+
+def test_every_classification_model_of_keras_applications_is_in_the_table():
+    offered = {name for name in dir(keras.applications) if name[0].isupper()}
+
+    def squeeze(name: str) -> str:
+        return name.lower().replace("_", "")
+
+    assert {squeeze(name) for name in offered} == {squeeze(n) for n in names()} - {"tiny", "efficientnetlite0"}
+
+
+def test_importing_the_table_does_not_import_keras():
+    code = (
+        "import sys, keras_transfer.models, keras_transfer.models.backbones as b; b.get('resnet50');"
+        "sys.exit(sorted({'keras', 'torch', 'tensorflow', 'jax', 'keras_hub'} & set(sys.modules)) != [])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", names())
+def test_record_is_complete(name):
+    record = get(name)
+    assert record.name == name and re.fullmatch(r"[a-z0-9_]+", name)
+    assert (record.family and record.licence and "http" in record.source) or name == "tiny"
+    assert 8 <= record.min_size <= record.image_size <= 600
+    assert record.groups is not None and len(record.groups) >= 3
+    assert len({group for group, _ in record.groups}) == len(record.groups)
+    assert all(re.compile(pattern) for _, pattern in record.groups)
+    assert record.anchors in ("previous", "next")
+    assert record.preprocessing.channel_order == ("bgr" if record.family in ("ResNet", "VGG") else "rgb")
+    assert record.embedded == (name == "efficientnet_lite0")
+    assert ("imagenet" in record.weights) == (name != "tiny")
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'mobilenet_v2'"):
+        get("mobilenetv2")
+
+
+@pytest.mark.parametrize("name", backbone_cases())
+def test_contract(name):
+    record = get(name)
+    if keras.backend.backend() in record.not_on:
+        with pytest.raises(UserError, match="cannot build"):
+            build_classifier(name, 3, weights="none")
+        return
+    side = max(64, record.min_size)
+    if name == "nasnet_mobile":
+        side = 96
+    model = build_classifier(name, 3, side, weights="none")
+    assert_layers_are_in_order(model, record)
+    assert_groups_cover(model, record)
+    # A file of such layers loads in a Keras that knows nothing of keras.applications or this package.
+    assert all(type(layer) is getattr(keras.layers, type(layer).__name__) for layer in model.layers)
+    assert not any(re.search(r"_\d{3,}$", layer.name) and "block" not in layer.name for layer in model.layers[:20])
+    assert model.output_shape == (None, 3) and model.output.dtype == "float32"
+    with pytest.raises(UserError, match=f"at least {record.min_size} px"):
+        build_classifier(name, 3, record.min_size - 1, weights="none")
+
+
+def assert_layers_are_in_order(model, record):
+    found = [layer.name for layer in model.layers]
+    assert found[:2] == ["image", "preprocess"] and found[-3:] == list(HEAD_LAYERS)
+    assert model.get_layer("preprocess").compute_dtype == "float32"
+    scale = np.ravel(model.get_layer("preprocess").scale)
+    np.testing.assert_allclose(scale, record.preprocessing.scale)
+    flips = [op for op in model.operations if type(op).__name__ == "Flip"]
+    assert len(flips) == (record.preprocessing.channel_order == "bgr")
+
+
+def assert_groups_cover(model, record):
+    groups = layer_groups(model, record.name)
+    assert [name for name, _ in groups] == [name for name, _ in record.groups]
+    grouped = [layer for _, layers in groups for layer in layers]
+    assert len(grouped) == len({id(layer) for layer in grouped}) == len(backbone_layers(model))
+    assert all(any(layer.weights for layer in layers) for _, layers in groups)
+    outside = {*INPUT_LAYERS, *HEAD_LAYERS}
+    assert {layer.name for layer in model.layers} - {layer.name for layer in grouped} <= outside
+    assert [layer.name for layer in head_layers(model)] == list(HEAD_LAYERS)
+    # A pattern that matched a name of another group would shadow it.
+    for layer in grouped:
+        matches = [group for group, pattern in record.groups if re.match(pattern, layer.name)]
+        assert len(matches) <= 1, f"{layer.name} matches {matches}"
+    # Groups follow the data: no layer feeds one of an earlier group.
+    number = {layer.name: i for i, (_, layers) in enumerate(groups) for layer in layers}
+    for layer in grouped:
+        inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+        before = [number.get(x._keras_history.operation.name, 0) for x in inputs]
+        assert all(n <= number[layer.name] for n in before), layer.name
