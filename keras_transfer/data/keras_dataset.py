@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import keras
 
-from keras_transfer.data.loader import Batch, Loader
+from keras_transfer.data.job import Batch
+from keras_transfer.data.loader import Loader
 
 
 class Batches(keras.utils.PyDataset):
