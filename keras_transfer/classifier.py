@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer import runtime
-from keras_transfer.config.schema import CallbacksConfig, Phase
+from keras_transfer.config.schema import CallbacksConfig, Phase, settle_batch_norm
 from keras_transfer.errors import UserError
 
 
@@ -69,6 +69,7 @@ class Classifier:
             "color": color,
             "resize": resize,
             "backbone": backbone,
+            "weights": weights,
         }
         self.model = build_classifier(
             backbone,
@@ -130,7 +131,7 @@ class Classifier:
         if phases is None:
             phases = [
                 Phase("head", epochs=5, learning_rate=1e-3),
-                Phase("all", epochs=10, learning_rate=1e-4, batch_norm="frozen"),
+                Phase("all", epochs=10, learning_rate=1e-4),
             ]
         runtime.hide_progress_bars()
         size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
@@ -149,7 +150,7 @@ class Classifier:
             result = fit_phases(
                 self.model,
                 self.metadata["backbone"],
-                phases,
+                settle_batch_norm(list(phases), self.metadata.get("weights", "imagenet")),
                 Batches(train),
                 Batches(val),
                 settings=settings,

@@ -101,21 +101,30 @@ def _own_data(run: RunDirectory | None, source: str | Path, split: str) -> Split
 
 
 def choose_split(data: Dataset, split: str) -> Split:
-    """Return one part of ``data``, or all of it."""
-    chosen = data.all() if split == "all" else getattr(data, split)
+    """Return one part of ``data`` (``train``, ``val``, ``test`` or ``all``).
+
+    Raises:
+        UserError: there is nothing in it.
+    """
+    chosen: Split = getattr(data, split)
     if not len(chosen):
         raise UserError(f"there are no {split} pictures in this data")
     return chosen
 
 
 def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
+    """Open data that is not the run's own; its labels follow the order stored with the model, never that seen here."""
     from keras_transfer.config.load import source_of
     from keras_transfer.data import build
 
-    options = {k: v for k, v in source_of(data).items() if k != "source"}
-    # Labels follow the order stored with the model, never the folders seen here.
-    opened = build(source_of(data)["source"], classes=list(metadata["classes"]), evaluation=True, **options)
-    return choose_split(opened, split if opened.has_given(split) else "all")
+    options = source_of(data)
+    source = options.pop("source")
+    classes = list(metadata["classes"])
+    if source != "folder":  # folders are matched by name below; elsewhere a label may be a number
+        options["classes"] = classes
+    opened = build(source, evaluation=True, **options).with_classes(classes)
+    has_splits = bool((opened.manifest.split != "").any())
+    return choose_split(opened, split if has_splits else "all")
 
 
 def predict(

@@ -102,6 +102,8 @@ def activate(backend: str, device: str = "auto") -> None:
         _set_environment(backend, device)
     import keras
 
+    if backend != "tensorflow":
+        _keep_tensorflow_out()
     # ~/.keras/keras.json may say otherwise; the package is written for these two.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
@@ -109,6 +111,22 @@ def activate(backend: str, device: str = "auto") -> None:
         raise UserError(
             f"device {device!r} was asked for, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
         )
+
+
+def _keep_tensorflow_out() -> None:
+    """Let Keras see TensorFlow, on another backend, only if somebody has imported it.
+
+    On every serialization Keras asks whether TensorFlow is available, to recognise its types, and finds out by
+    importing it: seconds, hundreds of megabytes and a page of log lines, wherever both are installed.
+    """
+    from keras.src.utils import module_utils
+
+    class OnlyIfImported(type(module_utils.tensorflow)):  # type: ignore[misc]
+        @property
+        def available(self) -> bool:
+            return "tensorflow" in sys.modules
+
+    module_utils.tensorflow.__class__ = OnlyIfImported
 
 
 def _set_environment(backend: str, device: str) -> None:
@@ -179,30 +197,10 @@ def _gpu_has_bfloat16() -> bool:
 
 
 def set_seed(seed: int) -> None:
-    """Seed Python, NumPy, Keras and the running backend.
-
-    ``keras.utils.set_random_seed`` does the same and also imports TensorFlow wherever it is installed, which costs
-    seconds on the other backends.
-    """
+    """Seed Python, NumPy, Keras and the running backend."""
     import keras
 
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        keras.utils.set_random_seed(seed)
-        return
-    import random
-
-    import numpy as np
-    from keras.src.backend.common import global_state
-    from keras.src.utils.rng_utils import GLOBAL_RANDOM_SEED
-
-    global_state.set_global_attribute(GLOBAL_RANDOM_SEED, seed)
-    random.seed(seed)
-    np.random.seed(seed)
-    if backend == "torch":
-        import torch
-
-        torch.manual_seed(seed)
+    keras.utils.set_random_seed(seed)
 
 
 def hide_progress_bars() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_transfer.config.load import apply_override, validate
-from keras_transfer.config.schema import Phase, RunConfig
+from keras_transfer.config.schema import Phase, RunConfig, settle_batch_norm
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.facts import Facts, describe
 
@@ -53,7 +53,9 @@ def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunCo
                 f"phase {phase['name']}: up to {phase['epochs']} epochs, {phase['optimizer']}, "
                 f"{phase['schedule']} from {phase['learning_rate']:g} ({facts.n_train} training pictures)"
             )
-    return validate(tree), choices
+    complete = validate(tree)
+    complete.phases = settle_batch_norm(complete.phases, complete.model.weights)  # type: ignore[arg-type]
+    return complete, choices
 
 
 def _short(value: Any) -> str:
@@ -103,24 +105,19 @@ def augmentation(facts: Facts, data: Dataset, tree: dict[str, Any], probe: bool)
         shape = (size, size) if isinstance(size, int) else tuple(size)
         features = feature_model(model["backbone"], model["weights"], shape, tree["data"]["color"])
         mirrored, why = mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
-    ops: list[Any] = [
-        {"name": "random_resized_crop", "scale": [0.6, 1.0]}
-        if mirrored
-        else {"name": "affine", "translate": 0.08, "scale": [0.9, 1.1]}
-    ]
-    if mirrored:
-        ops.append("horizontal_flip")
-    ops.append({"name": "rotation", "degrees": 10})
-    if not facts.is_grey:
-        ops.append({"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2})
-    return ops, why
+    flip = ["horizontal_flip"] if mirrored else []
+    if facts.is_grey:
+        moved = {"name": "affine", "degrees": 10, "translate": 0.08, "scale": [0.85, 1.15], "fill": "reflect"}
+        return [*flip, moved], why
+    crop = {"name": "random_resized_crop", "scale": [0.5, 1.0]}
+    return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}], why
 
 
 def phases(facts: Facts) -> list[Phase]:
-    """Choose the stages: the new head first, then everything at a smaller rate."""
-    fine = max(8, min(30, round(20_000 / max(1, facts.n_train))))
+    """Choose the stages: the new head on cached features, then everything, slowly, with BatchNorm frozen."""
+    epochs = max(6, min(20, round(8_000 / max(1, facts.n_train))))
+    common: dict[str, Any] = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 1e-4}
     return [
-        Phase("head", epochs=5, learning_rate=3e-3, optimizer="adamw", schedule="constant"),
-        Phase("all", epochs=fine, learning_rate=5e-4, optimizer="adamw", weight_decay=0.01, schedule="cosine",
-              warmup_epochs=1, batch_norm="frozen"),
-    ]  # fmt: skip
+        Phase("head", epochs=10, learning_rate=3e-3, augment=False, **common),
+        Phase("all", epochs=epochs, learning_rate=5e-4, warmup_epochs=0.1 * epochs, clip_norm=1.0, **common),
+    ]

@@ -155,7 +155,7 @@ def source_of(data: str) -> dict[str, str]:
     if suffix == ".npz":
         return {"source": "arrays", "path": data}
     if suffix == ".txt":
-        return {"source": "list", "train": data}
+        return {"source": "list", "path": data}
     return {"source": "folder", "path": data}
 
 

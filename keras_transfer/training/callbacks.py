@@ -84,6 +84,7 @@ class RunHistory(keras.callbacks.Callback):
         self.iterations: list[tuple[str, float]] = []
         self.phase = ""
         self.train: Any = None
+        self.first_epoch = 0
         self._images = self._loss_sum = self._began = self._train_end = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -92,6 +93,8 @@ class RunHistory(keras.callbacks.Callback):
         self._began = time.perf_counter()
         self._train_end = self._began
         if self.train is not None:
+            # Order and augmentation follow from the epoch's number over all phases: said here, never counted.
+            self.train.set_epoch(self.first_epoch + epoch)
             self.train.loader.reset()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

@@ -13,6 +13,7 @@ import keras
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.keras_dataset import Batches
 from keras_transfer.engine.features import FeatureBatches, cut_for_phase, extract
+from keras_transfer.engine.native import install
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
@@ -50,6 +51,7 @@ def fit_phases(
     settings: CallbacksConfig | None = None,
     label_smoothing: float = 0.0,
     weighted: bool = False,
+    native: bool = True,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_best: Callable[[keras.Model], None] | None = None,
     on_row: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -70,6 +72,7 @@ def fit_phases(
         settings: monitor, ReduceLROnPlateau and EarlyStopping.
         label_smoothing: of the training loss and of ``val_loss``.
         weighted: whether batches carry sample weights, which then also weigh the metrics.
+        native: whether layers run by fused torch operations (on torch; elsewhere it makes no difference).
         callbacks: the caller's own Keras callbacks, used in every phase.
         save_best: writes the model after every improvement.
         on_row: called after every epoch with all history rows.
@@ -112,9 +115,13 @@ def fit_phases(
             trained, fit_train, fit_val = model, pictures, val
         else:
             tell = say if verbose else None
+            if native:
+                install(cut.prefix)
             trained = cut.suffix
             fit_train = FeatureBatches(extract(cut.prefix, pictures.loader, tell), pictures.loader)
             fit_val = FeatureBatches(extract(cut.prefix, val.loader), val.loader)
+        if native:
+            install(trained)
         compile_phase(trained, phase, len(train), label_smoothing, weighted)
         if here is not None:
             trained.optimizer.build(trained.trainable_variables)
@@ -131,7 +138,7 @@ def fit_phases(
 
         keeper = [StateKeeper(state_file, model, watchers, fill, save_every, here)] if state_file is not None else []
         done_before = here.epoch if here is not None else 0
-        fit_train.set_epoch(sum(p.epochs for p in phases[:number]) + done_before)
+        history.first_epoch = sum(p.epochs for p in phases[:number])
         audit = FreezeAudit()
         audit.snapshot(model)
         try:
@@ -179,7 +186,7 @@ def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.call
         found.append(
             keras.callbacks.ReduceLROnPlateau(monitor=settings.monitor, mode=mode, **settings.reduce_lr.model_dump())
         )
-    if settings.early_stopping is not None:
+    if settings.early_stopping is not None and phase.schedule in ("plateau", "constant"):
         found.append(
             keras.callbacks.EarlyStopping(monitor=settings.monitor, mode=mode, **settings.early_stopping.model_dump())
         )

@@ -117,6 +117,7 @@ def metadata_of(config: RunConfig, data: Dataset) -> dict[str, Any]:
         "color": config.data.color,
         "resize": config.data.resize,
         "backbone": config.model.backbone,
+        "weights": config.model.weights,
         "backend": keras.backend.backend(),
         "versions": runtime.versions(),
     }

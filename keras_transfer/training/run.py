@@ -63,7 +63,8 @@ def train(
     # 3. Everything that was "auto" gets a value, said aloud.
     config, choices = resolve(config, data)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use())
-    config = config.model_copy(update={"backend": choice.value, "device": runtime.device_in_use()})
+    chosen = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
+    config = config.model_copy(update=chosen)
     say(f"device: {config.device}; precision: {precision}")
     say(data.summary())
     for line in choices:
@@ -98,6 +99,7 @@ def train(
             settings=config.callbacks,
             label_smoothing=config.model.label_smoothing,
             weighted=data.train.weights is not None,
+            native=config.model.native,
             callbacks=[*parts.tensorboard(config, run), *callbacks],
             save_best=lambda best: parts.save_model(best, config, data, run),
             on_row=run.write_history,

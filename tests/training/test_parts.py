@@ -90,6 +90,9 @@ class FakeBatches:
     def __len__(self):
         return len(self.sizes)
 
+    def set_epoch(self, epoch):
+        self.epoch = epoch
+
     def batch_length(self, i):
         return self.sizes[i]
 
