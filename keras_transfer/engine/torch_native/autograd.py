@@ -33,6 +33,28 @@ def _separate(padding: Padding) -> tuple[bool, tuple[int, int]]:
     return (True, (0, 0)) if top != bottom or left != right else (False, (top, left))
 
 
+def _gradients(
+    grad: torch.Tensor,
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias_shape: list[int] | None,
+    geometry: tuple[Any, ...],
+    mask: list[bool],
+    wide: bool,
+) -> tuple[torch.Tensor | None, ...]:
+    """Return the masked gradients of input, weight and bias, computed in float32 if ``wide``."""
+    stride, amount, dilation, groups = geometry
+    dtype = x.dtype
+    if wide:
+        grad, weight = grad.float(), weight.float()
+        # The gradient of the input needs only the input's shape and memory format.
+        x = x.float() if mask[1] else torch.empty_like(x, dtype=torch.float32)
+    parts = torch.ops.aten.convolution_backward(
+        grad, x, weight, bias_shape, stride, amount, dilation, False, [0, 0], groups, mask
+    )
+    return tuple(part.to(dtype) if part is not None else None for part in parts)
+
+
 class _Convolution(torch.autograd.Function):
     """Convolution, residual and activation in one kernel forward; padding costs no copy backward."""
 
@@ -70,26 +92,23 @@ class _Convolution(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         stride, _, dilation, groups = ctx.geometry
         need_x, need_weight, need_bias, need_residual = ctx.needs_input_grad[:4]
+        dx: torch.Tensor | None
+        dw: torch.Tensor | None
+        db: torch.Tensor | None
         if y is not None:
             grad = activation_gradient(grad, y, ctx.activation)
 
-        def gradients(g: torch.Tensor, x: torch.Tensor, w: torch.Tensor, mask: list[bool]) -> tuple[Any, ...]:
-            return torch.ops.aten.convolution_backward(
-                g, x, w, ctx.bias_shape, stride, ctx.amount, dilation, False, [0, 0], groups, mask
-            )
-
-        # oneDNN has no fast bfloat16 kernel for the input gradient of a strided depthwise convolution (20 times
-        # slower than float32, where it has one).
-        apart = need_x and groups > 1 and max(stride) > 1 and x.dtype == torch.bfloat16 and x.device.type == "cpu"
-        dx, dw, db = gradients(grad, x, weight, [need_x and not apart, need_weight, need_bias])
-        if apart:
-            like = grad.new_empty(1, dtype=torch.float32).expand(x.shape)  # only its shape is used
-            dx = gradients(grad.float(), like, weight.float(), [True, False, False])[0].to(x.dtype)
+        wide_x, wide_weight = onednn.better_in_float32(x, weight, stride, groups)
+        dx = dw = db = None
+        for wide in (False, True):
+            mask = [need_x and wide_x is wide, need_weight and wide_weight is wide, need_bias and not wide]
+            if any(mask):
+                parts = _gradients(grad, x, weight, ctx.bias_shape, (stride, ctx.amount, dilation, groups), mask, wide)
+                dx, dw, db = (new if new is not None else old for new, old in zip(parts, (dx, dw, db)))
         if dx is not None and ctx.padding is not None:
             (top, bottom), (left, right) = ctx.padding
             dx = dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right]
-        db = db.to(ctx.bias_dtype) if db is not None else None
-        return dx, dw, db, grad if need_residual else None, None, None
+        return dx, dw, db if db is None else db.to(ctx.bias_dtype), grad if need_residual else None, None, None
 
 
 def convolution(

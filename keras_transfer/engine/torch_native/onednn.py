@@ -19,6 +19,27 @@ def _bfloat16_supported() -> bool:
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+@lru_cache(maxsize=1)
+def _tiles_supported() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def better_in_float32(x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int], groups: int) -> tuple[bool, bool]:
+    """Return whether the gradients of (input, weight) run faster in float32 than in bfloat16.
+
+    oneDNN 3 has no bfloat16 kernels for some of them and falls back to reference code, 3 to 25 times slower:
+    the input gradient of strided depthwise convolutions, the weight gradient of large depthwise windows, and,
+    on processors without matrix tiles, the weight gradient of strided windows.
+    """
+    if x.dtype != torch.bfloat16 or x.device.type != "cpu":
+        return False, False
+    window = max(weight.shape[2:])
+    strided = max(stride) > 1 and window > 1
+    if groups > 1:
+        return strided, window > 3
+    return False, strided and not _tiles_supported()
+
+
 def available(x: torch.Tensor) -> bool:
     """Whether oneDNN can convolve ``x`` now; never while something traces the graph for another engine."""
     if x.device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()):
