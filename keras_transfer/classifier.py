@@ -128,6 +128,7 @@ class Classifier:
         from keras_transfer.training.parts import class_weights as weights_of
 
         self._check_classes(data)
+        self._check_fit(data)
         if phases is None:
             phases = [
                 Phase("head", epochs=5, learning_rate=1e-3),
@@ -206,9 +207,9 @@ class Classifier:
         if Path(path).suffix != ".keras":
             raise UserError(f"a model is saved as a .keras file, got {str(path)!r}")
         if golden is None:
-            height, width = self.metadata["image_size"]
-            shape = (2, height, width, 1 if self.metadata["color"] == "grey" else 3)
-            golden = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+            from keras_transfer.training.parts import golden_images
+
+            golden = golden_images(self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
 
@@ -221,6 +222,21 @@ class Classifier:
         if tuple(data.classes) != self.classes:
             raise UserError(
                 f"the data has the classes {', '.join(data.classes)}, but the model knows {', '.join(self.classes)}"
+            )
+
+    def _check_fit(self, data: Any) -> None:
+        if not len(data.val):
+            raise UserError("there are no validation pictures to choose the best epoch by")
+        mine = tuple(self.metadata["image_size"])
+        if data.image_size is not None and tuple(data.image_size) != mine:
+            raise UserError(
+                f"the data was opened with image_size {data.image_size}, but the classifier takes {mine}; "
+                "give both the same: Classifier(..., image_size=data.image_size)"
+            )
+        if data.resize != self.metadata["resize"]:
+            raise UserError(
+                f"the data was opened with resize={data.resize!r}, but the classifier has {self.metadata['resize']!r}; "
+                "give both the same: Classifier(..., resize=data.resize)"
             )
 
     def _repr_html_(self) -> str:

@@ -37,8 +37,9 @@ def start(
 ) -> tuple[Any, dict[str, Any], RunDirectory | None]:
     """Settle the backend and load the model: (model, metadata, run)."""
     path, run = find_model(source)
-    config = run.read_config() if run is not None else None
-    choice = runtime.choose_backend(backend, config.backend if config else None)
+    # The backend of the training is preferred, not needed: the model predicts the same on every one.
+    trained_on = run.read_config().backend if run is not None else None
+    choice = runtime.choose_backend(backend, trained_on if trained_on in runtime.installed_backends() else None)
     runtime.activate(choice.value, device or "auto")
     runtime.hide_progress_bars()
     from keras_transfer.models.bundle import load
@@ -117,7 +118,7 @@ def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
     from keras_transfer.config.load import source_of
     from keras_transfer.data import build
 
-    options = source_of(data)
+    options: dict[str, Any] = dict(source_of(data))
     source = options.pop("source")
     classes = list(metadata["classes"])
     if source != "folder":  # folders are matched by name below; elsewhere a label may be a number

@@ -47,6 +47,7 @@ class DataConfig(Section):
     val: str | None = Field(None, description="List file of the validation pictures.")
     test: str | None = Field(None, description="List file of the test pictures.")
     classes: list[str] | str | None = Field(None, description="Class names, or a text file with one a line.")
+    labels: Literal["fine", "coarse"] | None = Field(None, description="Which labels of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
     color: Literal["auto", "rgb", "grey"] = Field("auto", description="Channels of the model's input.")
     resize: Literal["squash", "crop", "pad"] = Field(

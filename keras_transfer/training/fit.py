@@ -110,7 +110,13 @@ def fit_phases(
             say(f"phase {phase.name}: {counts}")
         pictures = train if phase.augment else Batches(train.loader.plain())
         # What is frozen and stays the same is computed once; what trains is then a smaller model of the same layers.
-        cut = cut_for_phase(model, pictures, val, phase.epochs) if _know_no_model(callbacks) else None
+        cut = cut_for_phase(model, pictures, val, phase.epochs)
+        if cut is not None and not _know_no_model(callbacks):
+            if verbose:
+                say(
+                    "frozen layers are computed every epoch: a callback that is not Keras's own may need the whole model"
+                )
+            cut = None
         if cut is None:
             trained, fit_train, fit_val = model, pictures, val
         else:

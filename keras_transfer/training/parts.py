@@ -18,6 +18,7 @@ from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation.evaluate import evaluate_split
 from keras_transfer.models import bundle
 from keras_transfer.models.classifier import build_classifier
+from keras_transfer.models.freeze import apply_train
 from keras_transfer.models.precision import set_precision
 from keras_transfer.report import plots
 from keras_transfer.runs import RunDirectory
@@ -67,7 +68,7 @@ class RunBatches:
 def make_batches(config: RunConfig, data: Dataset) -> RunBatches:
     """Build the batches that ``model.fit`` trains on and validates with."""
     transform, mix = transforms(config.data.augment, size_of(config), config.data.resize, config.data.color)
-    common = {"batch_size": config.data.batch_size, "seed": config.seed, "workers": config.data.workers}
+    common: dict[str, Any] = {"batch_size": config.data.batch_size, "seed": config.seed, "workers": config.data.workers}
     train = Loader(
         data.train,
         transform,
@@ -101,11 +102,24 @@ def tensorboard(config: RunConfig, run: RunDirectory) -> list[keras.callbacks.Ca
     return [keras.callbacks.TensorBoard(str(run.tensorboard))]
 
 
-def save_model(
-    model: keras.Model, config: RunConfig, data: Dataset, run: RunDirectory, golden: np.ndarray | None = None
-) -> None:
-    """Write ``model.keras`` with everything that prediction needs; ``golden`` are images to check it by on load."""
-    bundle.save(model, run.model, metadata_of(config, data), golden)
+def check_phases(config: RunConfig, model: keras.Model) -> None:
+    """Try every phase's ``train`` on the model, so that a mistake in the last one shows before the first begins."""
+    for phase in config.phases:
+        apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm)  # type: ignore[union-attr]
+
+
+def save_model(model: keras.Model, config: RunConfig, data: Dataset, run: RunDirectory, golden: bool = False) -> None:
+    """Write ``model.keras`` with everything that prediction needs; ``golden``: and images to check it by on load."""
+    images = golden_images(model.input_shape[1:]) if golden else None
+    bundle.save(model, run.model, metadata_of(config, data), images)
+
+
+def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
+    """Return pictures to check a model by, uint8 (count, height, width, channels): soft noise, nothing of the user's."""
+    height, width, channels = shape
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 6, 6, channels), dtype=np.uint8)
+    rows, columns = np.arange(height) * 6 // height, np.arange(width) * 6 // width
+    return np.ascontiguousarray(coarse[:, rows][:, :, columns])
 
 
 def metadata_of(config: RunConfig, data: Dataset) -> dict[str, Any]:
@@ -123,17 +137,12 @@ def metadata_of(config: RunConfig, data: Dataset) -> dict[str, Any]:
     }
 
 
-def images(split: Split, transform: Transform, most: int) -> np.ndarray:
-    """Return the first pictures of ``split`` as uint8 (n, height, width, channels)."""
-    return np.stack([transform(split.read(i), None) for i in range(min(most, len(split)))])
-
-
 def measure(model: keras.Model, config: RunConfig, data: Dataset) -> dict[str, Any]:
     """Evaluate the chosen model on validation and, once, on the test set (where there is one)."""
     transform = evaluation_transform(config)
     parts = {split.name: split for split in (data.val, data.test) if len(split)}
     return {
-        name: evaluate_split(model, split, transform, config.data.batch_size, workers=config.data.workers)
+        name: evaluate_split(model, split, transform, int(config.data.batch_size), workers=config.data.workers)
         for name, split in parts.items()
     }
 

@@ -43,7 +43,7 @@ class Progress(keras.callbacks.Callback):
         steps = self.params["steps"] or len(self.train)
         self._write(
             f"\r{self._title()}  {batch + 1}/{steps}  loss {float((logs or {}).get('loss', 0)):.4f}"
-            f"  {speed:.0f} images/s  ETA {_clock(left)}   "
+            f"  {speed:.0f} images/s  phase ETA {_clock(left)}   "
         )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -58,9 +58,8 @@ class Progress(keras.callbacks.Callback):
         left = seconds * (self.params["epochs"] - epoch - 1)
         speed = self._images / max(seconds, 1e-9)
         start = "\r" if self.live else ""
-        self._write(
-            f"{start}{self._title()}  {'  '.join(parts)}  {seconds:.1f} s  {speed:.0f} images/s  ETA {_clock(left)}\n"
-        )
+        parts += [f"{seconds:.1f} s", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"]
+        self._write(f"{start}{self._title()}  {'  '.join(parts)}\n")
 
     def _title(self) -> str:
         return f"{self.phase} {self._epoch + 1}/{self.params['epochs']}"

@@ -14,7 +14,6 @@ from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
 
 Say = Callable[[str], None]
-GOLDEN_IMAGES = 4
 
 
 def train(
@@ -52,6 +51,8 @@ def train(
 
     # 2. Data: found, checked and split without any framework.
     data = open_data(config)
+    if not len(data.val):
+        raise UserError("there are no validation pictures to choose the best model by; set data.val_fraction above 0")
     runtime.activate(choice.value, device or config.device)
     runtime.hide_progress_bars()
 
@@ -70,9 +71,11 @@ def train(
     for line in choices:
         say(f"chosen: {line}")
 
-    # 4. The model, from pretrained weights.
+    # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
     runtime.set_seed(config.seed)
+    batches = parts.make_batches(config, data)
     model = parts.make_model(config, data, precision.value)
+    parts.check_phases(config, model)
 
     # 5. The run directory: from here on there is something to keep.
     state = None
@@ -88,7 +91,6 @@ def train(
             say(f"resuming {run.path} after epoch {state.epoch} of phase {phase}")
 
     # 6. The phases, through model.fit.
-    batches = parts.make_batches(config, data)
     try:
         result = fit_phases(
             model,
@@ -118,8 +120,7 @@ def train(
 
     # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
     metrics = parts.measure(model, config, data)
-    golden = parts.images(data.val, parts.evaluation_transform(config), GOLDEN_IMAGES)
-    parts.save_model(model, config, data, run, golden)
+    parts.save_model(model, config, data, run, golden=True)
     metrics["best"] = result.best
     metrics["phases"] = result.phases
     metrics["seconds"] = round(time.perf_counter() - began, 3)

@@ -63,7 +63,9 @@ def load_state(path: Path) -> TrainingState:
     try:
         with np.load(path, allow_pickle=False) as stored:
             plain = json.loads(stored["json"].tobytes().decode())
-            lists = {kind: [stored[f"{kind}_{i}"] for i in range(_count(stored.files, kind))] for kind in ARRAYS}
+            lists: dict[str, Any] = {
+                kind: [stored[f"{kind}_{i}"] for i in range(_count(stored.files, kind))] for kind in ARRAYS
+            }
             return TrainingState(**plain, **lists)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"the saved state {path} cannot be read: {error}") from error

@@ -96,7 +96,9 @@ def test_pictures_that_cannot_be_read_are_all_listed_before_training(capsys, pho
     text = fails(capsys, "train", "--data", photos, *SMALL, "--output", output)
     assert all(name in text for name in ("cut.png", "text.jpg", "empty.png"))
     assert not output.exists()
-    assert main(["train", "--data", str(photos), *SMALL, "--set", "data.on_bad_image=skip", "--output", str(output)]) == 0
+    assert (
+        main(["train", "--data", str(photos), *SMALL, "--set", "data.on_bad_image=skip", "--output", str(output)]) == 0
+    )
     assert (output / "manifest.json").read_text().count("cut.png") == 1
 
 

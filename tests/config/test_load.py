@@ -51,7 +51,9 @@ def test_a_bad_value_names_its_key_once(tree, words):
 
 
 def test_dump_and_validate_are_inverse():
-    config = validate({"phases": [{"name": "head", "epochs": 2}, {"name": "last 2 groups"}], "data": {"image_size": [3, 4]}})
+    config = validate(
+        {"phases": [{"name": "head", "epochs": 2}, {"name": "last 2 groups"}], "data": {"image_size": [3, 4]}}
+    )
     assert validate(yaml.safe_load(dump(config))) == config
 
 
@@ -64,7 +66,9 @@ def test_phase_takes_its_name_in_front_and_trains_what_it_says():
 def test_overrides_address_lists_by_number_and_read_numbers(tmp_path):
     file = tmp_path / "a.yaml"
     file.write_text("phases:\n  - {name: head, epochs: 2}\n", encoding="utf-8")
-    config = load_config(str(file), ["phases.0.epochs=7", "phases.0.learning_rate=1e-3", "data.augment=[horizontal_flip]"])
+    config = load_config(
+        str(file), ["phases.0.epochs=7", "phases.0.learning_rate=1e-3", "data.augment=[horizontal_flip]"]
+    )
     assert (config.phases[0].epochs, config.phases[0].learning_rate) == (7, 0.001)
     assert config.data.augment == ["horizontal_flip"]
 

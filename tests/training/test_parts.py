@@ -51,7 +51,9 @@ def test_optimizers(name, kind):
 
 def test_weight_decay_spares_biases_and_norms():
     model = small_model()
-    optimizer = make_optimizer(Phase("all", optimizer="sgd", learning_rate=0.1, weight_decay=0.5, momentum=0.0), 10, model)
+    optimizer = make_optimizer(
+        Phase("all", optimizer="sgd", learning_rate=0.1, weight_decay=0.5, momentum=0.0), 10, model
+    )
     optimizer.build(model.trainable_variables)
     for variable in model.trainable_variables:
         variable.assign(np.ones(variable.shape))
@@ -119,7 +121,9 @@ def test_progress_writes_a_line_an_epoch_with_time_left_and_speed():
     progress.on_train_batch_end(1, {"loss": 1.0})
     progress.on_epoch_end(0, {"loss": 1.0, "val_accuracy": 0.5})
     text = stream.getvalue()
-    assert "head 1/3" in text and "1/2" in text and "images/s" in text and "ETA" in text and "val_accuracy 0.5000" in text
+    assert (
+        "head 1/3" in text and "1/2" in text and "images/s" in text and "ETA" in text and "val_accuracy 0.5000" in text
+    )
 
 
 def test_progress_survives_a_closed_stream():

@@ -19,7 +19,14 @@ pytestmark = pytest.mark.backend
 
 PHASES = [
     {"name": "head", "epochs": 2, "learning_rate": 0.01, "schedule": "plateau"},
-    {"name": "all", "epochs": 2, "learning_rate": 0.003, "schedule": "cosine", "warmup_epochs": 0.5, "weight_decay": 0.01},
+    {
+        "name": "all",
+        "epochs": 2,
+        "learning_rate": 0.003,
+        "schedule": "cosine",
+        "warmup_epochs": 0.5,
+        "weight_decay": 0.01,
+    },
 ]
 
 
@@ -71,7 +78,7 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     text = "\n".join(lines)
     assert "phase head" in text and "phase all" in text and "test accuracy" in text
     assert "auto" not in [line.partition(": ")[2] for line in run.config.read_text().splitlines()]
-    assert run.read_history() == [{k: v for k, v in row.items()} for row in run.read_history()]
+    assert [row["epoch"] for row in run.read_history()] == [1, 2, 1, 2]
 
 
 def test_the_kept_model_is_the_best_by_validation(photos, tmp_path):

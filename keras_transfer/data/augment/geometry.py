@@ -28,7 +28,10 @@ class ResizeTo(Augmentation):
 
     def __post_init__(self) -> None:
         if self.size is not None:
-            for side in (self.size,) if isinstance(self.size, int) else self.size:
+            pair = isinstance(self.size, (tuple, list))
+            if pair and len(self.size) != 2:  # type: ignore[arg-type]
+                raise UserError(f"resize: size must be one number or (height, width), received {self.size!r}")
+            for side in self.size if pair else (self.size,):  # type: ignore[union-attr]
                 whole(self.name, "size", side, 1, 1 << 15)
         modes = ("squash", "crop", "pad", "shorter")
         if self.mode is not None and self.mode not in modes:
