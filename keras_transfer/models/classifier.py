@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import keras
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.models import backbones
 from keras_transfer.models.graph import graft
-from keras_transfer.models.initial import draw_initial_weights
+from keras_transfer.models.initial import draw_initial_weights, without_drawing
 from keras_transfer.models.parts import backbone_layers
 from keras_transfer.runtime import set_seed
 
@@ -77,11 +78,16 @@ def _as_rgb(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _features(record: backbones.Backbone, input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-    """Build the backbone in float32, whatever Keras's global policy is."""
+    """Build the backbone in float32, whatever Keras's global policy is.
+
+    Random weights are not drawn here for the backbones of the table: they are loaded, or drawn afterwards.
+    """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        return record.build(input_shape, weights)
+        # Layers of keras-hub may have random weights that draw_initial_weights does not know.
+        with without_drawing() if record.groups is not None else nullcontext():
+            return record.build(input_shape, weights)
     finally:
         keras.config.set_dtype_policy(before)
 

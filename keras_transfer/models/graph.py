@@ -15,6 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer.models.initial import without_drawing
+
 Weights = list[np.ndarray]
 
 
@@ -44,9 +46,10 @@ def graft(
             return args[0]
         return copies.apply(operation, args, kwargs)
 
-    return keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
-    ).output
+    with without_drawing():  # every copy gets the old one's weights
+        return keras.models.clone_model(
+            model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
+        ).output
 
 
 def flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -94,7 +97,6 @@ class _Copies:
     def __init__(self, names: dict[int, str], seed: int):
         self.names, self.seed = names, seed
         self.made: dict[int, keras.layers.Layer] = {}
-        self.restore: dict[int, dict[str, Any]] = {}
 
     def apply(self, operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(operation, keras.Sequential):
@@ -125,8 +127,6 @@ class _Copies:
             return self.made[id(old)](*args, **kwargs)
         new = self.made[id(old)] = make()
         outputs = new(*args, **kwargs)
-        for key, initializer in self.restore.get(id(new), {}).items():
-            setattr(new, key, initializer)
         if old.weights:
             new.set_weights(convert(old.get_weights()))
         return outputs
@@ -136,11 +136,7 @@ class _Copies:
         config["name"] = name
         if config.get("seed", 0) is None:
             config["seed"] = zlib.crc32(name.encode(), self.seed) % 2**31
-        # The copy gets the old one's weights: drawing random ones for it first would take most of the time.
-        own = [key for key in config if key.endswith("_initializer") and hasattr(layer, key)]
-        new = type(layer).from_config({**config, **dict.fromkeys(own, "zeros")})
-        self.restore[id(new)] = {key: getattr(layer, key) for key in own}
-        return new
+        return type(layer).from_config(config)
 
 
 def _operation(operation: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

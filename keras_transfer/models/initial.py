@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -27,6 +28,39 @@ _KERNELS = (
 _CONSTANT = ("Zeros", "Ones", "Constant")
 # Standard deviation of a normal distribution cut at two of its own.
 _TRUNCATED_STD = 0.87962566103423978
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Let Keras's random initialisers give zeros inside the block.
+
+    For models whose weights are set right afterwards. Drawing numbers to throw them away takes most of the time of
+    building a backbone: on jax every shape is compiled (28 s for EfficientNet-Lite0), on torch truncated normal
+    numbers are drawn fourfold.
+    """
+    kind = keras.initializers
+    changed = {
+        **dict.fromkeys((kind.VarianceScaling, kind.TruncatedNormal, kind.RandomNormal, kind.RandomUniform), 0.0),
+        kind.Zeros: 0.0,
+        kind.Ones: 1.0,
+    }
+    before = {initializer: initializer.__call__ for initializer in changed}
+    try:
+        for initializer, value in changed.items():
+            initializer.__call__ = _filled(value)
+        yield
+    finally:
+        for initializer, call in before.items():
+            initializer.__call__ = call
+
+
+def _filled(value: float) -> Any:
+    def call(self: Any, shape: Any, dtype: Any = None, **_: Any) -> Any:
+        dtype = keras.backend.standardize_dtype(dtype or keras.config.floatx())
+        # By way of NumPy, which compiles nothing.
+        return keras.ops.convert_to_tensor(np.full(tuple(shape), value, np.float32), dtype=dtype)
+
+    return call
 
 
 def draw_initial_weights(layers: Iterable[keras.layers.Layer], seed: int) -> None:

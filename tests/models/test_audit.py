@@ -62,12 +62,13 @@ def test_finds_a_phase_that_was_not_recompiled(model):
     fit(model)
     apply_train(model, "tiny", "all")
     audit = audited(model)
-    if keras.backend.backend() == "torch":
-        with pytest.raises(ValueError, match="Unknown variable"):
+    refusal = {"torch": "Unknown variable", "jax": "optimizer was built with 2 variables"}
+    if keras.backend.backend() in refusal:
+        with pytest.raises(ValueError, match=refusal[keras.backend.backend()]):
             fit(model)
         return
     fit(model)
-    with pytest.raises(AuditError, match=r"trainable variables did not move: .*stem_conv/kernel"):
+    with pytest.raises(AuditError, match="12 trainable variables did not move: block1_bn/beta"):
         audit.check(model)
 
 
@@ -115,7 +116,7 @@ def test_random_states_are_not_looked_at(model):
 def test_another_model_is_noticed(model):
     audit = audited(model)
     with pytest.raises(AuditError, match="not those of the snapshot"):
-        audit.check(build_classifier("mobilenet_v3_small", 4, 32, weights="none"))
+        audit.check(keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]))
 
 
 def test_check_needs_a_snapshot(model):

@@ -84,12 +84,20 @@ def test_contract(name):
     model = build_classifier(name, 3, side, weights="none")
     assert_layers_are_in_order(model, record)
     assert_groups_cover(model, record)
+    assert_every_kernel_was_drawn(model)
     # A file of such layers loads in a Keras that knows nothing of keras.applications or this package.
     assert all(type(layer) is getattr(keras.layers, type(layer).__name__) for layer in model.layers)
     assert not any(re.search(r"_\d{3,}$", layer.name) and "block" not in layer.name for layer in model.layers[:20])
     assert model.output_shape == (None, 3) and model.output.dtype == "float32"
     with pytest.raises(UserError, match=f"at least {record.min_size} px"):
         build_classifier(name, 3, record.min_size - 1, weights="none")
+
+
+def assert_every_kernel_was_drawn(model):
+    for layer in model.layers:
+        for variable in layer.trainable_weights:
+            if "kernel" in variable.name and "layer_scale" not in layer.name:
+                assert keras.ops.convert_to_numpy(variable).std() > 0, f"{layer.name}/{variable.name}"
 
 
 def assert_layers_are_in_order(model, record):

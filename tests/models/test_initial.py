@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_transfer.errors import UserError
-from keras_transfer.models.initial import draw_initial_weights
+from keras_transfer.models.initial import draw_initial_weights, without_drawing
 
 pytestmark = pytest.mark.backend
 
@@ -65,3 +65,18 @@ def test_constants_are_left_alone():
 def test_an_unknown_rule_is_refused():
     with pytest.raises(UserError, match="Orthogonal"):
         drawn(keras.layers.Dense(4, kernel_initializer="orthogonal", name="d"), (None, 3))
+
+
+def test_without_drawing_gives_zeros_and_is_over_afterwards():
+    with pytest.raises(RuntimeError), without_drawing():
+        quiet = keras.layers.Conv2D(4, 3)
+        quiet.build((None, 8, 8, 3))
+        norm = keras.layers.BatchNormalization()
+        norm.build((None, 8, 8, 3))
+        raise RuntimeError
+    assert np.all(quiet.get_weights()[0] == 0) and quiet.get_weights()[0].dtype == np.float32
+    assert [float(w.mean()) for w in norm.get_weights()] == [1, 0, 0, 1]
+    loud = keras.layers.Conv2D(4, 3)
+    loud.build((None, 8, 8, 3))
+    assert loud.get_weights()[0].std() > 0
+    assert quiet.get_config()["kernel_initializer"] == loud.get_config()["kernel_initializer"]

@@ -17,9 +17,9 @@ def _groups(n: int) -> tuple[tuple[str, str], ...]:
     """Stem and three runs of ``n`` normal cells; a reduction cell opens the run after it."""
     return (
         ("stem", r"stem_|.*_stem_[12]$"),
-        ("cells1", rf"(?!.*_reduce_){_cells(0, n - 1)}"),
-        ("cells2", rf".*_reduce_{n}$|(?!.*_reduce_){_cells(n + 1, 2 * n)}"),
-        ("cells3", rf".*_reduce_{2 * n}$|(?!.*_reduce_){_cells(2 * n + 1, 3 * n)}"),
+        ("cells1", rf"(?!.*_(reduce|stem)_){_cells(0, n - 1)}"),
+        ("cells2", rf".*_reduce_{n}$|(?!.*_(reduce|stem)_){_cells(n + 1, 2 * n)}"),
+        ("cells3", rf".*_reduce_{2 * n}$|(?!.*_(reduce|stem)_){_cells(2 * n + 1, 3 * n)}"),
     )
 
 
