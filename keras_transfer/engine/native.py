@@ -24,12 +24,14 @@ class Report:
         backend: the Keras backend.
         patched: class name → names of the layers that run natively.
         left_alone: (layer name, reason) of layers that a native operation exists for but that stay stock.
+        memory_kept: whether freed memory now stays in the process (CPU with glibc, see ``engine.memory``).
         fused: pattern (such as ``Conv2D+BatchNormalization+ReLU``) → how often the graph runs it as one step.
     """
 
     backend: str
     patched: dict[str, list[str]] = field(default_factory=dict)
     left_alone: list[tuple[str, str]] = field(default_factory=list)
+    memory_kept: bool = False
     fused: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -43,6 +45,8 @@ class Report:
             return f"native engine: nothing to do on {self.backend}"
         parts = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(self.patched.items())) or "no layer"
         line = f"native engine: {parts}; {sum(self.fused.values())} fused steps"
+        if self.memory_kept:
+            line += "; freed memory stays in the process"
         if self.left_alone:
             line += "; stock: " + ", ".join(f"{name} ({reason})" for name, reason in self.left_alone)
         return line
@@ -54,8 +58,10 @@ def _backend() -> str:
     return keras.backend.backend()
 
 
-def install(model: keras.Model, graph: bool = True) -> Report:
+def install(model: keras.Model, graph: bool = True, keep_memory: bool = True) -> Report:
     """Give every supported layer of a built model, nested models included, its native operation.
+
+    Adam and AdamW, whenever the model is compiled with one, update in one pass on the CPU.
 
     Installing twice is the same as once. Call it again after changing layers (not needed after changing
     ``trainable``, weights or dtype policies: those are read at every step).
@@ -63,6 +69,8 @@ def install(model: keras.Model, graph: bool = True) -> Report:
     Args:
         model: a built ``keras.Model``.
         graph: also run functional graphs as fused steps (convolution + normalization + activation).
+        keep_memory: on the CPU, tell the C library to keep freed memory; this concerns the whole process and
+            lasts for its life, see :func:`keras_transfer.engine.memory.keep_freed_memory`.
 
     Returns:
         The report; on a backend other than torch it is empty and nothing is changed.
@@ -70,9 +78,12 @@ def install(model: keras.Model, graph: bool = True) -> Report:
     backend = _backend()
     if backend != "torch":
         return Report(backend)
-    from keras_transfer.engine.torch_native.install import install_model
+    from keras_transfer.engine.memory import keep_freed_memory
+    from keras_transfer.engine.torch_native.install import install_model, on_cpu
 
     report = Report(backend)
+    if keep_memory and on_cpu(model):
+        report.memory_kept = keep_freed_memory()
     install_model(model, report, graph)
     return report
 

@@ -92,19 +92,17 @@ class _Convolution(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         stride, _, dilation, groups = ctx.geometry
         need_x, need_weight, need_bias, need_residual = ctx.needs_input_grad[:4]
-        dx: torch.Tensor | None
-        dw: torch.Tensor | None
-        db: torch.Tensor | None
         if y is not None:
             grad = activation_gradient(grad, y, ctx.activation)
 
         wide_x, wide_weight = onednn.better_in_float32(x, weight, stride, groups)
-        dx = dw = db = None
+        found: list[torch.Tensor | None] = [None, None, None]
         for wide in (False, True):
             mask = [need_x and wide_x is wide, need_weight and wide_weight is wide, need_bias and not wide]
             if any(mask):
                 parts = _gradients(grad, x, weight, ctx.bias_shape, (stride, ctx.amount, dilation, groups), mask, wide)
-                dx, dw, db = (new if new is not None else old for new, old in zip(parts, (dx, dw, db)))
+                found = [new if new is not None else old for new, old in zip(parts, found)]
+        dx, dw, db = found
         if dx is not None and ctx.padding is not None:
             (top, bottom), (left, right) = ctx.padding
             dx = dx[:, :, top : dx.shape[2] - bottom, left : dx.shape[3] - right]

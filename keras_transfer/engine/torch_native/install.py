@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from keras_transfer.engine.torch_native import graph as graphs
+from keras_transfer.engine.torch_native import optimizers
 from keras_transfer.engine.torch_native.layers import OPERATIONS, install_layer, remove_layer
 
 if TYPE_CHECKING:
@@ -30,8 +31,14 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
         stack.extend(reversed(inner))
 
 
+def on_cpu(model: keras.Model) -> bool:
+    """Whether the variables of ``model`` are in main memory."""
+    return all(v.value.device.type == "cpu" for v in model.variables)
+
+
 def install_model(model: keras.Model, report: Report, graph: bool) -> None:
-    """Install on every supported layer and functional graph of ``model``; fill in ``report``."""
+    """Install on every supported layer and functional graph of ``model`` and its trainer; fill in ``report``."""
+    optimizers.install_trainer(model)
     layers = list(_layers(model))
     for layer in layers:
         if type(layer) not in OPERATIONS:
@@ -50,6 +57,7 @@ def install_model(model: keras.Model, report: Report, graph: bool) -> None:
 
 def remove_model(model: keras.Model) -> int:
     """Remove every native operation and graph of ``model``; return the number of layers that had one."""
+    optimizers.remove_trainer(model)
     removed = 0
     for layer in _layers(model):
         graphs.remove_graph(layer)

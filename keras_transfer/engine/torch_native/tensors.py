@@ -68,7 +68,18 @@ def add_padding(a: Padding, b: Padding) -> Padding:
 def pad(x: torch.Tensor, padding: Padding, value: float = 0.0) -> torch.Tensor:
     """Pad an NCHW tensor in height and width; channels-last memory stays channels-last."""
     (top, bottom), (left, right) = padding
-    return F.pad(x, (left, right, top, bottom), value=value)
+    if needs_grad(x):
+        return F.pad(x, (left, right, top, bottom), value=value)
+    # F.pad writes the whole result twice: the value everywhere, then the interior.
+    batch, channels, height, width = x.shape
+    shape = (batch, channels, top + height + bottom, left + width + right)
+    y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+    y[:, :, :top] = value
+    y[:, :, top + height :] = value
+    y[:, :, top : top + height, :left] = value
+    y[:, :, top : top + height, left + width :] = value
+    y[:, :, top : top + height, left : left + width] = x
+    return y
 
 
 class _KernelToTorch(torch.autograd.Function):
