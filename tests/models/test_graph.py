@@ -8,6 +8,7 @@ import pytest
 
 from keras_transfer.models.backbones import get
 from keras_transfer.models.graph import flat_layers, graft, stable_names
+from keras_transfer.models.initial import draw_initial_weights, without_drawing
 
 pytestmark = pytest.mark.backend
 
@@ -25,9 +26,11 @@ def assert_same_function(stock: keras.Model, side: int, shake) -> keras.Model:
 
 
 def test_bare_operations_become_layers(shake):
-    stock = keras.applications.MobileNetV3Small(
-        weights=None, include_top=False, input_shape=(32, 32, 3), include_preprocessing=False
-    )
+    with without_drawing():
+        stock = keras.applications.MobileNetV3Small(
+            weights=None, include_top=False, input_shape=(32, 32, 3), include_preprocessing=False
+        )
+    draw_initial_weights(stock.layers, 0)
     assert not all(isinstance(op, keras.layers.Layer) for op in stock.operations)
     assert_same_function(stock, 32, shake)
 
@@ -57,7 +60,9 @@ def test_efficientnet_preprocessing_equals_that_of_the_imagenet_weights(monkeypa
     from keras.src.utils import file_utils
 
     monkeypatch.setattr(efficientnet, "DEFAULT_BLOCKS_ARGS", efficientnet.DEFAULT_BLOCKS_ARGS[:1])  # to be quick
-    stock = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
+    with without_drawing():
+        stock = keras.applications.EfficientNetB0(weights=None, include_top=False, input_shape=(32, 32, 3))
+    draw_initial_weights(stock.layers, 0)
     shake(stock)
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     norm = next(layer for layer in stock.layers if isinstance(layer, keras.layers.Normalization))

@@ -164,7 +164,10 @@ def imagenet_classifier() -> keras.Model:
     """Return the whole published network: RGB pixels 0..255 (batch, 224, 224, 3) to 1000 ImageNet logits."""
     import keras
 
-    backbone = _architecture((224, 224, 3))
+    from keras_transfer.models.initial import without_drawing
+
+    with without_drawing():
+        backbone = _architecture((224, 224, 3))
     state = _load_torch(backbone, checkpoint_path())
     inputs = keras.Input((224, 224, 3), name="image")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(LITE.layers(inputs)))
