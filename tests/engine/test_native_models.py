@@ -313,3 +313,33 @@ def test_cached_values_follow_every_kind_of_write():
     assert len(made) == len(writes) + 1
     other = torch.nn.Parameter(torch.zeros(3))
     torch.testing.assert_close(value(other), other.detach())
+
+
+def test_the_torch_compiler_gets_the_stock_graph():
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3)(inputs))))
+    x = images(model)
+    with torch.no_grad():
+        expected = model(x, training=False)
+        native.install(model)
+        compiled = torch.compile(lambda t: model(t, training=False), backend="eager")
+        torch.testing.assert_close(compiled(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_threads_may_predict_together():
+    from concurrent.futures import ThreadPoolExecutor
+
+    model = build("residual_net")
+    native.install(model)
+    x = images(model)
+
+    def predict(_):
+        with torch.no_grad():
+            return model(x, training=False)[0]
+
+    expected = predict(0)
+    native.remove(model)
+    native.install(model)
+    with ThreadPoolExecutor(4) as pool:
+        for y in pool.map(predict, range(8)):
+            torch.testing.assert_close(y, expected)

@@ -6,7 +6,9 @@ other is a permutation of the strides and never a copy. Everything in this packa
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +22,11 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 def is_real(x: object, ndim: int | None = 4) -> bool:
     """Whether ``x`` is a tensor to compute with and the variables are the layer's own.
 
-    No: symbolic stand-ins for shape inference, and Keras's stateless calls, which bring their own values.
+    No: symbolic stand-ins for shape inference, Keras's stateless calls, which bring their own values, and
+    torch's compiler, which makes its own kernels from the stock graph.
     """
+    if torch.compiler.is_compiling():
+        return False
     if not isinstance(x, torch.Tensor) or x.is_meta or str(get_device()) == "meta" or in_stateless_scope():
         return False
     return ndim is None or x.ndim == ndim
@@ -124,22 +129,21 @@ class Cached:
     Torch counts the in-place writes to a tensor (``_version``); Keras assigns in place, optimizers too.
     """
 
-    __slots__ = ("_key", "_sources", "_value")
+    __slots__ = ("_entry",)
 
     def __init__(self) -> None:
         """Start empty."""
-        self._key: tuple | None = None
-        self._sources: tuple = ()
-        self._value: object = None
+        self._entry: tuple[tuple, tuple, Any] | None = None
 
-    def get(self, sources: tuple[torch.Tensor | None, ...], extra: tuple, make):  # noqa: ANN001, ANN201
+    def get(self, sources: tuple[torch.Tensor | None, ...], extra: tuple, make: Callable[[], Any]) -> Any:
         """Return ``make()``, or its last result if ``sources`` (by identity and version) and ``extra`` are the same."""
         key = (tuple(-1 if s is None else (id(s), s._version, s.data_ptr()) for s in sources), extra)
-        if key != self._key:
-            self._value = make()
-            self._key, self._sources = key, sources  # holding the sources keeps their ids from being reused
-        return self._value
+        entry = self._entry  # one read and one write, so that threads that predict together never mix two entries
+        if entry is None or entry[0] != key:
+            # holding the sources keeps their ids from being given to other tensors
+            self._entry = entry = (key, sources, make())
+        return entry[2]
 
     def clear(self) -> None:
         """Forget the value and free its memory."""
-        self._key, self._sources, self._value = None, (), None
+        self._entry = None

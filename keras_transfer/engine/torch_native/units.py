@@ -166,6 +166,7 @@ class ConvolutionUnit(Unit):
             sources = self.sources()
             if not needs_grad(x, residual, *sources):
                 return nhwc(self.infer(x, residual, sources, geometry))
+            self._folded.clear()  # the variables are about to change
             if norm is None or not needs_grad(*norm.parameters()):
                 return nhwc(self.convolve(x, *self.fold(record=True), residual, geometry, self.activation))
         y = self.convolve(x, conv.weight(), conv.bias(), None, geometry, LINEAR)
