@@ -36,16 +36,35 @@ def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
 
 def _by_pattern(layers: Sequence[keras.layers.Layer], patterns: Sequence[tuple[str, str]], anchors: str) -> Groups:
     """Sort layers by the first pattern that matches; the others go with the previous (or next) matched one."""
-    numbers = [_match(layer.name, patterns) for layer in layers]
-    order = range(len(layers)) if anchors == "previous" else range(len(layers) - 1, -1, -1)
-    current = 0 if anchors == "previous" else len(patterns) - 1
-    for i in order:
-        found = numbers[i]
-        current = numbers[i] = current if found is None else found
+    matched = [_match(layer.name, patterns) for layer in layers]
+    numbers = _after(layers, matched) if anchors == "previous" else _before(matched, len(patterns) - 1)
     groups: Groups = [(name, []) for name, _ in patterns]
     for layer, number in zip(layers, numbers):
-        groups[number or 0][1].append(layer)
+        groups[number][1].append(layer)
     return [(name, members) for name, members in groups if members]
+
+
+def _after(layers: Sequence[keras.layers.Layer], matched: Sequence[int | None]) -> list[int]:
+    """Number unmatched layers as the matched one before them, but never below a layer that feeds them."""
+    numbers: dict[str, int] = {}
+    current = 0
+    for layer, found in zip(layers, matched):
+        if found is not None:
+            current = numbers[layer.name] = found
+        else:
+            inputs = layer.input if isinstance(layer.input, list) else [layer.input]
+            feeding = [numbers.get(x._keras_history.operation.name, 0) for x in inputs]
+            numbers[layer.name] = max(current, *feeding)
+    return list(numbers.values())
+
+
+def _before(matched: Sequence[int | None], last: int) -> list[int]:
+    """Number unmatched layers as the matched one after them."""
+    numbers = []
+    for found in reversed(matched):
+        last = last if found is None else found
+        numbers.append(last)
+    return numbers[::-1]
 
 
 def _match(name: str, patterns: Sequence[tuple[str, str]]) -> int | None:

@@ -7,19 +7,23 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.preprocessing import TF
 
+# Names that end in a number which is not a normal cell's: running numbers of layers without weights, stem and
+# reduction cells.
+_OTHERS = r"(?!(activation|add|concatenate|zero_padding2d|cropping2d)_\d+$)(?!.*_(reduce|stem)_)"
+
 
 def _cells(first: int, last: int) -> str:
     """Match the layers of normal cells ``first`` to ``last``, whose names end in the cell's number."""
-    return rf".*_({'|'.join(str(i) for i in range(first, last + 1))})$"
+    return rf"{_OTHERS}.*_({'|'.join(str(i) for i in range(first, last + 1))})$"
 
 
 def _groups(n: int) -> tuple[tuple[str, str], ...]:
     """Stem and three runs of ``n`` normal cells; a reduction cell opens the run after it."""
     return (
         ("stem", r"stem_|.*_stem_[12]$"),
-        ("cells1", rf"(?!.*_(reduce|stem)_){_cells(0, n - 1)}"),
-        ("cells2", rf".*_reduce_{n}$|(?!.*_(reduce|stem)_){_cells(n + 1, 2 * n)}"),
-        ("cells3", rf".*_reduce_{2 * n}$|(?!.*_(reduce|stem)_){_cells(2 * n + 1, 3 * n)}"),
+        ("cells1", _cells(0, n - 1)),
+        ("cells2", rf".*_reduce_{n}$|{_cells(n + 1, 2 * n)}"),
+        ("cells3", rf".*_reduce_{2 * n}$|{_cells(2 * n + 1, 3 * n)}"),
     )
 
 
