@@ -40,7 +40,9 @@ def test_the_order_of_precedence(monkeypatch):
     assert runtime.choose_backend(None, "torch").value == "jax"
     monkeypatch.delenv("KERAS_BACKEND")
     assert runtime.choose_backend(None, "torch").value == "torch"
-    assert runtime.choose_backend(None, "auto") == runtime.Choice("torch", "the first installed of torch, tensorflow, jax")
+    assert runtime.choose_backend(None, "auto") == runtime.Choice(
+        "torch", "the first installed of torch, tensorflow, jax"
+    )
 
 
 def test_a_backend_that_is_unknown_or_missing(monkeypatch):

@@ -12,7 +12,10 @@ from keras_transfer.config.schema import Phase, RunConfig, settle_batch_norm
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.facts import Facts, describe
 
-UNBALANCED = 3.0  # largest class : smallest class, from where on the classes are weighted
+UNBALANCED = 1.5  # largest class : smallest class, from where on the classes are weighted
+SIZES = (224, 192, 160, 128)
+FINE_RATES = {"efficientnet_lite0": 5e-4}  # MobileNetV2 forgets at that rate; others take the gentler one
+BUDGET = 16_000  # pictures times epochs at the first of SIZES: about a quarter of an hour on two cores
 
 
 def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunConfig, list[str]]:
@@ -45,7 +48,7 @@ def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunCo
     if tree["data"]["augment"] == "auto":
         choose("data", "augment", *augmentation(facts, data, tree, probe))
     if tree["phases"] == "auto":
-        tree["phases"] = [phase.model_dump() for phase in phases(facts)]
+        tree["phases"] = [phase.model_dump() for phase in phases(facts, config.model.backbone, config.model.weights)]
         for keys, value in config._phase_overrides:
             apply_override(tree, keys, value)
         for phase in tree["phases"]:
@@ -65,25 +68,39 @@ def _short(value: Any) -> str:
 
 
 def image_size(facts: Facts, backbone: str) -> tuple[int, str]:
-    """Choose the input size from the median shorter side of the pictures."""
+    """Choose the input size from the pictures' own size, and from how much there is to compute."""
     from keras_transfer.models.backbones import get
 
     record = get(backbone)
-    if facts.median_side >= record.image_size * 0.75:
-        return record.image_size, f"the size that {record.name} was trained at"
-    size = 96 if facts.median_side <= 16 else 128 if facts.median_side <= 48 else 160
-    size = max(record.min_size, min(record.image_size, size))
-    return size, f"the pictures are about {facts.median_side} pixels; more would only be blur"
+    if facts.median_side <= 16:
+        wanted, why = 64, f"the pictures have about {facts.median_side:g} pixels a side"
+    elif facts.is_grey and facts.median_side <= 48:
+        wanted, why = 96, f"grey pictures of about {facts.median_side:g} pixels a side"
+    else:
+        wanted, why = _affordable(facts, record.image_size)
+    return max(record.min_size, min(record.image_size, wanted)), why
+
+
+def _affordable(facts: Facts, largest: int) -> tuple[int, str]:
+    """Return the largest usual size whose training stays within the budget: accuracy grows with it, even for small
+    pictures, and the time with its square.
+    """
+    work = facts.n_train * fine_tuning_epochs(facts)
+    budget = BUDGET if facts.median_side > 48 else BUDGET / 2
+    for size in SIZES:
+        if size <= largest and work * (size / SIZES[0]) ** 2 <= budget:
+            return size, f"the largest size that {facts.n_train} training pictures leave time for"
+    return SIZES[-1], f"{facts.n_train} training pictures leave time for no larger size"
 
 
 def batch_size(facts: Facts) -> tuple[int, str]:
     """Choose the batch size: small sets need the steps more than the speed."""
-    return (16, "a small set") if facts.n_train < 400 else (32, "the usual size")
+    return (16, "a small set") if facts.n_train < 300 else (32, "the usual size")
 
 
 def class_weights(facts: Facts) -> tuple[str, str]:
-    """Weigh the classes when they are unbalanced."""
-    if facts.imbalance >= UNBALANCED:
+    """Weigh the classes when they are unbalanced, by the square root: the better of both accuracies."""
+    if facts.imbalance > UNBALANCED:
         return "sqrt", f"the largest class has {facts.imbalance:.1f} times the pictures of the smallest"
     return "none", "the classes are balanced"
 
@@ -98,7 +115,7 @@ def _workers() -> tuple[int, str]:
 def augmentation(facts: Facts, data: Dataset, tree: dict[str, Any], probe: bool) -> tuple[list[Any], str]:
     """Choose augmentations that keep the label: flips only where a mirrored picture is still what it was."""
     mirrored, why = not facts.is_grey, "grey pictures may be signs" if facts.is_grey else "colour pictures"
-    if probe:
+    if probe and tree["model"]["weights"] != "none":  # random features tell nothing
         from keras_transfer.training.mirror import feature_model, mirror_probe
 
         size, model = tree["data"]["image_size"], tree["model"]
@@ -107,17 +124,34 @@ def augmentation(facts: Facts, data: Dataset, tree: dict[str, Any], probe: bool)
         mirrored, why = mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
     flip = ["horizontal_flip"] if mirrored else []
     if facts.is_grey:
-        moved = {"name": "affine", "degrees": 10, "translate": 0.08, "scale": [0.85, 1.15], "fill": "reflect"}
+        moved = {"name": "affine", "degrees": 5, "translate": 0.05, "scale": [0.92, 1.08], "fill": "reflect"}
         return [*flip, moved], why
     crop = {"name": "random_resized_crop", "scale": [0.5, 1.0]}
     return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}], why
 
 
-def phases(facts: Facts) -> list[Phase]:
-    """Choose the stages: the new head on cached features, then everything, slowly, with BatchNorm frozen."""
-    epochs = max(6, min(20, round(8_000 / max(1, facts.n_train))))
+def fine_tuning_epochs(facts: Facts) -> int:
+    """Choose the epochs of the second phase: about as many steps for a small set as for a large one."""
+    return max(8, min(25, round(8_000 / max(1, facts.n_train))))
+
+
+def phases(facts: Facts, backbone: str, weights: str) -> list[Phase]:
+    """Choose the stages: the new head on features computed once, then everything, gently, with BatchNorm frozen.
+
+    Random weights have nothing to keep: one phase trains everything.
+    """
+    epochs = fine_tuning_epochs(facts)
     common: dict[str, Any] = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 1e-4}
+    if weights == "none":
+        return [Phase("all", epochs=2 * epochs, learning_rate=1e-3, warmup_epochs=1, **common)]
     return [
         Phase("head", epochs=10, learning_rate=3e-3, augment=False, **common),
-        Phase("all", epochs=epochs, learning_rate=5e-4, warmup_epochs=0.1 * epochs, clip_norm=1.0, **common),
+        Phase(
+            "all",
+            epochs=epochs,
+            learning_rate=FINE_RATES.get(backbone, 1.5e-4),
+            warmup_epochs=0.1 * epochs,
+            clip_norm=1.0,
+            **common,
+        ),
     ]

@@ -19,8 +19,8 @@ from keras_transfer.data.loader import Loader
 MOST_PICTURES = 300
 LEAST_OF_A_CLASS = 10
 FOLDS = 5
-# Measured: photographs and clothes 0.50 to 0.61, digits 0.76 to 0.81 (docs/defaults.md).
-TELLING = 0.68
+# Measured: photographs 0.50 to 0.53, clothes 0.61, digits 0.76 to 0.81 (docs/defaults.md).
+TELLING = 0.60
 
 
 def mirror_probe(data: Dataset, features: keras.Model, resize: str, seed: int) -> tuple[bool, str]:

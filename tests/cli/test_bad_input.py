@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 
 import numpy as np
@@ -11,8 +10,6 @@ from PIL import Image
 
 from keras_transfer import runtime
 from keras_transfer.cli import main
-
-pytestmark = pytest.mark.backend
 
 SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
          "--set", "data.augment=[]", "--set", "phases=[{name: head, epochs: 1}]", "--set", "data.batch_size=8"]  # fmt: skip
@@ -87,6 +84,7 @@ def test_lists_with_faults_name_the_line(capsys, photos):
     assert "7" in text
 
 
+@pytest.mark.backend
 def test_pictures_that_cannot_be_read_are_all_listed_before_training(capsys, photos, tmp_path):
     whole = (photos / "apple" / "000.png").read_bytes()
     (photos / "apple" / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -102,6 +100,7 @@ def test_pictures_that_cannot_be_read_are_all_listed_before_training(capsys, pho
     assert (output / "manifest.json").read_text().count("cut.png") == 1
 
 
+@pytest.mark.backend
 def test_weights_of_another_shape(capsys, photos, tmp_path):
     from keras_transfer.models.classifier import build_classifier
 
@@ -109,6 +108,7 @@ def test_weights_of_another_shape(capsys, photos, tmp_path):
     fails(capsys, "train", "--data", photos, *SMALL, "--set", f"model.weights={tmp_path / 'w.weights.h5'}")
 
 
+@pytest.mark.backend
 def test_no_network_for_weights(capsys, photos, monkeypatch):
     import keras
 
@@ -130,7 +130,6 @@ def test_outputs_that_exist_or_cannot_be_written(capsys, photos, tmp_path):
     fails(capsys, "train", "--data", photos, *SMALL, "--output", tmp_path / "file" / "below")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_no_space(capsys, photos, tmp_path, monkeypatch):
     """A write that meets a full disk is one clear line."""
     import errno

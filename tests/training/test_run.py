@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from keras_transfer.config.load import validate
 from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.run import resume_run, train
+from tests.conftest import make_photos
 
 pytestmark = pytest.mark.backend
 
@@ -39,6 +41,14 @@ def settings(photos, output, **more):
         "output": {"dir": str(output), "save_every": 0},
     }
     return validate({**tree, **more})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, RunDirectory]:
+    """Pictures, and a run over them that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
+    return photos, train(settings(photos, folder / "run"), say=lambda _: None)
 
 
 class StopAt(keras.callbacks.Callback):
@@ -81,8 +91,8 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 1, 2]
 
 
-def test_the_kept_model_is_the_best_by_validation(photos, tmp_path):
-    run = train(settings(photos, tmp_path / "run"), say=lambda _: None)
+def test_the_kept_model_is_the_best_by_validation(whole):
+    run = whole[1]
     history, metrics = run.read_history(), run.read_json(run.metrics)
     best = min(history, key=lambda row: row["val_loss"])
     assert (metrics["best"]["phase"], metrics["best"]["epoch"]) == (best["phase"], best["epoch"])
@@ -98,9 +108,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(photos, tm
     assert not all(np.array_equal(x, y) for x, y in zip(weights[0], weights[2]))
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 2, 3])
-def test_an_interrupted_run_resumes_to_the_same_bits(photos, tmp_path, epochs):
-    whole = train(settings(photos, tmp_path / "whole"), say=lambda _: None)
+@pytest.mark.parametrize("epochs", [0, 1, 2, 3])  # in the first epoch, inside and between phases, in the last epoch
+def test_an_interrupted_run_resumes_to_the_same_bits(whole, tmp_path, epochs):
+    photos, whole = whole
     with pytest.raises(Interrupted) as stop:
         train(settings(photos, tmp_path / "cut"), callbacks=[StopAt(epochs)], say=lambda _: None)
     assert stop.value.run == str(tmp_path / "cut")
@@ -139,13 +149,13 @@ def test_an_output_folder_that_exists_is_left_alone(photos, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_with_advice(photos, tmp_path):
-    phases = [{"name": "all", "epochs": 2, "learning_rate": 1e30, "optimizer": "sgd"}]
+    phases = [{"name": "all", "epochs": 2, "learning_rate": 3e38, "optimizer": "sgd"}]
     with pytest.raises(UserError, match="lower the phase's learning_rate"):
         train(settings(photos, tmp_path / "run", phases=phases), say=lambda _: None)
 
 
-def test_the_model_loads_in_plain_keras_and_carries_its_metadata(photos, tmp_path):
-    run = train(settings(photos, tmp_path / "run", phases=PHASES[:1]), say=lambda _: None)
+def test_the_model_loads_in_plain_keras_and_carries_its_metadata(whole):
+    run = whole[1]
     model = keras.models.load_model(run.model)
     assert model.output_shape == (None, 3)
     with zipfile.ZipFile(run.model) as archive:
