@@ -59,11 +59,19 @@ def can_add(x: torch.Tensor, groups: int) -> bool:
 
 
 def pack(
-    weight: torch.Tensor, padding: Padding, stride: tuple[int, int], dilation: tuple[int, int], groups: int
+    weight: torch.Tensor,
+    padding: Padding,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    groups: int,
+    shape: torch.Size,
 ) -> torch.Tensor:
-    """Reorder an OIHW weight into oneDNN's own blocked layout."""
-    amount = [padding[0][0], padding[1][0]]
-    return torch.ops.mkldnn._reorder_convolution_weight(weight, amount, list(stride), list(dilation), groups)
+    """Reorder an OIHW weight into the blocked layout that oneDNN wants for an NCHW input of that shape."""
+    (top, bottom), (left, right) = padding
+    amount, size = [top, left], list(shape)
+    if top != bottom or left != right:  # convolve() pads first
+        amount, size = [0, 0], [shape[0], shape[1], shape[2] + top + bottom, shape[3] + left + right]
+    return torch.ops.mkldnn._reorder_convolution_weight(weight, amount, list(stride), list(dilation), groups, size)
 
 
 def convolve(

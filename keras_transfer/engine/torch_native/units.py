@@ -230,9 +230,9 @@ class ConvolutionUnit(Unit):
         @torch.no_grad()
         def prepare() -> tuple[torch.Tensor, torch.Tensor | None]:
             weight, bias = self.fold(record=False)
-            return (onednn.pack(weight, padding, stride, dilation, groups) if packed else weight), bias
+            return (onednn.pack(weight, padding, stride, dilation, groups, x.shape) if packed else weight), bias
 
-        weight, bias = self._folded.get(sources, (self.conv.dtype, packed), prepare)
+        weight, bias = self._folded.get(sources, (self.conv.dtype, packed and x.shape[2:]), prepare)
         if not packed:
             return self.finish(convolve(x, weight, None if bias is None else bias.to(x.dtype), *geometry), residual)
         if self.activation.pointwise is not None and (residual is None or onednn.can_add(x, groups)):
