@@ -31,7 +31,7 @@ def trained(data):
     clf = kt.Classifier("tiny", classes=data.classes, image_size=32, weights="none")
     count = Count()
     phases = [kt.Phase("head", epochs=2, learning_rate=1e-2), kt.Phase("all", epochs=8, learning_rate=1e-2)]
-    result = clf.fit(data, phases=phases, callbacks=[count], verbose=False)
+    result = clf.fit(data, phases=phases, callbacks=[count], batch_size=8, verbose=False)
     assert count.epochs == len(result.history) == len(clf.history)
     return clf
 

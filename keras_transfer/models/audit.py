@@ -75,7 +75,13 @@ class FreezeAudit:
 
     def _wrongly_still(self, moved: dict[str, bool]) -> list[str]:
         assert self._before is not None
-        still = [path for path, entry in self._before.items() if entry.kind == "trainable" and not moved[path]]
+        alive = {entry.layer for path, entry in self._before.items() if entry.kind == "trainable" and moved[path]}
+        # In front of a BatchNorm that trains, a bias has no gradient, and may rightly stay where its kernel moves.
+        still = [
+            path
+            for path, entry in self._before.items()
+            if entry.kind == "trainable" and not moved[path] and not (path.endswith("/bias") and entry.layer in alive)
+        ]
         problems = [f"{len(still)} trainable variables did not move: {_list(still)}"] if still else []
         # One statistic may rightly stay (the mean of an input that is always 0), all of a layer's may not.
         statistics: dict[str, bool] = {}

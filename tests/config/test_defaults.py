@@ -21,8 +21,8 @@ def noise(counts, side, grey=False):
     return arrays(x, np.repeat(np.arange(len(counts)), counts))
 
 
-def resolved(data, probe=False, **tree):
-    return resolve(validate(tree), data, probe=probe)
+def resolved(opened, probe=False, **tree):
+    return resolve(validate(tree), opened, probe=probe)
 
 
 def test_no_auto_is_left_and_every_choice_has_a_reason():
