@@ -3,8 +3,8 @@
 The job names a model file, an ``.npz`` of batches and what to do:
 
 ``measure``
-    logits, the gradient of every trainable variable, BatchNorm statistics after one update, the loss of every
-    step of SGD; then saves the trained model for the other backends to load.
+    logits, BatchNorm statistics after one update, the gradient of every trainable variable, the loss of every
+    step of SGD (the last two with BatchNorm frozen); then saves the trained model for the other backends to load.
 ``load``
     logits of every model file in the job.
 """
@@ -36,16 +36,25 @@ def measure(job: dict[str, Any]) -> None:
     size = int(job["batch_size"])
     found: dict[str, np.ndarray] = {"logits": _predict(model, images[:size])}
     start = model.get_weights()
-    model.trainable = True
 
-    # One step of SGD with rate 1 leaves the gradient in the difference, through the real training path.
+    # A step of rate 0 in training mode changes nothing but the statistics.
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    model.trainable = True
+    _compile(model, 0.0)
+    model.train_on_batch(images[:size], labels[:size])
+    for index, variable in enumerate(v for layer in norms for v in layer.non_trainable_variables):
+        found[f"statistic_{index}"] = np.array(keras.ops.convert_to_numpy(variable))
+    model.set_weights(start)
+
+    # One step of SGD with rate 1 leaves the gradient in the difference, through the real training path. BatchNorm is
+    # frozen, as in the phases: in training mode its gradients amplify rounding a thousandfold over fifty layers.
+    for layer in norms:
+        layer.trainable = False
     _compile(model, 1.0)
     before = [np.array(keras.ops.convert_to_numpy(v), dtype=np.float64) for v in model.trainable_variables]
     model.train_on_batch(images[:size], labels[:size])
     for index, (variable, old) in enumerate(zip(model.trainable_variables, before)):
         found[f"gradient_{index}"] = (old - keras.ops.convert_to_numpy(variable)).astype(np.float32)
-    for index, variable in enumerate(_statistics(model)):
-        found[f"statistic_{index}"] = np.array(keras.ops.convert_to_numpy(variable))
 
     model.set_weights(start)
     _compile(model, float(job["learning_rate"]))
@@ -77,13 +86,6 @@ def _compile(model: Any, rate: float) -> None:
         loss=keras.losses.CategoricalCrossentropy(from_logits=True),
         jit_compile=False if keras.backend.backend() == "torch" else "auto",
     )
-
-
-def _statistics(model: Any) -> list[Any]:
-    import keras
-
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    return [variable for layer in norms for variable in layer.non_trainable_variables]
 
 
 def _predict(model: Any, images: np.ndarray) -> np.ndarray:
