@@ -39,7 +39,7 @@ def compare_backends(
     overrides: list[str] | None = None,
     *,
     steps: int = 20,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 1e-5,
     json_file: str | None = None,
     quiet: bool = False,
 ) -> dict[str, Any]:
