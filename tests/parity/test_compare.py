@@ -54,7 +54,9 @@ def test_a_gradient_that_is_only_rounding_noise_is_not():
 
 @pytest.mark.skipif(len(installed_backends()) < 2, reason="needs two backends")
 def test_the_installed_backends_agree(tmp_path, capsys):
-    report = compare_backends("quickstart", [], SMALL, steps=5, learning_rate=1e-3, json_file=str(tmp_path / "parity.json"))
+    report = compare_backends(
+        "quickstart", [], SMALL, steps=5, learning_rate=1e-3, json_file=str(tmp_path / "parity.json")
+    )
     assert report["agree"], report["worst"]
     assert json.loads((tmp_path / "parity.json").read_text())["backends"] == installed_backends()
     assert set(report["exchange"]) == set(installed_backends())
