@@ -42,9 +42,11 @@ def start(
     choice = runtime.choose_backend(backend, trained_on if trained_on in runtime.installed_backends() else None)
     runtime.activate(choice.value, device or "auto")
     runtime.hide_progress_bars()
+    from keras_transfer.engine.native import install
     from keras_transfer.models.bundle import load
 
     model, metadata = load(path)
+    install(model)
     return model, metadata, run
 
 

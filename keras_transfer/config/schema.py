@@ -74,7 +74,8 @@ class ModelConfig(Section):
     pooling: Literal["avg", "max"] = Field("avg", description="Global pooling between backbone and head.")
     dropout: Fraction = Field(0.2, description="Dropout rate before the logits.")
     native: bool = Field(
-        True, description="On torch, run layers by fused operations in place of Keras's own; same results, faster."
+        True,
+        description="On torch, and on jax on a CPU, run layers by faster operations than Keras's own; same results.",
     )
     label_smoothing: Fraction = Field(0.1, description="Probability mass spread evenly over all classes.")
 

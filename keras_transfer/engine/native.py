@@ -1,9 +1,10 @@
-"""Run a built Keras model on torch's own kernels: ``install(model)`` and ``remove(model)``.
+"""Run a built Keras model on faster operations of its backend: ``install(model)`` and ``remove(model)``.
 
-Stock Keras on torch permutes and copies around every convolution and pooling, and computes
-BatchNormalization in several passes. The native operations compute the same, to rounding, on the memory as
-it lies. They hang on the *instances*: classes, configuration, variables and the saved file stay plain Keras,
-and a clone or a reloaded model is stock again. On tensorflow and jax, installing is a no-op that says so.
+On torch, stock Keras permutes and copies around every convolution and pooling, and computes
+BatchNormalization in several passes. On jax and a CPU, XLA has no good code for depthwise convolutions. The native
+operations compute the same, to rounding. They hang on the *instances*: classes, configuration, variables and the saved
+file stay plain Keras, and a clone or a reloaded model is stock again. On tensorflow there is nothing to gain: installing
+is a no-op that says so.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ class Report:
 
     def __str__(self) -> str:
         """Return one line for the log."""
-        if self.backend != "torch":
+        if self.backend == "tensorflow":
             return f"native engine: nothing to do on {self.backend}"
         parts = ", ".join(f"{len(names)} {kind}" for kind, names in sorted(self.patched.items())) or "no layer"
-        line = f"native engine: {parts}; {sum(self.fused.values())} fused steps"
+        line = f"native engine: {parts}"
+        if self.fused:
+            line += f"; {sum(self.fused.values())} fused steps"
         if self.memory_kept:
             line += "; freed memory stays in the process"
         if self.left_alone:
@@ -61,7 +64,7 @@ def _backend() -> str:
 def install(model: keras.Model, graph: bool = True, keep_memory: bool = True) -> Report:
     """Give every supported layer of a built model, nested models included, its native operation.
 
-    Adam and AdamW, whenever the model is compiled with one, update in one pass on the CPU.
+    On torch, Adam and AdamW, whenever the model is compiled with one, update in one pass on the CPU.
 
     Installing twice is the same as once. Call it again after changing layers (not needed after changing
     ``trainable``, weights or dtype policies: those are read at every step).
@@ -73,15 +76,18 @@ def install(model: keras.Model, graph: bool = True, keep_memory: bool = True) ->
             lasts for its life, see :func:`keras_transfer.engine.memory.keep_freed_memory`.
 
     Returns:
-        The report; on a backend other than torch it is empty and nothing is changed.
+        The report; on tensorflow it is empty and nothing is changed.
     """
-    backend = _backend()
-    if backend != "torch":
-        return Report(backend)
+    report = Report(_backend())
+    if report.backend == "jax":
+        from keras_transfer.engine import jax_native
+
+        jax_native.install_model(model, report)
+    if report.backend != "torch":
+        return report
     from keras_transfer.engine.memory import keep_freed_memory
     from keras_transfer.engine.torch_native.install import install_model, on_cpu
 
-    report = Report(backend)
     if keep_memory and on_cpu(model):
         report.memory_kept = keep_freed_memory()
     install_model(model, report, graph)
@@ -90,8 +96,11 @@ def install(model: keras.Model, graph: bool = True, keep_memory: bool = True) ->
 
 def remove(model: keras.Model) -> int:
     """Give every layer its stock operation back; return how many native ones there were."""
-    if _backend() != "torch":
+    if _backend() == "jax":
+        from keras_transfer.engine.jax_native import remove_model
+    elif _backend() == "torch":
+        from keras_transfer.engine.torch_native.install import remove_model
+    else:
         return 0
-    from keras_transfer.engine.torch_native.install import remove_model
 
     return remove_model(model)

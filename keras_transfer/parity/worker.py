@@ -2,9 +2,11 @@
 
 The job names a model file, an ``.npz`` of batches and what to do:
 
+``gradients``
+    the gradient of every trainable variable, in float64, with BatchNorm frozen.
 ``measure``
-    logits, BatchNorm statistics after one update, the gradient of every trainable variable, the loss of every
-    step of SGD (the last two with BatchNorm frozen); then saves the trained model for the other backends to load.
+    logits, BatchNorm statistics after one update, the loss of every step of SGD with BatchNorm frozen; then saves the
+    trained model for the other backends to load.
 ``load``
     logits of every model file in the job.
 """
@@ -21,49 +23,57 @@ import numpy as np
 from keras_transfer import runtime
 
 
+def gradients(job: dict[str, Any]) -> None:
+    """Compute the gradient of the first batch's loss for every variable that trains."""
+    import keras
+
+    from keras_transfer.models import bundle
+    from keras_transfer.parity.double import double_precision
+
+    if job["backend"] == "jax":
+        import jax
+
+        jax.config.update("jax_enable_x64", True)
+    images, labels = _batches(job, step=0)
+    model = double_precision(_without_dropout(bundle.load(job["model"], check=False)[0]))
+    # One step of SGD with rate 1 leaves the gradient in the difference, through the real training path.
+    _compile(model, 1.0)
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
+    loss = model.train_on_batch(images.astype(np.float64), labels.astype(np.float64))
+    after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
+    found = {f"gradient_{index}": old - new for index, (old, new) in enumerate(zip(before, after))}
+    np.savez(job["result"], loss=np.asarray(loss), **found)  # type: ignore[arg-type]
+
+
 def measure(job: dict[str, Any]) -> None:
     """Compute this backend's figures and save them beside the model that it trained."""
     import keras
 
     from keras_transfer.models import bundle
 
-    batches = np.load(job["batches"])
-    images, labels, steps = batches["images"], batches["labels"], int(job["steps"])
+    images, labels = _batches(job, step=0)
     model, metadata = bundle.load(job["model"], check=False)
-    dropouts = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.Dropout)]
-    for layer in dropouts:  # random by nature: every framework draws its own
-        layer.rate = 0.0
-    size = int(job["batch_size"])
-    found: dict[str, np.ndarray] = {"logits": _predict(model, images[:size])}
+    _without_dropout(model)
+    found: dict[str, np.ndarray] = {"logits": _predict(model, images)}
     start = model.get_weights()
 
     # A step of rate 0 in training mode changes nothing but the statistics.
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     model.trainable = True
     _compile(model, 0.0)
-    model.train_on_batch(images[:size], labels[:size])
+    model.train_on_batch(images, labels)
     for index, variable in enumerate(v for layer in norms for v in layer.non_trainable_variables):
         found[f"statistic_{index}"] = np.array(keras.ops.convert_to_numpy(variable))
     model.set_weights(start)
 
-    # One step of SGD with rate 1 leaves the gradient in the difference, through the real training path. BatchNorm is
-    # frozen, as in the phases: in training mode its gradients amplify rounding a thousandfold over fifty layers.
     for layer in norms:
         layer.trainable = False
-    _compile(model, 1.0)
-    before = [np.array(keras.ops.convert_to_numpy(v), dtype=np.float64) for v in model.trainable_variables]
-    model.train_on_batch(images[:size], labels[:size])
-    for index, (variable, old) in enumerate(zip(model.trainable_variables, before)):
-        found[f"gradient_{index}"] = (old - keras.ops.convert_to_numpy(variable)).astype(np.float32)
-
-    model.set_weights(start)
     _compile(model, float(job["learning_rate"]))
-    losses = []
-    for step in range(steps):
-        chosen = (np.arange(size) + step * size) % len(images)
-        losses.append(float(model.train_on_batch(images[chosen], labels[chosen], return_dict=True)["loss"]))
+    losses = [
+        float(model.train_on_batch(*_batches(job, step), return_dict=True)["loss"]) for step in range(int(job["steps"]))
+    ]
     found["losses"] = np.array(losses)
-    found["trained_logits"] = _predict(model, images[:size])
+    found["trained_logits"] = _predict(model, images)
     bundle.save(model, job["save"], metadata, images[:2])
     np.savez(job["result"], **found)  # type: ignore[arg-type]
 
@@ -72,10 +82,26 @@ def load(job: dict[str, Any]) -> None:
     """Compute the logits of every model file in the job, whichever backend wrote it."""
     from keras_transfer.models import bundle
 
-    batches = np.load(job["batches"])
-    size = int(job["batch_size"])
-    found = {name: _predict(bundle.load(path)[0], batches["images"][:size]) for name, path in job["files"].items()}
+    images, _ = _batches(job, step=0)
+    found = {name: _predict(bundle.load(path)[0], images) for name, path in job["files"].items()}
     np.savez(job["result"], **found)  # type: ignore[arg-type]
+
+
+def _batches(job: dict[str, Any], step: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pictures (uint8) and one-hot labels (float32) of a step."""
+    batches, size = np.load(job["batches"]), int(job["batch_size"])
+    chosen = (np.arange(size) + step * size) % len(batches["images"])
+    return batches["images"][chosen], batches["labels"][chosen]
+
+
+def _without_dropout(model: Any) -> Any:
+    """Set every dropout rate to 0: it is random by nature, and every framework draws its own."""
+    import keras
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0.0
+    return model
 
 
 def _compile(model: Any, rate: float) -> None:
@@ -97,7 +123,7 @@ def main(path: str) -> None:
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     runtime.activate(job["backend"], job["device"])
     runtime.hide_progress_bars()
-    {"measure": measure, "load": load}[job["task"]](job)
+    {"gradients": gradients, "measure": measure, "load": load}[job["task"]](job)
 
 
 if __name__ == "__main__":

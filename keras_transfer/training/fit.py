@@ -72,7 +72,7 @@ def fit_phases(
         settings: monitor, ReduceLROnPlateau and EarlyStopping.
         label_smoothing: of the training loss and of ``val_loss``.
         weighted: whether batches carry sample weights, which then also weigh the metrics.
-        native: whether layers run by fused torch operations (on torch; elsewhere it makes no difference).
+        native: whether layers run by the native operations of `engine.native`; same results, faster.
         callbacks: the caller's own Keras callbacks, used in every phase.
         save_best: writes the model after every improvement.
         on_row: called after every epoch with all history rows.

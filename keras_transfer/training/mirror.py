@@ -95,7 +95,9 @@ def _embed(features: Any, pictures: np.ndarray) -> np.ndarray:
 
 def feature_model(backbone: str, weights: str, image_size: tuple[int, int], color: str) -> keras.Model:
     """Build the model from pictures to pooled frozen features that the probe looks at."""
+    from keras_transfer.engine.native import install
     from keras_transfer.models.classifier import build_classifier
 
     model = build_classifier(backbone, 2, image_size=image_size, channels=1 if color == "grey" else 3, weights=weights)
+    install(model)
     return keras.Model(model.inputs[0], model.get_layer("pool").output)

@@ -35,11 +35,11 @@ def test_install_reports_what_it_did():
         assert report.fused == {"Conv2D+BatchNormalization+ReLU": 1}
         assert "1 BatchNormalization, 1 Conv2D; 1 fused" in str(report)
         assert native.remove(model) == 2
-    else:
+    else:  # on jax only 1x1 and depthwise convolutions gain
         assert report.count == 0
         assert not report.patched
         assert not report.left_alone
-        assert "nothing to do" in str(report)
+        assert ("nothing to do" if report.backend == "tensorflow" else "no layer") in str(report)
         assert native.remove(model) == 0
     assert [layer.call for layer in model.layers] == calls
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import keras
@@ -10,25 +9,10 @@ import keras
 from keras_transfer.engine.torch_native import graph as graphs
 from keras_transfer.engine.torch_native import optimizers
 from keras_transfer.engine.torch_native.layers import OPERATIONS, install_layer, remove_layer
+from keras_transfer.engine.walk import every_layer
 
 if TYPE_CHECKING:
     from keras_transfer.engine.native import Report
-
-
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield every layer once, inner models and the functional graph inside a ``Sequential`` included."""
-    seen: set[int] = set()
-    stack: list[keras.layers.Layer] = [model]
-    while stack:
-        layer = stack.pop()
-        if id(layer) in seen:
-            continue
-        seen.add(id(layer))
-        yield layer
-        inner = list(layer._layers)
-        if isinstance(layer, keras.Sequential) and layer._functional is not None:
-            inner.append(layer._functional)
-        stack.extend(reversed(inner))
 
 
 def on_cpu(model: keras.Model) -> bool:
@@ -39,7 +23,7 @@ def on_cpu(model: keras.Model) -> bool:
 def install_model(model: keras.Model, report: Report, graph: bool) -> None:
     """Install on every supported layer and functional graph of ``model`` and its trainer; fill in ``report``."""
     optimizers.install_trainer(model)
-    layers = list(_layers(model))
+    layers = list(every_layer(model))
     for layer in layers:
         if type(layer) not in OPERATIONS:
             continue
@@ -59,7 +43,7 @@ def remove_model(model: keras.Model) -> int:
     """Remove every native operation and graph of ``model``; return the number of layers that had one."""
     optimizers.remove_trainer(model)
     removed = 0
-    for layer in _layers(model):
+    for layer in every_layer(model):
         graphs.remove_graph(layer)
         removed += remove_layer(layer)
     return removed
