@@ -22,11 +22,14 @@ pytestmark = pytest.mark.backend
 LIGHT = {
     "torch": (
         *("tiny", "efficientnet_lite0", "mobilenet", "mobilenet_v2", "mobilenet_v3_small"),
-        *("resnet50", "vgg16", "nasnet_mobile"),
+        *("resnet50", "vgg16", "nasnet_mobile", "resnet18", "alexnet"),
     ),
     "tensorflow": ("tiny", "efficientnet_lite0", "mobilenet_v3_small", "nasnet_mobile"),
     "jax": ("tiny", "efficientnet_lite0", "mobilenet_v3_small"),
 }
+
+
+OWN = {"tiny", "efficientnetlite0", "resnet18", "resnet34", "alexnet"}
 
 
 def backbone_cases():
@@ -40,7 +43,7 @@ def test_every_classification_model_of_keras_applications_is_in_the_table():
     def squeeze(name: str) -> str:
         return name.lower().replace("_", "")
 
-    assert {squeeze(name) for name in offered} == {squeeze(n) for n in names()} - {"tiny", "efficientnetlite0"}
+    assert {squeeze(name) for name in offered} == {squeeze(n) for n in names()} - OWN
 
 
 def test_importing_the_table_does_not_import_keras():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras_transfer.errors import unknown
 from keras_transfer.models.backbones import (
+    alexnet,
     convnext,
     densenet,
     efficientnet,
@@ -12,6 +13,7 @@ from keras_transfer.models.backbones import (
     mobilenet,
     nasnet,
     resnet,
+    resnet_basic,
     tiny,
     vgg,
 )
@@ -23,10 +25,12 @@ FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     efficientnet_lite.RECORDS,
     mobilenet.RECORDS,
     resnet.RECORDS,
+    resnet_basic.RECORDS,
     efficientnet.RECORDS,
     convnext.RECORDS,
     densenet.RECORDS,
     vgg.RECORDS,
+    alexnet.RECORDS,
     inception.RECORDS,
     nasnet.RECORDS,
     tiny.RECORDS,

@@ -13,8 +13,6 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones.record import Backbone
 from keras_transfer.models.preprocessing import LITE
@@ -119,42 +117,15 @@ def _torch_names(stages: tuple[_Stage, ...] = _STAGES) -> dict[str, str]:
     return names
 
 
-def _layer_weights(layer: keras.layers.Layer, state: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    """Return the layer's weights from the PyTorch state, in Keras's order and axes."""
-    import keras
-
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return [state[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
-    kernel = state[f"{name}.weight"]
-    # (out, in, height, width) → (height, width, in, out); depthwise (channels, 1, h, w) → (h, w, channels, 1)
-    axes = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (2, 3, 1, 0)
-    return [kernel.transpose(axes)]
-
-
-def _load_torch(model: keras.Model, path: str | Path) -> dict[str, np.ndarray]:
-    from keras_transfer.models.torch_checkpoint import read_torch_state_dict
-
-    state = read_torch_state_dict(path)
-    for layer_name, torch_name in _torch_names().items():
-        layer = model.get_layer(layer_name)
-        try:
-            layer.set_weights(_layer_weights(layer, state, torch_name))
-        except (KeyError, ValueError) as error:
-            raise UserError(
-                f"{str(path)!r} does not fit efficientnet_lite0: layer {layer_name} ({torch_name}):"
-                f" {' '.join(str(error).split())[:200]}"
-            ) from error
-    return state
-
-
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
+    from keras_transfer.models.torch_weights import is_torch_file, load_torch_weights
     from keras_transfer.models.weights import load_weights
 
     model = _architecture(input_shape)
     if weights == "imagenet":
-        _load_torch(model, checkpoint_path())
-    elif weights.endswith((".pth", ".pt")):
-        _load_torch(model, weights)
+        load_torch_weights(model, checkpoint_path(), _torch_names())
+    elif is_torch_file(weights):
+        load_torch_weights(model, weights, _torch_names())
     elif weights != "none":
         load_weights(model, weights)
     return model
@@ -165,10 +136,11 @@ def imagenet_classifier() -> keras.Model:
     import keras
 
     from keras_transfer.models.initial import without_drawing
+    from keras_transfer.models.torch_weights import load_torch_weights
 
     with without_drawing():
         backbone = _architecture((224, 224, 3))
-    state = _load_torch(backbone, checkpoint_path())
+    state = load_torch_weights(backbone, checkpoint_path(), _torch_names())
     inputs = keras.Input((224, 224, 3), name="image")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(LITE.layers(inputs)))
     top = keras.layers.Dense(1000, name="logits")
