@@ -134,7 +134,7 @@ def test_a_checkpoint_of_another_model_names_the_first_layer_that_does_not_fit(t
     with pytest.raises(UserError, match="does not fit resnet18: layer stem_conv"):
         get("resnet18").build((64, 64, 3), str(tmp_path / "a.pth"))
     torch.save({"module.conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "b.pth")
-    with pytest.raises(UserError, match=r"layer stem_bn: no 'bn1\.weight'"):
+    with pytest.raises(UserError, match=r"layer stem_bn \(bn1\): no 'bn1\.weight'"):
         get("resnet18").build((64, 64, 3), str(tmp_path / "b.pth"))
 
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_another_model_names_the_first_layer_that_does_not_fit(t
 def test_damaged_safetensors_are_refused(content, tmp_path):
     path = tmp_path / "a.safetensors"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="cannot read .* as safetensors"):
+    with pytest.raises(UserError, match=r"cannot read .* as safetensors"):
         read_safetensors(path)
 
 
