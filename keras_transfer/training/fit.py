@@ -31,7 +31,8 @@ class FitResult:
     Attributes:
         history: a row an epoch (``callbacks.HISTORY_FIELDS``).
         iterations: (phase, loss) of every training step.
-        phases: name, epochs done, seconds, images/s, frozen and trainable parameter counts of each phase.
+        phases: name, epochs done, seconds, images/s, share of the time spent waiting for data, frozen and trainable
+            parameter counts of each phase.
         best: phase, epoch and monitored figure of the best model, whose weights the model now has.
     """
 
@@ -162,6 +163,8 @@ def fit_phases(
                 pictures.loader.close()
         audit.check(model)
         result.phases.append(_phase_summary(phase, history.rows, counts))
+        if verbose:
+            progress.tell_waiting(result.phases[-1])
         best.restore(model)
     result.history, result.iterations, result.best = history.rows, history.iterations, best.found
     return result
@@ -221,6 +224,7 @@ def _phase_summary(phase: Phase, history: list[dict[str, Any]], counts: Trainabl
         "epochs": len(rows),
         "seconds": round(sum(row["seconds"] for row in rows), 3),
         "images_per_second": round(statistics.median(row["images_per_second"] for row in rows), 2) if rows else None,
+        "data_wait": round(statistics.fmean(row["data_wait"] for row in rows), 4) if rows else None,
         "frozen_parameters": counts.frozen,
         "trainable_parameters": counts.trainable,
     }
