@@ -11,22 +11,19 @@ import numpy as np
 
 from keras_transfer.data.archive import cache_dir
 
-QUALITY = 95
 
-
-def jpeg_folder(count: int, height: int = 375, width: int = 500) -> Path:
+def jpeg_folder(count: int, quality: int = 95, height: int = 375, width: int = 500) -> Path:
     """A folder with two class folders of JPEG files, made once and kept in the cache.
 
-    Each is a random cut of a photograph, scaled to the size: of camera-like detail, about 100 KB at 500 x 375, and no two
-    are the same.
+    Each is a random cut of a photograph, scaled to the size; no two are the same.
     """
-    folder = cache_dir() / "benchmarks" / f"jpeg-{count}-{width}x{height}"
+    folder = cache_dir() / "benchmarks" / f"jpeg-{count}-{width}x{height}-{quality}"
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        _write(aside, count, height, width)
+        _write(aside, count, quality, height, width)
         os.replace(aside, folder)  # noqa: PTH105
     except OSError:
         if not folder.is_dir():  # otherwise another process was faster
@@ -36,7 +33,7 @@ def jpeg_folder(count: int, height: int = 375, width: int = 500) -> Path:
     return folder
 
 
-def _write(folder: Path, count: int, height: int, width: int) -> None:
+def _write(folder: Path, count: int, quality: int, height: int, width: int) -> None:
     import cv2
     from sklearn.datasets import load_sample_images
 
@@ -52,4 +49,4 @@ def _write(folder: Path, count: int, height: int, width: int) -> None:
         y, x = rng.integers(0, photo.shape[0] - h + 1), rng.integers(0, photo.shape[1] - w + 1)
         cut = cv2.resize(photo[y : y + h, x : x + w], (width, height), interpolation=cv2.INTER_CUBIC)
         path = folder / ("china", "flower")[i % 2] / f"{i:05d}.jpg"
-        cv2.imwrite(str(path), cut[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        cv2.imwrite(str(path), cut[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -1,7 +1,8 @@
 """Input pipeline: JPEG files of 500 x 375 to augmented uint8 batches of 224 x 224, images a second.
 
 Ours against torchvision's transforms in torch's DataLoader, with as many processes as we have threads. A round is an
-epoch, begun and ended. torchvision's pictures stay uint8 too (`PILToTensor`), which is less work than the usual
+epoch, begun and ended. The files have the quality that Pillow (75) or OpenCV (95) writes by default; decoding, which both
+rivals leave to libjpeg-turbo, costs more with the latter. torchvision's pictures stay uint8 too (`PILToTensor`), which is less work than the usual
 `ToTensor` and `Normalize`, and its rotation is the quick one that it defaults to (nearest neighbour).
 """
 
@@ -18,6 +19,7 @@ from keras_transfer.errors import UserError
 
 IMAGES, BATCH, SIZE, WORKERS = 768, 64, 224, 2
 GOAL = 2.0
+QUALITIES = (75, 95)
 CHAINS = {
     "RandomResizedCrop and flip": "crop",
     "resize, rotation 45, centre crop, flips, colour jitter": "rotate",
@@ -34,19 +36,25 @@ def cases(options: Options) -> list[Case]:
     }
     return [
         Case(
-            f"{name}, {common['workers']} workers",
+            f"{name}, JPEG quality {quality}, {common['workers']} workers",
             "images/s",
-            (
-                Rival(TORCHVISION[0], "benchmarks.pipeline:torchvision_pil", {"chain": chain, **common}),
-                Rival(TORCHVISION[1], "benchmarks.pipeline:torchvision_tensors", {"chain": chain, **common}),
-                Rival("keras_transfer", "benchmarks.pipeline:ours", {"chain": chain, **common}, {}, TORCHVISION, GOAL),
-            ),
+            _rivals({"chain": chain, "quality": quality, **common}),
         )
         for name, chain in CHAINS.items()
+        for quality in QUALITIES
     ]
 
 
-def ours(chain: str, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
+def _rivals(arguments: dict[str, Any]) -> tuple[Rival, ...]:
+    here = "benchmarks.pipeline"
+    return (
+        Rival(TORCHVISION[0], f"{here}:torchvision_pil", arguments),
+        Rival(TORCHVISION[1], f"{here}:torchvision_tensors", arguments),
+        Rival("keras_transfer", f"{here}:ours", arguments, {}, TORCHVISION, GOAL),
+    )
+
+
+def ours(chain: str, quality: int, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
     from keras_transfer import data
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.loader import Loader
@@ -62,7 +70,7 @@ def ours(chain: str, images: int, batch: int, size: int, workers: int) -> Callab
             {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
         ],
     }
-    pictures = data.folder(jpeg_folder(images), size, val_fraction=0.0, test_fraction=0.0)
+    pictures = data.folder(jpeg_folder(images, quality), size, val_fraction=0.0, test_fraction=0.0)
     transform = Transform((size, size), ops[chain])
     epochs = iter(range(1 << 30))
 
@@ -78,7 +86,7 @@ def ours(chain: str, images: int, batch: int, size: int, workers: int) -> Callab
     return measure
 
 
-def torchvision_pil(chain: str, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
+def torchvision_pil(chain: str, quality: int, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
     """As its documentation shows it: PIL images, transforms of version 1."""
     torchvision = _torchvision()
     t = torchvision.transforms
@@ -94,11 +102,13 @@ def torchvision_pil(chain: str, images: int, batch: int, size: int, workers: int
             t.ColorJitter(0.2, 0.2, 0.2),
             t.PILToTensor(),
         ]
-    data = torchvision.datasets.ImageFolder(str(jpeg_folder(images)), t.Compose(steps))
+    data = torchvision.datasets.ImageFolder(str(jpeg_folder(images, quality)), t.Compose(steps))
     return _epochs(data, batch, workers)
 
 
-def torchvision_tensors(chain: str, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
+def torchvision_tensors(
+    chain: str, quality: int, images: int, batch: int, size: int, workers: int
+) -> Callable[[], float]:
     """Its own JPEG decoder and transforms of version 2 on uint8 tensors."""
     torchvision = _torchvision()
     from torchvision.io import ImageReadMode, decode_image, read_file
@@ -119,11 +129,11 @@ def torchvision_tensors(chain: str, images: int, batch: int, size: int, workers:
     def read(path: str) -> Any:
         return decode_image(read_file(path), ImageReadMode.RGB)
 
-    data = torchvision.datasets.ImageFolder(str(jpeg_folder(images)), v2.Compose(steps), loader=read)
+    data = torchvision.datasets.ImageFolder(str(jpeg_folder(images, quality)), v2.Compose(steps), loader=read)
     try:
         data[0]
     except RuntimeError as error:
-        raise UserError(f"torchvision's JPEG decoder does not work here: {str(error).splitlines()[0]}") from None
+        raise UserError(f"torchvision's JPEG decoder does not work here: {str(error)[:60]} …") from None
     return _epochs(data, batch, workers)
 
 
