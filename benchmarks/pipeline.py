@@ -17,7 +17,7 @@ from benchmarks.harness import Case, Options, Rival
 from benchmarks.pictures import jpeg_folder
 from keras_transfer.errors import UserError
 
-IMAGES, BATCH, SIZE, WORKERS = 768, 64, 224, 2
+IMAGES, BATCH, SIZE, WORKERS = 1024, 64, 224, 2
 GOAL = 2.0
 QUALITIES = (75, 95)
 CHAINS = {

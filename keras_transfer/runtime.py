@@ -6,11 +6,14 @@ as early. This module is the only one that writes environment variables, and it 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from keras_transfer.errors import UserError, unknown
@@ -100,6 +103,10 @@ def activate(backend: str, device: str = "auto") -> None:
         )
     if running is None:
         _set_environment(backend, device)
+        importlib.import_module(backend)
+        # One of Keras's callbacks imports JAX wherever it is installed, to mend an old version of it: a second for nothing.
+        with _hidden("jax"):
+            importlib.import_module("keras")
     import keras
 
     if backend != "tensorflow":
@@ -111,6 +118,19 @@ def activate(backend: str, device: str = "auto") -> None:
         raise UserError(
             f"device {device!r} was asked for, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
         )
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Let importing ``module`` fail inside the block, unless it is there already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _keep_tensorflow_out() -> None:

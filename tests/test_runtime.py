@@ -93,3 +93,12 @@ class TestRunning:
 def test_versions_and_hardware_name_what_runs():
     assert "keras" in runtime.versions()
     assert runtime.hardware()["cores"] >= 1
+
+
+@pytest.mark.backend
+def test_keras_starts_without_the_frameworks_that_it_does_not_need(backend):
+    code = f"from keras_transfer.runtime import use_backend; use_backend({backend!r})"
+    others = {"torch", "tensorflow", "jax"} - {backend}
+    assert others.isdisjoint(imported_by(code))
+    pytest.importorskip("jax")
+    assert "jax" in imported_by(f"{code}\nimport jax")
