@@ -12,7 +12,7 @@ import keras
 
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.keras_dataset import Batches
-from keras_transfer.engine.features import FeatureBatches, cut_for_phase, extract
+from keras_transfer.engine.features import FeatureSettings, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
@@ -53,6 +53,7 @@ def fit_phases(
     label_smoothing: float = 0.0,
     weighted: bool = False,
     native: bool = True,
+    features: FeatureSettings | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_best: Callable[[keras.Model], None] | None = None,
     on_row: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -74,6 +75,7 @@ def fit_phases(
         label_smoothing: of the training loss and of ``val_loss``.
         weighted: whether batches carry sample weights, which then also weigh the metrics.
         native: whether layers run by the native operations of `engine.native`; same results, faster.
+        features: how features of frozen layers are computed and kept; by default in memory, in float32.
         callbacks: the caller's own Keras callbacks, used in every phase.
         save_best: writes the model after every improvement.
         on_row: called after every epoch with all history rows.
@@ -88,6 +90,7 @@ def fit_phases(
         AuditError: a frozen variable moved, or a trainable one did not.
     """
     settings = settings or CallbacksConfig()
+    tell = say if verbose else (lambda _: None)
     result, best, history, progress = (
         FitResult(),
         BestModel(settings.monitor, save_best, save_every),
@@ -107,26 +110,12 @@ def fit_phases(
             continue
         here = resume if resume is not None and resume.phase == number and not resume.phase_done else None
         counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
-        if verbose:
-            say(f"phase {phase.name}: {counts}")
+        tell(f"phase {phase.name}: {counts}")
         pictures = train if phase.augment else Batches(train.loader.plain())
         # What is frozen and stays the same is computed once; what trains is then a smaller model of the same layers.
-        cut = cut_for_phase(model, pictures, val, phase.epochs)
-        if cut is not None and not _know_no_model(callbacks):
-            if verbose:
-                say(
-                    "frozen layers are computed every epoch: a callback that is not Keras's own may need the whole model"
-                )
-            cut = None
-        if cut is None:
-            trained, fit_train, fit_val = model, pictures, val
-        else:
-            tell = say if verbose else None
-            if native:
-                install(cut.prefix)
-            trained = cut.suffix
-            fit_train = FeatureBatches(extract(cut.prefix, pictures.loader, tell), pictures.loader)
-            fit_val = FeatureBatches(extract(cut.prefix, val.loader), val.loader)
+        against = "" if _know_no_model(callbacks) else "a callback that is not Keras's own may need the whole model"
+        upper = upper_part(model, pictures, val, phase.epochs, features or FeatureSettings(), tell, against)
+        trained, fit_train, fit_val = (upper.model, upper.train, upper.val) if upper else (model, pictures, val)
         if native:
             install(trained)
         compile_phase(trained, phase, len(train), label_smoothing, weighted)

@@ -602,10 +602,10 @@ class TestArchive:
         assert archive.unpack(path) == first
 
     def test_default_cache(self, monkeypatch):
-        from keras_transfer.data.archive import cache_dir
+        from keras_transfer.runtime import cache_folder
 
         monkeypatch.delenv("KERAS_TRANSFER_CACHE")
-        assert cache_dir().parts[-2:] == (".cache", "keras_transfer")
+        assert cache_folder().parts[-2:] == (".cache", "keras_transfer")
 
 
 class TestManifest:
