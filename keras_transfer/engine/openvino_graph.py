@@ -244,8 +244,15 @@ def _pool(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node
     auto_pad = {"same": "same_upper", "valid": "valid"}[layer.padding]
     if "Max" in type(layer).__name__:
         return ops.max_pool(inputs[0], strides, [1, 1], [0, 0], [0, 0], size, "floor", auto_pad).output(0)
-    # As in Keras, an average is over the pixels that there are: padding does not count.
+    if keras.backend.backend() == "torch" and layer.padding == "same" and _one_sided(size, strides, shapes[0]):
+        raise NotTranslatable(f"{layer.name} (one-sided padding, which Keras on torch fills with copies of the edge)")
+    # An average is over the pixels that there are: padding does not count.
     return ops.avg_pool(inputs[0], strides, [0, 0], [0, 0], size, True, "floor", auto_pad)
+
+
+def _one_sided(size: list[int], strides: list[int], shape: tuple[int, ...]) -> bool:
+    padding = [max(0, (-(-n // s) - 1) * s + k - n) for n, s, k in zip(shape[1:3], strides, size)]
+    return any(pixels % 2 for pixels in padding)
 
 
 def _global_pool(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
