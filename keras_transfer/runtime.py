@@ -237,7 +237,7 @@ def _processor_flags() -> set[str]:
     return set(lines[0].partition(":")[2].split()) if lines else set()
 
 
-def cache_folder() -> Path:
+def cache_dir() -> Path:
     """Return the folder for what can be computed again: ``KERAS_TRANSFER_CACHE``, else the user's cache folder."""
     if os.environ.get("KERAS_TRANSFER_CACHE"):
         return Path(os.environ["KERAS_TRANSFER_CACHE"])

@@ -136,8 +136,8 @@ class TestFeaturePrecision:
 def test_the_cache_folder_follows_its_variables(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert runtime.cache_folder() == tmp_path
+    assert runtime.cache_dir() == tmp_path
     monkeypatch.delenv("KERAS_TRANSFER_CACHE")
-    assert runtime.cache_folder() == tmp_path / "xdg" / "keras_transfer"
+    assert runtime.cache_dir() == tmp_path / "xdg" / "keras_transfer"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert runtime.cache_folder().parts[-2:] == (".cache", "keras_transfer")
+    assert runtime.cache_dir().parts[-2:] == (".cache", "keras_transfer")

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 
 from keras_transfer.errors import UserError
-from keras_transfer.runtime import cache_folder
+from keras_transfer.runtime import cache_dir
 
 MAX_UNPACKED_BYTES = 64 << 30
 
@@ -31,7 +31,7 @@ def unpack(archive: str | os.PathLike[str]) -> Path:
     try:
         with archive.open("rb") as stream:
             key = hashlib.file_digest(stream, "sha256").hexdigest() if _HAS_DIGEST else _digest(stream)
-        target = cache_folder() / "archives" / key[:32]
+        target = cache_dir() / "archives" / key[:32]
         if target.is_dir():
             return target
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -37,6 +38,7 @@ class FeatureSettings:
         precision: ``"float32"`` or ``"bfloat16"``.
         views: augmented views a picture; 0: augmented pictures are never cached.
         native: whether the backend, where it computes them, may use fused torch operations.
+        folder: where they are kept on disk; None: in the user's cache folder.
     """
 
     cache: str = "memory"
@@ -44,6 +46,7 @@ class FeatureSettings:
     precision: str = "float32"
     views: int = 0
     native: bool = True
+    folder: Path | None = None
 
 
 class FeatureBatches(Batches):
@@ -194,7 +197,7 @@ class FrozenFeatures:
         self.store: FeatureStore | None = None
         self._memory = 0
         if settings.cache in ("auto", "disk"):
-            self.store = FeatureStore(runtime.cache_folder() / "features", settings.limit)
+            self.store = FeatureStore(settings.folder or runtime.cache_dir() / "features", settings.limit)
 
     @cached_property
     def extractor(self) -> Extractor:
