@@ -192,7 +192,9 @@ def ours(
     initial = net.get_weights()
     folder = Path(tempfile.mkdtemp(prefix="keras_transfer_benchmark_"))
     settings = FeatureSettings("disk", 50 * 1024**3, chosen, views, folder=folder)
-    phase = Phase(part, epochs=epochs, train=PARTS[part][0], learning_rate=RATE, schedule="constant", batch_norm="frozen")
+    phase = Phase(
+        part, epochs=epochs, train=PARTS[part][0], learning_rate=RATE, schedule="constant", batch_norm="frozen"
+    )
 
     def measure() -> dict[str, float]:
         if not again:
