@@ -1,21 +1,41 @@
 """Inference: logits of batches in memory, images a second.
 
 PyTorch by hand runs under `inference_mode`; Keras by `predict_on_batch`; OpenVINO runs the hand-written PyTorch model after
-conversion, in the precision of the case.
+conversion, in the precision of the case. Frozen features are everything but the last layer, computed by the engine that a phase
+would take, many batches at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import repeat
 
 from benchmarks import contenders
 from benchmarks.contenders import finish, keras_classifier, pixels, throughput, torch_module
-from benchmarks.harness import Case, Options
+from benchmarks.harness import Case, Options, Rival
 from keras_transfer.errors import UserError
 
 
 def cases(options: Options) -> list[Case]:
-    return contenders.cases(options, __name__, ("OpenVINO",))
+    found = contenders.cases(options, __name__, ("OpenVINO",))
+    return [replace(case, rivals=(*case.rivals, *_of_features(case))) for case in found]
+
+
+def _of_features(case: Case) -> list[Rival]:
+    """For each of our rivals, one that computes frozen features as a phase does."""
+    return [
+        replace(
+            rival,
+            name=f"{rival.name}, frozen features",
+            build=f"{__name__}:features",
+            arguments={key: rival.arguments[key] for key in ("model", "precision", "size", "backend")},
+            against=("OpenVINO",),
+            goal=0.85,
+        )
+        for rival in case.rivals
+        if rival.name.startswith("keras_transfer")
+    ]
 
 
 def by_hand(model: str, precision: str, batch: int, size: int, compiled: bool) -> Callable[[], float]:
@@ -60,3 +80,22 @@ def with_keras(model: str, precision: str, batch: int, size: int, backend: str, 
             classifier.predict_on_batch(images)
 
     return throughput(step, batch)
+
+
+def features(model: str, precision: str, size: int, backend: str) -> Callable[[], float]:
+    classifier = keras_classifier(model, size, precision, backend, ours=True)
+    from keras_transfer.engine.extractors import BATCH_SIZE, choose_extractor
+    from keras_transfer.engine.prefix import find_cut
+    from keras_transfer.models.freeze import apply_train
+
+    apply_train(classifier, model, "head", batch_norm="frozen")
+    cut = find_cut(classifier)
+    assert cut is not None
+    extractor = choose_extractor(cut.prefix, precision, True, print)
+    images = pixels(BATCH_SIZE, size)[0]
+
+    def step(count: int) -> None:
+        for _ in extractor.compute(repeat(images, count)):
+            pass
+
+    return throughput(step, BATCH_SIZE)

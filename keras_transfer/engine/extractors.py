@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any, Protocol
 
 import keras
@@ -70,8 +71,8 @@ class OpenVINOExtractor:
         self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
         self._graph = translate(prefix, BATCH_SIZE)
 
-    def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        """See :class:`Extractor`."""
+    @cached_property
+    def _compiled(self) -> Any:
         import openvino
 
         # Said in any case: left to itself, OpenVINO computes float32 models in bfloat16 where that is faster.
@@ -79,7 +80,13 @@ class OpenVINOExtractor:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision],
         }
-        queue = openvino.AsyncInferQueue(openvino.Core().compile_model(self._graph, "CPU", hints))
+        return openvino.Core().compile_model(self._graph, "CPU", hints)
+
+    def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """See :class:`Extractor`."""
+        import openvino
+
+        queue = openvino.AsyncInferQueue(self._compiled)
         done: deque[tuple[int, np.ndarray]] = deque()
 
         def keep(request: Any, place: tuple[int, int]) -> None:

@@ -76,6 +76,8 @@ def test_rivals_give_a_figure(benchmark, precision, backend):
     module = importlib.import_module(f"benchmarks.{benchmark}")
     common = {"model": "mobilenet_v2", "precision": precision, "batch": 2, "size": 32}
     measures = [module.with_keras(**common, backend=backend, ours=True)]
+    if benchmark == "inference":
+        measures.append(module.features("mobilenet_v2", precision, 32, backend))
     if backend == "torch":
         measures.append(module.by_hand(**common, compiled=False))
     assert all(measure() > 0 for measure in measures)
