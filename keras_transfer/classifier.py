@@ -62,7 +62,7 @@ class Classifier:
         height, width = (size, size) if isinstance(size, int) else size
         self.classes = tuple(str(name) for name in classes)
         self.history: list[dict[str, Any]] = []
-        self.seed = seed
+        self.seed, self._precision = seed, precision
         self.metadata: dict[str, Any] = {
             "classes": list(self.classes),
             "image_size": [height, width],
@@ -87,7 +87,7 @@ class Classifier:
     def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
         found = cls.__new__(cls)
         found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
-        found.history, found.seed = [], 0
+        found.history, found.seed, found._precision = [], 0, "auto"
         return found
 
     def fit(
@@ -102,6 +102,8 @@ class Classifier:
         settings: CallbacksConfig | None = None,
         callbacks: Sequence[Any] = (),
         workers: int | str = "auto",
+        cache: str = "auto",
+        views: int = 0,
         verbose: bool = True,
     ) -> Any:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
@@ -116,6 +118,8 @@ class Classifier:
             settings: monitor, ReduceLROnPlateau and EarlyStopping.
             callbacks: your own Keras callbacks.
             workers: threads that decode and augment.
+            cache: where features of frozen layers are kept: ``"auto"``, ``"off"``, ``"memory"`` or ``"disk"``.
+            views: augmented views of each picture whose features are cached; 0: augmented anew in every epoch.
             verbose: print phases and progress.
 
         Returns:
@@ -126,6 +130,7 @@ class Classifier:
         from keras_transfer.data.loader import Loader
         from keras_transfer.training.fit import fit_phases
         from keras_transfer.training.parts import class_weights as weights_of
+        from keras_transfer.training.parts import feature_settings
 
         self._check_classes(data)
         self._check_fit(data)
@@ -157,6 +162,7 @@ class Classifier:
                 settings=settings,
                 label_smoothing=label_smoothing,
                 weighted=data.train.weights is not None,
+                features=feature_settings(self._data_settings(cache, views), native=True),
                 callbacks=callbacks,
                 verbose=verbose,
             )
@@ -212,6 +218,14 @@ class Classifier:
             golden = golden_images(self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
+
+    def _data_settings(self, cache: str, views: int) -> Any:
+        from keras_transfer.config.load import validate
+
+        device = runtime.device_in_use()
+        computing = runtime.choose_precision(self._precision, device).value
+        precision = runtime.choose_feature_precision("auto", self._precision, computing, device).value
+        return validate({"data": {"cache": cache, "views": views, "cache_precision": precision}}).data
 
     def _transform(self) -> Any:
         from keras_transfer.inference import transform_of

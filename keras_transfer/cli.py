@@ -164,6 +164,33 @@ def _parity(arguments: argparse.Namespace) -> int:
     return 0 if report["agree"] else 1
 
 
+def _define_benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="also write everything as JSON, with hardware and versions")
+    parser.add_argument("--rounds", type=_positive, metavar="N", help="times that each rival is measured")
+    for option in ("models", "backends", "precisions"):
+        parser.add_argument(f"--{option}", type=_words, metavar="A,B,…", help=f"only these {option}")
+    parser.add_argument("--rivals", type=_words, metavar="A,B,…", help="only rivals whose name contains one of these")
+    parser.add_argument("--batch", type=_positive, metavar="N", help="images a batch")
+    parser.add_argument("--size", type=_positive, metavar="PX", help="side of the images")
+    for option in ("images", "epochs"):
+        parser.add_argument(f"--{option}", type=_positive, metavar="N", help=f"number of {option}")
+    parser.add_argument("--workers", type=_positive, metavar="N", help="threads or processes that prepare images")
+    parser.set_defaults(run=_benchmark)
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    from keras_transfer.benchmark import run_benchmarks
+
+    options = ("rounds", "models", "backends", "precisions", "rivals", "batch", "size", "images", "epochs", "workers")
+    given = {name: getattr(arguments, name) for name in options}
+    return 0 if run_benchmarks(arguments.names, given, json_file=arguments.json) else 1
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -180,4 +207,5 @@ COMMANDS: dict[str, Command] = {
     "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
     "predict": (_define_predict, "Classify pictures with a trained model."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
+    "benchmark": (_define_benchmark, "Measure speed beside that of other ways to do the same."),
 }

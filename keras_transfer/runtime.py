@@ -6,12 +6,16 @@ as early. This module is the only one that writes environment variables, and it 
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from keras_transfer.errors import UserError, unknown
 
@@ -100,6 +104,10 @@ def activate(backend: str, device: str = "auto") -> None:
         )
     if running is None:
         _set_environment(backend, device)
+        importlib.import_module(backend)
+        # One of Keras's callbacks imports JAX wherever it is installed, to mend an old version of it: a second for nothing.
+        with _hidden("jax"):
+            importlib.import_module("keras")
     import keras
 
     if backend != "tensorflow":
@@ -111,6 +119,19 @@ def activate(backend: str, device: str = "auto") -> None:
         raise UserError(
             f"device {device!r} was asked for, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
         )
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Let importing ``module`` fail inside the block, unless it is there already."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's own sign for "cannot be imported"
+    try:
+        yield
+    finally:
+        del sys.modules[module]
 
 
 def _keep_tensorflow_out() -> None:
@@ -177,6 +198,52 @@ def choose_precision(wanted: str, device: str) -> Choice:
     if device == "gpu" and _gpu_has_bfloat16():
         return Choice("bfloat16", "the GPU computes it natively")
     return Choice("float32", f"the safe choice on {device}")
+
+
+def choose_feature_precision(wanted: str, precision: str, computing: str, device: str) -> Choice:
+    """Choose the precision of frozen features: bfloat16 where nobody asked for float32 and the processor computes it.
+
+    Args:
+        wanted: ``data.cache_precision``: ``auto``, ``float32`` or ``bfloat16``.
+        precision: the ``precision`` that was asked for.
+        computing: the precision that was chosen for the rest of the model.
+        device: what :func:`device_in_use` says.
+    """
+    if wanted != "auto":
+        return Choice(wanted, "from the configuration")
+    if "bfloat16" in (precision, computing):
+        return Choice("bfloat16", "the precision of the run")
+    if precision != "auto":
+        return Choice("float32", f"precision {precision} was asked for")
+    if device == "cpu" and importlib.util.find_spec("openvino") is not None and _processor_has_bfloat16():
+        return Choice("bfloat16", "the processor computes it natively; the head stays float32")
+    return Choice("float32", f"the safe choice on {device}")
+
+
+def _processor_has_bfloat16() -> bool:
+    """Say whether the processor has instructions for bfloat16; where that cannot be read, it has none.
+
+    OpenVINO's own list of capabilities names bfloat16 also for processors on which it is emulated.
+    """
+    return bool(_processor_flags() & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+
+
+def _processor_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    lines = [line for line in text.splitlines() if line.startswith(("flags", "Features"))]
+    return set(lines[0].partition(":")[2].split()) if lines else set()
+
+
+def cache_dir() -> Path:
+    """Return the folder for what can be computed again: ``KERAS_TRANSFER_CACHE``, else the user's cache folder."""
+    if os.environ.get("KERAS_TRANSFER_CACHE"):
+        return Path(os.environ["KERAS_TRANSFER_CACHE"])
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"]) / "keras_transfer"
+    return Path.home() / ".cache" / "keras_transfer"
 
 
 def _gpu_has_bfloat16() -> bool:

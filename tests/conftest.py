@@ -13,6 +13,8 @@ import pytest
 
 # Keras reads, and may write, ~/.keras: tests must neither see nor leave anything there.
 os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras_home_"))
+# Nor shall they leave features in, or take them from, the user's cache.
+os.environ["KERAS_TRANSFER_CACHE"] = tempfile.mkdtemp(prefix="keras_transfer_cache_")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -93,3 +93,51 @@ class TestRunning:
 def test_versions_and_hardware_name_what_runs():
     assert "keras" in runtime.versions()
     assert runtime.hardware()["cores"] >= 1
+
+
+@pytest.mark.backend
+def test_keras_starts_without_the_frameworks_that_it_does_not_need(backend):
+    code = f"from keras_transfer.runtime import use_backend; use_backend({backend!r})"
+    others = {"torch", "tensorflow", "jax"} - {backend}
+    assert others.isdisjoint(imported_by(code))
+    pytest.importorskip("jax")
+    assert "jax" in imported_by(f"{code}\nimport jax")
+
+
+class TestFeaturePrecision:
+    @pytest.fixture(params=[True, False])
+    def hardware(self, request, monkeypatch):
+        monkeypatch.setattr(runtime, "_processor_has_bfloat16", lambda: request.param)
+        monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: object())
+        return request.param
+
+    @pytest.mark.parametrize(
+        ("wanted", "precision", "computing", "expected"),
+        [
+            ("float32", "bfloat16", "bfloat16", "float32"),
+            ("bfloat16", "float32", "float32", "bfloat16"),
+            ("auto", "float32", "float32", "float32"),
+            ("auto", "float16", "float16", "float32"),
+            ("auto", "bfloat16", "bfloat16", "bfloat16"),
+            ("auto", "auto", "bfloat16", "bfloat16"),
+        ],
+    )
+    def test_what_was_asked_for_holds_on_any_processor(self, hardware, wanted, precision, computing, expected):
+        assert runtime.choose_feature_precision(wanted, precision, computing, "cpu").value == expected
+
+    def test_auto_is_decided_by_the_processor_and_by_what_is_installed(self, hardware, monkeypatch):
+        best = "bfloat16" if hardware else "float32"
+        assert runtime.choose_feature_precision("auto", "auto", "float32", "cpu").value == best
+        assert runtime.choose_feature_precision("auto", "auto", "float32", "gpu").value == "float32"
+        monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+        assert runtime.choose_feature_precision("auto", "auto", "float32", "cpu").value == "float32"
+
+
+def test_the_cache_folder_follows_its_variables(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert runtime.cache_dir() == tmp_path
+    monkeypatch.delenv("KERAS_TRANSFER_CACHE")
+    assert runtime.cache_dir() == tmp_path / "xdg" / "keras_transfer"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert runtime.cache_dir().parts[-2:] == (".cache", "keras_transfer")

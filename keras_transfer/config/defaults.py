@@ -45,6 +45,7 @@ def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunCo
     choose("data", "batch_size", *batch_size(facts))
     choose("data", "class_weights", *class_weights(facts))
     choose("data", "workers", *_workers())
+    choose("data", "cache", "disk", "features of frozen layers serve later runs too")
     if tree["data"]["augment"] == "auto":
         choose("data", "augment", *augmentation(facts, data, tree, probe))
     if tree["phases"] == "auto":

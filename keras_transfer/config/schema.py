@@ -64,6 +64,24 @@ class DataConfig(Section):
     )
     augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
     workers: Positive | Auto = Field("auto", description="Threads that decode and augment.")
+    cache: Literal["auto", "off", "memory", "disk"] = Field(
+        "auto",
+        description="Where features of frozen layers are kept; `auto`: on disk, for later runs too, or else in memory; "
+        "`off`: they are computed in every epoch.",
+    )
+    cache_limit: NonNegative = Field(
+        20.0, description="GiB that cached features of all runs may take on disk; the least recently used go first."
+    )
+    cache_precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Numbers that features are computed and kept in; `auto`: as `precision`, and if that is `auto` "
+        "too, bfloat16 where the processor computes it and OpenVINO is installed.",
+    )
+    views: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] = Field(
+        0,
+        description="In augmented phases with frozen layers, augmented views of each picture whose features are cached, "
+        "one for each epoch drawn from them; 0: pictures are augmented anew, and nothing is cached.",
+    )
 
 
 class ModelConfig(Section):

@@ -12,13 +12,9 @@ import zlib
 from pathlib import Path
 
 from keras_transfer.errors import UserError
+from keras_transfer.runtime import cache_dir
 
 MAX_UNPACKED_BYTES = 64 << 30
-
-
-def cache_dir() -> Path:
-    """KERAS_TRANSFER_CACHE, or ~/.cache/keras_transfer."""
-    return Path(os.environ.get("KERAS_TRANSFER_CACHE") or Path.home() / ".cache" / "keras_transfer")
 
 
 def unpack(archive: str | os.PathLike[str]) -> Path:

@@ -51,7 +51,7 @@ class Job:
             try:
                 if not future.cancelled():
                     for k, position in enumerate(positions[chunk].tolist(), chunk.start):
-                        images[k] = self.image(position, epoch)
+                        self.image(position, epoch, images[k])
                 with self.lock:
                     left[0] -= 1
                     last = left[0] == 0
@@ -70,11 +70,11 @@ class Job:
                 pool.submit(work, chunk)
         return future
 
-    def image(self, position: int, epoch: int) -> np.ndarray:
-        """The model's input for one sample."""
+    def image(self, position: int, epoch: int, out: np.ndarray | None = None) -> np.ndarray:
+        """The model's input for one sample, in `out` if it is given."""
         index = int(self.split.indices[position])
         generator = rng.generator(self.seed, rng.PIXELS, epoch, index, self.view) if self.augment else None
-        return self.transform(self.split.manifest.images.open(index), generator)
+        return self.transform(self.split.manifest.images.open(index), generator, out)
 
     def one_hot(self, positions: np.ndarray) -> np.ndarray:
         """Labels of these samples, float32 (b, C)."""

@@ -148,10 +148,27 @@ class Loader:
         """Whether a sample looks different from one epoch to the next."""
         return self._job.augment or self._job.batch_transform is not None
 
-    def in_order(self) -> Loader:
-        """A loader of the same pictures, in the order of the split, not augmented and without labels."""
-        job = self._job
-        return Loader(self.split, job.transform, self.batch_size, workers=self._workers, with_labels=False)
+    @property
+    def mixes(self) -> bool:
+        """Whether pictures of a batch are mixed with each other."""
+        return self._job.batch_transform is not None
+
+    @property
+    def transform(self) -> Transform:
+        """How pictures become arrays."""
+        return self._job.transform
+
+    def in_order(self, batch_size: int | None = None, view: int | None = None) -> Loader:
+        """A loader of the same pictures, in the order of the split and without labels.
+
+        Args:
+            batch_size: images a batch; None: as here.
+            view: number of the augmented view; None: not augmented.
+        """
+        return Loader(
+            self.split, self.transform, batch_size or self.batch_size, seed=self.seed, workers=self._workers,
+            with_labels=False, augment=view is not None, view=view or 0,
+        )  # fmt: skip
 
     def plain(self) -> Loader:
         """A loader of the same batches, not augmented and not mixed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # What the numbers are for; part of the key, so that e.g. the order of an epoch and its pixels are independent.
-SPLIT_TEST, SPLIT_VAL, LIMIT, LIMIT_TEST, ORDER, PIXELS, BATCH = range(7)
+SPLIT_TEST, SPLIT_VAL, LIMIT, LIMIT_TEST, ORDER, PIXELS, BATCH, VIEW = range(8)
 
 _WORD = (1 << 64) - 1
 

@@ -47,7 +47,7 @@ def find_cut(model: keras.Model) -> Cut | None:
     waiting: dict[int, int] = {}  # tensors that are made but not yet used by everybody -> uses left
     uses = _uses(model)
     computed = False
-    for node in _nodes(model):
+    for node in graph_nodes(model):
         inputs = list(node.input_tensors)
         for tensor in inputs:
             waiting[id(tensor)] = waiting.get(id(tensor), uses[id(tensor)]) - 1
@@ -73,15 +73,15 @@ def find_cut(model: keras.Model) -> Cut | None:
     )
 
 
-def _nodes(model: Any) -> list[Any]:
-    """Return the nodes of the graph, inputs left out, in an order in which they can be computed."""
+def graph_nodes(model: Any) -> list[Any]:
+    """Return the nodes of a functional model, inputs left out, in an order in which they can be computed."""
     depths = sorted(model._nodes_by_depth, reverse=True)
     return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
 
 
 def _uses(model: Any) -> dict[int, int]:
     counts: dict[int, int] = {}
-    for node in _nodes(model):
+    for node in graph_nodes(model):
         for tensor in node.input_tensors:
             counts[id(tensor)] = counts.get(id(tensor), 0) + 1
     return counts

@@ -12,7 +12,7 @@ import keras
 
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.keras_dataset import Batches
-from keras_transfer.engine.features import FeatureBatches, cut_for_phase, extract
+from keras_transfer.engine.features import FeatureSettings, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
@@ -31,7 +31,8 @@ class FitResult:
     Attributes:
         history: a row an epoch (``callbacks.HISTORY_FIELDS``).
         iterations: (phase, loss) of every training step.
-        phases: name, epochs done, seconds, images/s, frozen and trainable parameter counts of each phase.
+        phases: name, epochs done, seconds, images/s, share of the time spent waiting for data, frozen and trainable
+            parameter counts of each phase.
         best: phase, epoch and monitored figure of the best model, whose weights the model now has.
     """
 
@@ -52,6 +53,7 @@ def fit_phases(
     label_smoothing: float = 0.0,
     weighted: bool = False,
     native: bool = True,
+    features: FeatureSettings | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_best: Callable[[keras.Model], None] | None = None,
     on_row: Callable[[list[dict[str, Any]]], None] | None = None,
@@ -73,6 +75,7 @@ def fit_phases(
         label_smoothing: of the training loss and of ``val_loss``.
         weighted: whether batches carry sample weights, which then also weigh the metrics.
         native: whether layers run by the native operations of `engine.native`; same results, faster.
+        features: how features of frozen layers are computed and kept; by default in memory, in float32.
         callbacks: the caller's own Keras callbacks, used in every phase.
         save_best: writes the model after every improvement.
         on_row: called after every epoch with all history rows.
@@ -87,6 +90,7 @@ def fit_phases(
         AuditError: a frozen variable moved, or a trainable one did not.
     """
     settings = settings or CallbacksConfig()
+    tell = say if verbose else (lambda _: None)
     result, best, history, progress = (
         FitResult(),
         BestModel(settings.monitor, save_best, save_every),
@@ -106,26 +110,12 @@ def fit_phases(
             continue
         here = resume if resume is not None and resume.phase == number and not resume.phase_done else None
         counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
-        if verbose:
-            say(f"phase {phase.name}: {counts}")
+        tell(f"phase {phase.name}: {counts}")
         pictures = train if phase.augment else Batches(train.loader.plain())
         # What is frozen and stays the same is computed once; what trains is then a smaller model of the same layers.
-        cut = cut_for_phase(model, pictures, val, phase.epochs)
-        if cut is not None and not _know_no_model(callbacks):
-            if verbose:
-                say(
-                    "frozen layers are computed every epoch: a callback that is not Keras's own may need the whole model"
-                )
-            cut = None
-        if cut is None:
-            trained, fit_train, fit_val = model, pictures, val
-        else:
-            tell = say if verbose else None
-            if native:
-                install(cut.prefix)
-            trained = cut.suffix
-            fit_train = FeatureBatches(extract(cut.prefix, pictures.loader, tell), pictures.loader)
-            fit_val = FeatureBatches(extract(cut.prefix, val.loader), val.loader)
+        against = "" if _know_no_model(callbacks) else "a callback that is not Keras's own may need the whole model"
+        upper = upper_part(model, pictures, val, phase.epochs, features or FeatureSettings(), tell, against)
+        trained, fit_train, fit_val = (upper.model, upper.train, upper.val) if upper else (model, pictures, val)
         if native:
             install(trained)
         compile_phase(trained, phase, len(train), label_smoothing, weighted)
@@ -162,6 +152,8 @@ def fit_phases(
                 pictures.loader.close()
         audit.check(model)
         result.phases.append(_phase_summary(phase, history.rows, counts))
+        if verbose:
+            progress.tell_waiting(result.phases[-1])
         best.restore(model)
     result.history, result.iterations, result.best = history.rows, history.iterations, best.found
     return result
@@ -221,6 +213,7 @@ def _phase_summary(phase: Phase, history: list[dict[str, Any]], counts: Trainabl
         "epochs": len(rows),
         "seconds": round(sum(row["seconds"] for row in rows), 3),
         "images_per_second": round(statistics.median(row["images_per_second"] for row in rows), 2) if rows else None,
+        "data_wait": round(statistics.fmean(row["data_wait"] for row in rows), 4) if rows else None,
         "frozen_parameters": counts.frozen,
         "trainable_parameters": counts.trainable,
     }

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 
 from keras_transfer import runtime
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.schema import DataConfig, RunConfig
 from keras_transfer.data.augment import Transform, transforms
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.data.keras_dataset import Batches
 from keras_transfer.data.loader import Loader
+from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation.evaluate import evaluate_split
 from keras_transfer.models import bundle
@@ -89,6 +90,17 @@ def class_weights(split: Split, kind: str) -> np.ndarray | None:
     if kind == "sqrt":
         weights = np.sqrt(weights)
     return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+
+
+def feature_settings(data: DataConfig, native: bool) -> FeatureSettings:
+    """Return how features of frozen layers are computed and kept."""
+    return FeatureSettings(
+        cache=data.cache,
+        limit=int(data.cache_limit * 1024**3),
+        precision="float32" if data.cache_precision == "auto" else data.cache_precision,
+        views=data.views,
+        native=native,
+    )
 
 
 def tensorboard(config: RunConfig, run: RunDirectory) -> list[keras.callbacks.Callback]:

@@ -8,6 +8,9 @@ from typing import Any, TextIO
 
 import keras
 
+WAITING = 0.2
+"""Share of a phase's training time beyond which waiting for pictures, for more than a second, is worth a line."""
+
 
 class Progress(keras.callbacks.Callback):
     """Show a line that moves on a terminal, and a line an epoch everywhere.
@@ -60,6 +63,15 @@ class Progress(keras.callbacks.Callback):
         start = "\r" if self.live else ""
         parts += [f"{seconds:.1f} s", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"]
         self._write(f"{start}{self._title()}  {'  '.join(parts)}\n")
+
+    def tell_waiting(self, phase: dict[str, Any]) -> None:
+        """Write a line if a finished phase, as `metrics.json` has it, waited for its pictures for long."""
+        waited = phase["data_wait"] or 0.0
+        if waited > WAITING and waited * phase["seconds"] > 1:
+            self._write(
+                f"waiting for data: {waited:.0%} of the training time of phase {phase['name']}; more data.workers, "
+                "smaller files or fewer augmentations help\n"
+            )
 
     def _title(self) -> str:
         return f"{self.phase} {self._epoch + 1}/{self.params['epochs']}"

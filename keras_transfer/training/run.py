@@ -14,6 +14,9 @@ from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
 
 Say = Callable[[str], None]
+# Keys of `data` that are about batches and features, not about where pictures are.
+NOT_OF_SOURCES = {"source", "batch_size", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
+                  "views"}  # fmt: skip
 
 
 def train(
@@ -64,9 +67,13 @@ def train(
     # 3. Everything that was "auto" gets a value, said aloud.
     config, choices = resolve(config, data)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use())
-    chosen = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
+    chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
+    frozen = runtime.choose_feature_precision(
+        config.data.cache_precision, config.precision, precision.value, runtime.device_in_use()
+    )
+    chosen["data"] = config.data.model_copy(update={"cache_precision": frozen.value})
     config = config.model_copy(update=chosen)
-    say(f"device: {config.device}; precision: {precision}")
+    say(f"device: {config.device}; precision: {precision}; of cached features: {frozen}")
     say(data.summary())
     for line in choices:
         say(f"chosen: {line}")
@@ -102,6 +109,7 @@ def train(
             label_smoothing=config.model.label_smoothing,
             weighted=data.train.weights is not None,
             native=config.model.native,
+            features=parts.feature_settings(config.data, config.model.native),
             callbacks=[*parts.tensorboard(config, run), *callbacks],
             save_best=lambda best: parts.save_model(best, config, data, run),
             on_row=run.write_history,
@@ -137,7 +145,7 @@ def open_data(config: RunConfig) -> Dataset:
     """Read, check and split the configured data (no framework needed)."""
     from keras_transfer import data
 
-    options = config.data.model_dump(exclude={"source", "batch_size", "class_weights", "augment", "workers"})
+    options = config.data.model_dump(exclude=NOT_OF_SOURCES)
     if options["image_size"] == "auto":
         options["image_size"] = None
     return data.build(config.data.source, seed=config.seed, **options)

@@ -601,12 +601,6 @@ class TestArchive:
         monkeypatch.setattr(archive, "_HAS_DIGEST", False)
         assert archive.unpack(path) == first
 
-    def test_default_cache(self, monkeypatch):
-        from keras_transfer.data.archive import cache_dir
-
-        monkeypatch.delenv("KERAS_TRANSFER_CACHE")
-        assert cache_dir().parts[-2:] == (".cache", "keras_transfer")
-
 
 class TestManifest:
     def store(self, n=3):

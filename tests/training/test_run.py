@@ -127,6 +127,28 @@ def test_an_interrupted_run_resumes_to_the_same_bits(whole, tmp_path, epochs):
         resume_run(tmp_path / "cut")
 
 
+def test_a_phase_on_cached_views_resumes_to_the_same_bits(photos, tmp_path):
+    phases = [{"name": "head", "epochs": 5, "learning_rate": 0.01, "schedule": "cosine"}, PHASES[1]]
+    tree = settings(photos, tmp_path).model_dump(exclude_unset=True)
+    tree["data"]["views"] = 3
+
+    class KerasStop(StopAt):
+        """Like a callback of Keras's own, it leaves frozen layers to be computed once."""
+
+    KerasStop.__module__ = "keras.callbacks"
+    said = []
+    whole = train(settings(photos, tmp_path / "whole", data=tree["data"], phases=phases), say=said.append)
+    assert sum("view" in line and "images/s" in line for line in said) == 3
+    with pytest.raises(Interrupted):
+        config = settings(photos, tmp_path / "cut", data=tree["data"], phases=phases)
+        train(config, callbacks=[KerasStop(3)], say=lambda _: None)
+    resumed, said = resume_run(tmp_path / "cut"), []
+    train(resumed.read_config(), resume=resumed, say=said.append)
+    assert sum("found in" in line for line in said) == 4
+    for a, b in zip(read_weights(whole), read_weights(resumed)):
+        np.testing.assert_array_equal(a, b)
+
+
 def read_weights(run: RunDirectory) -> list[np.ndarray]:
     return keras.models.load_model(run.model).get_weights()
 

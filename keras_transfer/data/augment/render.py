@@ -13,7 +13,9 @@ from keras_transfer.data.augment.plan import Plan
 _NEAR = 1e-4
 
 
-def render(image: np.ndarray, plan: Plan, grey: bool, to_image: np.ndarray | None = None) -> np.ndarray:
+def render(
+    image: np.ndarray, plan: Plan, grey: bool, to_image: np.ndarray | None = None, out: np.ndarray | None = None
+) -> np.ndarray:
     """Carry out a plan.
 
     Args:
@@ -22,33 +24,35 @@ def render(image: np.ndarray, plan: Plan, grey: bool, to_image: np.ndarray | Non
         grey: whether the result has one channel.
         to_image: float64 (3, 3), from coordinates in a picture of `plan.source` to coordinates in `image`, if it was
             decoded at a lower resolution.
+        out: uint8 (height, width, 3 or 1), contiguous: where to put the result, e.g. its place in a batch.
 
     Returns:
-        uint8 (height, width, 3 or 1), contiguous, never the input itself.
+        uint8 (height, width, 3 or 1), contiguous, never the input itself; `out` if it was given.
     """
     if grey and image.shape[2] == 3:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    out = _warp(image, plan.matrix if to_image is None else to_image @ plan.matrix, plan)
-    if not grey and (out.ndim == 2 or out.shape[2] == 1):
-        out = cv2.cvtColor(out, cv2.COLOR_GRAY2RGB)
+    if out is None:
+        out = np.empty((*plan.size, 1 if grey else 3), np.uint8)
+    # Most pictures are drawn right where they belong; OpenCV takes other memory if the channels differ.
+    drawn = _warp(image, plan.matrix if to_image is None else to_image @ plan.matrix, plan, out)
+    if not grey and (drawn.ndim == 2 or drawn.shape[2] == 1):
+        drawn = cv2.cvtColor(drawn, cv2.COLOR_GRAY2RGB)
     if plan.colors:
-        out = apply_colors(out, plan.colors)
-    if out.ndim == 2:
-        out = out[..., None]
-    if not out.flags.c_contiguous or np.may_share_memory(out, image):
-        out = out.copy()
+        drawn = apply_colors(drawn, plan.colors)
+    if drawn is not out:
+        out[...] = drawn.reshape(out.shape)
     for y, x, h, w, value, seed in plan.erase:
         out[y : y + h, x : x + w] = value if value is not None else _noise(seed, h, w, out.shape[2])
     return out
 
 
-def _warp(image: np.ndarray, matrix: np.ndarray, plan: Plan) -> np.ndarray:
+def _warp(image: np.ndarray, matrix: np.ndarray, plan: Plan, out: np.ndarray) -> np.ndarray:
     box = _source_box(matrix, plan.size)
     inside = _inside(box, image.shape)
     if inside and abs(matrix[0, 1]) < 1e-9 and abs(matrix[1, 0]) < 1e-9:
         whole = [round(v) for v in box]
         if all(abs(v - r) < _NEAR for v, r in zip(box, whole)):
-            resized = _resize_box(image, whole, matrix, plan.size)
+            resized = _resize_box(image, whole, matrix, plan.size, out)
             if resized is not None:
                 return resized
     border, fill = _border(image, plan, inside)
@@ -57,7 +61,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, plan: Plan) -> np.ndarray:
     affine = matrix[:2].copy()
     affine[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(image, affine, plan.size[::-1], flags=flags, borderMode=border, borderValue=fill)
+    return cv2.warpAffine(image, affine, plan.size[::-1], dst=out, flags=flags, borderMode=border, borderValue=fill)
 
 
 def _border(image: np.ndarray, plan: Plan, inside: bool) -> tuple[int, tuple[float, ...]]:
@@ -88,20 +92,28 @@ def _inside(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> b
     return box[0] > -_NEAR and box[1] > -_NEAR and box[2] < shape[1] + _NEAR and box[3] < shape[0] + _NEAR
 
 
-def _resize_box(image: np.ndarray, box: list[int], matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
-    """Cut a box of whole pixels and scale it; None if blocks of pixels do not fit into it."""
+def _resize_box(
+    image: np.ndarray, box: list[int], matrix: np.ndarray, size: tuple[int, int], out: np.ndarray
+) -> np.ndarray | None:
+    """Cut a box of whole pixels and scale it, into `out` if possible; None if blocks of pixels do not fit into it."""
     x0, y0, x1, y1 = box
     part = image[y0:y1, x0:x1]
+    flipped = matrix[0, 0] < 0 or matrix[1, 1] < 0
     if part.shape[:2] != size:
         kx, ky = _blocks((x1 - x0) / size[1]), _blocks((y1 - y0) / size[0])
         if (y1 - y0) % ky or (x1 - x0) % kx:
             return None
         part = _average(part, kx, ky)
         if part.shape[:2] != size:
-            part = cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR)
-    if matrix[0, 0] < 0:
-        part = cv2.flip(part, 1)
-    return cv2.flip(part, 0) if matrix[1, 1] < 0 else part
+            part = cv2.resize(part, size[::-1], dst=None if flipped else out, interpolation=cv2.INTER_LINEAR)
+    if flipped:
+        return cv2.flip(part, _flip_code(matrix), dst=out)
+    return part
+
+
+def _flip_code(matrix: np.ndarray) -> int:
+    """OpenCV's number for mirroring left and right (1), top and bottom (0), or both (-1)."""
+    return -1 if matrix[0, 0] < 0 and matrix[1, 1] < 0 else int(matrix[0, 0] < 0)
 
 
 def _blocks(scale: float) -> int:

@@ -71,22 +71,25 @@ class Transform:
             plan.fit(self.image_size, self.resize)
         return plan
 
-    def __call__(self, image: np.ndarray | Picture, rng: np.random.Generator | None = None) -> np.ndarray:
+    def __call__(
+        self, image: np.ndarray | Picture, rng: np.random.Generator | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Transform one picture.
 
         Args:
             image: uint8 (h, w), (h, w, 1) or (h, w, 3) RGB, or a `Picture` that is not decoded yet: it is decoded at
                 half, a quarter or an eighth of its size if the result needs no more.
             rng: source of random numbers, or None for evaluation.
+            out: uint8 (height, width, 3 or 1), contiguous: where to put the result.
 
         Returns:
-            uint8 (height, width, 3 or 1).
+            uint8 (height, width, 3 or 1); `out` if it was given.
         """
         if isinstance(image, np.ndarray):
             image = ArrayPicture(_checked(image))
         plan = self.plan(image.height, image.width, rng)
         pixels, to_pixels = image.reduced(min(plan.scale()) + 1e-4)
-        return render(pixels, plan, self.color == "grey", to_pixels)
+        return render(pixels, plan, self.color == "grey", to_pixels, out)
 
     def __repr__(self) -> str:
         height, width = self.image_size

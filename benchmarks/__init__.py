@@ -1,0 +1,21 @@
+"""Benchmarks: rivals side by side, each in a process of its own. One file a benchmark, one line here.
+
+A benchmark is a module with a docstring whose first line says what it measures, and with
+
+    cases(options: Options) -> list[Case]
+
+See `harness.py` for `Options`, `Case` and `Rival`, and `docs/performance.md` for how to read the figures.
+"""
+
+from __future__ import annotations
+
+BENCHMARKS: dict[str, str] = {
+    "train-step": "benchmarks.train_step",
+    "inference": "benchmarks.inference",
+    "head-phase": "benchmarks.head_phase",
+    "last-block": "benchmarks.last_block",
+    "pipeline": "benchmarks.pipeline",
+    "startup": "benchmarks.startup",
+    "scale": "benchmarks.scale",
+}
+"""Name on the command line → module."""

@@ -1,0 +1,212 @@
+"""A phase on a frozen backbone: the loop that one writes by hand in PyTorch, and ours.
+
+Both get the same batches from the same loader, train the same layers with AdamW on a label-smoothed cross-entropy, keep
+BatchNormalization frozen and validate after each epoch. A round is the whole phase, by the clock, from the
+pictures on the disk to the trained head; ours contains computing the features, unless the rival is called a second run.
+The loop's epochs are all alike, so that by default one is measured and multiplied; its name says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Case, Options, Rival
+from benchmarks.pictures import jpeg_folder
+
+IMAGES, BATCH, SIZE, WORKERS = 2000, 16, 224, 2
+AUGMENT = [{"name": "random_resized_crop", "scale": [0.5, 1.0]}, "horizontal_flip"]
+RATE = 1e-3
+
+
+def case(options: Options, name: str, model: str, part: str, epochs: int, views: int, goal: float) -> Case:
+    """The rivals of one phase.
+
+    Args:
+        options: of the command line.
+        name: of the case.
+        model: "resnet50" or "mobilenet_v2".
+        part: of `PARTS`: what trains.
+        epochs: of the phase.
+        views: augmented views a picture; 0: pictures are not augmented.
+        goal: least ratio to the loop in float32.
+    """
+    epochs = options.epochs or epochs
+    common: dict[str, Any] = {
+        "model": model,
+        "part": part,
+        "epochs": epochs,
+        "images": options.images or IMAGES,
+        "batch": options.batch or BATCH,
+        "size": options.size or SIZE,
+        "workers": options.workers or WORKERS,
+    }
+    whole = any("whole" in word for word in options.rivals or ())
+    told = "whole" if whole else "extrapolated from 1 epoch"
+    loops = {precision: f"PyTorch loop, {precision}, {told}" for precision in ("float32", "bfloat16")}
+    augment = bool(views)
+    rivals = [
+        Rival(
+            loop,
+            "benchmarks.frozen:pytorch",
+            {**common, "precision": precision, "augment": augment, "measured": epochs if whole else 1},
+        )
+        for precision, loop in loops.items()
+    ]
+    mine = {**common, "views": views}
+    environment = {"KERAS_BACKEND": (options.backends or ("torch",))[0]}
+    for title, more, target in (
+        ("keras_transfer, float32", {"precision": "float32"}, None),
+        ("keras_transfer", {"precision": "auto"}, goal),
+        ("keras_transfer, second run", {"precision": "auto", "again": True}, None),
+    ):
+        rivals.append(
+            Rival(title, "benchmarks.frozen:ours", {**mine, **more}, environment, (loops["float32"],), target)
+        )
+    title = f"{name}, {common['images']} images, {epochs} epochs" + (f", {views} views" if views else "")
+    return Case(title, "s", tuple(rivals), higher_is_better=False, rounds=1)
+
+
+# What trains → pattern for ours, number of parts at the end of the hand-written network: the head is one of them.
+PARTS: dict[str, tuple[str | list[str], int]] = {
+    "head": ("head", 1),
+    "last 3 blocks": (["block_14_*", "block_15_*", "block_16_*", "Conv_1*"], 7),  # and convolution, pooling, flattening
+}
+
+
+def loaders(images: int, batch: int, size: int, workers: int, augment: bool) -> tuple[Any, Any]:
+    """Training and validation batches, the same for everybody."""
+    from keras_transfer import data
+    from keras_transfer.data.augment import Transform
+    from keras_transfer.data.loader import Loader
+
+    pictures = data.folder(jpeg_folder(images), val_fraction=0.15, test_fraction=0.0)
+    transform = Transform((size, size), AUGMENT if augment else [])
+    common: dict[str, Any] = {"batch_size": batch, "workers": workers}
+    train = Loader(pictures.train, transform, shuffle=True, **common)
+    return train, Loader(pictures.val, Transform((size, size)), **common)
+
+
+def pytorch(
+    model: str,
+    part: str,
+    epochs: int,
+    images: int,
+    batch: int,
+    size: int,
+    workers: int,
+    precision: str,
+    augment: bool,
+    measured: int,
+) -> Callable[[], dict[str, float]]:
+    import torch
+    from torch import nn
+
+    from benchmarks.torch_models import MODELS
+
+    train, val = loaders(images, batch, size, workers, augment)
+    torch.manual_seed(0)
+    parts = list(MODELS[model]())
+    at = len(parts) - PARTS[part][1]
+    frozen = nn.Sequential(*parts[:at]).eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    top = nn.Sequential(*parts[at:-1], nn.Dropout(0.2), parts[-1]).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(top.parameters(), RATE)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
+
+    def features(pictures: Any) -> Any:
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # channels last in memory, as it comes
+        with torch.no_grad(), autocast:
+            return frozen(x)
+
+    def step(pictures: Any, labels: Any) -> None:
+        x = features(pictures)
+        with autocast:
+            logits = top(x)
+        loss = loss_of(logits.float(), torch.from_numpy(labels).argmax(1))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    def set_mode(training: bool) -> None:
+        top.train(training)
+        for module in top.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+    def run_epoch(epoch: int) -> None:
+        set_mode(True)
+        for pictures, labels in train.epoch(epoch):
+            step(pictures, labels)
+        set_mode(False)
+        right = 0
+        with torch.no_grad():
+            for pictures, labels in val.epoch():
+                with autocast:
+                    logits = top(features(pictures))
+                right += int((logits.argmax(1).numpy() == labels.argmax(1)).sum())
+
+    set_mode(True)
+    for _ in range(2):
+        step(*train.batch(0, 0))
+
+    def measure() -> dict[str, float]:
+        began = time.perf_counter()
+        for epoch in range(measured):
+            run_epoch(epoch)
+        seconds = time.perf_counter() - began
+        return {"value": seconds * epochs / measured, "seconds measured": seconds}
+
+    return measure
+
+
+def ours(
+    model: str,
+    part: str,
+    epochs: int,
+    images: int,
+    batch: int,
+    size: int,
+    workers: int,
+    precision: str,
+    views: int,
+    again: bool = False,
+) -> Callable[[], dict[str, float]]:
+    from keras_transfer import Phase, runtime, use_backend
+
+    use_backend()
+    from keras_transfer.data.keras_dataset import Batches
+    from keras_transfer.engine.features import FeatureSettings
+    from keras_transfer.models.classifier import build_classifier
+    from keras_transfer.training.fit import fit_phases
+
+    runtime.hide_progress_bars()
+    device = runtime.device_in_use()
+    chosen = runtime.choose_feature_precision("auto", precision, "float32", device).value
+    train, val = loaders(images, batch, size, workers, bool(views))
+    net = build_classifier(model, len(train.split.classes), image_size=size, weights="none")
+    initial = net.get_weights()
+    folder = Path(tempfile.mkdtemp(prefix="keras_transfer_benchmark_"))
+    settings = FeatureSettings("disk", 50 * 1024**3, chosen, views, folder=folder)
+    phase = Phase(
+        part, epochs=epochs, train=PARTS[part][0], learning_rate=RATE, schedule="constant", batch_norm="frozen"
+    )
+
+    def measure() -> dict[str, float]:
+        if not again:
+            shutil.rmtree(folder, ignore_errors=True)
+        net.set_weights(initial)
+        began = time.perf_counter()
+        result = fit_phases(
+            net, model, [phase], Batches(train), Batches(val), label_smoothing=0.1, features=settings, verbose=False
+        )
+        seconds = time.perf_counter() - began
+        return {"value": seconds, "seconds training": result.phases[0]["seconds"]}
+
+    if again:
+        measure()
+    return measure

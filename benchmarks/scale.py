@@ -1,0 +1,103 @@
+"""A list file of 1.2 million lines (ImageNet's size): seconds to read, check and split it, and memory.
+
+Every file that the list names exists, and is empty: pictures are not decoded here. Each round is a process of its own,
+so that its greatest memory is its own. Then two epochs of shuffled indices are walked through, names and labels
+included; the growth is that of the second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.harness import Case, Options, Rival
+from keras_transfer.data.archive import cache_dir
+
+LINES, CLASSES = 1_200_000, 1000
+LIMITS = {"value": 15.0, "peak GB": 1.5, "growth MB": 8.0}
+
+
+def cases(options: Options) -> list[Case]:
+    lines = options.images or LINES
+    rival = Rival("keras_transfer", "benchmarks.scale:list_file", {"lines": lines}, limits=LIMITS)
+    return [Case(f"list of {lines:,} lines", "s", (rival,), higher_is_better=False, rounds=3)]
+
+
+def list_file(lines: int) -> Callable[[], dict[str, float]]:
+    path = make_list(lines)
+
+    def measure() -> dict[str, float]:
+        command = [sys.executable, "-c", "from benchmarks.scale import main; main()", str(path)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found: dict[str, float] = json.loads(done.stdout)
+        return found
+
+    return measure
+
+
+def main() -> None:
+    """Read, split and walk through the list named on the command line; print the figures as JSON."""
+    from keras_transfer.data.augment import Transform
+    from keras_transfer.data.dataset import Dataset
+    from keras_transfer.data.loader import Loader
+    from keras_transfer.data.sources import SOURCES
+    from keras_transfer.data.split import assign
+
+    began = time.perf_counter()
+    manifest = SOURCES["list"].load(sys.argv[1])
+    read = time.perf_counter()
+    train = Dataset(assign(manifest, 0.15, 0.15, 0)).train
+    split = time.perf_counter()
+    loader = Loader(train, Transform((224, 224)), 256, shuffle=True, workers=0)
+    sizes = []
+    for epoch in range(2):
+        for i in range(len(loader)):
+            positions = loader.positions(epoch, i)
+            loader.targets(positions)
+            [train.image_name(position) for position in positions.tolist()]
+        sizes.append(_resident())
+    print(json.dumps({
+        "value": split - began,
+        "read s": read - began,
+        "split s": split - read,
+        "peak GB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "linux" else 1 << 30),
+        "growth MB": (sizes[1] - sizes[0]) / (1 << 20),
+    }))  # fmt: skip
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds now (0 where the system does not tell)."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def make_list(lines: int) -> Path:
+    """A list file in the cache, and the empty files that it names; made once."""
+    folder = cache_dir() / "benchmarks" / f"list-{lines}"
+    if folder.is_dir():
+        return folder / "list.txt"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        with (aside / "list.txt").open("w") as text:
+            for c in range(CLASSES):
+                (aside / f"n{c:08d}").mkdir()
+                for i in range(c, lines, CLASSES):
+                    name = f"n{c:08d}/n{c:08d}_{i}.JPEG"
+                    os.close(os.open(aside / name, os.O_CREAT | os.O_WRONLY))
+                    text.write(f"{name} {c}\n")
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder / "list.txt"

@@ -1,0 +1,128 @@
+"""What computes frozen features: OpenVINO on a processor, where it is installed, or else the backend itself."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+
+from keras_transfer import runtime
+from keras_transfer.engine.native import install
+
+Tell = Callable[[str], None]
+BATCH_SIZE = 16  # images a call: larger ones gain nothing on a processor, and the last one is filled up
+
+
+class Extractor(Protocol):
+    """An engine with a prefix loaded.
+
+    Attributes:
+        name: the engine with its version.
+        precision: ``"float32"`` or ``"bfloat16"``: what it computes in.
+    """
+
+    name: str
+    precision: str
+
+    def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (number of the batch, float32 features), in any order.
+
+        Args:
+            batches: uint8 (b, height, width, channels), b at most :data:`BATCH_SIZE`.
+        """
+
+
+def choose_extractor(prefix: keras.Model, precision: str, native: bool, tell: Tell) -> Extractor:
+    """Load a prefix into the fastest engine that is here; say so where that is not the one hoped for.
+
+    Args:
+        prefix: pictures to features, all frozen.
+        precision: ``"float32"`` or ``"bfloat16"``.
+        native: whether the backend may use fused torch operations.
+        tell: is told why OpenVINO is not used on a processor.
+    """
+    if runtime.device_in_use() == "cpu":
+        if importlib.util.find_spec("openvino") is None:
+            tell('frozen features would be faster with OpenVINO: pip install "keras_transfer[cpu]"')
+        else:
+            from keras_transfer.engine.openvino_graph import NotTranslatable
+
+            try:
+                return OpenVINOExtractor(prefix, precision)
+            except NotTranslatable as layer:
+                tell(f"frozen features: OpenVINO is not used, since its graph has no builder for the layer {layer}")
+    return BackendExtractor(prefix, native)
+
+
+class OpenVINOExtractor:
+    """OpenVINO's processor plugin, several batches at a time."""
+
+    def __init__(self, prefix: keras.Model, precision: str):
+        import openvino
+
+        from keras_transfer.engine.openvino_graph import translate
+
+        self.precision = precision
+        self.name = f"OpenVINO {openvino.__version__.partition('-')[0]}"
+        self._graph = translate(prefix, BATCH_SIZE)
+
+    @cached_property
+    def _compiled(self) -> Any:
+        import openvino
+
+        # Said in any case: left to itself, OpenVINO computes float32 models in bfloat16 where that is faster.
+        hints = {
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision],
+        }
+        return openvino.Core().compile_model(self._graph, "CPU", hints)
+
+    def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """See :class:`Extractor`."""
+        import openvino
+
+        queue = openvino.AsyncInferQueue(self._compiled)
+        done: deque[tuple[int, np.ndarray]] = deque()
+
+        def keep(request: Any, place: tuple[int, int]) -> None:
+            number, count = place
+            done.append((number, request.get_output_tensor(0).data[:count].copy()))
+
+        queue.set_callback(keep)
+        try:
+            for number, pictures in enumerate(batches):
+                queue.start_async([_filled(pictures)], (number, len(pictures)))  # waits for an idle request
+                while done:
+                    yield done.popleft()
+        finally:
+            queue.wait_all()
+        yield from done
+
+
+class BackendExtractor:
+    """Keras on the running backend, in the precision that the prefix's layers have."""
+
+    def __init__(self, prefix: keras.Model, native: bool):
+        self._prefix = prefix
+        backend = keras.backend.backend()
+        self.precision = "bfloat16" if any(layer.compute_dtype == "bfloat16" for layer in prefix.layers) else "float32"
+        self.name = f"{backend} {runtime.versions().get(backend, '')}".strip()
+        if native and install(prefix).count:
+            self.name += ", native"
+
+    def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
+        """See :class:`Extractor`."""
+        for number, pictures in enumerate(batches):
+            found = self._prefix.predict_on_batch(_filled(pictures))
+            yield number, np.asarray(keras.ops.convert_to_numpy(found), np.float32)[: len(pictures)]
+
+
+def _filled(pictures: np.ndarray) -> np.ndarray:
+    """Repeat the last picture up to the batch size: one shape for all batches, and engines compile once."""
+    missing = BATCH_SIZE - len(pictures)
+    return np.concatenate([pictures, np.repeat(pictures[-1:], missing, axis=0)]) if missing else pictures

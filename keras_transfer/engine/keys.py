@@ -1,0 +1,78 @@
+"""What cached features depend on, as one key: another value of any of it is another key, so nothing can be stale."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transfer.data.loader import Loader
+from keras_transfer.engine.prefix import graph_nodes
+from keras_transfer.runtime import versions
+
+LAYOUT = 1  # of the key and of the files
+_NO_EFFECT = ("name", "trainable", "dtype", "batch_shape")  # in a layer's configuration, once it is frozen
+
+
+def features_key(prefix: str, loader: Loader, view: int | None, engine: str) -> str:
+    """Return the key of one view of a split's pictures: hex SHA-256.
+
+    Args:
+        prefix: what :func:`prefix_digest` says.
+        loader: of the pictures.
+        view: number of the augmented view, or None.
+        engine: what computes, with its version and precision.
+    """
+    split = loader.split
+    parts: dict[str, Any] = {
+        "layout": LAYOUT,
+        "prefix": prefix,
+        "pictures": pictures_digest(split),
+        "transform": repr(loader.transform),
+        "opencv": versions().get("opencv-python-headless"),
+        "engine": engine,
+    }
+    if view is not None:  # random numbers have the address (seed, place in the data set, view)
+        places = hashlib.sha256(np.ascontiguousarray(split.indices, "<i8").tobytes()).hexdigest()
+        parts["view"] = [view, loader.seed, places]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def prefix_digest(model: keras.Model) -> str:
+    """Return the hex SHA-256 of a functional model's operations, their connections and weights; names do not count."""
+    digest = hashlib.sha256()
+    number = {id(tensor): i for i, tensor in enumerate(model.inputs)}
+    digest.update(repr([tuple(tensor.shape) for tensor in model.inputs]).encode())
+    for node in graph_nodes(model):
+        operation = node.operation
+        wires = [number[id(tensor)] for tensor in node.input_tensors]
+        number |= {id(tensor): len(number) + i for i, tensor in enumerate(node.outputs)}
+        step = [type(operation).__name__, wires, _config(operation)]
+        digest.update(json.dumps(step, sort_keys=True, default=repr).encode())
+        for variable in getattr(operation, "weights", []):
+            value = np.ascontiguousarray(keras.ops.convert_to_numpy(variable))
+            digest.update(f"{value.dtype}{value.shape}".encode())
+            digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def pictures_digest(split: Any) -> str:
+    """Return the hex SHA-256 of a split's pictures, in order: names, sizes and times of change of the files.
+
+    Reading every file would cost as much as decoding it; a file that is replaced by another of the same size with
+    its old time is not noticed. Pictures in memory count with their pixels. Labels do not enter.
+    """
+    images = split.manifest.images.take(split.indices)
+    digest = hashlib.sha256()
+    for i, stamp in enumerate(images.stamps()):
+        digest.update(images.name(i).encode("utf-8", "surrogateescape") + b"\0" + stamp)
+    return digest.hexdigest()
+
+
+def _config(operation: Any) -> dict[str, Any]:
+    is_layer = isinstance(operation, keras.layers.Layer)
+    config = operation.get_config() if is_layer else vars(operation)
+    return {key: value for key, value in config.items() if key not in _NO_EFFECT and not key.startswith("_")}
