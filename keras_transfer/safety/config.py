@@ -24,7 +24,7 @@ def check_config(text: bytes, path: str | os.PathLike[str], custom: Container[st
         custom: names of classes and functions that the caller vouches for.
 
     Returns:
-        The configuration without ``compile_config``, which may name losses and optimizers and is not needed.
+        The configuration without any ``compile_config``: it may name losses and optimizers, and is not needed.
 
     Raises:
         Refused: an object that is not allowed, or a structure that is too large or too deep.
@@ -39,7 +39,6 @@ def check_config(text: bytes, path: str | os.PathLike[str], custom: Container[st
         raise Refused(path, f"its configuration is not valid JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("class_name"), str):
         raise Refused(path, "its configuration does not describe a model")
-    config.pop("compile_config", None)
     for node in _nodes(config, path):
         reason = _problem(node, custom)
         if reason:
@@ -60,6 +59,8 @@ def _nodes(config: Any, path: str | os.PathLike[str]) -> Iterator[Any]:
         node, depth = stack.pop()
         if depth > MAX_DEPTH:
             raise Refused(path, f"its configuration is nested more than {MAX_DEPTH} deep")
+        if isinstance(node, dict):
+            node.pop("compile_config", None)
         yield node
         children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         stack.extend((child, depth + 1) for child in children)
@@ -69,13 +70,7 @@ def _problem(node: Any, custom: Container[str]) -> str | None:
     # "package>name" anywhere makes Keras look up whatever this process has registered.
     if isinstance(node, str) and ">" in node and node not in custom:
         return f"it names the registered object {node[:100]!r}, which the caller has not allowed"
-    if not isinstance(node, dict):
-        return None
-    if node.get("compile_config") is not None:
-        return "a model inside of it has a compile_config"
-    if "class_name" in node:
-        return _object_problem(node, custom)
-    return None
+    return _object_problem(node, custom) if isinstance(node, dict) and "class_name" in node else None
 
 
 def _object_problem(node: dict[str, Any], custom: Container[str]) -> str | None:

@@ -171,6 +171,42 @@ def test_golden_batch_notices_other_predictions(saved, tmp_path):
     assert "does not predict" in fails(with_logits(logits[:, :2]))
 
 
+@keras.saving.register_keras_serializable("mine")
+class Halved(keras.layers.Layer):
+    def call(self, x):
+        return x / 2
+
+
+def test_own_layers_are_allowed_by_the_caller_not_by_the_file(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(Halved()(inputs))
+    path = tmp_path / "m.keras"
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    bundle.save(model, path, {"classes": ["a", "b"]}, PIXELS[:, :8, :8])
+    assert "custom_objects" in fails(path)
+    with pytest.raises(UserError, match="registered object 'mine>Halved'"):
+        bundle.load(path, custom_objects={"mine>Doubled": Halved})
+    loaded, _ = bundle.load(path, custom_objects={"mine>Halved": Halved})
+    assert isinstance(loaded.layers[1], Halved)
+
+
+def test_a_model_that_keras_saved_gives_its_weights(tmp_path):
+    """Compiled, with bare operations and an inner model, as people have them."""
+    from keras_transfer.safety.model_file import load_keras
+
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(2, 3, activation=keras.activations.gelu)])
+    inner.compile("sgd", "mse")
+    inputs = keras.Input((8, 8, 3))
+    x = inner(keras.layers.RandomFlip()(inputs / 255.0)[:, ::2, ::2])
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_regularizer="l2")(keras.layers.Flatten()(x)))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "m.keras")
+    loaded = load_keras(tmp_path / "m.keras")
+    assert not loaded.compiled and not any(getattr(layer, "compiled", False) for layer in loaded.layers)
+    for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 def test_required_packages(saved, tmp_path, monkeypatch):
     path = tmp_path / "m.keras"
     rewritten(saved, path, metadata=json.dumps({**FACTS, "requires": ["os"]}))

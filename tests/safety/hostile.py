@@ -159,13 +159,6 @@ def class_of_any_module(base, path):
     return Base(base).with_layer(path, {"class_name": "Dropout", "module": "evil.module", "config": {}})
 
 
-@hostile("compile_config")
-def inner_model_with_compile_config(base, path):
-    inner = json.loads(Base(base).members["config.json"])
-    inner["compile_config"] = {"loss": function("os", "system")}
-    return Base(base).with_layer(path, inner)
-
-
 @hostile("nested too deeply")
 def nesting(base, path):
     return Base(base).write(
