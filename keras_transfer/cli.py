@@ -164,6 +164,23 @@ def _parity(arguments: argparse.Namespace) -> int:
     return 0 if report["agree"] else 1
 
 
+def _define_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="DATA", help="folder, .txt list, .csv, .npz, or a configuration")
+    parser.add_argument("--json", metavar="FILE", help="also write the findings as JSON")
+    parser.add_argument("--sheet", metavar="FILE.png", help="draw the pictures that the findings are about")
+    parser.add_argument("--run", metavar="RUN", dest="judge", help="a run whose model looks for likely label errors")
+    _add_backend(parser)
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from keras_transfer.doctor import doctor
+
+    doctor(arguments.source, run=arguments.judge, json_file=arguments.json, sheet_file=arguments.sheet,
+           backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -180,4 +197,5 @@ COMMANDS: dict[str, Command] = {
     "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
     "predict": (_define_predict, "Classify pictures with a trained model."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
+    "doctor": (_define_doctor, "Look a data set over: bad files, duplicates, leakage, likely label errors."),
 }
