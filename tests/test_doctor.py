@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from keras_transfer.cli import main
-from keras_transfer.data.examine import _close_pairs, _hashes, examine
+from keras_transfer.data.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
 from keras_transfer.data.manifest import ArrayStore, make_manifest
 from keras_transfer.doctor import doctor, doubtful_labels
 from tests.conftest import make_photos
@@ -127,11 +127,12 @@ def test_close_pairs_are_those_of_comparing_all():
     thumbs = rng.integers(0, 256, (300, 16, 16), dtype=np.uint8)
     thumbs[200] = thumbs[10]
     thumbs[299] = np.clip(thumbs[130].astype(int) + rng.integers(-8, 9, (16, 16)), 0, 255)
-    codes = _hashes(thumbs)
-    bits = np.unpackbits(codes.view(np.uint8), axis=1).astype(int)
+    bits = np.unpackbits(difference_hashes(thumbs), axis=1).astype(int)
+    assert bits.shape == (300, 240)
     distance = (bits[:, None] != bits[None]).sum(axis=2)
-    expected = [(i, j) for i in range(300) for j in range(i + 1, 300) if distance[i, j] <= 48]
-    assert sorted(_close_pairs(codes)) == expected and (10, 200) in expected and (130, 299) in expected
+    correlation = np.corrcoef(thumbs.reshape(300, -1).astype(float))
+    close = np.triu((distance <= NEAR_BITS) & (correlation >= NEAR_CORRELATION), 1)
+    assert close_pairs(thumbs).tolist() == np.argwhere(close).tolist() == [[10, 200], [130, 299]]
 
 
 def test_doubtful_labels():

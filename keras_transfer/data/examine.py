@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -20,7 +19,7 @@ NEAR_CORRELATION = 0.97
 """… and their thumbnails correlate at least so much."""
 MAX_COMPARED = 60_000
 """Pictures that are compared with each other (2 × 10⁹ pairs)."""
-_BLOCK = 128
+_BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,62 @@ class Examined:
                 groups[digest].append(i)
         return [group for group in groups.values() if len(group) > 1]
 
-    def alike(self) -> list[tuple[int, int]]:
-        """Pairs that look the same but are not copies: another format, size, quality or a small change.
+    def alike(self) -> list[list[int]]:
+        """Groups of pictures that look the same but are not all copies: another format, size, quality or brightness.
 
-        Difference hashes (N. Krawetz, 2013) across and down, of which all pairs are compared, and then the
-        thumbnails themselves. Pictures with hardly any contrast are left out: they all look the same.
+        All pairs are compared, by the correlation of their thumbnails and by difference hashes (N. Krawetz, 2013)
+        across and down. Pictures with hardly any contrast are left out: they all look the same.
         """
         usable = np.flatnonzero((self.sides > 0) & (self.thumbs.std(axis=(1, 2)) > 4))
-        if len(usable) > MAX_COMPARED:
+        if not 1 < len(usable) <= MAX_COMPARED:
             return []
-        codes = _hashes(self.thumbs[usable])
-        found = []
-        for a, b in _close_pairs(codes):
-            i, j = int(usable[a]), int(usable[b])
-            same = np.corrcoef(self.thumbs[i].ravel(), self.thumbs[j].ravel())[0, 1] >= NEAR_CORRELATION
-            if same and self.digests[i] != self.digests[j]:
-                found.append((i, j))
-        return found
+        pairs = usable[close_pairs(self.thumbs[usable])]
+        pairs = pairs[[self.digests[i] != self.digests[j] for i, j in pairs.tolist()]]
+        return _groups(pairs, len(self.sides))
+
+
+def close_pairs(thumbs: np.ndarray) -> np.ndarray:
+    """Places (m, 2) of the thumbnails that look the same, the first of a pair being the smaller.
+
+    Args:
+        thumbs: uint8 (n, 16, 16), each with some contrast.
+    """
+    codes = difference_hashes(thumbs)
+    unit = thumbs.reshape(len(thumbs), -1).astype(np.float32)
+    unit -= unit.mean(axis=1, keepdims=True)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found = []
+    for start in range(0, len(unit), _BLOCK):
+        a, b = np.nonzero(unit[start : start + _BLOCK] @ unit[start:].T >= NEAR_CORRELATION)
+        a, b = a[b > a] + start, b[b > a] + start
+        near = _bit_count(codes[a] ^ codes[b]) <= NEAR_BITS
+        found.append(np.stack([a[near], b[near]], axis=1))
+    return np.concatenate(found)
+
+
+def difference_hashes(thumbs: np.ndarray) -> np.ndarray:
+    """Whether each pixel is brighter than its left and its upper neighbour: uint8 (n, 30), eight bits a byte."""
+    across = thumbs[:, ::2, 1:] > thumbs[:, ::2, :-1]
+    down = thumbs[:, 1:, ::2] > thumbs[:, :-1, ::2]
+    bits = np.concatenate([across.reshape(len(thumbs), -1), down.reshape(len(thumbs), -1)], axis=1)
+    return np.packbits(bits, axis=1)
+
+
+def _bit_count(codes: np.ndarray) -> np.ndarray:
+    return np.unpackbits(codes, axis=1).sum(axis=1, dtype=np.int64)
+
+
+def _groups(pairs: np.ndarray, count: int) -> list[list[int]]:
+    """The connected groups of a graph, given by its edges."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
+    group_of = connected_components(graph, directed=False)[1]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i in np.unique(pairs).tolist():
+        groups[group_of[i]].append(i)
+    return list(groups.values())
 
 
 def examine(manifest: Manifest, workers: int | str = "auto") -> Examined:
@@ -96,34 +134,3 @@ def _look(images: ImageStore, i: int) -> tuple[str, bytes, int, np.ndarray]:
     thumb = cv2.resize(np.ascontiguousarray(grey), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
     kind = picture.format if isinstance(picture, EncodedPicture) else ""
     return kind, picture.digest(), min(picture.height, picture.width), thumb
-
-
-def _hashes(thumbs: np.ndarray) -> np.ndarray:
-    """Whether each pixel is brighter than its left and its upper neighbour: uint64 (n, 4), the last bits zero."""
-    across = thumbs[:, ::2, 1:] > thumbs[:, ::2, :-1]
-    down = thumbs[:, 1:, ::2] > thumbs[:, :-1, ::2]
-    bits = np.concatenate([across.reshape(len(thumbs), -1), down.reshape(len(thumbs), -1)], axis=1)
-    packed = np.packbits(bits, axis=1)
-    padded = np.zeros((len(thumbs), 32), np.uint8)
-    padded[:, : packed.shape[1]] = packed
-    return padded.view(np.uint64)
-
-
-def _close_pairs(codes: np.ndarray) -> Iterator[tuple[int, int]]:
-    for start in range(0, len(codes), _BLOCK):
-        block = codes[start : start + _BLOCK]
-        distance = np.zeros((len(block), len(codes) - start), np.uint16)
-        for word in range(codes.shape[1]):
-            distance += _bit_count(block[:, word, None] ^ codes[None, start:, word])
-        for a, b in np.argwhere(distance <= NEAR_BITS).tolist():
-            if b > a:
-                yield start + a, start + b
-
-
-_BITS = np.array([bin(k).count("1") for k in range(1 << 16)], np.uint8)
-
-
-def _bit_count(words: np.ndarray) -> np.ndarray:
-    if hasattr(np, "bitwise_count"):  # NumPy 2
-        return np.bitwise_count(words)
-    return _BITS[words.view(np.uint16)].reshape(*words.shape, 4).sum(axis=-1, dtype=np.uint16)

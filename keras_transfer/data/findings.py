@@ -105,17 +105,14 @@ def _alike(manifest: Manifest, examined: Examined, split: np.ndarray) -> Iterato
         message = f"near duplicates are not looked for among more than {MAX_COMPARED} pictures"
         yield Finding("near duplicates", "note", message)
         return
-    pairs = examined.alike()
-    leaked = [pair for pair in pairs if crossing(pair, split)]
+    groups = [tuple(group) for group in examined.alike()]
+    leaked = [group for group in groups if crossing(group, split)]
     if leaked:
-        message = (
-            f"{len(leaked)} pairs of near duplicates lie in different splits: validation and test may look too good"
-        )
+        message = f"{_many(leaked, 'group')} in different splits: validation and test may look too good"
         yield Finding("near duplicates across splits", "warning", message, tuple(leaked))
-    if pairs:
-        yield Finding(
-            "near duplicates", "note", f"{_many(pairs, 'pair')} of pictures that look almost the same", tuple(pairs)
-        )
+    if groups:
+        message = f"{_many(groups, 'group')} of pictures that look almost the same"
+        yield Finding("near duplicates", "note", message, tuple(groups))
 
 
 def _classes(manifest: Manifest, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
