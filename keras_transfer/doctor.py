@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -219,7 +220,10 @@ def _draw(path: str, manifest: Manifest, examined: Examined, found: list[Finding
     for finding in shown:
         room = max(2, _SHEET // len(shown))
         here: list[tuple[int, str]] = []
+        drawn = {i for i, _ in chosen}
         for group in finding.pictures:
+            if drawn.issuperset(group[:2]):
+                continue
             if len(here) + min(len(group), 2) > room:
                 break
             here += [(i, finding.check) for i in group[:2]]
@@ -228,7 +232,7 @@ def _draw(path: str, manifest: Manifest, examined: Examined, found: list[Finding
         raise UserError(f"nothing to draw on {path}: there is no finding with readable pictures")
     images = [manifest.images.read(i) for i, _ in chosen[:_SHEET]]
     titles = [
-        f"{check}\n{manifest.classes[manifest.labels[i]]}\n{Path(manifest.images.name(i)).name}"
+        f"{textwrap.fill(check, 16)}\n{manifest.classes[manifest.labels[i]]}\n{Path(manifest.images.name(i)).name}"
         for i, check in chosen[:_SHEET]
     ]
     prediction_grid(images, titles, path, title=f"{manifest.source}: what doctor found")

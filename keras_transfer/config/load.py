@@ -110,7 +110,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, list):
         return [_number(item) for item in value]
     if isinstance(value, dict):
-        return {key: _number(item) for key, item in value.items()}
+        return {str(key): _number(item) for key, item in value.items()}
     return value
 
 
@@ -158,6 +158,8 @@ def load_config(
     tree = _number(read_yaml(find_config(name))) if name else {}
     if data is not None:
         options = tree.get("data") or {}
+        if not isinstance(options, dict):
+            raise UserError(f"data: expected keys and values, got {options!r}"[:200])
         keep = {
             k: v for k, v in options.items() if k not in ("source", "path", "root", "train", "val", "test", "classes")
         }

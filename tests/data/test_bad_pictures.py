@@ -204,7 +204,7 @@ def test_without_leave_to_skip_they_are_all_listed(pictures):
 
 def test_doctor_names_them(pictures, capsys):
     assert main(["doctor", str(pictures)]) == 0
-    assert "cannot be read" in capsys.readouterr().out
+    assert "unreadable" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("whole", [JPEG, PNG, GIF, BMP, TIFF, WEBP], ids=["jpeg", "png", "gif", "bmp", "tiff", "webp"])
