@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -271,10 +271,17 @@ class Classifier:
         return f"Classifier({self.metadata['backbone']!r}, {len(self.classes)} classes, {height}×{width})"
 
 
-def load(path: str | Path) -> Classifier:
+def load(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> Classifier:
     """Load a model file or the model of a run directory; its golden batch is computed again and compared.
 
+    The file may come from a stranger: it is checked before Keras sees it, and can neither run code nor read another file.
+
+    Args:
+        path: model file or run directory.
+        custom_objects: layers of your own that the file may name: name → class, as in ``keras.models.load_model``.
+
     Raises:
+        Refused: the file names something that is not allowed.
         UserError: no such file, not a keras_transfer model, damaged, or its logits differ on this backend.
     """
     from keras_transfer.inference import find_model
@@ -283,7 +290,7 @@ def load(path: str | Path) -> Classifier:
     _ensure_backend()
     from keras_transfer.models.bundle import load as load_bundle
 
-    return Classifier._wrap(*load_bundle(file))
+    return Classifier._wrap(*load_bundle(file, custom_objects=custom_objects))
 
 
 def _ensure_backend() -> None:

@@ -191,6 +191,23 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def _define_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="DATA", help="folder, .txt list, .csv, .npz, or a configuration")
+    parser.add_argument("--json", metavar="FILE", help="also write the findings as JSON")
+    parser.add_argument("--sheet", metavar="FILE.png", help="draw the pictures that the findings are about")
+    parser.add_argument("--run", metavar="RUN", dest="judge", help="a run whose model looks for likely label errors")
+    _add_backend(parser)
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from keras_transfer.doctor import doctor
+
+    doctor(arguments.source, run=arguments.judge, json_file=arguments.json, sheet_file=arguments.sheet,
+           backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -208,4 +225,5 @@ COMMANDS: dict[str, Command] = {
     "predict": (_define_predict, "Classify pictures with a trained model."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
     "benchmark": (_define_benchmark, "Measure speed beside that of other ways to do the same."),
+    "doctor": (_define_doctor, "Look a data set over: bad files, duplicates, leakage, likely label errors."),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import typing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError, nearest, unknown
+
+MAX_BYTES = 1 << 20
+MAX_VALUES = 100_000
+"""Values of a configuration, each alias counted by what it stands for."""
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs"
 
@@ -41,18 +46,42 @@ def find_config(name: str) -> Path:
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a configuration file as a mapping; an empty file is an empty mapping."""
     try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path}: more than {MAX_BYTES >> 20} MiB, which is no configuration")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _check_size(content)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" line {where.line + 1}" if where is not None else ""
         raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', None) or error})") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OverflowError) as error:  # dates and numbers that do not exist, depth
+        if isinstance(error, UnicodeDecodeError):
+            raise UserError(f"cannot read the configuration {path}: {error}") from error
+        raise UserError(f"{path}: not valid YAML ({error})") from error
+    except OSError as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values, got a {type(content).__name__}")
     return content
+
+
+def _check_size(content: Any) -> None:
+    """Refuse what is small as text but endless to walk through: aliases of aliases, and a value inside itself."""
+    sizes: dict[int, float] = {}
+
+    def size(node: Any) -> float:
+        if not isinstance(node, (dict, list)):
+            return 1
+        if id(node) not in sizes:
+            sizes[id(node)] = math.inf  # stays so for a value inside itself
+            children = node.values() if isinstance(node, dict) else node
+            sizes[id(node)] = 1 + sum(size(child) for child in children)
+        return sizes[id(node)]
+
+    if size(content) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES} values")
 
 
 def parse_overrides(items: list[str]) -> list[tuple[list[str], Any]]:
@@ -64,7 +93,8 @@ def parse_overrides(items: list[str]) -> list[tuple[list[str], Any]]:
             raise UserError(f"--set expects KEY=VALUE, got {item!r}")
         try:
             value = yaml.safe_load(text) if text.strip() else None
-        except yaml.YAMLError as error:
+            _check_size(value)
+        except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
             raise UserError(f"--set {key}: {text!r} is not a valid value") from error
         parsed.append((key.strip().split("."), _number(value)))
     return parsed
@@ -80,7 +110,7 @@ def _number(value: Any) -> Any:
     if isinstance(value, list):
         return [_number(item) for item in value]
     if isinstance(value, dict):
-        return {key: _number(item) for key, item in value.items()}
+        return {str(key): _number(item) for key, item in value.items()}
     return value
 
 
@@ -128,6 +158,8 @@ def load_config(
     tree = _number(read_yaml(find_config(name))) if name else {}
     if data is not None:
         options = tree.get("data") or {}
+        if not isinstance(options, dict):
+            raise UserError(f"data: expected keys and values, got {options!r}"[:200])
         keep = {
             k: v for k, v in options.items() if k not in ("source", "path", "root", "train", "val", "test", "classes")
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import hashlib
 import lzma
 import os
@@ -10,22 +12,28 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 from keras_transfer.errors import UserError
 from keras_transfer.runtime import cache_dir
+from keras_transfer.safety import Refused
+from keras_transfer.safety.archive import MAX_RATIO
 
 MAX_UNPACKED_BYTES = 64 << 30
+MAX_FILES = 20_000_000
+MAX_HEADER_BYTES = 1 << 20
 
 
 def unpack(archive: str | os.PathLike[str]) -> Path:
     """Unpack a tar archive (plain or compressed) to the cache and return the folder.
 
     The folder is named after the archive's content, and appears only when it is complete: an archive is unpacked once,
-    and a second process or a crash in between does no harm. Members that would land outside of the folder, links that
-    lead out of it and special files are refused (`tarfile`'s filter "data").
+    and a second process or a crash in between does no harm. Members that would land outside of the folder, links,
+    special files and decompression bombs are refused.
 
     Raises:
-        UserError: the archive is damaged, dangerous, or there is no room for it.
+        Refused: the archive is dangerous.
+        UserError: it is damaged, or there is no room for it.
     """
     archive = Path(archive)
     try:
@@ -61,15 +69,46 @@ def _digest(stream) -> str:  # type: ignore[no-untyped-def]
 
 
 def _extract(archive: Path, folder: Path) -> None:
+    limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * archive.stat().st_size + (64 << 20))
     try:
-        with tarfile.open(archive) as tar:
+        with _decompressed(archive) as stream, tarfile.open(fileobj=_Limited(stream, archive, limit), mode="r:") as tar:  # type: ignore[call-overload]
             size = 0
-            for member in tar:
+            for number, member in enumerate(tar):
                 size += member.size
-                if size > MAX_UNPACKED_BYTES:
-                    raise UserError(f"{archive}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB")
+                if size > limit or number > MAX_FILES:
+                    raise Refused(archive, f"unpacks to more than {limit >> 20} MiB or {MAX_FILES} files (a bomb)")
+                # A data set has no need of links, and the ways to lead them out of the folder are many.
+                if not (member.isreg() or member.isdir()):
+                    raise Refused(archive, f"member {member.name[:200]!r} is a link or a special file")
                 tar.extract(member, folder, filter="data")
     except tarfile.FilterError as error:
-        raise UserError(f"{archive}: refused, because the archive is dangerous: {error}") from None
+        raise Refused(archive, str(error)) from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{archive}: not a tar archive, or damaged: {error}") from None
+
+
+def _decompressed(archive: Path) -> IO[bytes]:
+    with archive.open("rb") as stream:
+        head = stream.read(6)
+    for magic, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ\0", lzma)):
+        if head.startswith(magic):
+            return module.open(archive)  # type: ignore[attr-defined, no-any-return]
+    return archive.open("rb")
+
+
+class _Limited:
+    """A stream that gives up early: `tarfile` reads headers of any announced size in one piece."""
+
+    def __init__(self, stream: IO[bytes], archive: Path, limit: int):
+        self.stream, self.archive, self.limit = stream, archive, limit
+        self.tell, self.close = stream.tell, stream.close
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_HEADER_BYTES:
+            raise Refused(self.archive, f"a header of {size} bytes")
+        return self.stream.read(size)
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        if position > self.limit:
+            raise Refused(self.archive, f"unpacks to more than {self.limit >> 20} MiB (a decompression bomb)")
+        return self.stream.seek(position, whence)

@@ -13,7 +13,7 @@ from keras_transfer.data.facts import sample_pictures
 from keras_transfer.data.manifest import Manifest
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
-from keras_transfer.data.verify import drop_bad
+from keras_transfer.data.verify import drop_bad, with_leak_note
 from keras_transfer.errors import UserError, unknown
 
 _CHOICES = {
@@ -65,25 +65,25 @@ def build(
     """
     _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
-    manifest = _load(source, options)
-    bad: list[tuple[str, str]] = []
+    manifest = load_source(source, options)
     if evaluation:
-        manifest, bad = drop_bad(manifest, on_bad_image, workers)
-        return Dataset(manifest, size, _color(color, manifest), resize, tuple(bad))
+        manifest, checked = drop_bad(manifest, on_bad_image, workers)
+        return Dataset(manifest, size, _color(color, manifest), resize, tuple(checked.bad))
     _check_classes(manifest)
     # Without a limit every picture is checked before splitting, so that bad files do not disturb the split; with one,
     # only those that are used.
     if limit is None:
-        manifest, bad = drop_bad(manifest, on_bad_image, workers)
+        manifest, checked = drop_bad(manifest, on_bad_image, workers)
         _check_classes(manifest)
     if split_table is not None:
         manifest = apply_table(manifest, dict(split_table))
     else:
         manifest = assign(manifest, val_fraction, test_fraction, seed, limit, limit_test)
     if limit is not None:
-        manifest, bad = drop_bad(manifest, on_bad_image, workers)
+        manifest, checked = drop_bad(manifest, on_bad_image, workers)
     _check_training_classes(manifest)
-    return Dataset(manifest, size, _color(color, manifest), resize, tuple(bad))
+    manifest = with_leak_note(manifest, checked.digests)
+    return Dataset(manifest, size, _color(color, manifest), resize, tuple(checked.bad))
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -97,7 +97,12 @@ def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None
     return int(size[0]), int(size[1])
 
 
-def _load(source: str, options: dict[str, Any]) -> Manifest:
+def load_source(source: str, options: Mapping[str, Any]) -> Manifest:
+    """What a source finds, before anything is checked or split; options that are None are not given.
+
+    Raises:
+        UserError: an unknown source or option, or data that the source cannot read.
+    """
     if source not in SOURCES:
         raise unknown("data source", source, SOURCES)
     load = SOURCES[source].load

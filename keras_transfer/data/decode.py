@@ -60,6 +60,27 @@ def read_header(data: bytes) -> Header:
     return header
 
 
+_MAGIC = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (_PNG, "png"),
+    (b"GIF8", "gif"),
+    (b"BM", "bmp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+    (b"P5", "ppm"),
+    (b"P6", "ppm"),
+    (b"P2", "ppm"),
+    (b"P3", "ppm"),
+)
+
+
+def format_of(data: bytes) -> str:
+    """The format that the first bytes say: jpeg, png, gif, bmp, tiff, ppm, webp, or an empty string."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), "")
+
+
 def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.ndarray:
     """Decode a file's bytes.
 

@@ -47,6 +47,9 @@ class Picture(Protocol):
     def pixels(self) -> np.ndarray:
         """uint8 (height, width, 3 or 1)."""
 
+    def digest(self) -> bytes:
+        """16 bytes that two pictures share only if they are the same, byte for byte."""
+
     def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
         """The picture at no less than 1 / `scale` of its size, if that is cheaper.
 
@@ -202,6 +205,17 @@ class EncodedPicture:
             self._array = self._decode(1)
             self.height, self.width = self._array.shape[:2]
 
+    @property
+    def format(self) -> str:
+        """What the content says, whatever the file's name; see `decode.format_of`."""
+        from keras_transfer.data.decode import format_of
+
+        return format_of(self._data)
+
+    def digest(self) -> bytes:
+        """Hash of the file's content."""
+        return hashlib.blake2b(self._data, digest_size=16).digest()
+
     def reduction_for(self, scale: float) -> int:
         """The largest cheap reduction that is not more than `scale`."""
         if not (self._header.plain and self._header.kind == "jpeg"):
@@ -250,6 +264,10 @@ class ArrayPicture:
     def pixels(self) -> np.ndarray:
         """uint8 (height, width, 1 or 3)."""
         return self._array
+
+    def digest(self) -> bytes:
+        """Hash of the pixels."""
+        return hashlib.blake2b(self._array.tobytes(), digest_size=16).digest()
 
     def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
         """The pixels as they are; see `Picture.reduced`."""

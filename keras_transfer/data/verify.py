@@ -1,10 +1,11 @@
-"""Finding unreadable pictures before training does."""
+"""The quick look at every picture before training: can it be read, and is it also in another split?"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,38 +26,52 @@ def resolve_workers(workers: int | str) -> int:
     return workers
 
 
-def check(manifest: Manifest, workers: int | str = "auto") -> Bad:
-    """Decode every picture in threads.
+@dataclass(frozen=True)
+class Checked:
+    """What checking every picture found.
 
-    Returns:
-        (name, reason) of each picture that cannot be read, sorted by name.
+    Attributes:
+        bad: (name, reason) of each picture that cannot be read, sorted by name.
+        digests: hash of the content of each that can, by name.
     """
-    images = manifest.images
-    if isinstance(images, ArrayStore):
-        return []
 
-    def bad_in(chunk: np.ndarray) -> Bad:
-        found = []
+    bad: Bad
+    digests: dict[str, bytes]
+
+
+def check(manifest: Manifest, workers: int | str = "auto") -> Checked:
+    """Decode every picture in threads."""
+    images = manifest.images
+    whole = isinstance(images, ArrayStore)  # pictures in memory have nothing to decode
+
+    def look(chunk: np.ndarray) -> Checked:
+        bad, digests = [], {}
         for i in chunk.tolist():
             try:
-                images.read(i)
+                picture = images.open(i)
+                if not whole:
+                    picture.pixels()
+                digests[images.name(i)] = picture.digest()
             except BadImage as error:
-                found.append((error.name, error.reason))
-        return found
+                bad.append((error.name, error.reason))
+        return Checked(bad, digests)
 
     threads = max(resolve_workers(workers), 1)
     chunks = np.array_split(np.arange(len(manifest)), max(1, len(manifest) // 64))
     with ThreadPoolExecutor(threads, thread_name_prefix="kt-verify") as pool:
-        return sorted(pair for part in pool.map(bad_in, chunks) for pair in part)
+        parts = list(pool.map(look, chunks))
+    digests = {name: digest for part in parts for name, digest in part.digests.items()}
+    return Checked(sorted(pair for part in parts for pair in part.bad), digests)
 
 
 def drop_bad(
     manifest: Manifest, on_bad_image: Literal["error", "skip"], workers: int | str = "auto"
-) -> tuple[Manifest, Bad]:
-    """Check all pictures; raise one UserError that lists the bad ones, or (`"skip"`) leave them out and return them."""
-    bad = check(manifest, workers)
+) -> tuple[Manifest, Checked]:
+    """Check all pictures; raise one UserError that lists the bad ones, or (`"skip"`) leave them out."""
+    checked = check(manifest, workers)
+    bad = checked.bad
     if not bad:
-        return manifest, []
+        return manifest, checked
     if on_bad_image == "error":
         head = f"{len(bad)} of {len(manifest)} pictures cannot be read (on_bad_image='skip' leaves them out):"
         raise UserError(f"{head}\n{listed(bad)}")
@@ -64,7 +79,32 @@ def drop_bad(
     keep = [i for i in range(len(manifest)) if manifest.images.name(i) not in names]
     if not keep:
         raise UserError(f"none of the {len(manifest)} pictures can be read:\n{listed(bad)}")
-    return manifest.take(np.array(keep, np.int64)), bad
+    return manifest.take(np.array(keep, np.int64)), checked
+
+
+def leaks(manifest: Manifest, digests: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Pairs of pictures that are the same byte for byte but lie in different splits."""
+    first: dict[bytes, int] = {}
+    found = []
+    for i in range(len(manifest)):
+        name = manifest.images.name(i)
+        j = first.setdefault(digests[name], i)
+        if manifest.split[i] != manifest.split[j]:
+            found.append((manifest.images.name(j), name))
+    return found
+
+
+def with_leak_note(manifest: Manifest, digests: Mapping[str, bytes]) -> Manifest:
+    """The manifest with a warning in its notes, if a picture of one split is also in another."""
+    found = leaks(manifest, digests)
+    if not found:
+        return manifest
+    first, second = found[0]
+    note = (
+        f"warning: copies in different splits, which make validation and test look too good: {len(found)}, e.g. "
+        f"{first} = {second} (keras-transfer doctor lists them)"
+    )
+    return replace(manifest, notes=(*manifest.notes, note))
 
 
 def listed(bad: Sequence[tuple[str, str]], limit: int = 20) -> str:

@@ -7,7 +7,6 @@ the logits that the model gave for them, which are computed again on load.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import shutil
@@ -21,15 +20,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.errors import MissingExtra, UserError
+from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.precision import as_float32, full_float32
+from keras_transfer.safety import Refused
+from keras_transfer.safety.archive import read_npz
+from keras_transfer.safety.model_file import GOLDEN, METADATA, import_hub, load_keras, opened
 
-METADATA = "keras_transfer/metadata.json"
-GOLDEN = "keras_transfer/golden.npz"
 TOLERANCE = 1e-3
-_KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+MAX_SIDE = 1 << 14
 
 
 def save(
@@ -68,30 +68,29 @@ def save(
             shutil.copyfileobj(source, out, 1 << 20)
 
 
-def load(path: str | Path, check: bool = True) -> tuple[keras.Model, dict[str, Any]]:
-    """Read a model file, on any backend.
+def load(
+    path: str | Path, check: bool = True, custom_objects: Mapping[str, Any] | None = None
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Read a model file, on any backend. It may come from a stranger: see SECURITY.md.
 
     Args:
         path: file that :func:`save` wrote.
         check: compute the golden images again and compare.
+        custom_objects: layers of the caller's own that the file may name; no others than Keras's are built otherwise.
 
     Returns:
         the model (not compiled) and its metadata.
 
     Raises:
+        Refused: the file names code, other files, or more than it holds.
         UserError: the file is missing, damaged, not a Keras file or not one of this package; the class names do not
             fit; or the golden images' logits differ by more than 1e-3 of their size.
         MissingExtra: the model's layers belong to a package that is not installed.
     """
     path = Path(path)
     facts, golden = _read_members(path)
-    _import_required(facts, path)
-    try:
-        model = keras.models.load_model(_with_suffix(path), compile=False, safe_mode=True)
-    # Keras lets through whatever a damaged or unknown configuration raises.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"cannot load the model in {str(path)!r}: {reason}") from error
+    _check_required(facts, path, custom_objects)
+    model = load_keras(_with_suffix(path), custom_objects)
     _check_classes(facts, model, path)
     if check and golden is not None:
         _check_golden(model, golden, path)
@@ -147,40 +146,49 @@ def _check_golden(model: keras.Model, golden: Mapping[str, np.ndarray], path: Pa
 
 
 def _read_members(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray] | None]:
-    if not path.exists():
-        raise UserError(f"model file {str(path)!r} does not exist")
-    if not path.is_file():
-        raise UserError(f"{str(path)!r} is a folder, expected a .keras file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = set(archive.namelist())
-            if not members.issuperset(_KERAS_MEMBERS):
-                raise UserError(f"{str(path)!r} is a zip archive but not a Keras model file")
-            if METADATA not in members:
-                raise UserError(
-                    f"{str(path)!r} is a plain Keras file without class names; load it with keras.models.load_model"
-                )
+    with opened(path) as archive:
+        members = archive.namelist()
+        if METADATA not in members:
+            raise UserError(
+                f"{str(path)!r} is a plain Keras file without class names; load it with keras.models.load_model"
+            )
+        try:
             facts = json.loads(archive.read(METADATA))
             golden = None
             if GOLDEN in members:
-                with np.load(io.BytesIO(archive.read(GOLDEN)), allow_pickle=False) as arrays:
-                    golden = {name: arrays[name] for name in ("images", "logits")}
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError) as error:
-        raise UserError(f"{str(path)!r} is not a Keras model file, or is damaged: {error}") from error
-    if not isinstance(facts, dict):
-        raise UserError(f"{str(path)!r}: damaged metadata")
+                golden = read_npz(io.BytesIO(archive.read(GOLDEN)), path, ("images", "logits"), 1 << 28)
+        except (zipfile.BadZipFile, EOFError, KeyError, ValueError, RecursionError) as error:
+            raise UserError(f"{str(path)!r} is not a Keras model file, or is damaged: {error}") from error
+    _check_facts(facts, path)
+    if golden is not None and (set(golden) != {"images", "logits"} or golden["images"].dtype != np.uint8):
+        raise UserError(f"{str(path)!r}: damaged golden images")
     return facts, golden
 
 
-def _import_required(facts: Mapping[str, Any], path: Path) -> None:
-    """Import the packages whose layers the model uses, by the fixed list of those that can occur."""
-    for package in facts.get("requires", []):
-        if package != "keras_hub":
-            raise UserError(f"{str(path)!r} uses layers of {package!r}, which keras_transfer does not load")
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise MissingExtra("keras-hub", "hub", f"the model in {str(path)!r}") from error
+def _check_facts(facts: Any, path: Path) -> None:
+    """What prediction reads from the metadata must be what :func:`save` wrote."""
+    if not isinstance(facts, dict):
+        raise UserError(f"{str(path)!r}: damaged metadata")
+    size = facts.get("image_size", [1, 1])
+    good = isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size)
+    if not good:
+        raise UserError(f"{str(path)!r}: damaged metadata: image_size {str(size)[:100]}")
+    for key, valid in (("color", ("rgb", "grey")), ("resize", ("squash", "crop", "pad"))):
+        if facts.get(key, valid[0]) not in valid:
+            raise UserError(f"{str(path)!r}: damaged metadata: {key} {str(facts[key])[:100]!r}")
+    classes = facts.get("classes")
+    if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
+        raise UserError(f"{str(path)!r}: damaged metadata: class names that are no text")
+
+
+def _check_required(facts: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:
+    """Say which package a model needs, in better words than those for the first layer of it that is refused."""
+    requires = facts.get("requires", [])
+    for package in requires if isinstance(requires, list) else []:
+        if package == "keras_hub":
+            import_hub(path)
+        elif not custom_objects:
+            raise Refused(path, f"it uses layers of {str(package)[:100]!r}, which only custom_objects can allow")
 
 
 def _with_suffix(path: Path) -> Path:

@@ -1,7 +1,8 @@
 """Reading a PyTorch state dict without PyTorch.
 
 A checkpoint is a pickle, and a pickle can call anything. This reader calls nothing: the unpickler knows only
-ordered dictionaries and the few functions by which PyTorch describes a tensor, and refuses every other name.
+ordered dictionaries and the few functions by which PyTorch describes a tensor, and refuses every other name. No tensor
+may be larger than its storage, and all of them together not much larger than the file.
 Both formats are read: the zip archive (PyTorch 1.6 and later) and the older sequence of pickles.
 """
 
@@ -22,7 +23,11 @@ from typing import IO, Any
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.safety import Refused
+from keras_transfer.safety.archive import check_members
+from keras_transfer.safety.pickles import check_pickle
 
+MAX_BYTES = 1 << 36
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
     "FloatStorage": "<f4",
@@ -66,24 +71,35 @@ def read_torch_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         name → array in PyTorch's axis order; bfloat16 becomes float32, other types stay.
 
     Raises:
-        UserError: the file is missing, damaged, not such a checkpoint, or asks for anything but tensors.
+        Refused: it asks for anything but tensors, or for more than it holds.
+        UserError: the file is missing, damaged or not such a checkpoint.
     """
     path = Path(path)
     try:
         with path.open("rb") as file:
-            found, numbers = _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
+            found, numbers = _read_zip(file, path) if zipfile.is_zipfile(file) else _read_legacy(file, path)
         state = found.get("state_dict", found) if isinstance(found, dict) else found
         if not isinstance(state, dict):
             raise UserError(f"{str(path)!r} holds a {type(state).__name__}, expected a PyTorch state dict")
-        return {str(k): _array(v, numbers(v.storage)) for k, v in state.items() if isinstance(v, _Tensor)}
+        tensors = {str(k): v for k, v in state.items() if isinstance(v, _Tensor)}
+        wanted = sum(math.prod(tensor.shape) * _itemsize(tensor.storage.dtype) for tensor in tensors.values())
+        if wanted > 4 * path.stat().st_size:
+            raise Refused(path, f"its tensors claim {wanted} bytes, many times the size of the file")
+        return {name: _array(tensor, numbers(tensor.storage)) for name, tensor in tensors.items()}
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {str(path)!r} does not exist") from error
     except UserError:
         raise
+    except _Unknown as error:
+        raise Refused(path, str(error)) from error
     # A damaged pickle can raise nearly anything.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"cannot read {str(path)!r} as a PyTorch checkpoint: {reason}") from error
+
+
+class _Unknown(pickle.UnpicklingError):
+    """A name that no tensor has need of."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -101,7 +117,7 @@ class _Unpickler(pickle.Unpickler):
             }
             if name in rebuild:
                 return rebuild[name]
-        raise pickle.UnpicklingError(f"refused to load {module}.{name}: only tensors are allowed")
+        raise _Unknown(f"its pickle asks for {module}.{name}, but only tensors are allowed")
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, dtype, key, _device, numel = pid[:5]
@@ -119,8 +135,16 @@ def _rebuild_tensor(
 Numbers = Callable[[_Storage], np.ndarray]
 
 
-def _read_zip(file: IO[bytes]) -> tuple[Any, Numbers]:
+def _load(unpickler: type[_Unpickler], file: IO[bytes], path: Path) -> Any:
+    start = file.tell()
+    check_pickle(file, path)
+    file.seek(start)
+    return unpickler(file).load()
+
+
+def _read_zip(file: IO[bytes], path: Path) -> tuple[Any, Numbers]:
     with zipfile.ZipFile(file) as archive:
+        check_members(archive, path, MAX_BYTES)
         members = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
     pickles = [name for name in members if name.endswith("data.pkl")]
     if not pickles:
@@ -128,17 +152,18 @@ def _read_zip(file: IO[bytes]) -> tuple[Any, Numbers]:
     folder = pickles[0].removesuffix("data.pkl")
     if members.get(f"{folder}byteorder", b"little") != b"little":
         raise UserError("big-endian checkpoints are not supported")
-    found = _Unpickler(io.BytesIO(members[pickles[0]])).load()
+    found = _load(_Unpickler, io.BytesIO(members[pickles[0]]), path)
     return found, lambda storage: _numbers(members[f"{folder}data/{storage.key}"], storage)
 
 
-def _read_legacy(file: IO[bytes]) -> tuple[Any, Numbers]:
+def _read_legacy(source: IO[bytes], path: Path) -> tuple[Any, Numbers]:
     """Magic number, protocol, machine facts, the object, the storages' keys; then each storage's numbers."""
-    file.seek(0)
-    if _Unpickler(file).load() != _LEGACY_MAGIC:
+    source.seek(0)
+    file = io.BytesIO(source.read())  # a file would make room for as many bytes as a pickle claims
+    if _load(_Unpickler, file, path) != _LEGACY_MAGIC:
         raise UserError("no PyTorch magic number")
-    _Unpickler(file).load()
-    facts = _Unpickler(file).load()
+    _load(_Unpickler, file, path)
+    facts = _load(_Unpickler, file, path)
     if not facts.get("little_endian", True):
         raise UserError("big-endian checkpoints are not supported")
     storages: dict[str, _Storage] = {}
@@ -149,12 +174,12 @@ def _read_legacy(file: IO[bytes]) -> tuple[Any, Numbers]:
             storages[storage.key] = storage
             return storage
 
-    found = Recorder(file).load()
+    found = _load(Recorder, file, path)
     raw = {}
-    for key in _Unpickler(file).load():
+    for key in _load(_Unpickler, file, path):
         storage = storages[str(key)]
         (numel,) = struct.unpack("<q", file.read(8))
-        if numel != storage.numel:
+        if numel != storage.numel or numel < 0:
             raise ValueError(f"storage {key} has {numel} numbers, expected {storage.numel}")
         raw[str(key)] = file.read(numel * _itemsize(storage.dtype))
     return found, lambda storage: _numbers(raw[storage.key], storage)
@@ -180,6 +205,8 @@ def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride))
     if math.prod(tensor.shape) and last >= numbers.size:
         raise ValueError("a tensor beyond the end of its storage")
+    if math.prod(tensor.shape) > numbers.size:
+        raise ValueError("a tensor with more numbers than its storage")
     steps = tuple(s * numbers.itemsize for s in tensor.stride)
     view = np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, steps)
     return view.astype(view.dtype.newbyteorder("="), copy=True) if sys.byteorder == "big" else view.copy()

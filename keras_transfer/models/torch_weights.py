@@ -67,7 +67,9 @@ def load_torch_weights(model: keras.Model, path: str | Path, names: Mapping[str,
             layer.set_weights(_layer_weights(layer, state, torch_name))
         except (KeyError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-            raise UserError(f"{str(path)!r} does not fit {model.name}: layer {layer_name} ({torch_name}): {reason}") from error
+            raise UserError(
+                f"{str(path)!r} does not fit {model.name}: layer {layer_name} ({torch_name}): {reason}"
+            ) from error
     return state
 
 

@@ -63,6 +63,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
             ``.keras``: a saved backbone or a classifier built on it (its head is left out).
 
     Raises:
+        Refused: the file names code, other files, or more than it holds.
         UserError: the file is missing, is not one of these, or fits another architecture; the message names the
             first layer that does not fit.
     """
@@ -84,6 +85,9 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 def _load_h5(model: keras.Model, path: Path) -> None:
     import h5py
 
+    from keras_transfer.safety.hdf5 import check_hdf5
+
+    check_hdf5(path)
     with h5py.File(path) as file:
         if "layers" in file or "_layer_checkpoint_dependencies" in file:
             mismatch = _first_mismatch(model, file)
@@ -136,9 +140,9 @@ def _stored_shapes(group: h5py.Group) -> dict[str, list[tuple[int, ...]]]:
 
 def _copy_by_order(model: keras.Model, path: Path) -> None:
     """Copy the weights of a saved model, layer after layer in graph order."""
-    import keras
+    from keras_transfer.safety.model_file import load_keras
 
-    source = keras.models.load_model(path, compile=False)
+    source = load_keras(path)
     theirs = [layer for layer in _weighted(source) if layer.name != _HEAD]
     ours = _weighted(model)
     for mine, other in zip(ours, theirs):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ import numpy as np
 
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
+from keras_transfer.safety.archive import read_npz
 
 PLAIN = (int, float, bool, str, type(None))
 
@@ -61,13 +63,13 @@ def load_state(path: Path) -> TrainingState:
     if not path.is_file():
         raise UserError(f"nothing to resume: {path.parent.parent} holds no saved state (finished, or never began)")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            plain = json.loads(stored["json"].tobytes().decode())
-            lists: dict[str, Any] = {
-                kind: [stored[f"{kind}_{i}"] for i in range(_count(stored.files, kind))] for kind in ARRAYS
-            }
-            return TrainingState(**plain, **lists)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        stored = read_npz(path, path)
+        plain = json.loads(stored["json"].tobytes().decode())
+        lists: dict[str, Any] = {
+            kind: [stored[f"{kind}_{i}"] for i in range(_count(list(stored), kind))] for kind in ARRAYS
+        }
+        return TrainingState(**plain, **lists)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"the saved state {path} cannot be read: {error}") from error
 
 

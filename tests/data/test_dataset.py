@@ -128,12 +128,22 @@ def test_summary_and_html(animals, tmp_path):
 
 def test_summary_of_many_classes():
     y = np.repeat(np.arange(50), np.arange(50) + 4)
-    ds = data.arrays(np.zeros((len(y), 2, 2), np.uint8), y, weights=np.ones(len(y)), groups=np.arange(len(y)))
+    x = np.random.default_rng(0).integers(0, 256, (len(y), 4, 4), np.uint8)
+    ds = data.arrays(x, y, weights=np.ones(len(y)), groups=np.arange(len(y)))
     text = ds.summary()
     assert "… 30 more classes" in text
     assert len(text.splitlines()) == 2 + 20 + 1 + 1 + 3
     assert "with sample weights" in text
     assert ds._repr_html_().count("<tr>") == 22
+
+
+def test_copies_in_different_splits_are_named():
+    x = np.random.default_rng(0).integers(0, 256, (40, 4, 4), np.uint8)
+    y = np.arange(40) % 2
+    assert "copies" not in data.arrays(x_train=x, y_train=y, x_test=x[:0], y_test=y[:0]).summary()
+    x_test = np.concatenate([x[3:5], x[:2] ^ 1])
+    text = data.arrays(x_train=x, y_train=y, x_test=x_test, y_test=y[:4], val_fraction=0).summary()
+    assert "warning: copies in different splits" in text and ": 2, e.g. test/00000000 = train/00000003" in text
 
 
 def test_data_that_is_only_measured(animals, tmp_path, write):
@@ -204,12 +214,12 @@ class TestBadImages:
 
     def test_check_agrees_for_any_number_of_workers(self, broken):
         manifest = data.folder(broken, on_bad_image="skip").manifest
-        assert check(manifest) == []
+        assert check(manifest).bad == []
         from keras_transfer.data.sources import SOURCES
 
         whole = SOURCES["folder"].load(broken)
         assert check(whole, 1) == check(whole, 3) == check(whole, 0)
-        assert len(check(whole)) == 3
+        assert len(check(whole).bad) == 3
 
     def test_listing(self):
         assert listed([("a", "x")]) == "  a: x"

@@ -19,6 +19,7 @@ from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.sources.cifar10 import CLASSES
 from keras_transfer.data.sources.cifar100 import COARSE, FINE
 from keras_transfer.errors import UserError
+from keras_transfer.safety import Refused
 from tests.data.conftest import encoded, smooth
 
 
@@ -359,7 +360,7 @@ class TestArrays:
         np.save(tmp_path / "x.npy", X)
         refused("expected an .npz", "arrays", path=tmp_path / "x.npy")
         np.savez(tmp_path / "o.npz", x=np.array([object()] * 2), y=Y)
-        refused("plain arrays", "arrays", path=tmp_path / "o.npz")
+        refused("Python objects", "arrays", path=tmp_path / "o.npz")
         np.savez(tmp_path / "k.npz", x=X, labels=Y)
         refused("unknown array 'labels'", "arrays", path=tmp_path / "k.npz")
         (tmp_path / "t.npz").write_bytes((tmp_path / "k.npz").read_bytes()[:100])
@@ -536,8 +537,8 @@ class TestArchive:
     def test_unpacked_once_by_content(self, tmp_path, cache):
         from keras_transfer.data.archive import unpack
 
-        first = unpack(self.tar(tmp_path / "a.tar.gz", ("d/x.txt", b"hello"), ("d/l", "x.txt")))
-        assert (first / "d/x.txt").read_bytes() == (first / "d/l").read_bytes() == b"hello"
+        first = unpack(self.tar(tmp_path / "a.tar.gz", ("d/x.txt", b"hello")))
+        assert (first / "d/x.txt").read_bytes() == b"hello"
         (first / "mark").touch()
         (tmp_path / "a.tar.gz").rename(tmp_path / "b.tar.gz")
         assert unpack(tmp_path / "b.tar.gz") == first
@@ -545,11 +546,11 @@ class TestArchive:
         assert unpack(self.tar(tmp_path / "a.tar.gz", ("d/x.txt", b"other"))) != first
         assert len(list((cache / "archives").iterdir())) == 2
 
-    @pytest.mark.parametrize("members", [[("../x", b"1")], [("l", "../.."), ("l/x", b"1")], [("l", "/etc/passwd")]])
+    @pytest.mark.parametrize("members", [[("../x", b"1")], [("l", "../.."), ("l/x", b"1")], [("d/l", "x.txt")]])
     def test_dangerous_members_are_refused(self, tmp_path, cache, members):
         from keras_transfer.data.archive import unpack
 
-        with pytest.raises(UserError, match="dangerous"):
+        with pytest.raises(Refused, match=r"a link or a special file|outside"):
             unpack(self.tar(tmp_path / "a.tar.gz", *members))
         assert not (tmp_path / "x").exists()
         assert list((cache / "archives").iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from keras_transfer.models.backbones import get, names
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.parts import HEAD_LAYERS, INPUT_LAYERS, backbone_layers, head_layers
+from keras_transfer.safety.config import check_config
 
 pytestmark = pytest.mark.backend
 
@@ -85,6 +87,8 @@ def test_contract(name):
     if name == "nasnet_mobile":
         side = 96
     model = build_classifier(name, 3, side, weights="none")
+    # What is saved can be loaded: its layers are in the list of those that a model file may name.
+    check_config(json.dumps(keras.saving.serialize_keras_object(model)).encode(), name)
     assert_layers_are_in_order(model, record)
     assert_groups_cover(model, record)
     assert_every_kernel_was_drawn(model)

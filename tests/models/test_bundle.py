@@ -148,8 +148,9 @@ def test_damaged_members(saved, tmp_path):
     assert "damaged metadata" in fails(rewritten(saved, path, metadata="[]"))
     assert "got 2" in fails(rewritten(saved, path, metadata=json.dumps({"classes": ["a", "b"]})))
     assert "damaged" in fails(rewritten(saved, path, golden=b"junk"))
-    assert "cannot load the model" in fails(rewritten(saved, path, keras_config="{}"))
-    assert "cannot load the model" in fails(rewritten(saved, path, keras_weights=b"junk"))
+    assert "does not describe a model" in fails(rewritten(saved, path, keras_config="{}"))
+    assert "not a readable HDF5 file" in fails(rewritten(saved, path, keras_weights=b"junk"))
+    assert "image_size" in fails(rewritten(saved, path, metadata=json.dumps({**FACTS, "image_size": [32, "x"]})))
 
 
 def test_golden_batch_notices_other_predictions(saved, tmp_path):
@@ -170,20 +171,46 @@ def test_golden_batch_notices_other_predictions(saved, tmp_path):
     assert "does not predict" in fails(with_logits(logits[:, :2]))
 
 
-def test_code_in_a_file_is_not_run(model, saved, tmp_path):
-    """safe_mode stays on: a Lambda layer's code is refused."""
-    inputs = keras.Input((32, 32, 3))
-    harmful = keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, 0, :])(inputs))
-    harmful.save(tmp_path / "lambda.keras")
-    with zipfile.ZipFile(tmp_path / "lambda.keras", "a") as archive:
-        archive.writestr(bundle.METADATA, json.dumps({"classes": ["a", "b", "c"]}))
-    assert "cannot load the model" in fails(tmp_path / "lambda.keras")
+@keras.saving.register_keras_serializable("mine")
+class Halved(keras.layers.Layer):
+    def call(self, x):
+        return x / 2
+
+
+def test_own_layers_are_allowed_by_the_caller_not_by_the_file(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.GlobalAveragePooling2D()(Halved()(inputs))
+    path = tmp_path / "m.keras"
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    bundle.save(model, path, {"classes": ["a", "b"]}, PIXELS[:, :8, :8])
+    assert "custom_objects" in fails(path)
+    with pytest.raises(UserError, match="registered object 'mine>Halved'"):
+        bundle.load(path, custom_objects={"mine>Doubled": Halved})
+    loaded, _ = bundle.load(path, custom_objects={"mine>Halved": Halved})
+    assert isinstance(loaded.layers[1], Halved)
+
+
+def test_a_model_that_keras_saved_gives_its_weights(tmp_path):
+    """Compiled, with bare operations and an inner model, as people have them."""
+    from keras_transfer.safety.model_file import load_keras
+
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(2, 3, activation=keras.activations.gelu)])
+    inner.compile("sgd", "mse")
+    inputs = keras.Input((8, 8, 3))
+    x = inner(keras.layers.RandomFlip()(inputs / 255.0)[:, ::2, ::2])
+    model = keras.Model(inputs, keras.layers.Dense(2, kernel_regularizer="l2")(keras.layers.Flatten()(x)))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "m.keras")
+    loaded = load_keras(tmp_path / "m.keras")
+    assert not loaded.compiled and not any(getattr(layer, "compiled", False) for layer in loaded.layers)
+    for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_required_packages(saved, tmp_path, monkeypatch):
     path = tmp_path / "m.keras"
     rewritten(saved, path, metadata=json.dumps({**FACTS, "requires": ["os"]}))
-    assert "does not load" in fails(path)
+    assert "custom_objects" in fails(path)
     rewritten(saved, path, metadata=json.dumps({**FACTS, "requires": ["keras_hub"]}))
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(MissingExtra, match="hub"):

@@ -108,8 +108,8 @@ def test_a_file_with_too_little_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.weights.h5", b"not hdf5", "cannot load weights file"),
-        ("a.keras", b"not a zip", "cannot load weights file"),
+        ("a.weights.h5", b"not hdf5", "not a readable HDF5 file"),
+        ("a.keras", b"not a zip", "not a Keras model file"),
         ("a.bin", b"", "expected a name that ends in"),
     ],
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,22 +17,66 @@ from keras_transfer.data.archive import unpack
 from keras_transfer.data.manifest import Manifest
 from keras_transfer.data.sources import arrays, folder, list_file
 from keras_transfer.errors import UserError
+from keras_transfer.safety import Refused
+from keras_transfer.safety.pickles import check_pickle
 
-# What a pickle of arrays made by Python 2 or 3 names; anything else could run code.
-_ALLOWED = {
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("_codecs", "encode"),
+MAX_BATCH_BYTES = 1 << 30
+
+
+class _Dtype:
+    """Stands in for ``numpy.dtype``: numbers only."""
+
+    def __init__(self, name: Any, *_: Any):
+        self.name = name.decode("ascii") if isinstance(name, bytes) else str(name)
+        if not re.fullmatch(r"[|<>=]?[biuf][1248]", self.name):
+            raise pickle.UnpicklingError(f"arrays of {self.name[:40]!r}, expected numbers")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        order = state[1].decode("ascii") if isinstance(state[1], bytes) else state[1]
+        self.name = (order if order in ("<", ">", "|") else "|") + self.name.lstrip("|<>=")
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``: bytes and what they mean, of which nothing has been made yet."""
+
+    def __init__(self, *arguments: Any):
+        if arguments:
+            raise pickle.UnpicklingError("an array that is not made of numbers in the file")
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, self.shape, self.dtype, self.fortran, self.content = state
+
+    def array(self) -> np.ndarray:
+        flat = np.frombuffer(self.content, self.dtype.name)  # refuses what does not fit
+        return flat.reshape(self.shape, order="F" if self.fortran else "C")
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"unexpected encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+# What a pickle of arrays made by Python 2 or 3 names; anything else could run code. NumPy's own functions are not
+# called: they make room for an array of any shape before its numbers are seen.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("_codecs", "encode"): _latin1,
 }
 
 
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which data has no need of")
-        return super().find_class(module, name)
+            raise Refused(self.path, f"its pickle asks for {module}.{name}, which data has no need of")
+        return _ALLOWED[module, name]
+
+    def __init__(self, content: bytes, path: Path):
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self.path = path
 
 
 def read_batch(path: Path, label_key: bytes) -> tuple[np.ndarray, np.ndarray]:
@@ -39,16 +85,16 @@ def read_batch(path: Path, label_key: bytes) -> tuple[np.ndarray, np.ndarray]:
     Only arrays, numbers, strings, lists and dictionaries are unpickled.
 
     Raises:
-        UserError: the file is damaged, or asks for anything else.
+        Refused: the file asks for anything else.
+        UserError: the file is damaged.
     """
     content = _unpickle(path)
     try:
-        data = np.asarray(content[b"data"])
-        labels = np.asarray(content[label_key])
+        data, labels = _plain(content[b"data"]), _plain(content[label_key])
         if data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != 3072 or labels.shape != (len(data),):
             raise UserError(f"{path}: expected uint8 data (n, 3072) and n labels, received {data.dtype} {data.shape}")
         return data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels.astype(np.int64)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a CIFAR batch file: {error!r}") from None
 
 
@@ -114,10 +160,19 @@ def load_keras(name: str, classes: Sequence[str], **options: Any) -> Manifest:
     )
 
 
+def _plain(value: Any) -> np.ndarray:
+    return value.array() if isinstance(value, _Array) else np.asarray(value)
+
+
 def _unpickle(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
-            return _ArrayUnpickler(stream, encoding="bytes").load()
+        if path.stat().st_size > MAX_BATCH_BYTES:
+            raise Refused(path, f"more than {MAX_BATCH_BYTES >> 20} MiB, expected a batch of CIFAR")
+        content = path.read_bytes()
+        check_pickle(content, path)
+        return _ArrayUnpickler(content, path).load()
+    except UserError:
+        raise
     except Exception as error:
         # A damaged pickle raises nearly anything.
         raise UserError(f"cannot read {str(path)!r}: {str(error) or type(error).__name__}") from None

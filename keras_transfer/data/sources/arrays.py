@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from keras_transfer.data.manifest import ArrayStore, Manifest, make_manifest
 from keras_transfer.data.sources._labels import ClassNames, class_names, index_labels
 from keras_transfer.errors import UserError, unknown
+from keras_transfer.safety.archive import read_npz
 
 KEYS = (
     *("x", "y", "weights", "groups"),
@@ -100,17 +103,18 @@ def load(
 
 def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     try:
-        opened = np.load(path, allow_pickle=False)
-        if not isinstance(opened, np.lib.npyio.NpzFile):
+        with Path(path).open("rb") as stream:
+            is_npy = stream.read(6) == b"\x93NUMPY"
+        if is_npy:
             raise UserError(f"{path}: expected an .npz file with x, y or x_train, y_train, x_test, y_test")
-        with opened as file:
-            for key in file.files:
+        with zipfile.ZipFile(path) as archive:
+            for key in (name.removesuffix(".npy") for name in archive.namelist()):
                 if key not in KEYS:
                     raise UserError(f"{path}: {unknown('array', key, KEYS)}")
-            return {key: file[key] for key in file.files}
+        return read_npz(path, path, KEYS)
     except OSError as error:
         raise UserError(f"cannot read {os.fspath(path)!r}: {error.strerror or error}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile, KeyError, AttributeError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, KeyError) as error:
         raise UserError(f"{path}: not a readable .npz file of plain arrays: {error}") from None
 
 

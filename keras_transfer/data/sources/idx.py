@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import struct
 import zlib
@@ -15,11 +16,12 @@ from keras_transfer.data.manifest import Manifest
 from keras_transfer.data.sources import arrays
 from keras_transfer.data.sources._labels import ClassNames
 from keras_transfer.errors import UserError
+from keras_transfer.safety import Refused
+from keras_transfer.safety.archive import FREE, MAX_RATIO
 
 FASHION_MNIST = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-_MAX_ITEMS = 1 << 33
 
 
 def load(path: str | os.PathLike[str], classes: ClassNames = None) -> Manifest:
@@ -56,18 +58,24 @@ def read_idx(path: Path, dimensions: int) -> np.ndarray:
     Raises:
         UserError: the file is damaged, or holds something else.
     """
+    start = 4 + 4 * dimensions
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            head = stream.read(start)
+            if len(head) < start or head[:4] != bytes([0, 0, 8, dimensions]):
+                raise UserError(
+                    f"{path}: not an IDX file of {dimensions}-dimensional bytes (it begins with {head[:4].hex()})"
+                )
+            shape = struct.unpack(f">{dimensions}I", head[4:])
+            items = math.prod(shape)
+            if items > MAX_RATIO * path.stat().st_size + FREE:
+                raise Refused(path, f"claims {items} bytes of data, which the file cannot hold (damaged, or a bomb)")
+            data = stream.read(items + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"cannot read {str(path)!r}: {error}") from None
-    start = 4 + 4 * dimensions
-    if len(data) < start or data[:4] != bytes([0, 0, 8, dimensions]):
-        raise UserError(f"{path}: not an IDX file of {dimensions}-dimensional bytes (it begins with {data[:4].hex()})")
-    shape = struct.unpack(f">{dimensions}I", data[4:start])
-    items = int(np.prod([int(n) for n in shape], dtype=object))
-    if items > _MAX_ITEMS or len(data) - start != items:
-        raise UserError(f"{path}: cut short or damaged: expected {items} bytes of data, found {len(data) - start}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    if len(data) != items:
+        raise UserError(f"{path}: cut short or damaged: expected {items} bytes of data, found {len(data)} or more")
+    return np.frombuffer(data, np.uint8).reshape(shape)
 
 
 def _find(folder: Path, stem: str, dimensions: int) -> Path:

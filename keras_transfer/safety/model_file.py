@@ -1,0 +1,157 @@
+"""The one gate through which every ``.keras`` file goes.
+
+Keras never opens the file itself: it is given a copy that holds the three members it needs and nothing else, each of
+them checked. So there is nothing in it to unpack elsewhere, and nothing that could change between check and use.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_transfer.errors import MissingExtra, UserError
+from keras_transfer.safety import Refused
+from keras_transfer.safety.archive import check_members
+from keras_transfer.safety.config import MAX_BYTES, check_config
+from keras_transfer.safety.hdf5 import check_hdf5
+
+METADATA = "keras_transfer/metadata.json"
+GOLDEN = "keras_transfer/golden.npz"
+MEMBERS = {
+    "config.json": MAX_BYTES,
+    "metadata.json": 1 << 20,
+    "model.weights.h5": 1 << 36,
+    METADATA: 16 << 20,
+    GOLDEN: 1 << 28,
+}
+"""Members of a model file and the largest size of each."""
+KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+MAX_TENSOR = 1 << 28
+"""Largest feature map a picture, in numbers: a gigabyte of float32."""
+SPARE_WEIGHTS = 1 << 20
+"""Numbers that layers may ask for beyond those in the file (states of dropout, say)."""
+
+
+def load_keras(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
+    """Load the model of a ``.keras`` file after checking all of it.
+
+    Args:
+        path: the file.
+        custom_objects: classes and functions of the caller's own that the file may name, by the names under which
+            Keras saved them (``"Name"`` or ``"package>Name"``).
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        Refused: the archive, the configuration or the weights hold something that is not allowed.
+        UserError: Keras cannot load it.
+        MissingExtra: it has layers of keras-hub, which is not installed.
+    """
+    custom = dict(custom_objects or {})
+    with tempfile.TemporaryDirectory(prefix="keras_transfer_") as folder, opened(path) as archive:
+        config = check_config(archive.read("config.json"), path, custom)
+        weights = Path(folder) / "model.weights.h5"
+        with archive.open("model.weights.h5") as source, weights.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        numbers = check_hdf5(weights, path)
+        if '"keras_hub.' in json.dumps(config):
+            import_hub(path)
+        checked = Path(folder) / "model.keras"
+        with zipfile.ZipFile(checked, "w") as copy:
+            copy.writestr("metadata.json", archive.read("metadata.json"))
+            copy.writestr("config.json", json.dumps(config))
+            copy.write(weights, "model.weights.h5")
+        weights.unlink()
+        model = _load(checked, path, custom, numbers)
+    _check_tensors(model, path)
+    return model
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
+    """Open a model file whose members have been judged by :func:`check_members`.
+
+    Raises:
+        Refused: see :func:`check_members`.
+        UserError: it does not exist, or is not such a file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"model file {str(path)!r} does not exist")
+    if not path.is_file():
+        raise UserError(f"{str(path)!r} is a folder, expected a .keras file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if not set(archive.namelist()).issuperset(KERAS_MEMBERS):
+                raise UserError(f"{str(path)!r} is a zip archive but not a Keras model file")
+            check_members(archive, path, MEMBERS)
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+        raise UserError(f"{str(path)!r} is not a Keras model file, or is damaged: {error}") from error
+
+
+def _load(checked: Path, path: str | Path, custom: dict[str, Any], numbers: int) -> keras.Model:
+    refused: list[Refused] = []
+    try:
+        with _weight_budget(numbers + SPARE_WEIGHTS, path, refused):
+            return keras.models.load_model(checked, custom_objects=custom, compile=False, safe_mode=True)
+    # Keras lets through whatever a damaged or unknown configuration raises.
+    except Exception as error:
+        if refused:
+            raise refused[0] from None
+        reason = " ".join(str(error).replace(str(checked), str(path)).split())[:300] or type(error).__name__
+        raise UserError(f"cannot load the model in {str(path)!r}: {reason}") from error
+
+
+@contextmanager
+def _weight_budget(numbers: int, path: str | Path, refused: list[Refused]) -> Iterator[None]:
+    """Let layers make no more weights inside the block than the file holds.
+
+    A configuration of a few bytes can ask for a layer of a terabyte, which would be allocated before its weights are
+    found missing.
+    """
+    add_weight = keras.layers.Layer.add_weight
+
+    def counted(self: keras.layers.Layer, shape: Any = None, *args: Any, **kwargs: Any) -> Any:
+        nonlocal numbers
+        numbers -= math.prod(shape if isinstance(shape, (tuple, list)) else () if shape is None else (shape,))
+        if numbers < 0:
+            refused.append(Refused(path, f"layer {self.name!r} asks for weights {shape} that are not in the file"))
+            raise refused[0]
+        return add_weight(self, shape, *args, **kwargs)
+
+    keras.layers.Layer.add_weight = counted
+    try:
+        yield
+    finally:
+        keras.layers.Layer.add_weight = add_weight
+
+
+def _check_tensors(model: keras.Model, path: str | Path) -> None:
+    for operation in getattr(model, "operations", ()):
+        if isinstance(operation, keras.Model):
+            _check_tensors(operation, path)
+        for node in operation._inbound_nodes:
+            for tensor in node.output_tensors:
+                if math.prod(n or 1 for n in tensor.shape) > MAX_TENSOR:
+                    raise Refused(path, f"layer {operation.name!r} makes tensors {tensor.shape}, too large to compute")
+
+
+def import_hub(path: str | Path) -> None:
+    """Import keras-hub for the model in ``path``; raises MissingExtra where it is not installed."""
+    try:
+        importlib.import_module("keras_hub")
+    except ImportError as error:
+        raise MissingExtra("keras-hub", "hub", f"the model in {str(path)!r}") from error

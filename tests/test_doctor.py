@@ -1,0 +1,160 @@
+"""Doctor finds what was planted, names it, and finds nothing where nothing is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_transfer.cli import main
+from keras_transfer.data.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
+from keras_transfer.data.manifest import ArrayStore, make_manifest
+from keras_transfer.doctor import doctor, doubtful_labels
+from tests.conftest import make_photos
+
+
+def scene(seed: int, size: int = 64) -> Image.Image:
+    """A smooth picture of its own: blobs of colour."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Three classes of twelve different pictures, already split."""
+    folder = tmp_path / "scenes"
+    for number, name in enumerate(("apple", "berry", "cherry")):
+        for i in range(12):
+            split = "test" if i >= 9 else "val" if i >= 6 else "train"
+            (folder / split / name).mkdir(parents=True, exist_ok=True)
+            scene(100 * number + i).save(folder / split / name / f"{i}.png")
+    return folder
+
+
+def found(report) -> dict[str, list[list[str]]]:
+    return {row["check"]: row["pictures"] for row in report["findings"]}
+
+
+def test_good_data_is_left_in_peace(scenes, capsys):
+    report = doctor(str(scenes))
+    assert set(found(report)) == {"small pictures"}  # 64 pixels, for a model of 224
+    assert report["splits"] == {"train": 18, "val": 9, "test": 9}
+
+
+def test_everything_that_was_planted(scenes, tmp_path, capsys):
+    train, val, test = scenes / "train", scenes / "val", scenes / "test"
+    shutil.copy(train / "apple/0.png", test / "apple/copy.png")
+    shutil.copy(train / "apple/1.png", train / "berry/other_label.png")
+    Image.open(train / "berry/0.png").resize((48, 48)).save(val / "berry/near.jpg", quality=70)
+    (train / "cherry/cut.png").write_bytes((train / "cherry/0.png").read_bytes()[:500])
+    (train / "cherry/empty.jpg").touch()
+    (train / "cherry/page.png").write_text("<!DOCTYPE html>")
+    scene(999).save(train / "cherry/jpeg.png", format="JPEG")
+    shutil.rmtree(test / "cherry")
+    for i in range(120):
+        scene(1000 + i).save(train / f"apple/more{i}.png")
+    report = doctor(str(scenes), json_file=str(tmp_path / "d.json"), sheet_file=str(tmp_path / "sheet.png"))
+    assert report == json.loads((tmp_path / "d.json").read_text())
+    rows = found(report)
+    assert rows["unreadable"] == [[f"train/cherry/{name}"] for name in ("cut.png", "empty.jpg", "page.png")]
+    assert rows["wrong extension"] == [["train/cherry/jpeg.png"]]
+    assert rows["copies across splits"] == [["test/apple/copy.png", "train/apple/0.png"]]
+    assert rows["copies with different labels"] == [["train/apple/1.png", "train/berry/other_label.png"]]
+    assert len(rows["copies"]) == 2
+    assert rows["near duplicates across splits"] == [["train/berry/0.png", "val/berry/near.jpg"]]
+    messages = {row["check"]: row["message"] for row in report["findings"]}
+    assert messages["missing classes"] == "test has no picture of: cherry"
+    assert messages["imbalance"].startswith("apple has 133 pictures, cherry only")
+    severities = [row["severity"] for row in report["findings"]]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 500 and len(np.unique(np.asarray(sheet.convert("RGB")).reshape(-1, 3), axis=0)) > 100
+    assert "copies across splits" in capsys.readouterr().out
+
+
+def test_the_split_that_training_would_make_is_judged(tmp_path, capsys):
+    photos = make_photos(tmp_path / "photos", {"a": 30, "b": 30})
+    for i in range(10):
+        shutil.copy(photos / f"a/{i:03d}.png", photos / f"a/copy{i}.png")
+    assert found(doctor(str(photos)))["copies across splits"]
+
+
+@pytest.mark.parametrize("kind", ["list", "csv", "npz", "config", "recipe"])
+def test_kinds_of_data(scenes, tmp_path, capsys, kind):
+    names = sorted(str(path) for path in scenes.rglob("*.png"))
+    lines = [(name, name.split("/")[-2]) for name in names]
+    target = tmp_path / f"data.{ {'list': 'txt', 'config': 'yaml'}.get(kind, kind) }"
+    if kind == "list":
+        target.write_text("".join(f"{name} {label}\n" for name, label in lines))
+    elif kind == "csv":
+        target.write_text("path,label\n" + "".join(f"{name},{label}\n" for name, label in lines))
+    elif kind == "npz":
+        images = [np.asarray(Image.open(name)) for name in names]
+        np.savez(target, x=np.stack(images), y=np.array([label for _, label in lines]))
+    elif kind == "config":
+        target.write_text(f"data: {{source: folder, path: {scenes}, image_size: 32}}\n")
+    else:
+        target = "quickstart"
+    report = doctor(str(target))
+    assert report["pictures"] == (1797 if kind == "recipe" else 36)
+    if kind == "config":
+        assert report["findings"] == []
+
+
+def test_classes_that_cannot_be_split_are_a_finding(tmp_path, capsys):
+    photos = make_photos(tmp_path / "photos", {"a": 12, "b": 1})
+    report = doctor(str(photos))
+    assert any(row["check"] in ("missing classes", "splits", "imbalance") for row in report["findings"])
+
+
+def test_what_cannot_be_opened(tmp_path, capsys):
+    assert main(["doctor", str(tmp_path / "nowhere")]) == 2
+    assert main(["doctor", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+def test_pictures_without_contrast_are_no_duplicates():
+    flat = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), 64).reshape(-1, 8, 8)
+    manifest = make_manifest(["a"], ArrayStore(flat), [0] * len(flat))
+    assert examine(manifest).alike() == []
+
+
+def test_close_pairs_are_those_of_comparing_all():
+    rng = np.random.default_rng(0)
+    thumbs = rng.integers(0, 256, (300, 16, 16), dtype=np.uint8)
+    thumbs[200] = thumbs[10]
+    thumbs[299] = np.clip(thumbs[130].astype(int) + rng.integers(-8, 9, (16, 16)), 0, 255)
+    bits = np.unpackbits(difference_hashes(thumbs), axis=1).astype(int)
+    assert bits.shape == (300, 240)
+    distance = (bits[:, None] != bits[None]).sum(axis=2)
+    correlation = np.corrcoef(thumbs.reshape(300, -1).astype(float))
+    close = np.triu((distance <= NEAR_BITS) & (correlation >= NEAR_CORRELATION), 1)
+    assert close_pairs(thumbs).tolist() == np.argwhere(close).tolist() == [[10, 200], [130, 299]]
+
+
+def test_doubtful_labels():
+    sure = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9]])
+    assert doubtful_labels(sure, np.array([0, 0, 1, 1])).tolist() == []
+    planted = np.concatenate([sure, [[0.05, 0.95], [0.4, 0.6]]])
+    assert doubtful_labels(planted, np.array([0, 0, 1, 1, 0, 0])).tolist() == [4]
+
+
+@pytest.mark.backend
+def test_a_run_finds_wrong_labels_among_what_it_was_not_trained_on(tmp_path, capsys):
+    photos = make_photos(tmp_path / "photos", {"apple": 40, "berry": 40}, size=32)
+    small = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
+             "--set", "data.augment=[]", "--set", "data.batch_size=8", "--set", "output.plots=false",
+             "--set", "phases=[{name: all, epochs: 12, learning_rate: 0.01, train: all}]"]  # fmt: skip
+    run = tmp_path / "run"
+    assert main(["train", "--data", str(photos), *small, "--output", str(run)]) == 0
+    table = json.loads((run / "splits.json").read_text())
+    unseen = next(name for name, split in sorted(table.items()) if split == "test" and name.startswith("apple"))
+    (photos / "berry" / "moved.png").write_bytes((photos / unseen).read_bytes()[:-12] + b"\0\0\0\0IEND\xaeB`\x82")
+    (photos / unseen).rename(photos / "berry" / "wrong.png")
+    (photos / "berry" / "moved.png").unlink()
+    report = doctor(str(photos), run=str(run))
+    assert ["berry/wrong.png"] in found(report)["likely label errors"]
+    assert not any(table.get(name) == "train" for (name,) in found(report)["likely label errors"])
