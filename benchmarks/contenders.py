@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.harness import Case, Options, Rival
 from keras_transfer.errors import UserError
-from keras_transfer.runtime import BACKENDS, child_environment
+from keras_transfer.runtime import BACKENDS
 
 MODELS = ("resnet50", "mobilenet_v2", "vgg16", "efficientnet_lite0")
 PRECISIONS = ("float32", "bfloat16")
@@ -59,15 +59,10 @@ def _keras_rival(module: str, common: dict[str, Any], backend: str, ours: bool) 
         f"{'keras_transfer' if ours else 'Keras'} {backend}",
         f"{module}:with_keras",
         {**common, "backend": backend, "ours": ours},
-        {"KERAS_BACKEND": backend, **_quiet(backend)},
+        {"KERAS_BACKEND": backend},
         against,
         1.0 if ours else None,
     )
-
-
-def _quiet(backend: str) -> dict[str, str]:
-    """What the package's own processes set too, beside the backend."""
-    return {name: value for name, value in child_environment(backend).items() if name == "TF_CPP_MIN_LOG_LEVEL"}
 
 
 def pixels(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
