@@ -1,0 +1,27 @@
+"""Why the model says what it says: Grad-CAM and occlusion maps, and the pictures with the highest losses.
+
+Importing this package imports neither Keras nor a framework.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Modules have other names than what is in them: a submodule that is imported becomes an attribute of the package.
+_PLACES = {
+    "GradCam": "grad_cam",
+    "gradcam": "grad_cam",
+    "occlusion": "occlude",
+    "top_losses": "losses",
+    "heat": "colours",
+    "overlay": "colours",
+}
+
+__all__ = list(_PLACES)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
