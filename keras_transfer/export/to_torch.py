@@ -1,0 +1,37 @@
+"""PyTorch's ExportedProgram (.pt2): runs in torch without Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METADATA = "metadata.json"
+
+
+def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+    """Write ``model`` as a program of ATen operations; see :mod:`keras_transfer.export.formats`."""
+    import torch
+
+    model.eval()
+    example = torch.zeros((2, *model.input_shape[1:]))
+    with torch.no_grad():
+        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    text = json.dumps({key: json.loads(value) for key, value in facts.items()}, ensure_ascii=False)
+    torch.export.save(program, str(path), extra_files={METADATA: text})
+
+
+def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the program."""
+    import torch
+
+    program = torch.export.load(str(path)).module()
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return program(torch.from_numpy(images)).numpy()
+
+    return logits
