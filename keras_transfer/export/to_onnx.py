@@ -44,27 +44,21 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 def _from_torch(model: Any) -> Any:
     import torch
 
-    model.eval()
-    example = torch.zeros((2, *model.input_shape[1:]))
-    shapes = ({0: torch.export.Dim("batch")},)
+    from keras_transfer.export.to_torch import trace
+
     with _quiet():
-        program = torch.onnx.export(model, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False,
-                                    input_names=[INPUT], output_names=[OUTPUT])  # fmt: skip
+        program = torch.onnx.export(trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
     return program.model_proto
 
 
 def _from_tensorflow(model: Any) -> Any:
-    import tensorflow as tf
     import tf2onnx
 
-    signature = [tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)]
+    from keras_transfer.export.to_saved_model import serving_function
 
-    @tf.function(input_signature=signature)
-    def logits(image: Any) -> Any:
-        return {OUTPUT: model(image, training=False)}
-
+    function = serving_function(model)
     with _quiet():
-        return tf2onnx.convert.from_function(logits, signature, opset=18)[0]
+        return tf2onnx.convert.from_function(function, function.input_signature, opset=18)[0]
 
 
 def _float16(graph: Any) -> Any:

@@ -16,12 +16,25 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
     """Write ``model`` as a program of ATen operations; see :mod:`keras_transfer.export.formats`."""
     import torch
 
-    model.eval()
+    text = json.dumps({key: json.loads(value) for key, value in facts.items()}, ensure_ascii=False)
+    torch.export.save(trace(model), str(path), extra_files={METADATA: text})
+
+
+def trace(model: Any) -> Any:
+    """Return the model's inference as an ``ExportedProgram`` of one input ``image``, with any number of pictures."""
+    import torch
+
+    class Inference(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Any) -> Any:
+            return self.model(image, training=False)
+
     example = torch.zeros((2, *model.input_shape[1:]))
     with torch.no_grad():
-        program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    text = json.dumps({key: json.loads(value) for key, value in facts.items()}, ensure_ascii=False)
-    torch.export.save(program, str(path), extra_files={METADATA: text})
+        return torch.export.export(Inference().eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
