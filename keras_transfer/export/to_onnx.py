@@ -47,7 +47,9 @@ def _from_torch(model: Any) -> Any:
     from keras_transfer.export.to_torch import trace
 
     with _quiet():
-        program = torch.onnx.export(trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT])
+        program = torch.onnx.export(
+            trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+        )
     return program.model_proto
 
 

@@ -22,7 +22,9 @@ from keras_transfer.export.formats import PRECISIONS
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.backend
-EXAMPLES = re.findall(r"^## (\w+)$.*?^```python\n(.*?)^```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.M | re.S)
+EXAMPLES = re.findall(
+    r"^## (\w+)$.*?^```python\n(.*?)^```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.M | re.S
+)
 
 
 def _skip_unless_written_from(name: str, backend: str) -> None:
@@ -63,7 +65,9 @@ def test_smaller_numbers(name, precision, run, backend, tmp_path):
         with pytest.raises(UserError, match=rf"{name} is not offered in {precision}: .*offered: float32"):
             export(run, [name], precision=precision, output=tmp_path, backend=backend)
         return
-    full, small = (export(run, [name], precision=p, output=tmp_path, backend=backend)[0] for p in ("float32", precision))
+    full, small = (
+        export(run, [name], precision=p, output=tmp_path, backend=backend)[0] for p in ("float32", precision)
+    )
     assert small["agrees"], small
     assert small["bytes"] < {"float16": 0.6, "int8": 0.4}[precision] * full["bytes"]
     assert small["max_difference"] > full["max_difference"]
@@ -92,7 +96,9 @@ def test_a_wrong_name_is_told_the_nearest(run):
 
 def test_a_missing_package_is_told_how_to_install(run, backend, monkeypatch):
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else found(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else found(name, *rest)
+    )
     with pytest.raises(MissingExtra, match=r'pip install "keras_transfer\[export\]"'):
         export(run, ["openvino"], backend=backend)
 
@@ -128,7 +134,9 @@ def test_formats_of_two_backends_in_one_command(run, backend, tmp_path):
         pytest.skip("does not depend on the backend of this process")
     command = [sys.executable, "-m", "keras_transfer", "export", str(run), "torch", "litert", "--output", str(tmp_path)]
     environment = {key: value for key, value in runtime.child_environment("").items() if key != "KERAS_BACKEND"}
-    done = subprocess.run(command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     rows = [json.loads((tmp_path / f"{FORMATS[name].file}.json").read_text("utf-8")) for name in ("torch", "litert")]
     assert [row["backend"] for row in rows] == ["torch", "tensorflow"]
