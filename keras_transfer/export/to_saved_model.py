@@ -43,6 +43,9 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    serve = loaded.signatures[SIGNATURE]
-    # The signature alone would not keep the variables alive.
-    return lambda images, _=loaded: serve(**{INPUT: tf.constant(images)})[OUTPUT].numpy()
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        # Looked up at each call: a signature alone would not keep the variables alive.
+        return loaded.signatures[SIGNATURE](**{INPUT: tf.constant(images)})[OUTPUT].numpy()
+
+    return logits
