@@ -144,6 +144,23 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _define_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    parser.add_argument("formats", nargs="+", metavar="FORMAT", help="onnx, openvino, torch, saved_model or litert")
+    parser.add_argument("--output", metavar="DIR", help="folder for the files (default: export in the run)")
+    parser.add_argument("--precision", default="float32", metavar="P", help="float32 (default), float16 or int8")
+    parser.add_argument("--backend", metavar="B", help="write from this one (default: one that can)")
+    parser.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from keras_transfer.export import export
+
+    rows = export(arguments.source, arguments.formats, output=arguments.output, precision=arguments.precision,
+                  backend=arguments.backend)  # fmt: skip
+    return 0 if all(row["agrees"] for row in rows) else 1
+
+
 def _define_parity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", metavar="CONFIG_OR_RUN", help="what to compare (default: quickstart)")
     parser.add_argument("--backends", default="", metavar="A,B,…", help="backends to compare (default: all installed)")
@@ -268,6 +285,7 @@ COMMANDS: dict[str, Command] = {
     "predict": (_define_predict, "Classify pictures with a trained model."),
     "explain": (_define_explain, "Draw what speaks for a class in pictures, or what the model gets most wrong."),
     "serve": (_define_serve, "Serve a page and a JSON endpoint for a model, on this computer."),
+    "export": (_define_export, "Write a trained model for another runtime, and prove the file equal."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
     "benchmark": (_define_benchmark, "Measure speed beside that of other ways to do the same."),
     "doctor": (_define_doctor, "Look a data set over: bad files, duplicates, leakage, likely label errors."),

@@ -28,22 +28,23 @@ class NotTranslatable(Exception):
     """A layer that has no builder, or is used in a way that its builder does not know."""
 
 
-def translate(model: keras.Model, batch_size: int) -> Model:
+def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Model:
     """Write a model's inference as an OpenVINO graph, with copies of its weights.
 
     Args:
         model: a built functional model of one input (height, width, channels) and one output, channels last. The
             layers' precision policies do not matter: the graph is float32, and is compiled for what is wanted.
-        batch_size: pictures a call; it is fixed.
+        batch_size: pictures a call; -1 leaves it open.
+        dtype: of the pictures, uint8 or float32.
 
     Returns:
-        uint8 (batch_size, height, width, channels) to float32 (batch_size, …), channels last.
+        (batch_size, height, width, channels) to float32 (batch_size, …), channels last.
 
     Raises:
         NotTranslatable: names the layer.
     """
     shape = [batch_size, *(int(n) for n in model.input_shape[1:])]
-    pixels = ops.parameter(shape, np.uint8, name="pixels")
+    pixels = ops.parameter(shape, dtype, name="pixels")
     made: dict[int, Node] = {id(model.inputs[0]): _channels_first(ops.convert(pixels, "f32"), len(shape))}
     for node in graph_nodes(model):
         operation = node.operation

@@ -106,6 +106,16 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return _read_members(Path(path))[0]
 
 
+def read_golden(path: str | Path) -> np.ndarray | None:
+    """Return the golden images of a model file, uint8 (n, height, width, channels), or None if it has none.
+
+    Raises:
+        UserError: as :func:`load`.
+    """
+    golden = _read_members(Path(path))[1]
+    return None if golden is None else golden["images"]
+
+
 def _created(model: keras.Model) -> dict[str, Any]:
     return {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

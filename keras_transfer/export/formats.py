@@ -1,0 +1,138 @@
+"""The table of formats: what is written, from which backends, in which precisions, and why not from the rest."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from types import ModuleType
+
+from keras_transfer.errors import MissingExtra, UserError, unknown
+from keras_transfer.runtime import BACKENDS
+
+PRECISIONS = ("float32", "float16", "int8")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        name: as on the command line.
+        title: as in prose.
+        file: the artefact's name in float32; other precisions go before the suffix (``model-int8.onnx``).
+        packages: what writing and running need besides the backend, all of them in the extra ``export``.
+        not_from: backend → why it cannot write this format.
+        not_in: precision → why it is not offered.
+        writer_packages: backend → packages that only its way of writing needs.
+    """
+
+    name: str
+    title: str
+    file: str
+    packages: tuple[str, ...] = ()
+    not_from: dict[str, str] = field(default_factory=dict)
+    not_in: dict[str, str] = field(default_factory=dict)
+    writer_packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backends that can write it, the preferred one first."""
+        return tuple(name for name in BACKENDS if name not in self.not_from)
+
+    def file_name(self, precision: str) -> str:
+        """Return the artefact's file (or folder) name."""
+        stem, dot, suffix = self.file.partition(".")
+        return self.file if precision == "float32" else f"{stem}-{precision}{dot}{suffix}"
+
+    def module(self) -> ModuleType:
+        """Import what writes and runs it: ``write(model, path, facts, precision, pictures)`` and ``open_file(path)``."""
+        return importlib.import_module(f"keras_transfer.export.to_{self.name}")
+
+    def require(self, backend: str, precision: str) -> None:
+        """Check that it can be written here.
+
+        Raises:
+            UserError: not from this backend, or not in this precision.
+            MissingExtra: a package is not installed.
+        """
+        if precision in self.not_in:
+            offered = ", ".join(name for name in PRECISIONS if name not in self.not_in)
+            raise UserError(f"{self.name} is not offered in {precision}: {self.not_in[precision]} (offered: {offered})")
+        if backend in self.not_from:
+            raise UserError(
+                f"{self.name} cannot be written from {backend}: {self.not_from[backend]}; "
+                f"use --backend {' or '.join(self.backends)} (the model file loads on every backend)"
+            )
+        for package in (*self.packages, *self.writer_packages.get(backend, ())):
+            if importlib.util.find_spec(package) is None:
+                raise MissingExtra(package.replace("_", "-"), "export", f"export to {self.title}")
+
+
+_CONVERTS_ONLY_TENSORFLOW = "its converter starts from a TensorFlow graph"
+
+FORMATS: dict[str, Format] = {
+    item.name: item
+    for item in (
+        Format(
+            "onnx",
+            "ONNX",
+            "model.onnx",
+            packages=("onnx", "onnxruntime"),
+            writer_packages={"torch": ("onnxscript",), "tensorflow": ("tf2onnx",)},
+            not_from={"jax": "JAX has no ONNX exporter of its own"},
+        ),
+        Format(
+            "openvino",
+            "OpenVINO",
+            "model.xml",
+            packages=("openvino",),
+            not_in={"int8": "OpenVINO quantizes through NNCF, which is not among the extra's packages; onnx has int8"},
+        ),
+        Format(
+            "torch",
+            "PyTorch (ExportedProgram)",
+            "model.pt2",
+            not_from={
+                "tensorflow": "an ExportedProgram is traced from PyTorch operations",
+                "jax": "an ExportedProgram is traced from PyTorch operations",
+            },
+            not_in={
+                "float16": "the program keeps the operations and numbers that were traced",
+                "int8": "the program keeps the operations and numbers that were traced",
+            },
+        ),
+        Format(
+            "saved_model",
+            "TensorFlow (SavedModel)",
+            "saved_model",
+            not_from={
+                "torch": "Keras writes a SavedModel from TensorFlow operations only",
+                "jax": "Keras writes a SavedModel from TensorFlow operations only",
+            },
+            not_in={
+                "float16": "a SavedModel keeps the variables of the model; litert has float16",
+                "int8": "a SavedModel keeps the variables of the model; litert has int8",
+            },
+        ),
+        Format(
+            "litert",
+            "LiteRT (TensorFlow Lite)",
+            "model.tflite",
+            packages=("ai_edge_litert",),
+            not_from={"torch": _CONVERTS_ONLY_TENSORFLOW, "jax": _CONVERTS_ONLY_TENSORFLOW},
+        ),
+    )
+}
+"""Format name → its record."""
+
+
+def get(name: str) -> Format:
+    """Return the record of a format.
+
+    Raises:
+        UserError: there is none of this name; names the nearest.
+    """
+    if name not in FORMATS:
+        raise unknown("export format", name, FORMATS)
+    return FORMATS[name]

@@ -1,0 +1,168 @@
+"""What ``keras-transfer export`` does: choose backends, write, compare, keep the figures beside the files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer import runtime
+from keras_transfer.errors import UserError, unknown
+from keras_transfer.export import formats
+from keras_transfer.export.compare import compare
+from keras_transfer.export.facts import facts_of
+from keras_transfer.export.formats import Format
+from keras_transfer.files import write_json
+from keras_transfer.inference import find_model
+
+
+def export(
+    source: str | Path,
+    names: Sequence[str],
+    *,
+    output: str | Path | None = None,
+    precision: str = "float32",
+    backend: str | None = None,
+) -> list[dict[str, Any]]:
+    """Write a model in other formats, compare each file in its own runtime with the model, and print the figures.
+
+    Formats that need different backends are written by a process of their own each.
+
+    Args:
+        source: run directory or model file.
+        names: formats, of :data:`keras_transfer.export.FORMATS`.
+        output: folder for the files; by default ``export`` in the run, or beside the model file.
+        precision: ``"float32"``, ``"float16"`` or ``"int8"``.
+        backend: write everything from this one; by default each format is written from one that can.
+
+    Returns:
+        for each format what is kept beside its file as JSON.
+
+    Raises:
+        UserError: an unknown format or precision; the backend cannot write the format, or it is not offered in this
+            precision; no such model; the folder cannot be written.
+        MissingExtra: a package is not installed.
+    """
+    path, run = find_model(source)
+    if precision not in formats.PRECISIONS:
+        raise unknown("precision", precision, formats.PRECISIONS)
+    wanted = [formats.get(name) for name in dict.fromkeys(names)]
+    trained_on = run.read_config().backend if run is not None else None
+    groups: dict[str, list[Format]] = {}
+    for item in wanted:
+        chosen = choose_backend(item, backend, trained_on)
+        item.require(chosen, precision)
+        groups.setdefault(chosen, []).append(item)
+    folder = _output_folder(Path(output) if output is not None else path.parent / "export")
+    if len(groups) > 1:
+        return [row for name, items in groups.items() for row in _in_a_process(source, items, folder, precision, name)]
+    return [row for name, items in groups.items() for row in _write_all(path, run, items, folder, precision, name)]
+
+
+def choose_backend(item: Format, asked: str | None, trained_on: str | None) -> str:
+    """Choose the backend to write a format from: the one asked for, that of the training, or the first that can.
+
+    Raises:
+        UserError: no backend that can write it is installed; an unknown backend.
+    """
+    if asked or os.environ.get("KERAS_BACKEND"):
+        return runtime.choose_backend(asked).value
+    installed = [name for name in item.backends if name in runtime.installed_backends()]
+    if not installed:
+        raise UserError(f"{item.name} is written from {' or '.join(item.backends)}, which is not installed: "
+                        f'pip install "keras_transfer[{item.backends[0]}]"')  # fmt: skip
+    return trained_on if trained_on in installed else installed[0]
+
+
+def _output_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the output folder {folder}: {error.strerror or error}") from error
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"cannot write into the output folder {folder}")
+    return folder
+
+
+def _in_a_process(
+    source: str | Path, items: Sequence[Format], folder: Path, precision: str, backend: str
+) -> list[dict[str, Any]]:
+    command = [sys.executable, "-m", "keras_transfer", "export", str(source), *(item.name for item in items),
+               "--output", str(folder), "--precision", precision, "--backend", backend]  # fmt: skip
+    status = subprocess.run(command, env=runtime.child_environment(backend), check=False).returncode
+    if status not in (0, 1) or not all(_beside(folder / item.file_name(precision)).is_file() for item in items):
+        raise UserError(f"the export from {backend} failed, see above")
+    return [json.loads(_beside(folder / item.file_name(precision)).read_text("utf-8")) for item in items]
+
+
+def _write_all(
+    path: Path, run: Any, items: Sequence[Format], folder: Path, precision: str, backend: str
+) -> list[dict[str, Any]]:
+    runtime.activate(backend, "cpu")
+    runtime.hide_progress_bars()
+    from keras_transfer.evaluation.evaluate import logits_of_batch
+    from keras_transfer.export.pictures import pictures_of
+    from keras_transfer.models.bundle import load
+
+    model, metadata = load(path)
+    pictures, calibration, origin = pictures_of(path, run, metadata)
+    print(f"comparing on {origin['count']} pictures: {origin['pictures']}")
+    batches = np.split(pictures, range(32, len(pictures), 32))
+    expected = np.concatenate([logits_of_batch(model, batch, 32) for batch in batches])
+    rows = []
+    for item in items:
+        target = folder / item.file_name(precision)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as aside:
+            made = Path(aside) / target.name
+            module = item.module()
+            module.write(model, made, facts_of(metadata), precision, calibration)
+            size = sum(file.stat().st_size for file in Path(aside).rglob("*") if file.is_file())
+            figures = compare(module.open_file(made), pictures, expected, precision)
+            _put_in_place(Path(aside), folder)
+        row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
+               **figures, "compared_on": origin, "versions": _versions(item)}  # fmt: skip
+        write_json(_beside(target), row)
+        _tell(row, target)
+        rows.append(row)
+    return rows
+
+
+def _put_in_place(aside: Path, folder: Path) -> None:
+    """Move finished files into the folder, over older ones."""
+    for made in sorted(aside.iterdir()):
+        target = folder / made.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        made.replace(target)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _versions(item: Format) -> dict[str, str]:
+    found = runtime.versions()
+    for package in (*item.packages, *(name for names in item.writer_packages.values() for name in names)):
+        name = package.replace("_", "-")
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _tell(row: dict[str, Any], target: Path) -> None:
+    speed = f", {row['images_per_second']:.0f} images/s" if row["images_per_second"] else ""
+    verdict = "" if row["agrees"] else ", which is TOO LOW: do not ship this file"
+    print(
+        f"{row['format']}: {target} ({row['bytes'] / 1e6:.1f} MB, {row['precision']}): largest logit difference "
+        f"{row['max_difference']:.2g}, label agreement {row['label_agreement']:.1%}{verdict}{speed}"
+    )

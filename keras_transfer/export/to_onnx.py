@@ -1,0 +1,104 @@
+"""ONNX, run by ONNX Runtime: from torch by its own exporter, from TensorFlow by tf2onnx."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.export.facts import INPUT, OUTPUT
+
+IR_VERSION = 10  # of the file's layout: read by ONNX Runtime from 1.18 on, later ones by the newest only
+
+
+def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+    """Write ``model`` as one ONNX file; see :mod:`keras_transfer.export.formats`."""
+    import keras
+    import onnx
+
+    graph = {"torch": _from_torch, "tensorflow": _from_tensorflow}[keras.backend.backend()](model)
+    if precision == "float16":
+        graph = _float16(graph)
+    elif precision == "int8":
+        graph = _int8(graph, pictures)
+    graph.ir_version = min(graph.ir_version, IR_VERSION)
+    onnx.helper.set_model_props(graph, facts)
+    onnx.save(graph, str(path))
+
+
+def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Open the file in ONNX Runtime, on the processor."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+
+
+def _from_torch(model: Any) -> Any:
+    import torch
+
+    from keras_transfer.export.to_torch import trace
+
+    with _quiet():
+        program = torch.onnx.export(
+            trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+        )
+    return program.model_proto
+
+
+def _from_tensorflow(model: Any) -> Any:
+    import tf2onnx
+
+    from keras_transfer.export.to_saved_model import serving_function
+
+    function = serving_function(model)
+    with _quiet():
+        return tf2onnx.convert.from_function(function, function.input_signature, opset=18)[0]
+
+
+def _float16(graph: Any) -> Any:
+    """Halve the weights and compute in float16, where the runtime can; pixels and logits stay float32."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    return convert_float_to_float16(graph, keep_io_types=True)
+
+
+def _int8(graph: Any, pictures: np.ndarray) -> Any:
+    """Quantize convolutions and the last layer, ranges measured on pictures; the rest stays float32."""
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, quant_pre_process, quantize_static
+
+    class Pictures(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._batches = iter(np.array_split(pictures, -(-len(pictures) // 8)))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self._batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        plain, prepared, quantized = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "prepared", "quantized"))
+        onnx.save(graph, plain)
+        quant_pre_process(plain, prepared, skip_symbolic_shape=True)
+        quantize_static(prepared, quantized, Pictures(), per_channel=True,
+                        op_types_to_quantize=["Conv", "MatMul", "Gemm"])  # fmt: skip
+        return onnx.load(quantized)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' progress and advice off the terminal; their errors come as exceptions."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,41 @@
+"""OpenVINO (.xml and .bin): a channels-first graph written from the Keras layers, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+from keras_transfer.export.facts import INPUT, OUTPUT
+
+SECTION = "keras_transfer"
+ANY = -1  # a size that is left open
+
+
+def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+    """Write ``model`` as .xml with its weights beside it as .bin; see :mod:`keras_transfer.export.formats`."""
+    import openvino
+
+    from keras_transfer.engine.openvino_graph import NotTranslatable, translate
+
+    try:
+        graph = translate(model, ANY, np.float32)
+    except NotTranslatable as layer:
+        raise UserError(f"the OpenVINO graph has no builder for the layer {layer}; export to onnx instead") from layer
+    graph.input(0).set_names({INPUT})
+    graph.output(0).set_names({OUTPUT})
+    for key, value in facts.items():
+        graph.set_rt_info(value, [SECTION, key])
+    openvino.save_model(graph, str(path), compress_to_fp16=precision == "float16")
+
+
+def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile the file for the processor."""
+    import openvino
+
+    # Left to itself, OpenVINO computes in bfloat16 where that is faster.
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda images: compiled(images)[OUTPUT]

@@ -1,0 +1,51 @@
+"""TensorFlow's SavedModel, a folder: runs in TensorFlow and TensorFlow Serving without Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.export.facts import INPUT, OUTPUT
+from keras_transfer.files import write_json
+
+SIGNATURE = "serving_default"
+METADATA = "assets.extra/metadata.json"  # TensorFlow's own place for what belongs to a model but not to its graph
+
+
+def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+    """Write ``model`` as a folder with one signature; see :mod:`keras_transfer.export.formats`."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.variables_of_model = [variable.value for variable in model.variables]
+    module.serve = serving_function(model)
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
+    write_json(path / METADATA, {key: json.loads(value) for key, value in facts.items()})
+
+
+def serving_function(model: Any) -> Any:
+    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}``, with any number of pictures."""
+    import tensorflow as tf
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)])
+    def serve(image: Any) -> Any:
+        return {OUTPUT: model(image, training=False)}
+
+    return serve
+
+
+def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the folder."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        # Looked up at each call: a signature alone would not keep the variables alive.
+        return loaded.signatures[SIGNATURE](**{INPUT: tf.constant(images)})[OUTPUT].numpy()
+
+    return logits

@@ -1,0 +1,55 @@
+"""PyTorch's ExportedProgram (.pt2): runs in torch without Keras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METADATA = "metadata.json"
+
+
+def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+    """Write ``model`` as a program of ATen operations; see :mod:`keras_transfer.export.formats`."""
+    import torch
+
+    text = json.dumps({key: json.loads(value) for key, value in facts.items()}, ensure_ascii=False)
+    torch.export.save(trace(model), str(path), extra_files={METADATA: text})
+
+
+def trace(model: Any) -> Any:
+    """Return the model's inference as an ``ExportedProgram`` of one input ``image``, with any number of pictures."""
+    import torch
+
+    class Inference(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, image: Any) -> Any:
+            return self.model(image, training=False)
+
+    example = torch.zeros((2, *model.input_shape[1:]))
+    with torch.no_grad():
+        program = torch.export.export(Inference().eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    # Keras registers every variable twice, with the layer and with the model: the graph uses one of them.
+    used = {spec.target for spec in program.graph_signature.input_specs}
+    for name in set(program.state_dict) - used:
+        del program.state_dict[name]
+    return program
+
+
+def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the program."""
+    import torch
+
+    program = torch.export.load(str(path)).module()
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return program(torch.from_numpy(images)).numpy()
+
+    return logits

@@ -1,0 +1,185 @@
+"""Every format on every backend: the file gives the model's labels, or one line says which backend can write it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_transfer import runtime
+from keras_transfer.cli import main
+from keras_transfer.errors import MissingExtra, UserError
+from keras_transfer.export import FORMATS, export
+from keras_transfer.export.formats import PRECISIONS
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.backend
+EXAMPLES = re.findall(
+    r"^## (\w+)$.*?^```python\n(.*?)^```", (ROOT / "docs" / "export.md").read_text("utf-8"), re.M | re.S
+)
+
+
+def _skip_unless_written_from(name: str, backend: str) -> None:
+    if backend in FORMATS[name].not_from:
+        pytest.skip(f"{name} is not written from {backend}: tested below")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_file_gives_the_models_labels(name, run, backend, tmp_path):
+    _skip_unless_written_from(name, backend)
+    [row] = export(run, [name], output=tmp_path, backend=backend)
+    assert row["label_agreement"] == 1 and row["agrees"]
+    assert 0 < row["max_difference"] < 1e-3
+    assert row["compared_on"] == {"pictures": "test split", "count": 7}
+    made = tmp_path / FORMATS[name].file
+    assert json.loads((tmp_path / f"{made.name}.json").read_text("utf-8")) == row
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and file.name != f"{made.name}.json"]
+    assert sum(file.stat().st_size for file in files) == row["bytes"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_any_number_of_pictures(name, run, backend, tmp_path):
+    _skip_unless_written_from(name, backend)
+    export(run, [name], output=tmp_path, backend=backend)
+    logits = FORMATS[name].module().open_file(tmp_path / FORMATS[name].file)
+    images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3)).astype(np.float32)
+    together = logits(images)
+    assert together.shape == (7, 3) and together.dtype == np.float32
+    apart = np.concatenate([logits(images[:1]), logits(images[1:3]), logits(images[3:])])
+    np.testing.assert_allclose(apart, together, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_smaller_numbers(name, precision, run, backend, tmp_path):
+    _skip_unless_written_from(name, backend)
+    if precision in FORMATS[name].not_in:
+        with pytest.raises(UserError, match=rf"{name} is not offered in {precision}: .*offered: float32"):
+            export(run, [name], precision=precision, output=tmp_path, backend=backend)
+        return
+    full, small = (
+        export(run, [name], precision=p, output=tmp_path, backend=backend)[0] for p in ("float32", precision)
+    )
+    assert small["agrees"], small
+    assert small["bytes"] < {"float16": 0.6, "int8": 0.4}[precision] * full["bytes"]
+    assert small["max_difference"] > full["max_difference"]
+    assert (tmp_path / full["file"]).exists() and (tmp_path / small["file"]).exists()
+
+
+@pytest.mark.parametrize("name", [name for name, item in FORMATS.items() if item.not_from])
+def test_a_backend_that_cannot_names_those_that_can(name, run, backend, tmp_path, capsys):
+    if backend not in FORMATS[name].not_from:
+        pytest.skip(f"{backend} can")
+    assert main(["export", str(run), name, "--output", str(tmp_path / "new"), "--backend", backend]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {name} cannot be written from {backend}: ")
+    assert f"--backend {' or '.join(FORMATS[name].backends)}" in line
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_wrong_name_is_told_the_nearest(run):
+    with pytest.raises(UserError, match="unknown export format 'onx'; did you mean 'onnx'"):
+        export(run, ["onx"])
+    with pytest.raises(UserError, match="unknown precision 'int16'; did you mean 'int8'"):
+        export(run, ["onnx"], precision="int16")
+    with pytest.raises(UserError, match="no run directory or model file"):
+        export(run / "nothing", ["onnx"])
+
+
+def test_a_missing_package_is_told_how_to_install(run, backend, monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else found(name, *rest)
+    )
+    with pytest.raises(MissingExtra, match=r'pip install "keras_transfer\[export\]"'):
+        export(run, ["openvino"], backend=backend)
+
+
+def test_a_model_file_alone_is_compared_on_its_golden_batch(run, backend, tmp_path):
+    shutil.copy(run / "model.keras", tmp_path)
+    [row] = export(tmp_path / "model.keras", ["openvino"], backend=backend)
+    assert row["agrees"] and row["compared_on"]["count"] == 2
+    assert row["compared_on"]["pictures"].startswith("golden batch")
+    assert (tmp_path / "export" / "model.xml").is_file()
+
+
+def test_an_output_that_is_a_file_is_refused(run, backend, tmp_path):
+    (tmp_path / "taken").write_text("kept")
+    with pytest.raises(UserError, match="cannot make the output folder"):
+        export(run, ["openvino"], output=tmp_path / "taken", backend=backend)
+    assert (tmp_path / "taken").read_text() == "kept"
+
+
+def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, capsys):
+    from keras_transfer.export import to_openvino
+
+    honest = to_openvino.open_file
+    monkeypatch.setattr(to_openvino, "open_file", lambda path: lambda images: -honest(path)(images))
+    assert main(["export", str(run), "openvino", "--output", str(tmp_path), "--backend", backend]) == 1
+    assert "TOO LOW" in capsys.readouterr().out
+    assert json.loads((tmp_path / "model.xml.json").read_text("utf-8"))["agrees"] is False
+
+
+@pytest.mark.skipif(not {"torch", "tensorflow"} <= set(runtime.installed_backends()), reason="needs both")
+def test_formats_of_two_backends_in_one_command(run, backend, tmp_path):
+    if backend != "torch":
+        pytest.skip("does not depend on the backend of this process")
+    command = [sys.executable, "-m", "keras_transfer", "export", str(run), "torch", "litert", "--output", str(tmp_path)]
+    environment = {key: value for key, value in runtime.child_environment("").items() if key != "KERAS_BACKEND"}
+    done = subprocess.run(
+        command, env={**environment, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads((tmp_path / f"{FORMATS[name].file}.json").read_text("utf-8")) for name in ("torch", "litert")]
+    assert [row["backend"] for row in rows] == ["torch", "tensorflow"]
+    assert all(row["label_agreement"] == 1 for row in rows)
+
+
+def test_labels_of_litert_can_be_unzipped(run, backend, tmp_path):
+    _skip_unless_written_from("litert", backend)
+    export(run, ["litert"], output=tmp_path, backend=backend)
+    with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
+        assert archive.read("labels.txt").decode("utf-8").splitlines() == ["berry", "cherry", "äpple"]
+
+
+def test_every_format_has_an_example():
+    assert [name for name, _ in EXAMPLES] == list(FORMATS)
+    assert all(len(code.splitlines()) <= 20 for _, code in EXAMPLES)
+
+
+@pytest.mark.parametrize(("name", "code"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
+def test_the_example_in_the_docs_runs(name, code, run, backend, tmp_path):
+    """It prints the classes and probabilities that the classifier gives for the same picture."""
+    import keras_transfer as kt
+
+    _skip_unless_written_from(name, backend)
+    export(run, [name], output=tmp_path / "runs" / "flowers" / "export", backend=backend)
+    picture = tmp_path / "new.jpg"
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(picture, format="PNG")  # without loss, and already of the model's size
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = kt.load(run / "model.keras").predict(pixels, top=3)
+    printed = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    assert [label for label, _ in printed] == list(found.classes)
+    assert [float(p) for _, p in printed] == pytest.approx(list(found.probabilities), abs=2e-3)
+
+
+def test_the_table_in_the_docs_is_the_table_of_formats():
+    lines = (ROOT / "docs" / "export.md").read_text("utf-8").splitlines()
+    rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
+    columns = ("torch", "tensorflow", "jax", "float16", "int8")
+    expected = {
+        name: ["no" if column in {**item.not_from, **item.not_in} else "yes" for column in columns]
+        for name, item in FORMATS.items()
+    }
+    assert {row[0]: row[2:7] for row in rows} == expected
+    assert all(FORMATS[row[0]].file in row[1] for row in rows)
