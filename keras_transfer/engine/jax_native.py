@@ -34,7 +34,13 @@ class _Operation:
             outputs = outputs + keras.ops.convert_to_tensor(layer.bias)
         return outputs if layer.activation is None else layer.activation(outputs)
 
+    @staticmethod
+    def fits(layer: Any) -> bool:
+        """Whether this layer can be computed so."""
+        raise NotImplementedError
+
     def convolve(self, inputs: Any, kernel: Any) -> Any:
+        """Compute the convolution alone."""
         raise NotImplementedError
 
 
@@ -66,7 +72,7 @@ class Pointwise(_Operation):
         return jnp.tensordot(inputs[:, ::down, ::right], kernel[0, 0], 1)
 
 
-OPERATIONS = {keras.layers.DepthwiseConv2D: Depthwise, keras.layers.Conv2D: Pointwise}
+OPERATIONS: dict[type, type[_Operation]] = {keras.layers.DepthwiseConv2D: Depthwise, keras.layers.Conv2D: Pointwise}
 
 
 def install_model(model: keras.Model, report: Report) -> None:

@@ -50,6 +50,7 @@ def _from_torch(model: Any) -> Any:
         program = torch.onnx.export(
             trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
         )
+    assert program is not None  # with dynamo=True it is a program
     return program.model_proto
 
 
