@@ -499,6 +499,29 @@ def torch_checkpoint_with_an_expanded_tensor(base, path):
     return checkpoint(path, b"\x80\x02}X\x01\x00\x00\x00w" + tensor + b"s.", bytes(4))
 
 
+def safetensors(path: Path, header: bytes, numbers: bytes) -> Path:
+    (path := path.with_suffix(".safetensors")).write_bytes(struct.pack("<Q", len(header)) + header + numbers)
+    return path
+
+
+@hostile("they overlap", "safetensors")
+def safetensors_that_overlap(base, path):
+    """A thousand tensors that are all the same megabyte."""
+    entry = {"dtype": "U8", "shape": [1 << 20], "data_offsets": [0, 1 << 20]}
+    return safetensors(path, json.dumps({str(k): entry for k in range(1000)}).encode(), bytes(1 << 20))
+
+
+@hostile("a header of", "safetensors")
+def safetensors_with_a_huge_header(base, path):
+    return safetensors(path, b" " * (9 << 20), b"")
+
+
+@hostile("does not fit into the file", "safetensors")
+def safetensors_with_a_tensor_outside(base, path):
+    entry = {"dtype": "F32", "shape": [4], "data_offsets": [1 << 40, (1 << 40) + 16]}
+    return safetensors(path, json.dumps({"w": entry}).encode(), bytes(16))
+
+
 def cifar(path: Path, content: bytes) -> Path:
     folder = path.with_suffix("")
     folder.mkdir()

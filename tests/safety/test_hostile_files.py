@@ -28,6 +28,7 @@ from pathlib import Path
 import keras_transfer as kt
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get
+from keras_transfer.models.safetensors import read_safetensors
 from keras_transfer.models.torch_checkpoint import read_torch_state_dict
 from keras_transfer.runtime import use_backend
 
@@ -44,6 +45,7 @@ READERS = {
     "arrays": lambda path: kt.data.arrays(path, image_size=8),
     "state": lambda path: load_state(Path(path)),
     "checkpoint": read_torch_state_dict,
+    "safetensors": read_safetensors,
     "cifar10": kt.data.cifar10,
     "idx": kt.data.idx,
     "picture": picture,
