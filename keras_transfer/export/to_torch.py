@@ -34,12 +34,7 @@ def trace(model: Any) -> Any:
 
     example = torch.zeros((2, *model.input_shape[1:]))
     with torch.no_grad():
-        program = torch.export.export(Inference().eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    # Keras registers every variable twice, with the layer and with the model: the graph uses one of them.
-    used = {spec.target for spec in program.graph_signature.input_specs}
-    for name in set(program.state_dict) - used:
-        del program.state_dict[name]
-    return program
+        return torch.export.export(Inference().eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
