@@ -1,0 +1,133 @@
+"""Grad-CAM: which parts of a picture speak for a class.
+
+Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+
+from keras_transfer.errors import UserError, unknown
+from keras_transfer.explain.gradients import logit_gradients
+
+Classes = int | Sequence[int] | np.ndarray | None
+
+
+class GradCam:
+    """Grad-CAM of a model, cut once and used often.
+
+    The model is cut in two at a layer's output: pictures to features, and features to logits. The halves share
+    the model's layers, so they follow its weights.
+
+    Args:
+        model: a functional ``keras.Model`` from pictures (b, h, w, c) to logits (b, C).
+        layer: name of a layer with a feature map (b, h, w, c) as its output; None: what flows into the pooling layer.
+
+    Raises:
+        UserError: there is no such layer, or its output is no feature map.
+    """
+
+    def __init__(self, model: Any, layer: str | None = None):
+        features = feature_map(model, layer)
+        self.size = tuple(int(side) for side in model.input_shape[1:3])
+        self.classes = int(model.output_shape[-1])
+        self.body = keras.Model(model.input, features)
+        try:
+            self.head, self.separates = keras.Model(features, model.output), True
+        except ValueError:  # the layer lies on one of several ways: the others start from the picture
+            self.head, self.separates = keras.Model([features, model.input], model.output), False
+
+    def __call__(self, images: np.ndarray, class_index: Classes = None) -> np.ndarray:
+        """Return the maps; see :func:`gradcam`."""
+        images = checked_images(images, self.size)
+        classes = checked_classes(class_index, len(images), self.classes)
+        features = np.asarray(self.body.predict_on_batch(images), np.float32)
+        _, gradient = logit_gradients(self.head, [features] if self.separates else [features, images], classes)
+        importance = gradient.mean(axis=(1, 2), keepdims=True)
+        maps = np.maximum((importance * features).sum(axis=-1), 0)
+        highest = maps.max(axis=(1, 2), keepdims=True, initial=0)
+        maps = np.divide(maps, highest, out=np.zeros_like(maps), where=highest > 0)
+        height, width = self.size
+        enlarged = [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in maps]
+        return np.stack(enlarged) if enlarged else np.zeros((0, height, width), np.float32)
+
+
+def gradcam(model: Any, images: np.ndarray, class_index: Classes = None, layer: str | None = None) -> np.ndarray:
+    """Show where the features that speak for a class are.
+
+    A feature channel counts by the mean gradient of the class's logit with respect to it; the map is the positive part
+    of the weighted sum of channels, scaled to 1 at its highest and enlarged bilinearly. The gradient is taken in
+    inference mode, without softmax.
+
+    Args:
+        model: a classifier, such as ``clf.model``: a functional model from pictures to logits.
+        images: (b, h, w, c) pixels 0..255 in the model's size.
+        class_index: the class to explain, one for all or one a picture; None: the most probable one of each.
+        layer: name of the layer whose feature map is shown; None: the last one, which flows into the pooling layer.
+
+    Returns:
+        float32 (b, h, w), 0..1 in the size of the input. All zeros where nothing speaks for the class.
+
+    Raises:
+        UserError: pictures of another shape, a class or layer that the model does not have.
+    """
+    return GradCam(model, layer)(images, class_index)
+
+
+def feature_map(model: Any, layer: str | None) -> Any:
+    """Return the symbolic feature map (b, h, w, c) that a layer puts out, or that flows into the pooling layer.
+
+    Raises:
+        UserError: there is none of that name, or its output has another form.
+    """
+    names = [one.name for one in model.layers]
+    if layer is None:
+        if "pool" not in names:
+            raise UserError("the model has no layer 'pool': name the layer whose feature map is to be shown")
+        return model.get_layer("pool").input
+    spatial = [one.name for one in model.layers if _is_feature_map(one.output)]
+    if layer not in names:
+        raise unknown("layer", layer, spatial[::-1])
+    found = model.get_layer(layer).output
+    if not _is_feature_map(found):
+        raise UserError(f"layer {layer!r} has no feature map (height, width, channels), for instance {spatial[-1]!r} has")
+    return found
+
+
+def _is_feature_map(tensor: Any) -> bool:
+    return isinstance(tensor, keras.KerasTensor) and len(tensor.shape) == 4
+
+
+def checked_images(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Return the pictures as float32 (b, h, w, c).
+
+    Raises:
+        UserError: another shape.
+    """
+    images = np.asarray(images, np.float32)
+    if images.ndim != 4 or images.shape[1:3] != size:
+        raise UserError(
+            f"expected pictures of shape (n, {size[0]}, {size[1]}, channels), the model's size, got {images.shape}"
+        )
+    return images
+
+
+def checked_classes(class_index: Classes, count: int, classes: int) -> np.ndarray | None:
+    """Return one class index a picture, int32 (count,), or None.
+
+    Raises:
+        UserError: not one for all or one each, or outside of 0..classes - 1.
+    """
+    if class_index is None:
+        return None
+    wanted = np.asarray(class_index)
+    if wanted.dtype.kind not in "iu" or wanted.shape not in ((), (count,)):
+        raise UserError(f"class_index: expected one whole number, or {count}, got {class_index!r}")
+    if wanted.size and (wanted.min() < 0 or wanted.max() >= classes):
+        raise UserError(f"class_index: expected 0..{classes - 1}, got {class_index!r}")
+    return np.broadcast_to(wanted, (count,)).astype(np.int32)

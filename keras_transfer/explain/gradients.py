@@ -1,0 +1,69 @@
+"""The gradient of chosen logits with respect to features, by the running backend's own differentiation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def logit_gradients(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Differentiate one logit a sample with respect to the first of ``inputs``.
+
+    Args:
+        head: a model from ``inputs`` to logits (b, C); it runs in inference mode.
+        inputs: float32 arrays, the features (b, …) first.
+        classes: integer (b,), which logit; None: the highest one of each sample.
+
+    Returns:
+        float32 logits (b, C) and the gradient, float32, in the shape of the features.
+    """
+    compute = {"torch": _torch, "tensorflow": _tensorflow, "jax": _jax}[keras.backend.backend()]
+    logits, gradient = compute(head, inputs, classes)
+    to_numpy = keras.ops.convert_to_numpy
+    return np.asarray(to_numpy(logits), np.float32), np.asarray(to_numpy(gradient), np.float32)
+
+
+def _chosen(logits: Any, classes: np.ndarray | None) -> Any:
+    """The sum of one logit a sample: its gradient is each sample's own, as samples do not mix in inference mode."""
+    ops = keras.ops
+    chosen = ops.argmax(ops.stop_gradient(logits), axis=-1) if classes is None else ops.convert_to_tensor(classes)
+    return ops.sum(logits * ops.one_hot(chosen, logits.shape[-1], dtype=logits.dtype))
+
+
+def _call(head: Any, inputs: list[Any]) -> Any:
+    return head(inputs if len(inputs) > 1 else inputs[0], training=False)
+
+
+def _torch(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[Any, Any]:
+    import torch
+
+    tensors = [keras.ops.convert_to_tensor(array) for array in inputs]
+    with torch.enable_grad():
+        features = tensors[0].detach().requires_grad_()
+        logits = _call(head, [features, *tensors[1:]])
+        (gradient,) = torch.autograd.grad(_chosen(logits, classes), features)
+    return logits.detach(), gradient
+
+
+def _tensorflow(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[Any, Any]:
+    import tensorflow as tf
+
+    tensors = [tf.convert_to_tensor(array) for array in inputs]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tensors[0])
+        logits = _call(head, tensors)
+        chosen = _chosen(logits, classes)
+    return logits, tape.gradient(chosen, tensors[0])
+
+
+def _jax(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[Any, Any]:
+    import jax
+
+    def chosen(features: Any) -> tuple[Any, Any]:
+        logits = _call(head, [features, *inputs[1:]])
+        return _chosen(logits, classes), logits
+
+    (_, logits), gradient = jax.value_and_grad(chosen, has_aux=True)(keras.ops.convert_to_tensor(inputs[0]))
+    return logits, gradient

@@ -1,0 +1,65 @@
+"""The pictures that a model gets most wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.evaluate import predict_logits
+from keras_transfer.evaluation.metrics import log_softmax
+
+if TYPE_CHECKING:
+    from keras_transfer.data.augment import Transform
+    from keras_transfer.data.dataset import Split
+
+
+@dataclass(frozen=True)
+class Loss:
+    """One picture and what the model made of it.
+
+    Attributes:
+        position: of the picture in its split.
+        name: of the picture.
+        loss: cross-entropy in nats.
+        label: index of the true class.
+        label_probability: what the model gave it.
+        predicted: index of the most probable class.
+        probability: what the model gave that.
+    """
+
+    position: int
+    name: str
+    loss: float
+    label: int
+    label_probability: float
+    predicted: int
+    probability: float
+
+
+def top_losses(model: Any, split: Split, transform: Transform, count: int = 12, batch_size: int = 32) -> list[Loss]:
+    """Return the ``count`` pictures of a split with the highest losses, highest first: mistakes and wrong labels.
+
+    Args:
+        model: from pictures to logits.
+        split: labelled pictures.
+        transform: the evaluation transform.
+        count: how many; more than there are means all.
+        batch_size: pictures a forward pass.
+
+    Raises:
+        UserError: ``count`` is below 1.
+    """
+    if count < 1:
+        raise UserError(f"count: expected at least 1, got {count}")
+    logs = log_softmax(predict_logits(model, split, transform, batch_size))
+    labels = np.asarray(split.labels)
+    losses = -logs[np.arange(len(labels)), labels]
+    found = []
+    for i in np.argsort(-losses, kind="stable")[:count]:
+        best = int(logs[i].argmax())
+        given, highest = float(np.exp(-losses[i])), float(np.exp(logs[i, best]))
+        found.append(Loss(int(i), split.image_name(int(i)), float(losses[i]), int(labels[i]), given, best, highest))
+    return found

@@ -1,0 +1,92 @@
+"""Occlusion: how much the model's trust in a class falls when a patch of the picture is hidden.
+
+Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.evaluate import logits_of_batch
+from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.explain.gradcam import Classes, checked_classes, checked_images
+
+
+def occlusion(
+    model: Any,
+    images: np.ndarray,
+    class_index: Classes = None,
+    patch: int | None = None,
+    stride: int | None = None,
+    batch_size: int = 32,
+) -> np.ndarray:
+    """Hide a square patch everywhere in turn and see what that does to the probability of a class.
+
+    No gradient and no layer is needed, only predictions: about (side / stride)² a picture. A patch is filled with the
+    picture's mean colour. Where patches overlap, a pixel has the mean of those that hid it.
+
+    Args:
+        model: a classifier from pictures to logits.
+        images: (b, h, w, c) pixels 0..255 in the model's size.
+        class_index: the class to explain, one for all or one a picture; None: the most probable one of each.
+        patch: side of the patch in pixels; None: a fifth of the shorter side.
+        stride: pixels from one place to the next; None: half a patch.
+        batch_size: pictures a forward pass.
+
+    Returns:
+        float32 (b, h, w), -1..1: by how much the probability fell. Negative where hiding made the class more probable.
+
+    Raises:
+        UserError: pictures of another shape, a class that the model does not have, a patch or stride out of range.
+    """
+    images = checked_images(images, tuple(model.input_shape[1:3]))
+    classes = checked_classes(class_index, len(images), int(model.output_shape[-1]))
+    height, width = images.shape[1:3]
+    patch = max(1, min(height, width) // 5) if patch is None else patch
+    stride = max(1, patch // 2) if stride is None else stride
+    if not 1 <= patch <= min(height, width) or not 1 <= stride <= patch:
+        raise UserError(
+            f"expected 1 <= stride <= patch <= {min(height, width)} pixels, got patch {patch} and stride {stride}"
+        )
+    corners = [(top, left) for top in _starts(height, patch, stride) for left in _starts(width, patch, stride)]
+    maps = np.empty((len(images), height, width), np.float32)
+    for i, image in enumerate(images):
+        before = _probabilities(model, image[None], batch_size)[0]
+        chosen = int(before.argmax()) if classes is None else classes[i]
+        maps[i] = _fall(model, image, corners, patch, chosen, float(before[chosen]), batch_size)
+    return maps
+
+
+def _starts(length: int, patch: int, stride: int) -> list[int]:
+    """First pixels of the patches along one side; the last one ends where the side does."""
+    return sorted({*range(0, length - patch, stride), length - patch})
+
+
+def _fall(
+    model: Any,
+    image: np.ndarray,
+    corners: list[tuple[int, int]],
+    patch: int,
+    chosen: int,
+    before: float,
+    batch_size: int,
+) -> np.ndarray:
+    total, covered = np.zeros(image.shape[:2]), np.zeros(image.shape[:2])
+    mean = image.mean(axis=(0, 1))
+    for start in range(0, len(corners), batch_size):
+        places = corners[start : start + batch_size]
+        hidden = np.repeat(image[None], len(places), axis=0)
+        for one, (top, left) in zip(hidden, places):
+            one[top : top + patch, left : left + patch] = mean
+        after = _probabilities(model, hidden, batch_size)[:, chosen]
+        for value, (top, left) in zip(after, places):
+            total[top : top + patch, left : left + patch] += before - value
+            covered[top : top + patch, left : left + patch] += 1
+    return (total / covered).astype(np.float32)
+
+
+def _probabilities(model: Any, images: np.ndarray, batch_size: int) -> np.ndarray:
+    return np.exp(log_softmax(logits_of_batch(model, images, batch_size)))
