@@ -1,0 +1,219 @@
+"""The addresses: ``/`` (the page), ``/api/predict``, ``/api/correct``, ``/api/model`` and ``/openapi.json``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+import jinja2
+import numpy as np
+from fastapi import FastAPI, Form, Query, Request, UploadFile
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel, Field
+
+from keras_transfer import __version__
+from keras_transfer.data.store import BadImage, EncodedPicture
+from keras_transfer.errors import UserError
+from keras_transfer.inference import transform_of
+from keras_transfer.serve import pictures
+from keras_transfer.serve.corrections import Corrections
+from keras_transfer.serve.guard import LimitBody, SameOrigin
+from keras_transfer.serve.predictor import Answer, Predictor
+
+PAGE = Path(__file__).parent / "page"
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_FORM_BYTES = 64 * 1024  # what a form has beside the file
+_DECODERS = 4  # pictures in the making at one time: bounds the memory
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is accepted.
+
+    Attributes:
+        upload: bytes of a file.
+        pixels: height x width of a picture.
+        local: only requests to a name of this computer.
+    """
+
+    upload: int = 10 * 2**20
+    pixels: int = 40 * 10**6
+    local: bool = True
+
+
+class ClassProbability(BaseModel):
+    """A class and its probability."""
+
+    name: str
+    probability: float = Field(ge=0, le=1)
+
+
+class Prediction(BaseModel):
+    """What the model says about a picture."""
+
+    file: str = Field(description="The file's name, as it was sent.")
+    classes: list[ClassProbability] = Field(description="The most probable classes, most probable first.")
+    picture: str | None = Field(None, description="With `explain`: what the model saw, as a JPEG data: address.")
+    heatmap: str | None = Field(
+        None, description="With `explain`: Grad-CAM of the first class, as a transparent PNG to be laid over `picture`."
+    )
+
+
+class Correction(BaseModel):
+    """What was saved."""
+
+    picture: str = Field(description="The copy of the picture.")
+    label: str
+    list: str = Field(description="The list file that names the picture and its label, for `data.source: list`.")
+
+
+class ModelFacts(BaseModel):
+    """The model that answers."""
+
+    backbone: str
+    classes: list[str] = Field(description="All class names, in label order.")
+    image_size: list[int] = Field(description="Height and width that pictures are fitted to.")
+    color: str
+    resize: str
+    max_upload_bytes: int
+    max_pixels: int
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    detail: str
+
+
+_PROBLEMS: Any = {
+    413: {"model": Problem, "description": "The upload is too large."},
+    422: {"model": Problem, "description": "Not a picture that can be used, or an argument that is missing or wrong."},
+}
+
+
+def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | None = None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        predictor: the model; it is closed when the application ends.
+        corrections: where corrected pictures are kept.
+        limits: what is accepted.
+    """
+    limits = limits or Limits()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        predictor.close()
+
+    # FastAPI's own documentation pages load their scripts from the internet: left out; the schema is there.
+    app = FastAPI(title="keras_transfer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.add_middleware(LimitBody, limit=limits.upload + _FORM_BYTES)
+    app.add_middleware(SameOrigin, local=limits.local)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    _add_errors(app)
+    _add_page(app, predictor, limits)
+    _add_api(app, predictor, corrections, limits)
+    return app
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(UserError)
+    async def refused(_: Request, error: UserError) -> JSONResponse:
+        return JSONResponse({"detail": error.reason if isinstance(error, BadImage) else str(error)}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+        problems = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
+        return JSONResponse({"detail": "; ".join(problems)}, 422)
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, error: Exception) -> JSONResponse:
+        logging.getLogger(__name__).error("a request failed: %r", error)
+        return JSONResponse({"detail": "something went wrong here; the server's output says what"}, 500)
+
+
+def _add_page(app: FastAPI, predictor: Predictor, limits: Limits) -> None:
+    template = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined
+    ).get_template("index.html")
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        text = template.render(
+            classes=predictor.classes,
+            backbone=predictor.metadata["backbone"],
+            size=predictor.metadata["image_size"],
+            max_upload=limits.upload,
+        )
+        return HTMLResponse(text, headers=_HEADERS)
+
+
+def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits) -> None:
+    transform = transform_of(dict(predictor.metadata))
+    limiter = anyio.CapacityLimiter(_DECODERS)
+
+    def opened(file: UploadFile) -> tuple[bytes, EncodedPicture]:
+        if (file.size or 0) > limits.upload:
+            raise BadImage("", f"the file is larger than the {limits.upload / 2**20:.3g} MiB allowed here")
+        data = file.file.read()
+        return data, pictures.open_upload(file.filename or "picture", data, limits.pixels)
+
+    def prepared(file: UploadFile, explain: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        _, picture = opened(file)
+        return transform(picture), pictures.view(picture, predictor.metadata) if explain else None
+
+    def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
+        best = np.argsort(-answer.probabilities, kind="stable")[:top]
+        classes = [
+            ClassProbability(name=predictor.classes[k], probability=min(1.0, float(answer.probabilities[k])))
+            for k in best
+        ]
+        if shown is None or answer.map is None:
+            return Prediction(file=name, classes=classes)
+        return Prediction(
+            file=name, classes=classes, picture=pictures.picture_uri(shown), heatmap=pictures.heat_uri(answer.map)
+        )
+
+    def saved(file: UploadFile, label: str) -> Correction:
+        data, picture = opened(file)
+        picture.pixels()  # what cannot be decoded would stop the next training
+        return Correction(picture=str(corrections.save(data, label)), label=label, list=str(corrections.list))
+
+    @app.post("/api/predict", responses=_PROBLEMS, summary="Classify a picture")
+    async def predict(
+        file: UploadFile,
+        top: Annotated[int, Query(ge=1, description="How many classes; more than there are means all.")] = 5,
+        explain: Annotated[bool, Query(description="Also return the picture and its Grad-CAM map.")] = False,
+    ) -> Prediction:
+        image, shown = await anyio.to_thread.run_sync(prepared, file, explain, limiter=limiter)
+        answer = await asyncio.wrap_future(predictor.ask(image, explain))
+        if not explain:
+            return prediction(file.filename or "", answer, None, top)
+        return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top, limiter=limiter)
+
+    @app.post("/api/correct", responses=_PROBLEMS, summary="Keep a picture with its right label")
+    async def correct(
+        file: UploadFile, label: Annotated[str, Form(description="The right class's name.")]
+    ) -> Correction:
+        return await anyio.to_thread.run_sync(saved, file, label, limiter=limiter)
+
+    @app.get("/api/model", summary="The model and its classes")
+    async def model() -> ModelFacts:
+        facts = {key: predictor.metadata[key] for key in ("backbone", "classes", "image_size", "color", "resize")}
+        return ModelFacts(**facts, max_upload_bytes=limits.upload, max_pixels=limits.pixels)

@@ -1,0 +1,127 @@
+"use strict";
+
+const AT_ONCE = 4; // requests on their way at one time
+const maxUpload = Number(document.body.dataset.maxUpload);
+const find = (id) => document.getElementById(id);
+const results = find("results");
+const waiting = [];
+let running = 0;
+
+/** Post a form; return the answer, or throw an Error whose message is for the reader. */
+async function post(address, fields) {
+  const form = new FormData();
+  for (const [key, value] of Object.entries(fields)) form.append(key, value);
+  let response;
+  try {
+    response = await fetch(address, { method: "POST", body: form });
+  } catch {
+    throw new Error("The server does not answer, or refused the upload. Is it still running?");
+  }
+  const answer = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(answer.detail || `The server answered with status ${response.status}.`);
+  return answer;
+}
+
+/** Make a card for each file, newest on top, and send them a few at a time. */
+function add(files) {
+  const cards = [...files].map((file) => ({ file, card: newCard(file) }));
+  results.prepend(...cards.map(({ card }) => card));
+  find("options").hidden = !results.children.length;
+  waiting.push(...cards);
+  for (let i = 0; i < AT_ONCE; i++) work();
+}
+
+function newCard(file) {
+  const card = find("card").content.firstElementChild.cloneNode(true);
+  card.querySelector("h2").textContent = file.name || "pasted picture";
+  return card;
+}
+
+async function work() {
+  if (running >= AT_ONCE || !waiting.length) return;
+  const { file, card } = waiting.shift();
+  running += 1;
+  const status = card.querySelector(".status");
+  try {
+    if (file.size > maxUpload) throw new Error(`The file is larger than the ${megabytes(maxUpload)} MiB allowed here.`);
+    status.textContent = "Looking …";
+    show(card, file, await post("/api/predict?explain=true&top=5", { file }));
+    status.textContent = "";
+  } catch (problem) {
+    card.classList.add("failed");
+    status.textContent = sentence(problem.message);
+  }
+  card.removeAttribute("aria-busy");
+  running -= 1;
+  work();
+}
+
+const megabytes = (bytes) => Number((bytes / 2 ** 20).toPrecision(3));
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+function show(card, file, answer) {
+  const best = answer.classes[0];
+  const picture = card.querySelector(".picture");
+  picture.src = answer.picture;
+  picture.alt = `${file.name || "pasted picture"}: ${best.name}, ${percent(best.probability)}`;
+  card.querySelector(".heat").src = answer.heatmap;
+  card.querySelector("figure").hidden = false;
+  for (const { name, probability } of answer.classes) {
+    const bar = find("bar").content.firstElementChild.cloneNode(true);
+    bar.querySelector(".name").textContent = bar.querySelector(".name").title = name;
+    bar.querySelector(".fill").style.width = `${100 * probability}%`;
+    bar.querySelector(".percent").textContent = percent(probability);
+    card.querySelector(".bars").append(bar);
+  }
+  const form = card.querySelector("form");
+  form.hidden = false;
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    correct(form, file);
+  });
+}
+
+function percent(probability) {
+  if (probability > 0 && probability < 0.001) return "< 0.1 %";
+  if (probability < 1 && probability > 0.999) return "> 99.9 %";
+  return `${(100 * probability).toFixed(1)} %`;
+}
+
+async function correct(form, file) {
+  const saved = form.querySelector(".saved");
+  const label = form.elements.label.value.trim();
+  try {
+    const answer = await post("/api/correct", { file, label });
+    saved.classList.remove("bad");
+    saved.textContent = `Saved as “${answer.label}” in ${answer.list}`;
+  } catch (problem) {
+    saved.classList.add("bad");
+    saved.textContent = sentence(problem.message);
+  }
+}
+
+find("files").addEventListener("change", (event) => {
+  add(event.target.files);
+  event.target.value = ""; // the same file can be chosen again
+});
+find("heat").addEventListener("change", (event) => results.classList.toggle("no-heat", !event.target.checked));
+find("clear").addEventListener("click", () => {
+  waiting.length = 0;
+  results.replaceChildren();
+  find("options").hidden = true;
+});
+addEventListener("paste", (event) => {
+  if (event.clipboardData.files.length) add(event.clipboardData.files);
+});
+for (const type of ["dragenter", "dragover"]) {
+  addEventListener(type, (event) => {
+    event.preventDefault();
+    find("drop").classList.add("over");
+  });
+}
+addEventListener("dragleave", (event) => event.relatedTarget || find("drop").classList.remove("over"));
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  find("drop").classList.remove("over");
+  add(event.dataTransfer.files);
+});

@@ -1,0 +1,82 @@
+"""The model behind the page: probabilities and Grad-CAM maps for pictures that come one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_transfer.evaluation.evaluate import logits_of_batch
+from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.explain.gradcam import GradCam
+from keras_transfer.serve.batcher import Batcher
+
+SIZES = (1, 4, 16)
+"""Batches are filled up to one of these sizes: compiled backends compile once for each."""
+
+
+class Answer(NamedTuple):
+    """What the model says about a picture.
+
+    Attributes:
+        probabilities: float64 (classes,).
+        map: float32 (h, w), Grad-CAM of the most probable class, or None if it was not asked for.
+    """
+
+    probabilities: np.ndarray
+    map: np.ndarray | None
+
+
+class Predictor:
+    """Answers questions about pictures from any thread, computing those that wait as one batch.
+
+    Args:
+        model: a classifier from pictures to logits.
+        metadata: what was stored with it (``classes``, ``image_size``, ``color``, ``resize``, ``backbone``).
+    """
+
+    def __init__(self, model: Any, metadata: Mapping[str, Any]):
+        self.model, self.metadata = model, metadata
+        self.classes = [str(name) for name in metadata["classes"]]
+        self._cam = GradCam(model)
+        self._batcher = Batcher(self._answer, SIZES[-1])
+
+    def ask(self, image: np.ndarray, explain: bool = False) -> Future[Answer]:
+        """Queue a picture.
+
+        Args:
+            image: uint8 (h, w, c) in the model's size.
+            explain: also compute the map.
+        """
+        return self._batcher.submit((image, explain))
+
+    def warm_up(self) -> None:
+        """Run a batch of each size, so that nobody waits for a compilation later."""
+        image = np.zeros(self.model.input_shape[1:], np.uint8)
+        for size in SIZES:
+            self._answer([(image, True)] * size)
+
+    def close(self) -> None:
+        """Answer what is waiting and stop."""
+        self._batcher.close()
+
+    def _answer(self, asked: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
+        images = np.stack([image for image, _ in asked])
+        probabilities = np.exp(log_softmax(logits_of_batch(self.model, images, _size_for(len(images)))))
+        explained = [i for i, (_, explain) in enumerate(asked) if explain]
+        maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
+        return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]
+
+    def _maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        if not len(images):
+            return np.zeros((0,))
+        # Copies of the first picture fill the batch.
+        places = np.arange(_size_for(len(images)))
+        places[len(images) :] = 0
+        return self._cam(images[places], classes[places])[: len(images)]
+
+
+def _size_for(count: int) -> int:
+    return next(size for size in SIZES if size >= count)
