@@ -208,6 +208,49 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _define_explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", choices=("gradcam", "occlusion", "top-losses"), metavar="METHOD",
+                        help="gradcam, occlusion or top-losses (the pictures that it gets most wrong)")  # fmt: skip
+    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    parser.add_argument("paths", nargs="*", metavar="PATH",
+                        help="pictures or folders (default: the run's own); for top-losses a data source")  # fmt: skip
+    parser.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
+    parser.add_argument("--count", type=_positive, default=12, metavar="N", help="most pictures to show (default: 12)")
+    parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"),
+                        help="of the run's own data (default: test)")  # fmt: skip
+    parser.add_argument("--class", dest="class_name", metavar="NAME", help="explain this class (default: the first)")
+    parser.add_argument("--layer", metavar="NAME", help="whose features Grad-CAM shows (default: the last)")
+    _add_backend(parser)
+    parser.set_defaults(run=_explain)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from keras_transfer.explain.command import explain
+
+    explain(arguments.method, arguments.source, arguments.paths, arguments.output, count=arguments.count,
+            split=arguments.split, class_name=arguments.class_name, layer=arguments.layer,
+            backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
+def _define_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this computer)")
+    parser.add_argument("--port", type=int, default=7860, help="default: 7860; 0 takes a free one")
+    parser.add_argument("--corrections", metavar="DIR", help="where to keep corrections (default: beside the model)")
+    parser.add_argument("--max-upload", type=float, default=10, metavar="MIB", help="largest file (default: 10)")
+    _add_backend(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from keras_transfer.serve.server import serve
+
+    serve(arguments.source, host=arguments.host, port=arguments.port, corrections=arguments.corrections,
+          max_upload=arguments.max_upload, backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
 def _positive(text: str) -> int:
     try:
         number = int(text)
@@ -223,6 +266,8 @@ COMMANDS: dict[str, Command] = {
     "train": (_define_train, "Train a classifier on a folder of pictures or by a configuration."),
     "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
     "predict": (_define_predict, "Classify pictures with a trained model."),
+    "explain": (_define_explain, "Draw what speaks for a class in pictures, or what the model gets most wrong."),
+    "serve": (_define_serve, "Serve a page and a JSON endpoint for a model, on this computer."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
     "benchmark": (_define_benchmark, "Measure speed beside that of other ways to do the same."),
     "doctor": (_define_doctor, "Look a data set over: bad files, duplicates, leakage, likely label errors."),

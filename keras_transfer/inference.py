@@ -73,7 +73,7 @@ def evaluate(
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
 
-    pictures = _other_data(data, metadata, split) if data is not None else _own_data(run, source, split)
+    pictures = pictures_of(run, source, metadata, data, split)
     metrics = evaluate_split(model, pictures, transform_of(metadata), 32)
     Console().print(metrics_table(metrics))
     if json_file is not None:
@@ -81,6 +81,17 @@ def evaluate(
 
         write_json(json_file, metrics)
     return metrics
+
+
+def pictures_of(
+    run: RunDirectory | None, source: str | Path, metadata: dict[str, Any], data: str | None, split: str
+) -> Split:
+    """Return one part of the run's own data, or of ``data``, labelled in the order of the model's classes.
+
+    Raises:
+        UserError: there is no such data, or nothing in that part of it.
+    """
+    return _other_data(data, metadata, split) if data is not None else _own_data(run, source, split)
 
 
 def transform_of(metadata: dict[str, Any]) -> Any:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from keras_transfer.serve.batcher import Batcher
+
+
+def test_what_waits_is_computed_together_and_each_gets_its_own():
+    seen, gate = [], threading.Event()
+
+    def run(items):
+        gate.wait(10)
+        seen.append(list(items))
+        return [item * 10 for item in items]
+
+    batcher = Batcher(run, 4)
+    futures = [batcher.submit(i) for i in range(11)]
+    gate.set()
+    assert [future.result(10) for future in futures] == [i * 10 for i in range(11)]
+    assert sum(seen, []) == list(range(11))
+    assert max(map(len, seen)) == 4 and len(seen) <= 4
+    batcher.close()
+
+
+def test_an_error_reaches_those_who_asked_and_no_others():
+    def run(items):
+        if "bad" in items:
+            raise ValueError("no")
+        return items
+
+    batcher = Batcher(run, 1)
+    bad, good = batcher.submit("bad"), batcher.submit("good")
+    with pytest.raises(ValueError, match="no"):
+        bad.result(10)
+    assert good.result(10) == "good"
+    batcher.close()
+
+
+def test_what_is_cancelled_is_not_computed_and_closing_finishes_the_rest():
+    seen, begun, gate = [], threading.Event(), threading.Event()
+
+    def run(items):
+        begun.set()
+        gate.wait(10)
+        seen.extend(items)
+        return items
+
+    batcher = Batcher(run, 1)
+    futures = [batcher.submit(i) for i in range(3)]
+    begun.wait(10)
+    assert futures[1].cancel()
+    gate.set()
+    batcher.close()
+    assert seen == [0, 2] and futures[2].result(0) == 2
