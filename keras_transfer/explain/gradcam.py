@@ -95,7 +95,9 @@ def feature_map(model: Any, layer: str | None) -> Any:
         raise unknown("layer", layer, spatial[::-1])
     found = model.get_layer(layer).output
     if not _is_feature_map(found):
-        raise UserError(f"layer {layer!r} has no feature map (height, width, channels), for instance {spatial[-1]!r} has")
+        raise UserError(
+            f"layer {layer!r} has no feature map (height, width, channels), for instance {spatial[-1]!r} has"
+        )
     return found
 
 

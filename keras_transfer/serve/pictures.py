@@ -35,7 +35,9 @@ def open_upload(name: str, data: bytes, max_pixels: int) -> EncodedPicture:
     except DecodeError as error:
         raise BadImage(name, str(error)) from None
     if height * width > max_pixels:
-        raise BadImage(name, f"{width} x {height} pixels are more than the {max_pixels // 10**6} megapixels allowed here")
+        raise BadImage(
+            name, f"{width} x {height} pixels are more than the {max_pixels // 10**6} megapixels allowed here"
+        )
     return EncodedPicture(name, data)
 
 

@@ -28,7 +28,9 @@ def png_header(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body))
 
 
-@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB"), ("GIF", "P"), ("PNG", "RGBA")])
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("PNG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB"), ("GIF", "P"), ("PNG", "RGBA")]
+)
 def test_the_same_probabilities_as_predict(site, tmp_path, kind, mode):
     picture = encoded(kind, 3, (200, 300), mode)
     (tmp_path / "x").write_bytes(picture)

@@ -19,7 +19,7 @@ def test_what_waits_is_computed_together_and_each_gets_its_own():
     futures = [batcher.submit(i) for i in range(11)]
     gate.set()
     assert [future.result(10) for future in futures] == [i * 10 for i in range(11)]
-    assert sum(seen, []) == list(range(11))
+    assert [item for items in seen for item in items] == list(range(11))
     assert max(map(len, seen)) == 4 and len(seen) <= 4
     batcher.close()
 
