@@ -14,6 +14,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class LimitBody:
     """Refuse a request whose body has more bytes than allowed, whether or not it says so beforehand.
 
+    The rest of such a body is read and dropped, within reason: a client that is still sending would not see the answer.
+
     Args:
         app: the application behind it.
         limit: bytes.
@@ -29,6 +31,7 @@ class LimitBody:
         message = f"the upload is larger than the {self.limit / 2**20:.3g} MiB allowed here"
         announced = _header(scope, b"content-length")
         if announced.isdigit() and int(announced) > self.limit:
+            await self._drop_rest(receive)
             return await JSONResponse({"detail": message}, 413)(scope, receive, send)
         received = 0
 
@@ -37,10 +40,20 @@ class LimitBody:
             event = await receive()
             received += len(event.get("body", b""))
             if received > self.limit:
+                if event.get("more_body"):
+                    await self._drop_rest(receive)
                 raise HTTPException(413, message)
             return event
 
         return await self.app(scope, counted, send)
+
+    async def _drop_rest(self, receive: Any) -> None:
+        dropped = 0
+        while dropped < 8 * self.limit:
+            event = await receive()
+            dropped += len(event.get("body", b""))
+            if not event.get("more_body"):
+                return
 
 
 class SameOrigin:

@@ -16,7 +16,7 @@ from keras_transfer.data.store import BadImage, EncodedPicture
 from keras_transfer.explain.overlay import heat
 
 VIEW_SIDE = 448  # pixels of the longer side of what the page shows
-_SUFFIXES = {"JPEG": ".jpg", "TIFF": ".tif", "DIB": ".bmp"}
+_SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif", "dib": ".bmp"}
 
 
 def open_upload(name: str, data: bytes, max_pixels: int) -> EncodedPicture:
@@ -57,9 +57,11 @@ def _size(data: bytes) -> tuple[int, int]:
 
 def suffix_of(data: bytes) -> str:
     """The file name ending for a picture's format, e.g. ``.jpg``."""
-    with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
-        kind = opened.format or "PNG"
-    return _SUFFIXES.get(kind, f".{kind.lower()}")
+    kind = read_header(data).kind
+    if kind == "other":
+        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
+            kind = (opened.format or "png").lower()
+    return _SUFFIXES.get(kind, f".{kind}")
 
 
 def view(picture: EncodedPicture, metadata: Mapping[str, Any]) -> np.ndarray:
