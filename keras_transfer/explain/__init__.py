@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+# Modules have other names than what is in them: a submodule that is imported becomes an attribute of the package.
 _PLACES = {
-    "GradCam": "gradcam",
-    "gradcam": "gradcam",
-    "occlusion": "occlusion",
+    "GradCam": "grad_cam",
+    "gradcam": "grad_cam",
+    "occlusion": "occlude",
     "top_losses": "losses",
-    "heat": "overlay",
-    "overlay": "overlay",
+    "heat": "colours",
+    "overlay": "colours",
 }
 
 __all__ = list(_PLACES)  # noqa: PLE0605

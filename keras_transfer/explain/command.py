@@ -58,8 +58,8 @@ def explain(
     _check(method, paths, output, class_name, layer)
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.evaluation.metrics import log_softmax
-    from keras_transfer.explain.gradcam import GradCam
-    from keras_transfer.explain.occlusion import occlusion
+    from keras_transfer.explain.grad_cam import GradCam
+    from keras_transfer.explain.occlude import occlusion
     from keras_transfer.inference import start
 
     model, metadata, run = start(source, backend, device)
@@ -154,7 +154,7 @@ def _draw(
     output: str | Path,
     method: str,
 ) -> None:
-    from keras_transfer.explain.overlay import overlay
+    from keras_transfer.explain.colours import overlay
     from keras_transfer.report.plots import prediction_grid
 
     images, titles, right = [], [], []

@@ -13,7 +13,7 @@ from PIL import Image
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.decode import PILLOW_FORMATS, DecodeError, read_header
 from keras_transfer.data.store import BadImage, EncodedPicture
-from keras_transfer.explain.overlay import heat
+from keras_transfer.explain.colours import heat
 
 VIEW_SIDE = 448  # pixels of the longer side of what the page shows
 _SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif", "dib": ".bmp"}

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
-from keras_transfer.explain.gradcam import GradCam
+from keras_transfer.explain.grad_cam import GradCam
 from keras_transfer.serve.batcher import Batcher
 
 SIZES = (1, 4, 16)

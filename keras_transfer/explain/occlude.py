@@ -12,7 +12,7 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
-from keras_transfer.explain.gradcam import Classes, checked_classes, checked_images
+from keras_transfer.explain.grad_cam import Classes, checked_classes, checked_images
 
 
 def occlusion(
