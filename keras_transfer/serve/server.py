@@ -60,6 +60,7 @@ def serve(
         app = create_app(predictor, kept, Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK))
         if host not in LOOPBACK:
             print(f"warning: everyone who can reach {host} can use this page and save corrections", file=sys.stderr)
+        listener.listen(_CONNECTIONS)  # who comes from now on waits until the server takes them
         print(f"serving {source} at {_address(host, listener)} (Ctrl-C stops)", flush=True)
         server = uvicorn.Server(
             uvicorn.Config(

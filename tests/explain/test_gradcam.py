@@ -51,7 +51,7 @@ def by_pytorch(model, images, classes=None, pooling="avg"):
     chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes)
     logits[torch.arange(len(images)), chosen].sum().backward()
     maps = functional.relu((features.grad.mean((2, 3), keepdim=True) * features).sum(1))
-    maps = maps / maps.amax((1, 2), keepdim=True)
+    maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
     size = images.shape[1:3]
     maps = functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
     return logits.detach().numpy(), maps.detach().numpy()
@@ -66,7 +66,7 @@ def test_same_as_pytorch(pooling, classes, images):
     maps = gradcam(model, images, classes)
     assert maps.shape == (5, 32, 40) and maps.dtype == np.float32
     assert maps.min() >= 0 and 0.5 < maps.max() <= 1
-    visible = [i for i in range(5) if np.nanmax(expected[i]) > 0]
+    visible = [i for i in range(5) if expected[i].any()]
     assert len(visible) >= 3
     assert min(correlations(maps[visible], expected[visible])) > 0.9999
     assert not maps[[i for i in range(5) if i not in visible]].any()
@@ -85,7 +85,7 @@ def test_same_on_every_backend(backend, images, tmp_path):
         "import sys, numpy as np\nfrom keras_transfer.runtime import use_backend\nuse_backend()\n"
         "from keras_transfer.models.bundle import load\nfrom keras_transfer.explain import gradcam, occlusion\n"
         "model, _ = load(sys.argv[1])\nimages = np.load(sys.argv[2])\n"
-        "np.savez(sys.argv[3], last=gradcam(model, images), early=gradcam(model, images, 1, 'block1_relu'),"
+        "np.savez(sys.argv[3], last=gradcam(model, images), early=gradcam(model, images, [0, 1, 2, 3, 0], 'block1_relu'),"
         " occlusion=occlusion(model, images[:2]))\n"
     )
     np.save(tmp_path / "x.npy", images)
@@ -103,7 +103,7 @@ def test_same_on_every_backend(backend, images, tmp_path):
     theirs = np.load(tmp_path / "maps.npz")
     mine = {
         "last": gradcam(model, images),
-        "early": gradcam(model, images, 1, "block1_relu"),
+        "early": gradcam(model, images, [0, 1, 2, 3, 0], "block1_relu"),
         "occlusion": occlusion(model, images[:2]),
     }
     for name, maps in mine.items():

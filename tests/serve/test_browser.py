@@ -154,12 +154,12 @@ def test_usable_without_a_mouse_and_on_a_narrow_screen(page, files):
     wide = page.browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
     page.browser.set_window_size(1000, 1000)
     assert wide <= 0, "nothing sticks out"
-    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver import ActionChains, Keys
 
     page.browser.execute_script("document.getElementById('files').focus()")
     reached = []
     for _ in range(5):
-        page.browser.switch_to.active_element.send_keys(Keys.TAB)
+        ActionChains(page.browser).send_keys(Keys.TAB).perform()
         active = page.browser.switch_to.active_element
         reached.append(active.get_attribute("id") or active.get_attribute("name") or active.text)
     assert {"heat", "clear", "label", "Save correction"} <= set(reached)
