@@ -58,11 +58,12 @@ def explain(
     _check(method, paths, output, class_name, layer)
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.evaluation.metrics import log_softmax
-    from keras_transfer.explain.grad_cam import GradCam
-    from keras_transfer.explain.occlude import occlusion
     from keras_transfer.inference import start
 
     model, metadata, run = start(source, backend, device)
+    from keras_transfer.explain.grad_cam import GradCam  # these import Keras, whose backend is settled now
+    from keras_transfer.explain.occlude import occlusion
+
     classes = [str(name) for name in metadata["classes"]]
     if class_name is not None and class_name not in classes:
         raise unknown("class", class_name, classes)

@@ -82,3 +82,13 @@ def test_bad_arguments(run, tmp_path, capsys):
     assert not out.exists()
     with pytest.raises(SystemExit):
         explain("gradcamm", run, "--output", out)
+
+
+def test_the_backend_that_was_asked_for(run, tmp_path, command):
+    from keras_transfer.runtime import installed_backends
+
+    other = installed_backends()[-1]
+    arguments = [run, "--backend", other, "--count", 2, "--output", tmp_path / "o.png"]
+    done = command("explain", "gradcam", *arguments, KERAS_BACKEND="")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
