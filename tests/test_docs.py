@@ -29,7 +29,10 @@ from tests.conftest import ROOT
 PAGES = sorted(
     [*(ROOT / "docs").glob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))]
 )
-NOT_KEYS = {"model.fit", "model.keras", "model.layers"}  # what else is written `model.…`
+# What else is written `model.…`: attributes and files.
+NOT_KEYS = {"model.fit", "model.layers"} | {
+    f"model.{suffix}" for suffix in ("keras", "onnx", "onnx.json", "xml", "bin", "pt2", "tflite")
+}
 
 
 def _blocks(language: str) -> list[Any]:
