@@ -117,7 +117,7 @@ def test_trees(folder):
     assert counts["valid"] and counts["refused"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_many_trees(folder):
     counts = fuzz(folder, 10_000)
     assert sum(counts.values()) >= 10_000 and counts["valid"] > 100
