@@ -51,7 +51,13 @@ def tests_on(backends: list[str], options: list[str]) -> list[bool]:
         output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  read at the end
         title = f"tests on {backend}"
         environment = {"KERAS_BACKEND": backend, "COVERAGE_FILE": f".coverage.{backend}"}
-        running.append((title, start(title, [*command, "-m", "backend and not slow and not exhaustive"], output, **environment), output))
+        running.append(
+            (
+                title,
+                start(title, [*command, "-m", "backend and not slow and not exhaustive"], output, **environment),
+                output,
+            )
+        )
     return results + [finish(*item) for item in running]
 
 

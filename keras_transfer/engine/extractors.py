@@ -84,24 +84,28 @@ class OpenVINOExtractor:
 
     def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """See :class:`Extractor`."""
-        import openvino
+        # Requests without callbacks: a callback takes Python's lock in OpenVINO's thread, which deadlocks if the model
+        # is destroyed, under that lock, while the last callback is still being cleared away.
+        idle = [
+            self._compiled.create_infer_request()
+            for _ in range(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        ]
+        running: deque[tuple[int, int, Any]] = deque()
 
-        queue = openvino.AsyncInferQueue(self._compiled)
-        done: deque[tuple[int, np.ndarray]] = deque()
+        def oldest() -> tuple[int, np.ndarray]:
+            number, count, request = running.popleft()
+            request.wait()
+            idle.append(request)
+            return number, request.get_output_tensor(0).data[:count].copy()
 
-        def keep(request: Any, place: tuple[int, int]) -> None:
-            number, count = place
-            done.append((number, request.get_output_tensor(0).data[:count].copy()))
-
-        queue.set_callback(keep)
-        try:
-            for number, pictures in enumerate(batches):
-                queue.start_async([_filled(pictures)], (number, len(pictures)))  # waits for an idle request
-                while done:
-                    yield done.popleft()
-        finally:
-            queue.wait_all()
-        yield from done
+        for number, pictures in enumerate(batches):
+            if not idle:
+                yield oldest()
+            request = idle.pop()
+            request.start_async([_filled(pictures)])
+            running.append((number, len(pictures), request))
+        while running:
+            yield oldest()
 
 
 class BackendExtractor:
