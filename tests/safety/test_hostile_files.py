@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.safety.hostile import FILES
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 # Reads each file in a process of its own kind: no sockets, every refusal and the largest memory noted.
 READER = """

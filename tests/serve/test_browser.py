@@ -9,7 +9,7 @@ import pytest
 from keras_transfer import data
 from tests.serve.conftest import CLASSES, encoded
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")

@@ -15,7 +15,7 @@ from keras_transfer.cli import main
 from tests.conftest import ROOT
 from tests.serve.conftest import CLASSES, METADATA, Site, encoded
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
