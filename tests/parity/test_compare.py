@@ -54,11 +54,12 @@ def test_a_gradient_that_is_only_rounding_noise_is_not():
 
 @pytest.mark.skipif(len(installed_backends()) < 2, reason="needs two backends")
 def test_the_installed_backends_agree(tmp_path, capsys):
-    report = compare_backends("quickstart", [], SMALL, steps=9, json_file=str(tmp_path / "parity.json"))
+    report = compare_backends("quickstart", [], SMALL, steps=16, json_file=str(tmp_path / "parity.json"))
     assert report["agree"], report["worst"]
     assert json.loads((tmp_path / "parity.json").read_text())["backends"] == installed_backends()
     assert set(report["exchange"]) == set(installed_backends())
-    assert all(losses[8] < losses[0] for losses in report["losses"].values())  # step 8 has the batch of step 0
+    # Eight batches, twice.
+    assert all(sum(losses[8:]) < sum(losses[:8]) for losses in report["losses"].values())
     assert "the backends agree" in capsys.readouterr().out
 
 
@@ -74,11 +75,12 @@ def test_the_gradients_are_computed_in_float64():
     try:
         twin = double_precision(model)
         images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
-        logits = keras.ops.convert_to_numpy(twin(images, training=False))
+        features = keras.Model(twin.inputs, twin.get_layer("pool").input)
+        features.dtype_policy = twin.dtype_policy  # else it would hand float32 to the layers
+        found = keras.ops.convert_to_numpy(features(images, training=False))
         assert {str(variable.dtype) for variable in twin.trainable_variables} == {"float64"}
-        assert logits.dtype == np.float64 and (logits.astype(np.float32) != logits).all()
-        np.testing.assert_allclose(
-            logits, keras.ops.convert_to_numpy(model(images, training=False)), rtol=1e-4, atol=1e-5
-        )
+        assert found.dtype == np.float64 and (found.astype(np.float32) != found)[found != 0].mean() > 0.99
+        logits = [keras.ops.convert_to_numpy(each(images, training=False)) for each in (model, twin)]
+        np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-5)
     finally:
         keras.config.set_floatx("float32")
