@@ -61,9 +61,11 @@ def _tensorflow(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None)
 def _jax(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[Any, Any]:
     import jax
 
+    first, *others = [keras.ops.convert_to_tensor(value) for value in inputs]  # Keras refuses a mix with arrays
+
     def chosen(features: Any) -> tuple[Any, Any]:
-        logits = _call(head, [features, *inputs[1:]])
+        logits = _call(head, [features, *others])
         return _chosen(logits, classes), logits
 
-    (_, logits), gradient = jax.value_and_grad(chosen, has_aux=True)(keras.ops.convert_to_tensor(inputs[0]))
+    (_, logits), gradient = jax.value_and_grad(chosen, has_aux=True)(first)
     return logits, gradient

@@ -99,7 +99,7 @@ def test_interrupting_prints_how_to_go_on(photos, tmp_path, kind):
     while not (run / "state" / "state.npz").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(kind)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
     assert f"keras-transfer train --resume --output {run}" in errors
     assert "Traceback" not in errors
