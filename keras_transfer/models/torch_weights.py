@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,31 @@ if TYPE_CHECKING:
     import keras
 
 _TORCHVISION = "https://download.pytorch.org/models/"
+
+
+def set_weights(
+    model: keras.Model, weights: str, names: Mapping[str, str], imagenet: Callable[[], Path]
+) -> keras.Model:
+    """Give a backbone, which is known in PyTorch too, the weights that its configuration names; return it.
+
+    Args:
+        model: the backbone, with random weights.
+        weights: ``imagenet``, ``none``, or the path of a PyTorch or Keras file.
+        names: as for :func:`load_torch_weights`.
+        imagenet: finds or downloads the published checkpoint.
+
+    Raises:
+        UserError: there is no such file, or it does not fit.
+    """
+    from keras_transfer.models.weights import load_weights
+
+    if weights == "imagenet":
+        load_torch_weights(model, imagenet(), names)
+    elif is_torch_file(weights):
+        load_torch_weights(model, weights, names)
+    elif weights != "none":
+        load_weights(model, weights)
+    return model
 
 
 def is_torch_file(weights: str) -> bool:

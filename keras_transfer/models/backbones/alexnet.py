@@ -51,17 +51,9 @@ def _architecture(input_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-    from keras_transfer.models.torch_weights import is_torch_file, load_torch_weights, torchvision_weights
-    from keras_transfer.models.weights import load_weights
+    from keras_transfer.models.torch_weights import set_weights, torchvision_weights
 
-    model = _architecture(input_shape)
-    if weights == "imagenet":
-        load_torch_weights(model, torchvision_weights(_FILE, "alexnet"), _NAMES)
-    elif is_torch_file(weights):
-        load_torch_weights(model, weights, _NAMES)
-    elif weights != "none":
-        load_weights(model, weights)
-    return model
+    return set_weights(_architecture(input_shape), weights, _NAMES, lambda: torchvision_weights(_FILE, "alexnet"))
 
 
 RECORDS = (

@@ -118,17 +118,9 @@ def _torch_names(stages: tuple[_Stage, ...] = _STAGES) -> dict[str, str]:
 
 
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-    from keras_transfer.models.torch_weights import is_torch_file, load_torch_weights
-    from keras_transfer.models.weights import load_weights
+    from keras_transfer.models.torch_weights import set_weights
 
-    model = _architecture(input_shape)
-    if weights == "imagenet":
-        load_torch_weights(model, checkpoint_path(), _torch_names())
-    elif is_torch_file(weights):
-        load_torch_weights(model, weights, _torch_names())
-    elif weights != "none":
-        load_weights(model, weights)
-    return model
+    return set_weights(_architecture(input_shape), weights, _torch_names(), checkpoint_path)
 
 
 def imagenet_classifier() -> keras.Model:

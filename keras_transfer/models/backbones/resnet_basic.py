@@ -72,17 +72,10 @@ def _torch_names(blocks: tuple[int, ...]) -> dict[str, str]:
 
 def _record(name: str, blocks: tuple[int, ...], file_name: str) -> Backbone:
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-        from keras_transfer.models.torch_weights import is_torch_file, load_torch_weights, torchvision_weights
-        from keras_transfer.models.weights import load_weights
+        from keras_transfer.models.torch_weights import set_weights, torchvision_weights
 
         model = _architecture(input_shape, blocks, name)
-        if weights == "imagenet":
-            load_torch_weights(model, torchvision_weights(file_name, name), _torch_names(blocks))
-        elif is_torch_file(weights):
-            load_torch_weights(model, weights, _torch_names(blocks))
-        elif weights != "none":
-            load_weights(model, weights)
-        return model
+        return set_weights(model, weights, _torch_names(blocks), lambda: torchvision_weights(file_name, name))
 
     return Backbone(
         name=name,
