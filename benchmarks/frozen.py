@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,19 @@ from benchmarks.pictures import jpeg_folder
 IMAGES, BATCH, SIZE, WORKERS = 2000, 16, 224, 2
 AUGMENT = [{"name": "random_resized_crop", "scale": [0.5, 1.0]}, "horizontal_flip"]
 RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all rivals of a case do: train `part` of `model` for some epochs on so many pictures."""
+
+    model: str
+    part: str
+    epochs: int
+    images: int
+    batch: int
+    size: int
+    workers: int
 
 
 def case(options: Options, name: str, model: str, part: str, epochs: int, views: int, goal: float) -> Case:
@@ -36,15 +50,8 @@ def case(options: Options, name: str, model: str, part: str, epochs: int, views:
         goal: least ratio to the loop in float32.
     """
     epochs = options.epochs or epochs
-    common: dict[str, Any] = {
-        "model": model,
-        "part": part,
-        "epochs": epochs,
-        "images": options.images or IMAGES,
-        "batch": options.batch or BATCH,
-        "size": options.size or SIZE,
-        "workers": options.workers or WORKERS,
-    }
+    images, batch, size = options.images or IMAGES, options.batch or BATCH, options.size or SIZE
+    work = Work(model, part, epochs, images, batch, size, options.workers or WORKERS)
     whole = any("whole" in word for word in options.rivals or ())
     told = "whole" if whole else "extrapolated from 1 epoch"
     loops = {precision: f"PyTorch loop, {precision}, {told}" for precision in ("float32", "bfloat16")}
@@ -53,11 +60,11 @@ def case(options: Options, name: str, model: str, part: str, epochs: int, views:
         Rival(
             loop,
             "benchmarks.frozen:pytorch",
-            {**common, "precision": precision, "augment": augment, "measured": epochs if whole else 1},
+            {**asdict(work), "precision": precision, "augment": augment, "measured": epochs if whole else 1},
         )
         for precision, loop in loops.items()
     ]
-    mine = {**common, "views": views}
+    mine = {**asdict(work), "views": views}
     environment = {"KERAS_BACKEND": (options.backends or ("torch",))[0]}
     for title, more, target in (
         ("keras_transfer, float32", {"precision": "float32"}, None),
@@ -67,7 +74,7 @@ def case(options: Options, name: str, model: str, part: str, epochs: int, views:
         rivals.append(
             Rival(title, "benchmarks.frozen:ours", {**mine, **more}, environment, (loops["float32"],), target)
         )
-    title = f"{name}, {common['images']} images, {epochs} epochs" + (f", {views} views" if views else "")
+    title = f"{name}, {images} images, {epochs} epochs" + (f", {views} views" if views else "")
     return Case(title, "s", tuple(rivals), higher_is_better=False, rounds=1)
 
 
@@ -78,40 +85,30 @@ PARTS: dict[str, tuple[str | list[str], int]] = {
 }
 
 
-def loaders(images: int, batch: int, size: int, workers: int, augment: bool) -> tuple[Any, Any]:
+def loaders(work: Work, augment: bool) -> tuple[Any, Any]:
     """Training and validation batches, the same for everybody."""
     from keras_transfer import data
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.loader import Loader
 
-    pictures = data.folder(jpeg_folder(images), val_fraction=0.15, test_fraction=0.0)
-    transform = Transform((size, size), AUGMENT if augment else [])
-    common: dict[str, Any] = {"batch_size": batch, "workers": workers}
-    train = Loader(pictures.train, transform, shuffle=True, **common)
-    return train, Loader(pictures.val, Transform((size, size)), **common)
+    pictures = data.folder(jpeg_folder(work.images), val_fraction=0.15, test_fraction=0.0)
+    size = (work.size, work.size)
+    common: dict[str, Any] = {"batch_size": work.batch, "workers": work.workers}
+    train = Loader(pictures.train, Transform(size, AUGMENT if augment else []), shuffle=True, **common)
+    return train, Loader(pictures.val, Transform(size), **common)
 
 
-def pytorch(
-    model: str,
-    part: str,
-    epochs: int,
-    images: int,
-    batch: int,
-    size: int,
-    workers: int,
-    precision: str,
-    augment: bool,
-    measured: int,
-) -> Callable[[], dict[str, float]]:
+def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callable[[], dict[str, float]]:
     import torch
     from torch import nn
 
     from benchmarks.torch_models import MODELS
 
-    train, val = loaders(images, batch, size, workers, augment)
+    work = Work(**same)
+    train, val = loaders(work, augment)
     torch.manual_seed(0)
-    parts = list(MODELS[model]())
-    at = len(parts) - PARTS[part][1]
+    parts = list(MODELS[work.model]())
+    at = len(parts) - PARTS[work.part][1]
     frozen = nn.Sequential(*parts[:at]).eval().requires_grad_(False).to(memory_format=torch.channels_last)
     top = nn.Sequential(*parts[at:-1], nn.Dropout(0.2), parts[-1]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(top.parameters(), RATE)
@@ -159,23 +156,12 @@ def pytorch(
         for epoch in range(measured):
             run_epoch(epoch)
         seconds = time.perf_counter() - began
-        return {"value": seconds * epochs / measured, "seconds measured": seconds}
+        return {"value": seconds * work.epochs / measured, "seconds measured": seconds}
 
     return measure
 
 
-def ours(
-    model: str,
-    part: str,
-    epochs: int,
-    images: int,
-    batch: int,
-    size: int,
-    workers: int,
-    precision: str,
-    views: int,
-    again: bool = False,
-) -> Callable[[], dict[str, float]]:
+def ours(precision: str, views: int, again: bool = False, **same: Any) -> Callable[[], dict[str, float]]:
     from keras_transfer import Phase, runtime, use_backend
 
     use_backend()
@@ -187,13 +173,19 @@ def ours(
     runtime.hide_progress_bars()
     device = runtime.device_in_use()
     chosen = runtime.choose_feature_precision("auto", precision, "float32", device).value
-    train, val = loaders(images, batch, size, workers, bool(views))
-    net = build_classifier(model, len(train.split.classes), image_size=size, weights="none")
+    work = Work(**same)
+    train, val = loaders(work, bool(views))
+    net = build_classifier(work.model, len(train.split.classes), image_size=work.size, weights="none")
     initial = net.get_weights()
     folder = Path(tempfile.mkdtemp(prefix="keras_transfer_benchmark_"))
     settings = FeatureSettings("disk", 50 * 1024**3, chosen, views, folder=folder)
     phase = Phase(
-        part, epochs=epochs, train=PARTS[part][0], learning_rate=RATE, schedule="constant", batch_norm="frozen"
+        work.part,
+        epochs=work.epochs,
+        train=PARTS[work.part][0],
+        learning_rate=RATE,
+        schedule="constant",
+        batch_norm="frozen",
     )
 
     def measure() -> dict[str, float]:
@@ -202,7 +194,14 @@ def ours(
         net.set_weights(initial)
         began = time.perf_counter()
         result = fit_phases(
-            net, model, [phase], Batches(train), Batches(val), label_smoothing=0.1, features=settings, verbose=False
+            net,
+            work.model,
+            [phase],
+            Batches(train),
+            Batches(val),
+            label_smoothing=0.1,
+            features=settings,
+            verbose=False,
         )
         seconds = time.perf_counter() - began
         return {"value": seconds, "seconds training": result.phases[0]["seconds"]}

@@ -25,6 +25,7 @@ class Classifier:
         resize: how pictures of another shape are fitted: ``"squash"``, ``"crop"`` or ``"pad"``.
         pooling: ``"avg"`` or ``"max"``.
         dropout: rate before the logits.
+        stem: first layers: ``"keep"``, ``"small_image"`` or ``"one_channel"``.
         precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; weights and logits stay float32.
         seed: of the head's initial weights and of the order and augmentation in :meth:`fit`.
 
@@ -48,6 +49,7 @@ class Classifier:
         resize: str = "squash",
         pooling: str = "avg",
         dropout: float = 0.2,
+        stem: str = "keep",
         precision: str = "auto",
         seed: int = 0,
     ):
@@ -79,6 +81,7 @@ class Classifier:
             weights=weights,
             pooling=pooling,
             dropout=dropout,
+            stem=stem,
             seed=seed,
         )
         set_precision(self.model, runtime.choose_precision(precision, runtime.device_in_use()).value)

@@ -72,6 +72,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+
+
 def _add_backend(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", metavar="B", help="torch, tensorflow or jax (default: KERAS_BACKEND)")
     parser.add_argument("--device", metavar="D", help="auto, cpu, gpu or mps")
@@ -108,7 +112,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _define_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    _add_model(parser)
     parser.add_argument("--data", metavar="DIR", help="evaluate on this data instead of the run's own")
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"), help="default: test")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
@@ -125,7 +129,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _define_predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    _add_model(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="pictures, or folders of pictures")
     parser.add_argument("--top", type=_positive, default=3, metavar="K", help="classes to show a picture (default: 3)")
     output = parser.add_mutually_exclusive_group()
@@ -145,7 +149,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _define_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    _add_model(parser)
     parser.add_argument("formats", nargs="+", metavar="FORMAT", help="onnx, openvino, torch, saved_model or litert")
     parser.add_argument("--output", metavar="DIR", help="folder for the files (default: export in the run)")
     parser.add_argument("--precision", default="float32", metavar="P", help="float32 (default), float16 or int8")
@@ -228,7 +232,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _define_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("method", choices=("gradcam", "occlusion", "top-losses"), metavar="METHOD",
                         help="gradcam, occlusion or top-losses (the pictures that it gets most wrong)")  # fmt: skip
-    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    _add_model(parser)
     parser.add_argument("paths", nargs="*", metavar="PATH",
                         help="pictures or folders (default: the run's own); for top-losses a data source")  # fmt: skip
     parser.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
@@ -251,7 +255,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _define_serve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="RUN_OR_MODEL", help="a run directory or a model.keras file")
+    _add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this computer)")
     parser.add_argument("--port", type=int, default=7860, help="default: 7860; 0 takes a free one")
     parser.add_argument("--corrections", metavar="DIR", help="where to keep corrections (default: beside the model)")

@@ -1,7 +1,7 @@
 """Lint, types and all tests on every installed backend, with coverage: ``python scripts/test.py [pytest options]``.
 
 The first backend runs the whole suite; the others repeat what depends on the backend (marker ``backend``), each
-in a process of its own. Exits with 1 if anything failed.
+in processes of its own: as many as there are cores, of one thread each. Exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -9,56 +9,35 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 from keras_transfer.runtime import installed_backends
 
 ROOT = Path(__file__).resolve().parents[1]
 COVERAGE = 90
 BEGAN = time.perf_counter()
+# Several threads in each of several processes would wait for each other.
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def run(title: str, command: list[str], **environment: str) -> bool:
     """Run a command, its output shown as it comes."""
-    return finish(title, start(title, command, None, **environment), None)
-
-
-def start(title: str, command: list[str], output: IO[str] | None, **environment: str) -> subprocess.Popen[str]:
     print(f"== {title}", flush=True)
-    environment = {**os.environ, **environment}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output, text=True)
-
-
-def finish(title: str, process: subprocess.Popen[str], output: IO[str] | None) -> bool:
-    ok = process.wait() == 0
-    if output is not None:
-        output.seek(0)
-        print(f"== {title}\n{output.read()}", end="")
+    ok = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode == 0
     print(f"== {title}: {'ok' if ok else 'FAILED'} ({time.perf_counter() - BEGAN:.0f} s since the start)", flush=True)
     return ok
 
 
 def tests_on(backends: list[str], options: list[str]) -> list[bool]:
-    """Run the whole suite on the first backend, then the quicker part of what depends on the backend on all others at the same time."""
-    command = [sys.executable, "-m", "pytest", "--cov=keras_transfer", "--cov-report=", *options]
-    first, *others = backends
-    results = [run(f"tests on {first}", command, KERAS_BACKEND=first)]
-    running = []
-    for backend in others:
-        output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  read at the end
-        title = f"tests on {backend}"
-        environment = {"KERAS_BACKEND": backend, "COVERAGE_FILE": f".coverage.{backend}"}
-        running.append(
-            (
-                title,
-                start(title, [*command, "-m", "backend and not slow and not exhaustive"], output, **environment),
-                output,
-            )
-        )
-    return results + [finish(*item) for item in running]
+    """Run the whole suite on the first backend, then the quicker part of what depends on the backend on the others."""
+    command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile"]
+    command += ["--cov=keras_transfer", "--cov-report=", "--cov-append", *options]
+    results = []
+    for backend in backends:
+        part = [] if backend == backends[0] else ["-m", "backend and not slow and not exhaustive"]
+        results.append(run(f"tests on {backend}", [*command, *part], KERAS_BACKEND=backend, **ONE_THREAD))
+    return results
 
 
 def main(options: list[str]) -> int:
@@ -70,7 +49,7 @@ def main(options: list[str]) -> int:
         run("coverage erase", [python, "-m", "coverage", "erase"]),
         *tests_on(installed_backends(), options),
     ]
-    run("coverage combine", [python, "-m", "coverage", "combine", "--append", "--quiet"])
+    run("coverage combine", [python, "-m", "coverage", "combine", "--append", "--quiet"])  # of child processes, if any
     results.append(run("coverage", [python, "-m", "coverage", "report", "--skip-covered", f"--fail-under={COVERAGE}"]))
     print(f"{'all passed' if all(results) else 'FAILED'} in {time.perf_counter() - BEGAN:.0f} s")
     return 0 if all(results) else 1

@@ -121,7 +121,7 @@ def augmentation(facts: Facts, data: Dataset, tree: dict[str, Any], probe: bool)
 
         size, model = tree["data"]["image_size"], tree["model"]
         shape = (size, size) if isinstance(size, int) else tuple(size)
-        features = feature_model(model["backbone"], model["weights"], shape, tree["data"]["color"])
+        features = feature_model(model["backbone"], model["weights"], shape, tree["data"]["color"], model["stem"])
         mirrored, why = mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
     flip = ["horizontal_flip"] if mirrored else []
     if facts.is_grey:

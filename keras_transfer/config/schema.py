@@ -89,6 +89,11 @@ class ModelConfig(Section):
 
     backbone: str = Field("efficientnet_lite0", description="Name of the backbone; keras-hub presets as `hub:NAME`.")
     weights: str = Field("imagenet", description="`imagenet`, `none`, or the path of a weights file.")
+    stem: Literal["keep", "small_image", "one_channel"] = Field(
+        "keep",
+        description="The first layers: `small_image` keeps the middle of the first convolution's kernel and does not shrink "
+        "the picture there; `one_channel` lets it take grey pictures as they are.",
+    )
     pooling: Literal["avg", "max"] = Field("avg", description="Global pooling between backbone and head.")
     dropout: Fraction = Field(0.2, description="Dropout rate before the logits.")
     native: bool = Field(

@@ -11,6 +11,7 @@ import keras
 
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.models import backbones
+from keras_transfer.models import stem as stems
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights, without_drawing
 from keras_transfer.models.parts import backbone_layers
@@ -27,6 +28,7 @@ def build_classifier(
     weights: str | Path = "imagenet",
     pooling: str = "avg",
     dropout: float = 0.2,
+    stem: str = "keep",
     seed: int = 0,
 ) -> keras.Model:
     """Build a classifier on a backbone.
@@ -47,6 +49,8 @@ def build_classifier(
         weights: ``"imagenet"``, ``"none"`` or the path of a weights file of the backbone.
         pooling: ``"avg"`` or ``"max"`` over the feature map.
         dropout: rate before the last layer, 0 ≤ dropout < 1.
+        stem: ``"keep"``, ``"small_image"`` or ``"one_channel"``: what becomes of the first layers
+            (:mod:`keras_transfer.models.stem`).
         seed: of initial weights and dropout.
 
     Raises:
@@ -54,14 +58,23 @@ def build_classifier(
         MissingExtra: ``hub:`` without keras-hub.
     """
     record = backbones.get(backbone_name)
-    height, width = _image_size(record, image_size)
-    _check(record, n_classes, channels, pooling, dropout, str(weights))
+    height, width = _image_size(record, image_size, stem)
+    _check(record, n_classes, channels, pooling, dropout, str(weights), stem)
     # Initialisers of layers that are not drawn below, and Keras's own dropout seeds.
     set_seed(seed)
-    features = _features(record, (height, width, 3), str(weights))
+    # Before its first layers are exchanged, a backbone may be unable to take pictures this small.
+    built = (record.min_size, record.min_size) if stem == "small_image" else (height, width)
+    features = _features(record, (*built, 3), str(weights))
 
     image = keras.Input((height, width, channels), dtype="float32", name="image")
-    x = graft(features, image, prepare=lambda x: record.preprocessing.layers(_as_rgb(x)), seed=seed)
+    rgb = _as_rgb if stem != "one_channel" else (lambda x: x)
+    x = graft(
+        features,
+        image,
+        prepare=lambda x: record.preprocessing.layers(rgb(x)),
+        swaps=stems.swaps(features, stem),
+        seed=seed,
+    )
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
     x = pool(name="pool")(x)
     x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
@@ -92,22 +105,23 @@ def _features(record: backbones.Backbone, input_shape: tuple[int, int, int], wei
         keras.config.set_dtype_policy(before)
 
 
-def _image_size(record: backbones.Backbone, image_size: int | Sequence[int] | None) -> tuple[int, int]:
+def _image_size(record: backbones.Backbone, image_size: int | Sequence[int] | None, stem: str) -> tuple[int, int]:
+    smallest = stems.SMALLEST if stem == "small_image" else record.min_size
     if image_size is None:
         image_size = record.image_size
     size = (image_size, image_size) if isinstance(image_size, int) else tuple(int(n) for n in image_size)
     if len(size) != 2:
         raise UserError(f"image_size: expected one number or (height, width), got {image_size!r}")
-    if min(size) < record.min_size:
+    if min(size) < smallest:
         raise UserError(
-            f"backbone {record.name} needs pictures of at least {record.min_size} px a side,"
+            f"backbone {record.name} needs pictures of at least {smallest} px a side,"
             f" got image_size {size[0]}x{size[1]}"
         )
     return size
 
 
 def _check(
-    record: backbones.Backbone, n_classes: int, channels: int, pooling: str, dropout: float, weights: str
+    record: backbones.Backbone, n_classes: int, channels: int, pooling: str, dropout: float, weights: str, stem: str
 ) -> None:
     if n_classes < 2:
         raise UserError(f"a classifier needs at least 2 classes, got {n_classes}")
@@ -115,6 +129,10 @@ def _check(
         raise UserError(f"channels: expected 1 (grey) or 3 (RGB), got {channels}")
     if pooling not in POOLING:
         raise unknown("pooling", pooling, POOLING)
+    if stem not in stems.STEMS:
+        raise unknown("stem", stem, stems.STEMS)
+    if stem == "one_channel" and channels != 1:
+        raise UserError("model.stem: one_channel is for grey pictures; set data.color: grey")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout: expected 0 <= dropout < 1, got {dropout}")
     if weights in ("imagenet", "none") and weights not in record.weights:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -20,12 +22,25 @@ from keras_transfer.models.initial import without_drawing
 Weights = list[np.ndarray]
 
 
+@dataclass(frozen=True)
+class Swap:
+    """What comes in the place of a layer.
+
+    Attributes:
+        make: makes the new layer, of the given name; None: the old one is left out (it must have one input).
+        convert: the old layer's weights to the new one's.
+    """
+
+    make: Callable[[str], keras.layers.Layer] | None
+    convert: Callable[[Weights], Weights] = lambda weights: weights
+
+
 def graft(
     model: keras.Model,
     inputs: keras.KerasTensor,
     *,
     prepare: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda x: x,
-    skip: Callable[[keras.layers.Layer], bool] = lambda layer: False,
+    swaps: Mapping[int, Swap] = MappingProxyType({}),
     seed: int = 0,
 ) -> Any:
     """Apply fresh copies of ``model``'s layers, with its weights, to ``inputs``; return the output tensor.
@@ -34,7 +49,7 @@ def graft(
         model: a functional model of one input. It is left as it was.
         inputs: what ``keras.Input`` returned; it takes the place of the model's input.
         prepare: layers to put between ``inputs`` and the copies.
-        skip: layers (of one input) to leave out.
+        swaps: ``id(layer)`` → what to put in the layer's place.
         seed: of layers with randomness (dropout) that have no seed of their own.
     """
     copies = _Copies(stable_names(model), seed)
@@ -42,8 +57,8 @@ def graft(
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         args, kwargs = keras.tree.map_structure(lambda a: prepared if a is inputs else a, (args, kwargs))
-        if isinstance(operation, keras.layers.Layer) and skip(operation):
-            return args[0]
+        if id(operation) in swaps:
+            return copies.swap(operation, swaps[id(operation)], args, kwargs)
         return copies.apply(operation, args, kwargs)
 
     with without_drawing():  # every copy gets the old one's weights
@@ -114,6 +129,10 @@ class _Copies:
             return self._call(operation, lambda: _channel_scale(name), args, {}, lambda w: [w[0].reshape(1, 1, -1, 1)])
         kwargs = {key: value for key, value in kwargs.items() if key != "training" or value is not None}
         return self._call(operation, lambda: self._clone(operation, name), args, kwargs)
+
+    def swap(self, old: keras.layers.Layer, new: Swap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        make, name = new.make, self.names.get(id(old), old.name)
+        return args[0] if make is None else self._call(old, lambda: make(name), args, kwargs, new.convert)
 
     def _call(
         self,

@@ -42,14 +42,19 @@ class Preprocessing:
     def layers(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return ``x`` (batch, height, width, 3; RGB 0..255, float32) as the backbone wants it, float32.
 
+        One channel (batch, height, width, 1) is scaled by the means of the three.
+
         The layers stay in float32 whatever the precision of the rest: they cost nothing, and a bfloat16
         mean subtraction would lose half of the pixel's bits.
         """
         import keras
 
-        if self.channel_order == "bgr":
+        scale, offset = list(self.scale), list(self.offset)
+        if x.shape[-1] == 1:
+            scale, offset = [float(np.mean(scale))], [float(np.mean(offset))]
+        elif self.channel_order == "bgr":
             x = keras.ops.flip(x, axis=-1)
-        return keras.layers.Rescaling(list(self.scale), list(self.offset), dtype="float32", name="preprocess")(x)
+        return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocess")(x)
 
     def array(self, images: np.ndarray) -> np.ndarray:
         """Return the same arithmetic in NumPy: ``images`` (…, 3) RGB 0..255 to float32, for engines and checks."""

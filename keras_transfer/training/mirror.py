@@ -93,11 +93,14 @@ def _embed(features: Any, pictures: np.ndarray) -> np.ndarray:
     return np.asarray(features.predict(pictures, batch_size=min(32, len(pictures)), verbose=0), np.float64)
 
 
-def feature_model(backbone: str, weights: str, image_size: tuple[int, int], color: str) -> keras.Model:
+def feature_model(
+    backbone: str, weights: str, image_size: tuple[int, int], color: str, stem: str = "keep"
+) -> keras.Model:
     """Build the model from pictures to pooled frozen features that the probe looks at."""
     from keras_transfer.engine.native import install
     from keras_transfer.models.classifier import build_classifier
 
-    model = build_classifier(backbone, 2, image_size=image_size, channels=1 if color == "grey" else 3, weights=weights)
+    channels = 1 if color == "grey" else 3
+    model = build_classifier(backbone, 2, image_size=image_size, channels=channels, weights=weights, stem=stem)
     install(model)
     return keras.Model(model.inputs[0], model.get_layer("pool").output)

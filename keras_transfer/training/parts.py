@@ -42,6 +42,7 @@ def make_model(config: RunConfig, data: Dataset, precision: str) -> keras.Model:
         weights=config.model.weights,
         pooling=config.model.pooling,
         dropout=config.model.dropout,
+        stem=config.model.stem,
         seed=config.seed,
     )
     set_precision(model, precision)

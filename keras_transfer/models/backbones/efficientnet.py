@@ -24,11 +24,11 @@ def _without_preprocessing(model: keras.Model) -> keras.Model:
     """
     import keras
 
-    from keras_transfer.models.graph import graft
+    from keras_transfer.models.graph import Swap, graft
 
     inside = (keras.layers.Rescaling, keras.layers.Normalization)
     inputs = keras.Input(model.input_shape[1:], name="preprocessed")
-    outputs = graft(model, inputs, skip=lambda layer: isinstance(layer, inside))
+    outputs = graft(model, inputs, swaps={id(layer): Swap(None) for layer in model.layers if isinstance(layer, inside)})
     return keras.Model(inputs, outputs, name=model.name)
 
 
