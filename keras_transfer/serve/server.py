@@ -37,7 +37,7 @@ def serve(
         device: where to compute.
 
     Raises:
-        UserError: no model, a port that is taken, an address that is not this computer's.
+        UserError: no model, a file in the place of the corrections' folder, a port that is taken, an address that is not this computer's.
         MissingExtra: the packages of the extra ``demo`` are not installed.
     """
     _require_packages()
@@ -45,6 +45,8 @@ def serve(
         raise UserError(f"--max-upload: expected more than 0 and at most 1024 MiB, got {max_upload:g}")
     model_file, _ = find_model(source)
     folder = Path(corrections) if corrections is not None else model_file.parent / "corrections"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--corrections: {folder} is a file; name a folder")
     with _bind(host, port) as listener:  # before the model: a port that is taken should not wait for a framework
         model, metadata, _ = start(source, backend, device)
         import uvicorn

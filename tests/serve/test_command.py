@@ -64,6 +64,7 @@ def test_bad_arguments_are_said_at_once(model_file, tmp_path, capsys):
             ([model_file, "--port", 70000], "0..65535"),
             ([model_file, "--host", "no.such.host.invalid"], "cannot listen"),
             ([model_file, "--max-upload", 0], "--max-upload"),
+            ([model_file, "--corrections", model_file], "is a file; name a folder"),
         ]:
             assert main(["serve", *map(str, arguments)]) == 2
             assert says in capsys.readouterr().err
