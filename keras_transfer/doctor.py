@@ -21,7 +21,7 @@ from keras_transfer.data.findings import Finding, findings
 from keras_transfer.data.manifest import Manifest
 from keras_transfer.data.split import assign
 from keras_transfer.errors import UserError
-from keras_transfer.files import write_json
+from keras_transfer.files import check_output, write_json
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _SHEET = 32  # pictures of a contact sheet
@@ -55,6 +55,8 @@ def doctor(
     Raises:
         UserError: the data cannot be found or opened at all, or a file cannot be written.
     """
+    check_output("--json", json_file)
+    check_output("--sheet", sheet_file, ".png")
     config = _config(source)
     manifest = _open(config)
     examined = examine(manifest, workers)

@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from keras_transfer.errors import UserError
 
-__all__ = ["atomic_write", "write_csv", "write_json", "write_text"]
+__all__ = ["atomic_write", "check_output", "write_csv", "write_json", "write_text"]
 
 
 @contextmanager
@@ -60,6 +60,25 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         with suppress(OSError):
             aside.unlink()
         raise
+
+
+def check_output(option: str, path: str | os.PathLike[str] | None, suffix: str = "") -> None:
+    """Refuse an output file before the work that would fill it.
+
+    Args:
+        option: of the command line, for the error.
+        path: where the file will be written; None: nowhere.
+        suffix: what its name must end in, such as ``".png"``.
+
+    Raises:
+        UserError: the name ends otherwise, or is that of a folder.
+    """
+    if path is None:
+        return
+    if not os.fspath(path).lower().endswith(suffix):
+        raise UserError(f"{option}: expected a name that ends in {suffix}, got {os.fspath(path)!r}")
+    if Path(path).is_dir():
+        raise UserError(f"{option}: {os.fspath(path)!r} is a folder; name a file")
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from keras_transfer import runtime
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
+from keras_transfer.files import check_output, write_json
 from keras_transfer.runs import RunDirectory
 
 
@@ -18,7 +20,7 @@ def find_model(source: str | Path) -> tuple[Path, RunDirectory | None]:
     """Return the model file for a run directory or a model file, and its run if there is one.
 
     Raises:
-        UserError: there is neither.
+        UserError: there is neither, or the file is none of a model.
     """
     path = Path(source)
     if path.is_dir():
@@ -28,6 +30,8 @@ def find_model(source: str | Path) -> tuple[Path, RunDirectory | None]:
         return run.model, run
     if not path.is_file():
         raise UserError(f"no run directory or model file at {path}")
+    if not zipfile.is_zipfile(path):  # said before a framework is imported
+        raise UserError(f"{str(path)!r} is not a Keras model file (.keras), or is damaged")
     beside = RunDirectory(path.parent)
     return path, beside if beside.config.is_file() and beside.model == path else None
 
@@ -69,6 +73,7 @@ def evaluate(
         backend: Keras backend.
         device: where to compute.
     """
+    check_output("--json", json_file)
     model, metadata, run = start(source, backend, device)
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
@@ -77,8 +82,6 @@ def evaluate(
     metrics = evaluate_split(model, pictures, transform_of(metadata), 32)
     Console().print(metrics_table(metrics))
     if json_file is not None:
-        from keras_transfer.files import write_json
-
         write_json(json_file, metrics)
     return metrics
 
@@ -166,6 +169,9 @@ def predict(
     """
     from keras_transfer.evaluation import predict as prediction
 
+    check_output("--json", json_file)
+    check_output("--csv", csv_file)
+    check_output("--grid", grid_file, ".png")
     prediction.find_images(paths)  # a mistyped path should not wait for a framework to load
     model, metadata, _ = start(source, backend, device)
     found = prediction.predict_files(model, metadata, paths, top=top)

@@ -206,11 +206,15 @@ def _place(item: Any) -> list[Any]:
 
 
 def _is_spare(item: Any, items: list[Any]) -> bool:
-    """Say whether ``item`` is only the "or 'auto'" branch of a key for which another branch says more."""
-    if item["type"] != "literal_error" or item["ctx"]["expected"] != "'auto'":
-        return False
-    place = _place(item)
-    return any(other is not item and _place(other)[: len(place)] == place for other in items)
+    """Say whether ``item`` is only the "or 'auto'" branch of a key, or the branch of another form (a pair, a number), where
+    another branch says more.
+    """
+    place, others = _place(item), [other for other in items if other is not item]
+    if item["type"] == "int_type":  # a list, of which an element is wrong
+        return any(_place(other)[:-1] == place for other in others)
+    if item["type"] == "tuple_type" or (item["type"] == "literal_error" and item["ctx"]["expected"] == "'auto'"):
+        return any(_place(other)[: len(place)] == place for other in others)
+    return False
 
 
 def _problem(item: Any) -> str:

@@ -26,7 +26,8 @@ Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
-ImageSize = Positive | tuple[Positive, Positive]
+Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
+ImageSize = Side | tuple[Side, Side]
 
 
 class Section(BaseModel):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_transfer.errors import UserError, unknown
+from keras_transfer.files import check_output
 
 METHODS = ("gradcam", "occlusion", "top-losses")
 
@@ -83,8 +84,7 @@ def _check(method: str, paths: list[str], output: str | Path, class_name: str | 
     """Refuse what can be refused before a framework is loaded."""
     from keras_transfer.evaluation.predict import find_images
 
-    if Path(output).suffix.lower() != ".png":
-        raise UserError(f"--output: expected a name that ends in .png, got {str(output)!r}")
+    check_output("--output", output, ".png")
     if method == "occlusion" and layer is not None:
         raise UserError("occlusion looks at predictions only: leave out --layer")
     if method == "top-losses":

@@ -173,3 +173,29 @@ def test_arrays_of_another_kind(capsys, tmp_path):
     fails(capsys, "train", "--data", tmp_path / "a.npz", *SMALL)
     (tmp_path / "b.npz").write_bytes(b"no zip")
     fails(capsys, "train", "--data", tmp_path / "b.npz", *SMALL)
+
+
+@pytest.mark.parametrize("size", ["0", "100000", "abc", "true", "[32, 0]"])
+def test_a_bad_size_is_one_line(capsys, photos, size):
+    text = fails(capsys, "train", "--data", photos, "--set", f"data.image_size={size}")
+    assert len(text.splitlines()) == 1 and "data.image_size" in text
+
+
+def test_output_files_are_refused_before_anything_is_computed(capsys, photos, tmp_path):
+    model = tmp_path / "m.keras"
+    model.write_bytes(b"no model")
+    picture = photos / "apple" / "000.png"
+    for command in (
+        ("predict", model, picture, "--json", tmp_path),
+        ("predict", model, picture, "--csv", tmp_path),
+        ("evaluate", model, "--json", tmp_path),
+        ("doctor", photos, "--json", tmp_path),
+    ):
+        assert "is a folder; name a file" in fails(capsys, *command)
+    for command in (
+        ("predict", model, picture, "--grid", "grid.txt"),
+        ("doctor", photos, "--sheet", "sheet.txt"),
+        ("explain", "gradcam", model, picture, "--output", "cam.txt"),
+    ):
+        assert "expected a name that ends in .png" in fails(capsys, *command)
+    assert "is not a Keras model file" in fails(capsys, "predict", model, picture)
