@@ -92,6 +92,10 @@ class RunDirectory:
         """Keep the resolved configuration, which picture is in which split, and what the run runs on."""
         write_json(self.manifest, manifest)
         write_json(self.splits, splits)
+        self.write_config(config)
+
+    def write_config(self, config: RunConfig) -> None:
+        """Write ``config.yaml``."""
         write_text(self.config, config_load.dump(config))
 
     def update_manifest(self, more: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from keras_transfer.engine.features import FeatureSettings, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
+from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
 from keras_transfer.training.optimizer import make_optimizer
 from keras_transfer.training.progress import Progress
@@ -52,6 +53,7 @@ def fit_phases(
     settings: CallbacksConfig | None = None,
     label_smoothing: float = 0.0,
     weighted: bool = False,
+    accumulate: int = 1,
     native: bool = True,
     features: FeatureSettings | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -74,6 +76,7 @@ def fit_phases(
         settings: monitor, ReduceLROnPlateau and EarlyStopping.
         label_smoothing: of the training loss and of ``val_loss``.
         weighted: whether batches carry sample weights, which then also weigh the metrics.
+        accumulate: parts that every step is computed in, to save memory.
         native: whether layers run by the native operations of `engine.native`; same results, faster.
         features: how features of frozen layers are computed and kept; by default in memory, in float32.
         callbacks: the caller's own Keras callbacks, used in every phase.
@@ -126,6 +129,7 @@ def fit_phases(
             part.phase = phase.name
         history.train = progress.train = fit_train
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
+        stepping = [Accumulate(part_size(train.loader.batch_size, accumulate))] if accumulate > 1 else []
 
         def fill(state: TrainingState, number: int = number) -> None:
             state.phase, state.phases, state.history = number, result.phases, history.rows
@@ -143,7 +147,7 @@ def fit_phases(
                 validation_data=fit_val,
                 epochs=phase.epochs,
                 initial_epoch=done_before,
-                callbacks=[StopOnNaN(), best, *watchers, history, *([progress] if verbose else []), *keeper],
+                callbacks=[*stepping, StopOnNaN(), best, *watchers, history, *([progress] if verbose else []), *keeper],
                 verbose=0,
                 shuffle=False,
             )

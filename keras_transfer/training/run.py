@@ -15,7 +15,7 @@ from keras_transfer.runs import RunDirectory
 
 Say = Callable[[str], None]
 # Keys of `data` that are about batches and features, not about where pictures are.
-NOT_OF_SOURCES = {"source", "batch_size", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
+NOT_OF_SOURCES = {"source", "batch_size", "accumulate", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
                   "views"}  # fmt: skip
 
 
@@ -56,15 +56,16 @@ def train(
     data = open_data(config)
     if not len(data.val):
         raise UserError("there are no validation pictures to choose the best model by; set data.val_fraction above 0")
-    runtime.activate(choice.value, device or config.device)
+    runtime.activate(choice.value, device or config.device, config.deterministic)
     runtime.hide_progress_bars()
 
     from keras_transfer.config.defaults import resolve
     from keras_transfer.training import parts
-    from keras_transfer.training.fit import fit_phases
+    from keras_transfer.training.faults import free_memory, is_out_of_memory
     from keras_transfer.training.state import load_state
 
     # 3. Everything that was "auto" gets a value, said aloud.
+    may_shrink = config.data.batch_size == "auto"
     config, choices = resolve(config, data)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use())
     chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
@@ -79,9 +80,7 @@ def train(
         say(f"chosen: {line}")
 
     # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
-    runtime.set_seed(config.seed)
-    batches = parts.make_batches(config, data)
-    model = parts.make_model(config, data, precision.value)
+    model, batches = _prepare(config, data)
     parts.check_phases(config, model)
 
     # 5. The run directory: from here on there is something to keep.
@@ -97,31 +96,23 @@ def train(
             phase = config.phases[state.phase].name  # type: ignore[union-attr]
             say(f"resuming {run.path} after epoch {state.epoch} of phase {phase}")
 
-    # 6. The phases, through model.fit.
-    try:
-        result = fit_phases(
-            model,
-            config.model.backbone,
-            config.phases,  # type: ignore[arg-type]
-            batches.train,
-            batches.val,
-            settings=config.callbacks,
-            label_smoothing=config.model.label_smoothing,
-            weighted=data.train.weights is not None,
-            native=config.model.native,
-            features=parts.feature_settings(config.data, config.model.native),
-            callbacks=[*parts.tensorboard(config, run), *callbacks],
-            save_best=lambda best: parts.save_model(best, config, data, run),
-            on_row=run.write_history,
-            state_file=run.state_file,
-            save_every=config.output.save_every,
-            resume=state,
-            say=say,
+    # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
+    while True:
+        try:
+            result = _fit(config, data, run, model, batches, callbacks, state, say)
+            break
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            config = parts.in_smaller_parts(config, may_shrink, error)
+        say(
+            f"out of memory: {parts.at_once(config)} pictures at once from here on (data.accumulate = {config.data.accumulate})"
         )
-    except KeyboardInterrupt as stop:
-        raise Interrupted(str(run.path)) from stop
-    finally:
-        batches.close()
+        run.write_config(config)
+        del model, batches
+        free_memory()
+        model, batches = _prepare(config, data)
+        state = load_state(run.state_file) if run.state_file.is_file() else None
 
     if config.output.plots:
         parts.draw_history(run, result)
@@ -139,6 +130,60 @@ def train(
     run.finish()
     say(parts.verdict(metrics))
     return run
+
+
+def _prepare(config: RunConfig, data: Dataset) -> tuple[Any, Any]:
+    """Return the model as training finds it, and the batches."""
+    from keras_transfer.training import parts
+
+    runtime.set_seed(config.seed)
+    return parts.make_model(config, data, config.precision), parts.make_batches(config, data)
+
+
+def _fit(
+    config: RunConfig,
+    data: Dataset,
+    run: RunDirectory,
+    model: Any,
+    batches: Any,
+    callbacks: Sequence[Any],
+    state: Any,
+    say: Say,
+) -> Any:
+    """Run the phases; returns the :class:`~keras_transfer.training.fit.FitResult`."""
+    from keras_transfer.training import parts
+    from keras_transfer.training.faults import is_not_deterministic, not_deterministic
+    from keras_transfer.training.fit import fit_phases
+
+    try:
+        return fit_phases(
+            model,
+            config.model.backbone,
+            config.phases,  # type: ignore[arg-type]
+            batches.train,
+            batches.val,
+            settings=config.callbacks,
+            label_smoothing=config.model.label_smoothing,
+            weighted=data.train.weights is not None,
+            accumulate=config.data.accumulate,
+            native=config.model.native,
+            features=parts.feature_settings(config.data, config.model.native),
+            callbacks=[*parts.tensorboard(config, run), *callbacks],
+            save_best=lambda best: parts.save_model(best, config, data, run),
+            on_row=run.write_history,
+            state_file=run.state_file,
+            save_every=config.output.save_every,
+            resume=state,
+            say=say,
+        )
+    except KeyboardInterrupt as stop:
+        raise Interrupted(str(run.path)) from stop
+    except Exception as error:
+        if config.deterministic and is_not_deterministic(error):
+            raise not_deterministic(error) from error
+        raise
+    finally:
+        batches.close()
 
 
 def open_data(config: RunConfig) -> Dataset:
