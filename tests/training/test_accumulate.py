@@ -54,8 +54,7 @@ OPTIMIZERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("parts", [2, 3, 16])
+@pytest.mark.parametrize(("name", "parts"), list(zip(OPTIMIZERS, (3, 16, 2))))
 def test_parts_give_the_weights_and_figures_of_whole_batches(name, parts):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3, **OPTIMIZERS[name])]
     data, options = pictures(), {"augment": ["horizontal_flip"], "label_smoothing": 0.1}
