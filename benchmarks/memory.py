@@ -18,7 +18,7 @@ from benchmarks.scale import resident
 from keras_transfer.runtime import BACKENDS
 
 EPOCHS, PREDICTIONS, SIDE = 200, 10_000, 32
-LIMIT = 16.0  # MB
+LIMIT = 4.0  # MB
 
 
 def cases(options: Options) -> list[Case]:
