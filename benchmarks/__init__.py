@@ -17,5 +17,6 @@ BENCHMARKS: dict[str, str] = {
     "pipeline": "benchmarks.pipeline",
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",
+    "memory": "benchmarks.memory",
 }
 """Name on the command line → module."""

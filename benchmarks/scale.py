@@ -63,7 +63,7 @@ def main() -> None:
             positions = loader.positions(epoch, i)
             loader.targets(positions)
             [train.image_name(position) for position in positions.tolist()]
-        sizes.append(_resident())
+        sizes.append(resident())
     print(json.dumps({
         "value": split - began,
         "read s": read - began,
@@ -73,7 +73,7 @@ def main() -> None:
     }))  # fmt: skip
 
 
-def _resident() -> int:
+def resident() -> int:
     """Bytes of memory that this process holds now (0 where the system does not tell)."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -100,6 +100,7 @@ class Classifier:
         *,
         augment: Sequence[str | dict[str, Any]] = (),
         batch_size: int = 32,
+        accumulate: int = 1,
         label_smoothing: float = 0.0,
         class_weights: str = "none",
         settings: CallbacksConfig | None = None,
@@ -116,6 +117,7 @@ class Classifier:
             phases: what is trained and how; by default five epochs of the head and ten of everything.
             augment: augmentations by name, or ``{"name": …, parameters}``.
             batch_size: images a step.
+            accumulate: parts that a step is computed in, to save memory; the result is that of the whole batch.
             label_smoothing: of the loss.
             class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
             settings: monitor, ReduceLROnPlateau and EarlyStopping.
@@ -127,10 +129,15 @@ class Classifier:
 
         Returns:
             :class:`~keras_transfer.training.fit.FitResult`.
+
+        Raises:
+            UserError: the data does not fit the classifier, memory ran out, the loss is not finite.
         """
         from keras_transfer.data.augment import transforms
         from keras_transfer.data.keras_dataset import Batches
         from keras_transfer.data.loader import Loader
+        from keras_transfer.training.accumulate import part_size
+        from keras_transfer.training.faults import is_out_of_memory, out_of_memory
         from keras_transfer.training.fit import fit_phases
         from keras_transfer.training.parts import class_weights as weights_of
         from keras_transfer.training.parts import feature_settings
@@ -145,16 +152,18 @@ class Classifier:
         runtime.hide_progress_bars()
         size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
         transform, mix = transforms(list(augment), size, self.metadata["resize"], color)
-        common: dict[str, Any] = {"batch_size": batch_size, "seed": self.seed, "workers": workers}
+        at_once = part_size(batch_size, accumulate)
+        common: dict[str, Any] = {"seed": self.seed, "workers": workers}
         train = Loader(
             data.train,
             transform,
+            batch_size,
             shuffle=True,
             batch_transform=mix,
             class_weights=weights_of(data.train, class_weights),
             **common,
         )
-        val = Loader(data.val, self._transform(), shuffle=False, **common)
+        val = Loader(data.val, self._transform(), at_once, **common)
         try:
             result = fit_phases(
                 self.model,
@@ -165,10 +174,15 @@ class Classifier:
                 settings=settings,
                 label_smoothing=label_smoothing,
                 weighted=data.train.weights is not None,
+                accumulate=accumulate,
                 features=feature_settings(self._data_settings(cache, views), native=True),
                 callbacks=callbacks,
                 verbose=verbose,
             )
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(batch_size, at_once, size) from error
+            raise
         finally:
             train.close()
             val.close()

@@ -72,12 +72,13 @@ def _require_backend(name: str) -> str:
     return name
 
 
-def use_backend(name: str = "auto", device: str = "auto") -> str:
+def use_backend(name: str = "auto", device: str = "auto", deterministic: bool = False) -> str:
     """Select the backend (and device) for this process; call it before anything imports Keras.
 
     Args:
         name: ``"torch"``, ``"tensorflow"``, ``"jax"`` or ``"auto"`` (``KERAS_BACKEND``, else the first installed).
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"mps"``.
+        deterministic: compute only by operations that give the same bits every time, for the life of the process.
 
     Returns:
         The name of the backend.
@@ -86,12 +87,12 @@ def use_backend(name: str = "auto", device: str = "auto") -> str:
         UserError: unknown or missing backend or device, or Keras was already imported with another backend.
     """
     choice = choose_backend(None if name == "auto" else name)
-    activate(choice.value, device)
+    activate(choice.value, device, deterministic)
     return choice.value
 
 
-def activate(backend: str, device: str = "auto") -> None:
-    """Make ``backend`` and ``device`` hold for this process and import Keras with them."""
+def activate(backend: str, device: str = "auto", deterministic: bool = False) -> None:
+    """Make ``backend``, ``device`` and determinism hold for this process and import Keras with them."""
     if device not in DEVICES:
         raise unknown("device", device, DEVICES)
     if device == "mps" and backend != "torch":
@@ -102,6 +103,8 @@ def activate(backend: str, device: str = "auto") -> None:
             f"Keras already runs on {running.backend.backend()!r} in this process and cannot change to {backend!r}; "
             "choose the backend before anything imports Keras"
         )
+    if deterministic:
+        _set_deterministic_environment(backend, begun=running is not None)
     if running is None:
         _set_environment(backend, device)
         importlib.import_module(backend)
@@ -115,6 +118,8 @@ def activate(backend: str, device: str = "auto") -> None:
     # ~/.keras/keras.json may say otherwise; the package is written for these two.
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
+    if deterministic:
+        _forbid_nondeterministic_operations(backend)
     if device in ("gpu", "mps") and device_in_use() != device:
         raise UserError(
             f"device {device!r} was asked for, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
@@ -162,6 +167,34 @@ def _set_environment(backend: str, device: str) -> None:
         os.environ["JAX_PLATFORMS"] = "cpu"
     elif device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
+def _set_deterministic_environment(backend: str, begun: bool) -> None:
+    """Write what libraries read once, when they first use a GPU."""
+    if backend == "torch":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # one of the two values that cuBLAS takes
+    flags = os.environ.get("XLA_FLAGS", "")
+    if backend != "jax" or "xla_gpu_deterministic_ops" in flags:
+        return
+    if begun and device_in_use() != "cpu":
+        raise UserError(
+            "deterministic: true comes too late for jax in this process, which has begun to use the GPU; "
+            "call use_backend('jax', deterministic=True) first"
+        )
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+
+
+def _forbid_nondeterministic_operations(backend: str) -> None:
+    if backend == "torch":
+        import torch
+
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False  # it picks an algorithm by its speed, which changes
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
 
 
 def device_in_use() -> str:

@@ -65,6 +65,10 @@ class DataConfig(Section):
         "squash", description="How a picture of another shape is fitted: change its aspect, cut, or add a border."
     )
     batch_size: Positive | Auto = Field("auto", description="Images in a training step.")
+    accumulate: Positive = Field(
+        1,
+        description="Parts that a training step is computed in, to save memory; the result is that of the whole batch.",
+    )
     val_fraction: Fraction = Field(0.15, description="Share of the training pictures held out for validation.")
     test_fraction: Fraction = Field(0.15, description="Share held out for the test, where no test set is given.")
     limit: Positive | None = Field(None, description="Use at most this many training and validation pictures.")
@@ -226,6 +230,10 @@ class RunConfig(Section):
     device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="Compute precision; weights, logits and loss stay float32."
+    )
+    deterministic: bool = Field(
+        False,
+        description="Compute only by operations that give the same bits in every run, where a GPU has faster ones.",
     )
     data: DataConfig = Field(default_factory=DataConfig, description="The pictures.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")

@@ -20,6 +20,7 @@ from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
+from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
 from keras_transfer.training.optimizer import make_optimizer
 from keras_transfer.training.progress import Progress
@@ -58,6 +59,7 @@ def fit_phases(
     settings: CallbacksConfig | None = None,
     label_smoothing: float = 0.0,
     weighted: bool = False,
+    accumulate: int = 1,
     native: bool = True,
     features: FeatureSettings | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -81,6 +83,7 @@ def fit_phases(
         settings: monitor, ReduceLROnPlateau and EarlyStopping.
         label_smoothing: of the training loss and of ``val_loss``.
         weighted: whether batches carry sample weights, which then also weigh the metrics.
+        accumulate: parts that every step is computed in, to save memory.
         native: whether layers run by the native operations of `engine.native`; same results, faster.
         features: how features of frozen layers are computed and kept; by default in memory, in float32.
         callbacks: the caller's own Keras callbacks, used in every phase.
@@ -118,6 +121,7 @@ def fit_phases(
         compile_phase(trained, phase, len(train), label_smoothing, weighted)
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
+        stepping = [Accumulate(part_size(train.loader.batch_size, accumulate))] if accumulate > 1 else []
         audit = FreezeAudit()
         audit.snapshot(model)
         if here is not None:
@@ -138,7 +142,7 @@ def fit_phases(
                     if state_file is not None
                     else []
                 )
-                _fit(trained, fit_train, fit_val, phase.epochs, own.around(watchers) + keeper, here)
+                _fit(trained, fit_train, fit_val, phase.epochs, [*stepping, *own.around(watchers), *keeper], here)
         finally:
             if pictures is not train:
                 pictures.loader.close()

@@ -23,6 +23,8 @@ from keras_transfer.models.freeze import apply_train
 from keras_transfer.models.precision import set_precision
 from keras_transfer.report import plots
 from keras_transfer.runs import RunDirectory
+from keras_transfer.training.accumulate import part_size
+from keras_transfer.training.faults import out_of_memory
 from keras_transfer.training.fit import FitResult
 
 
@@ -70,16 +72,41 @@ class RunBatches:
 def make_batches(config: RunConfig, data: Dataset) -> RunBatches:
     """Build the batches that ``model.fit`` trains on and validates with."""
     transform, mix = transforms(config.data.augment, size_of(config), config.data.resize, config.data.color)
-    common: dict[str, Any] = {"batch_size": config.data.batch_size, "seed": config.seed, "workers": config.data.workers}
+    common: dict[str, Any] = {"seed": config.seed, "workers": config.data.workers}
     train = Loader(
         data.train,
         transform,
+        int(config.data.batch_size),
         shuffle=True,
         batch_transform=mix,
         class_weights=class_weights(data.train, config.data.class_weights),
         **common,
     )
-    return RunBatches(Batches(train), Batches(Loader(data.val, evaluation_transform(config), shuffle=False, **common)))
+    return RunBatches(
+        Batches(train), Batches(Loader(data.val, evaluation_transform(config), at_once(config), **common))
+    )
+
+
+def at_once(config: RunConfig) -> int:
+    """Return the pictures that are computed at once."""
+    return part_size(int(config.data.batch_size), config.data.accumulate)
+
+
+def in_smaller_parts(config: RunConfig, allowed: bool, error: BaseException) -> RunConfig:
+    """Return the configuration that computes half as many pictures at once, in the same steps.
+
+    Args:
+        config: what ran out of memory.
+        allowed: whether the batch size was left to the program.
+        error: what the framework raised.
+
+    Raises:
+        UserError: it is not allowed, or a picture is computed at a time already.
+    """
+    if not allowed or at_once(config) == 1:
+        raise out_of_memory(int(config.data.batch_size), at_once(config), size_of(config)) from error
+    data = config.data.model_copy(update={"accumulate": 2 * config.data.accumulate})
+    return config.model_copy(update={"data": data})
 
 
 def class_weights(split: Split, kind: str) -> np.ndarray | None:
@@ -155,7 +182,7 @@ def measure(model: keras.Model, config: RunConfig, data: Dataset) -> dict[str, A
     transform = evaluation_transform(config)
     parts = {split.name: split for split in (data.val, data.test) if len(split)}
     return {
-        name: evaluate_split(model, split, transform, int(config.data.batch_size), workers=config.data.workers)
+        name: evaluate_split(model, split, transform, at_once(config), workers=config.data.workers)
         for name, split in parts.items()
     }
 

@@ -18,7 +18,7 @@ from keras_transfer.training.changes import changes, differences, refuse
 
 Say = Callable[[str], None]
 # Keys of `data` that are about batches and features, not about where pictures are.
-NOT_OF_SOURCES = {"source", "batch_size", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
+NOT_OF_SOURCES = {"source", "batch_size", "accumulate", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
                   "views"}  # fmt: skip
 
 
@@ -63,15 +63,17 @@ def train(
     data = open_data(config)
     if not len(data.val):
         raise UserError("there are no validation pictures to choose the best model by; set data.val_fraction above 0")
-    runtime.activate(choice.value, device or config.device)
+    runtime.activate(choice.value, device or config.device, config.deterministic)
     runtime.hide_progress_bars()
 
     from keras_transfer.config.defaults import resolve
     from keras_transfer.training import parts
-    from keras_transfer.training.fit import fit_phases, phase_of
+    from keras_transfer.training.faults import free_memory, is_out_of_memory
+    from keras_transfer.training.fit import phase_of
     from keras_transfer.training.state import newest_state
 
     # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
+    may_shrink = config.data.batch_size == "auto"
     config, choices = resolve(config, data)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use())
     chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
@@ -90,14 +92,12 @@ def train(
         say(f"changed: {line}")
 
     # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
-    runtime.set_seed(config.seed)
-    batches = parts.make_batches(config, data)
-    model = parts.make_model(config, data, precision.value)
+    model, batches = _prepare(config, data)
     parts.check_phases(config, model)
 
     # 5. The run directory, for this process alone: from here on there is something to keep.
     run = resume or RunDirectory.create(config.output.dir, config.name)
-    with run.locked(), _stops_explained(run, config), contextlib.closing(batches):
+    with run.locked(), _stops_explained(run, config):
         if resume is None:
             run.start(config, data.split_table(), manifest)
         else:
@@ -106,27 +106,23 @@ def train(
         if state is not None:
             say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")  # type: ignore[arg-type]
 
-        # 6. The phases, through model.fit.
-        result = fit_phases(
-            model,
-            config.model.backbone,
-            config.phases,  # type: ignore[arg-type]
-            batches.train,
-            batches.val,
-            settings=config.callbacks,
-            label_smoothing=config.model.label_smoothing,
-            weighted=data.train.weights is not None,
-            native=config.model.native,
-            features=parts.feature_settings(config.data, config.model.native),
-            callbacks=[*parts.tensorboard(config, run), *callbacks],
-            save_best=lambda best: parts.save_model(best, config, data, run),
-            on_row=run.write_history,
-            state_file=run.state_file,
-            save_every=Interval.parse(config.output.save_every),
-            resume=state,
-            on_begin=(lambda: run.change(config, data.split_table(), manifest)) if changed else None,
-            say=say,
-        )
+        # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
+        while True:
+            try:
+                result = _fit(config, data, run, model, batches, callbacks, state, manifest if changed else None, say)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                config = parts.in_smaller_parts(config, may_shrink, error)
+            smaller = f"data.accumulate = {config.data.accumulate}"
+            say(f"out of memory: {parts.at_once(config)} pictures at once from here on ({smaller})")
+            manifest["config"] = config.model_dump(mode="json")
+            run.change(config, data.split_table(), manifest)
+            del model, batches
+            free_memory()
+            model, batches = _prepare(config, data)
+            state = newest_state(run.state_file)
         if config.output.plots:
             parts.draw_history(run, result)
 
@@ -142,6 +138,56 @@ def train(
         run.write_json(run.metrics, metrics)
     say(parts.verdict(metrics))
     return run
+
+
+def _prepare(config: RunConfig, data: Dataset) -> tuple[Any, Any]:
+    """Return the model as training finds it, and the batches."""
+    from keras_transfer.training import parts
+
+    runtime.set_seed(config.seed)
+    return parts.make_model(config, data, config.precision), parts.make_batches(config, data)
+
+
+def _fit(
+    config: RunConfig,
+    data: Dataset,
+    run: RunDirectory,
+    model: Any,
+    batches: Any,
+    callbacks: Sequence[Any],
+    state: Any,
+    changed: dict[str, Any] | None,
+    say: Say,
+) -> Any:
+    """Run the phases and close the batches; returns the :class:`~keras_transfer.training.fit.FitResult`.
+
+    ``changed``: the manifest of a run that is gone on with otherwise than before, kept once that has begun.
+    """
+    from keras_transfer.training import parts
+    from keras_transfer.training.fit import fit_phases
+
+    with contextlib.closing(batches):
+        return fit_phases(
+            model,
+            config.model.backbone,
+            config.phases,  # type: ignore[arg-type]
+            batches.train,
+            batches.val,
+            settings=config.callbacks,
+            label_smoothing=config.model.label_smoothing,
+            weighted=data.train.weights is not None,
+            accumulate=config.data.accumulate,
+            native=config.model.native,
+            features=parts.feature_settings(config.data, config.model.native),
+            callbacks=[*parts.tensorboard(config, run), *callbacks],
+            save_best=lambda best: parts.save_model(best, config, data, run),
+            on_row=run.write_history,
+            state_file=run.state_file,
+            save_every=Interval.parse(config.output.save_every),
+            resume=state,
+            on_begin=(lambda: run.change(config, data.split_table(), changed)) if changed else None,
+            say=say,
+        )
 
 
 def open_data(config: RunConfig) -> Dataset:
@@ -191,8 +237,9 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
 
 @contextlib.contextmanager
 def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
-    """Say how to go on with what stops in the block: interrupted, or with a loss that is not finite."""
+    """Say how to go on with what stops in the block: interrupted, with a loss that is not finite, not deterministic."""
     from keras_transfer.training.callbacks import LossNotFinite
+    from keras_transfer.training.faults import is_not_deterministic, not_deterministic
     from keras_transfer.training.state import forget_unproven
 
     try:
@@ -209,6 +256,10 @@ def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
             f"epoch that ended well with: keras-transfer train --resume --output {run.path} "
             f"--set phases.{number}.learning_rate={phases[number].learning_rate / 10:g}"
         ) from trouble
+    except Exception as error:
+        if config.deterministic and is_not_deterministic(error):
+            raise not_deterministic(error) from error
+        raise
 
 
 def _manifest(config: RunConfig, data: Dataset, backend: runtime.Choice, precision: runtime.Choice) -> dict[str, Any]:

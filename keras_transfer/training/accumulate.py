@@ -1,0 +1,143 @@
+"""Training steps computed in parts: the gradients of a large batch in the memory of a small one.
+
+Keras's optimizers can add gradients up over calls, but then each part is a step to callbacks, schedules and logs, and all
+parts weigh the same, whatever their size. Here a step stays one batch for everything around it; inside, each part's
+gradients and figures count by its share of the pictures, which makes sums of means the mean over the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+
+def part_size(batch_size: int, parts: int) -> int:
+    """Return the pictures computed at once where a batch is computed in ``parts``: at least one."""
+    return -(-batch_size // parts)
+
+
+class Accumulate(keras.callbacks.Callback):
+    """Compute every training step of a ``fit`` in parts, and let the optimizer move once.
+
+    The weights are those of whole batches, to rounding, but for layers that look at a whole batch (BatchNormalization that
+    trains) or draw random numbers (dropout), which see the parts. Logs are those of whole batches.
+
+    Args:
+        size: pictures that are computed at once, at most.
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.size = int(size)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Take the place of the step that Keras has just made."""
+        self.model.train_function = STEPS[keras.backend.backend()](self.model, self.size)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Leave Keras to make its own again."""
+        self.model.train_function = None
+
+
+def _parts(batch: Any, size: int) -> Iterator[tuple[float, tuple[Any, Any, Any]]]:
+    """Yield (share of the batch, (x, y, sample weights or None)) for every part."""
+    x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
+    for start in range(0, len(x), size):
+        part = slice(start, start + size)
+        yield len(x[part]) / len(x), (x[part], y[part], None if weights is None else weights[part])
+
+
+def _torch_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
+    import torch
+
+    def step(batches: Any) -> Any:
+        model.zero_grad()
+        logs = {}
+        for share, (x, y, weights) in _parts(batches[0], size):
+            predicted = model(x, training=True)
+            loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)
+            model._loss_tracker.update_state(loss, sample_weight=len(x))
+            model.optimizer.scale_loss(loss * share).backward()  # torch adds to the gradients that are there
+            logs = model.compute_metrics(x, y, predicted, sample_weight=weights)
+        trained = model.trainable_weights[:]
+        with torch.no_grad():
+            model.optimizer.apply([variable.value.grad for variable in trained], trained)
+        return logs
+
+    return step
+
+
+def _tensorflow_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
+    import tensorflow as tf
+
+    trained, optimizer = model.trainable_weights[:], model.optimizer
+    if not optimizer.built:
+        optimizer.build(trained)
+    compiled = tf.function(reduce_retracing=True, jit_compile=model.jit_compile)
+
+    @compiled
+    def add(gradients: Any, share: Any, x: Any, y: Any, weights: Any) -> Any:
+        with tf.GradientTape() as tape:
+            predicted = model(x, training=True)
+            loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)
+            model._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
+            scaled = optimizer.scale_loss(loss * share)
+        more = tape.gradient(scaled, trained, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        logs = model.compute_metrics(x, y, predicted, sample_weight=weights)
+        return logs, [old + new for old, new in zip(gradients, more)]
+
+    @compiled
+    def apply(gradients: Any) -> None:
+        optimizer.apply(gradients, trained)
+
+    # The loop is Python's: TensorFlow may run the branches of one graph at the same time, with the memory of all.
+    def step(iterator: Any) -> Any:
+        logs: Any = {}
+        gradients = [tf.zeros(variable.shape, variable.dtype) for variable in trained]
+        for share, part in _parts(next(iterator), size):
+            logs, gradients = add(gradients, tf.constant(share, tf.float32), *part)
+        apply(gradients)
+        return logs
+
+    return step
+
+
+def _jax_step(model: keras.Model, size: int) -> Callable[[Any, Any], Any]:
+    import jax
+
+    differentiate = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
+
+    def add(state: Any, gradients: Any, share: Any, x: Any, y: Any, weights: Any) -> Any:
+        trained, others, optimizer, metrics = state
+        (_, (loss, predicted, others, metrics)), more = differentiate(
+            trained, others, metrics, x, y, weights, training=True, optimizer_variables=optimizer
+        )
+        logs, metrics = model._update_metrics_variables(metrics, loss, x, y, predicted, weights)
+        gradients = [old + share * new for old, new in zip(gradients, more)]
+        return logs, (trained, others, optimizer, metrics), gradients
+
+    def apply(state: Any, gradients: Any) -> Any:
+        trained, others, optimizer, metrics = state
+        trained, optimizer = model.optimizer.stateless_apply(optimizer, gradients, trained)
+        return trained, others, optimizer, metrics
+
+    if model.jit_compile:
+        add, apply = (jax.jit(function, donate_argnums=(0, 1)) for function in (add, apply))
+
+    def step(state: Any, iterator: Any) -> Any:
+        logs: Any = {}
+        gradients = [jax.numpy.zeros_like(value) for value in state[0]]
+        for share, part in _parts(next(iterator), size):
+            logs, state, gradients = add(state, gradients, share, *part)
+        return logs, apply(state, gradients)
+
+    return step
+
+
+STEPS: dict[str, Callable[[keras.Model, int], Callable[..., Any]]] = {
+    "torch": _torch_step,
+    "tensorflow": _tensorflow_step,
+    "jax": _jax_step,
+}

@@ -1,0 +1,60 @@
+"""What a framework's exception means to the user: memory that ran out, an operation without a deterministic form."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from keras_transfer.errors import UserError
+
+_KINDS = ("OutOfMemoryError", "ResourceExhaustedError", "MemoryError")  # torch; tensorflow; numpy and Python
+_SIGNS = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator", "out of memory", "std::bad_alloc")  # jax; torch; drivers; C++
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether a framework raised ``error`` because memory, of the machine or of its GPU, ran out.
+
+    Frameworks have no common type for this, and Keras may have raised the error anew with a longer text.
+    """
+    if isinstance(error, UserError):
+        return False
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return not kinds.isdisjoint(_KINDS) or any(sign in str(error) for sign in _SIGNS)
+
+
+def out_of_memory(batch_size: int, at_once: int, image_size: tuple[int, int]) -> UserError:
+    """Build the error that says what was tried and what to set.
+
+    Args:
+        batch_size: pictures of a step.
+        at_once: pictures that were computed at once.
+        image_size: (height, width).
+    """
+    height, width = image_size
+    tried = f"out of memory with {at_once} pictures of {height} × {width} at once (batch_size {batch_size})"
+    if at_once == 1:
+        return UserError(f"{tried}: set a smaller image_size, another backbone, or phases that train fewer layers")
+    parts = 2 * -(-batch_size // at_once)
+    return UserError(
+        f"{tried}: set accumulate to {parts}, for the same result in less memory, or a smaller batch_size or image_size"
+    )
+
+
+def free_memory() -> None:
+    """Give back the memory of models and arrays that nothing refers to any more."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_not_deterministic(error: BaseException) -> bool:
+    """Say whether ``error`` is a framework's refusal to compute an operation that has no deterministic form."""
+    text = str(error).lower()
+    return "does not have a deterministic implementation" in text or "deterministic gpu implementation" in text
+
+
+def not_deterministic(error: BaseException) -> UserError:
+    """Build the error that names the operation."""
+    said = str(error).strip().splitlines()[0]
+    return UserError(f"deterministic: true cannot be kept here ({said}); set deterministic: false, or device: cpu")

@@ -1,0 +1,165 @@
+"""Memory that runs out: recognised on every backend, told in a line, and got around where the batch size is ours."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from keras_transfer.errors import UserError
+from keras_transfer.training.faults import is_not_deterministic, is_out_of_memory, not_deterministic, out_of_memory
+from keras_transfer.training.run import train
+from tests.training.small import read_weights, settings
+
+pytestmark = pytest.mark.backend
+
+PETABYTE = 1 << 50
+
+
+def exhaust(backend: str):
+    """Ask the framework for more memory than any machine has."""
+    if backend == "torch":
+        import torch
+
+        return torch.empty(PETABYTE, dtype=torch.uint8)
+    if backend == "jax":
+        import jax
+
+        with jax.ensure_compile_time_eval():  # now, also where a step is only being traced
+            return jax.numpy.zeros(PETABYTE, "uint8").block_until_ready()
+    import tensorflow as tf
+
+    return tf.zeros([PETABYTE], tf.uint8)
+
+
+@pytest.fixture
+def memory(backend, monkeypatch):
+    """A machine whose memory ends at `limit` pictures."""
+
+    class Memory:
+        limit = 10**6
+
+    update = keras.metrics.Mean.update_state
+
+    def check(count):
+        if int(count) > Memory.limit:
+            if backend == "tensorflow":
+                raise MemoryError  # TensorFlow makes a ResourceExhaustedError of it
+            exhaust(backend)
+        return count
+
+    def small(self, values, sample_weight=None):
+        """Stands for the whole step; Keras gives the number of pictures, and does not call it to learn shapes."""
+        if self.name != "loss":
+            return update(self, values, sample_weight)
+        if backend != "tensorflow":
+            return update(self, values, check(sample_weight))
+        import tensorflow as tf
+
+        with tf.control_dependencies([tf.py_function(check, [sample_weight], tf.int32)]):
+            return update(self, tf.identity(values), sample_weight)
+
+    monkeypatch.setattr(keras.metrics.Mean, "update_state", small)
+    return Memory
+
+
+def data_of(photos, **more):
+    return {"path": str(photos), "image_size": 32, "augment": ["horizontal_flip"], "workers": 1, **more}
+
+
+def test_what_the_framework_raises_is_recognised(backend):
+    with pytest.raises(Exception) as raised:
+        exhaust(backend)
+    assert is_out_of_memory(raised.value), repr(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 17179869184 bytes."), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (UserError("out of memory"), False),
+        (KeyboardInterrupt(), False),
+    ],
+)
+def test_other_errors_are_not_taken_for_it(error, found):
+    assert is_out_of_memory(error) is found
+
+
+def test_the_message_says_what_was_tried_and_what_to_set():
+    assert "16 pictures of 224 × 160 at once (batch_size 32): set accumulate to 4" in str(
+        out_of_memory(32, 16, (224, 160))
+    )
+    assert "accumulate" not in str(out_of_memory(32, 1, (224, 160)))
+
+
+def test_a_batch_size_of_the_user_is_an_error_of_one_line(photos, tmp_path, memory):
+    memory.limit = 8
+    with pytest.raises(UserError, match=r"16 pictures of 32 × 32 at once .* set accumulate to 2") as raised:
+        train(settings(photos, tmp_path / "run", data=data_of(photos, batch_size=16)), say=lambda _: None)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_classifier_says_the_same(memory):
+    memory.limit = 8
+    data = kt.data.arrays(np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2, image_size=16)
+    classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16)
+    with pytest.raises(UserError, match="12 pictures of 16 × 16 at once"):
+        classifier.fit(data, [kt.Phase("all", epochs=1)], batch_size=12, verbose=False)
+
+
+def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, tmp_path, memory):
+    memory.limit = 5
+    lines = []
+    run = train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lines.append)
+    assert [line for line in lines if "out of memory" in line] == [
+        "out of memory: 8 pictures at once from here on (data.accumulate = 2)",
+        "out of memory: 4 pictures at once from here on (data.accumulate = 4)",
+    ]
+    config = run.read_config()
+    assert (config.data.batch_size, config.data.accumulate) == (16, 4)
+    told = train(
+        settings(photos, tmp_path / "told", data=data_of(photos, batch_size=16, accumulate=4)), say=lambda _: None
+    )
+    for a, b in zip(read_weights(run), read_weights(told)):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memory):
+    class Tighten(keras.callbacks.Callback):
+        """Less memory from the third epoch on."""
+
+        done = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.done += 1
+            if self.done == 2:
+                memory.limit = 8
+
+    phases = [
+        {"name": "head", "epochs": 2, "learning_rate": 0.01},
+        {"name": "all", "epochs": 2, "learning_rate": 0.003, "schedule": "cosine"},
+    ]
+    run = train(
+        settings(photos, tmp_path / "run", data=data_of(photos), phases=phases),
+        callbacks=[Tighten()],
+        say=lambda _: None,
+    )
+    rows = [(row["phase"], row["epoch"]) for row in run.read_history()]
+    assert rows == [("head", 1), ("head", 2), ("all", 1), ("all", 2)]
+    assert run.read_config().data.accumulate == 2
+
+
+def test_parts_of_one_picture_are_the_end(photos, tmp_path, memory):
+    memory.limit = 0
+    with pytest.raises(UserError, match=r"with 1 pictures of 32 × 32 at once"):
+        train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lambda _: None)
+
+
+def test_an_operation_without_a_deterministic_form_is_told_in_a_line():
+    error = RuntimeError("median CUDA does not have a deterministic implementation, but you set …\nYou can …")
+    assert is_not_deterministic(error) and not is_not_deterministic(RuntimeError("deterministic"))
+    assert "median CUDA" in str(not_deterministic(error)) and "\n" not in str(not_deterministic(error))
