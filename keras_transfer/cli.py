@@ -87,7 +87,13 @@ def _define_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
                         help="override a key of the configuration, e.g. data.batch_size=32 or phases.0.epochs=3")  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
-    parser.add_argument("--resume", action="store_true", help="go on with the unfinished run in --output")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the unfinished run in --output; --set changes its configuration",
+    )
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="with --resume: although configuration, versions or data are not as they were")  # fmt: skip
     _add_backend(parser)
     parser.set_defaults(run=_train)
 
@@ -100,13 +106,16 @@ def _train(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         if not arguments.output:
             raise UserError("--resume needs --output RUN, the run directory to go on with")
-        if arguments.config or arguments.data or arguments.overrides:
-            raise UserError("--resume goes on with the run's own configuration: leave out CONFIG, --data and --set")
+        if arguments.config or arguments.data:
+            raise UserError("--resume goes on with the run's own configuration: leave out CONFIG and --data")
         resume = resume_run(arguments.output)
-        config = resume.read_config()
+        config = resume.read_config(arguments.overrides)
+    elif arguments.accept_changes:
+        raise UserError("--accept-changes is for --resume")
     else:
         config = load_config(arguments.config, arguments.overrides, arguments.data, arguments.output)
-    run = train(config, backend=arguments.backend, device=arguments.device, resume=resume)
+    run = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
+                accept_changes=arguments.accept_changes)  # fmt: skip
     print(f"run: {run.path}")
     return 0
 

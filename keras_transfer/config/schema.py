@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from keras_transfer.config.interval import Interval
+
 Auto = Literal["auto"]
 LAST_GROUPS = re.compile(r"^last (\d+) groups?$")
 
@@ -28,6 +30,14 @@ Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=Fal
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
 ImageSize = Side | tuple[Side, Side]
+
+
+def _interval(value: Any) -> Any:
+    Interval.parse(value)
+    return str(value)
+
+
+Every = Annotated[str, BeforeValidator(_interval)]
 
 
 class Section(BaseModel):
@@ -197,8 +207,10 @@ class OutputConfig(Section):
     """What the run leaves behind."""
 
     dir: str | None = Field(None, description="Run directory; by default `runs/NAME-DATE-TIME`.")
-    save_every: NonNegative = Field(
-        15.0, description="Seconds between two saves of the state for resuming, at least; a save follows an epoch."
+    save_every: Every = Field(
+        "1 minute",
+        description="How often the state for resuming is saved: `90 seconds`, `2 minutes`, `100 steps`, `1 epoch`; a number "
+        "alone means seconds. It is saved at the end of a phase and when training is interrupted in any case.",
     )
     plots: bool = Field(True, description="Draw the curves and the confusion matrix.")
 

@@ -20,29 +20,32 @@ class Batches(keras.utils.PyDataset):
     Args:
         loader: what to serve.
         epoch: number of the first epoch.
+
+    Attributes:
+        first: batches of an epoch that are left out at its beginning: an epoch that was broken off is gone on with.
     """
 
     def __init__(self, loader: Loader, epoch: int = 0):
         super().__init__(workers=0, use_multiprocessing=False)
-        self.loader, self.epoch = loader, int(epoch)
+        self.loader, self.epoch, self.first = loader, int(epoch), 0
         self._begun = self._ended = False
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self.loader) - self.first
 
     def __getitem__(self, index: int) -> Batch:
-        batch = self.loader.batch(self.epoch, index)
-        self.served(index)
-        return batch
-
-    def served(self, index: int) -> None:
-        """Note that a batch was handed out."""
+        batch = self.batch(self.first + index)
         # Keras may shuffle the indices, but by the time an epoch ends, all have been asked for.
         self._ended |= self._begun and index == len(self) - 1
+        return batch
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number` of the whole epoch."""
+        return self.loader.batch(self.epoch, number)
 
     def batch_length(self, index: int) -> int:
         """Number of samples in a batch."""
-        return len(self.loader.positions(self.epoch, index))
+        return len(self.loader.positions(self.epoch, self.first + index))
 
     def set_epoch(self, epoch: int) -> None:
         """Go on with this epoch."""

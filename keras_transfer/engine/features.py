@@ -62,9 +62,9 @@ class FeatureBatches(Batches):
         self.features = list(features)
         self._drawn: tuple[int, np.ndarray] | None = None
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
-        self.served(index)
-        positions = self.loader.positions(self.epoch, index)
+    def batch(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch `number` of the whole epoch."""
+        positions = self.loader.positions(self.epoch, number)
         return (unpack(self._gather(positions)), *self.loader.targets(positions))
 
     def _gather(self, positions: np.ndarray) -> np.ndarray:

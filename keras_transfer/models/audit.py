@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_transfer.errors import UserError
 from keras_transfer.models.graph import flat_layers
 
 if TYPE_CHECKING:
@@ -47,6 +48,22 @@ class FreezeAudit:
     def snapshot(self, model: keras.Model) -> None:
         """Remember every variable of ``model`` and whether it is to be trained."""
         self._before = _entries(model)
+
+    def memory(self) -> list[str]:
+        """Return the digests of the snapshot, for a process that goes on with the phase."""
+        return [entry.digest.hex() for entry in (self._before or {}).values()]
+
+    def recall(self, memory: list[str]) -> None:
+        """Take digests of the phase's beginning, from :meth:`memory`, in place of those of a later snapshot.
+
+        Raises:
+            UserError: they are of another model.
+        """
+        before = self._before or {}
+        if len(memory) != len(before):
+            raise UserError("the saved state belongs to another model than the configuration builds")
+        taken = zip(before.items(), memory)
+        self._before = {path: replace(entry, digest=bytes.fromhex(digest)) for (path, entry), digest in taken}
 
     def check(self, model: keras.Model) -> None:
         """Compare ``model`` with the snapshot.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import yaml
+from filelock import FileLock, Timeout
 
 from keras_transfer.config import load as config_load
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.files import write_csv, write_json, write_text
+
+
+BEGINNINGS = re.compile(r"state|manifest\.json|splits\.json|\.(manifest\.json|splits\.json|config\.yaml)\..*\.part")
+"""What a process may leave that was stopped before it had written `config.yaml`."""
 
 
 class RunDirectory:
@@ -36,6 +42,7 @@ class RunDirectory:
         self.plots = self.path / "plots"
         self.state = self.path / "state"
         self.state_file = self.state / "state.npz"
+        self.bad_batch = self.state / "bad_batch.json"
         self.tensorboard = self.path / "tensorboard"
 
     @classmethod
@@ -43,14 +50,14 @@ class RunDirectory:
         """Fail early where :meth:`create` would fail late.
 
         Raises:
-            UserError: ``wanted`` is a file or a folder that is not empty.
+            UserError: ``wanted`` is a file, or a folder that holds anything but the beginnings of a run.
         """
         if wanted is None:
             return
         path = Path(wanted)
         if path.is_file():
             raise UserError(f"the output {path} is a file; give --output a new folder")
-        if path.is_dir() and any(path.iterdir()):
+        if path.is_dir() and not _only_begun(path):
             unfinished = (path / "config.yaml").is_file() and not (path / "metrics.json").is_file()
             hint = f"go on with it (train --resume --output {path}) or " if unfinished else ""
             raise UserError(f"the output folder {path} exists and is not empty; {hint}give --output another name")
@@ -66,10 +73,13 @@ class RunDirectory:
         Raises:
             UserError: the folder exists and is not empty, or cannot be made.
         """
-        path = Path(wanted) if wanted else _free_name(name)
         cls.refuse_existing(wanted)
+        path = Path(wanted) if wanted else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            if wanted:
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                path = _make_new(path)
         except OSError as error:
             raise UserError(f"cannot make the output folder {path}: {error.strerror or error}") from error
         return cls(path)
@@ -88,19 +98,59 @@ class RunDirectory:
             raise UserError(f"{path} is not a run directory: it has no config.yaml")
         return run
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the run inside the block; a process that is killed lets go of it.
+
+        What killed writers left is removed at the beginning, and at the end what a finished run does not need any more.
+
+        Raises:
+            UserError: another process trains in it, or it cannot be written.
+        """
+        lock = FileLock(self.state / "lock")
+        try:
+            self.state.mkdir(exist_ok=True)
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"another process is training in {self.path}; wait for it or stop it first") from error
+        except OSError as error:
+            raise UserError(f"cannot write in {self.path}: {error.strerror or error}") from error
+        try:
+            for left in (*self.path.glob(".*.part"), *self.state.glob(".*.part"), *self.plots.glob(".*.part")):
+                with suppress(OSError):
+                    left.unlink()
+            yield
+        finally:
+            lock.release()
+            if self.is_finished():
+                self._forget_state()
+
     def start(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
-        """Keep the resolved configuration, which picture is in which split, and what the run runs on."""
+        """Keep the resolved configuration, which picture is in which split, and what the run runs on.
+
+        Call it inside of :meth:`locked`: of two runs that were created at the same time, one is refused.
+
+        Raises:
+            UserError: another run has begun here.
+        """
+        self.refuse_existing(str(self.path))
         write_json(self.manifest, manifest)
         write_json(self.splits, splits)
+        write_text(self.config, config_load.dump(config))  # last: a run is what has a configuration
+
+    def change(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
+        """Keep what changed before the run is gone on with."""
         write_text(self.config, config_load.dump(config))
+        write_json(self.splits, splits)
+        write_json(self.manifest, manifest)  # last: what it does not know yet is asked about again
 
     def update_manifest(self, more: dict[str, Any]) -> None:
         """Add keys to ``manifest.json``."""
         write_json(self.manifest, {**self.read_json(self.manifest), **more})
 
-    def read_config(self) -> RunConfig:
-        """Return the configuration kept with the run."""
-        return config_load.validate(yaml.safe_load(self.config.read_text(encoding="utf-8")) or {})
+    def read_config(self, overrides: Sequence[str] = ()) -> RunConfig:
+        """Return the configuration kept with the run, with ``KEY=VALUE`` overrides."""
+        return config_load.load_config(str(self.config), list(overrides))
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``history.csv``: a row an epoch."""
@@ -126,18 +176,41 @@ class RunDirectory:
         """Write one of the run's JSON files."""
         write_json(path, content)
 
-    def finish(self) -> None:
-        """Remove what only an unfinished run needs."""
+    def is_finished(self) -> bool:
+        """Say whether the run has come to its end; `metrics.json` is written last."""
+        return self.metrics.is_file()
+
+    def refuse_finished(self) -> None:
+        """Raise ``UserError`` if there is nothing to go on with."""
+        if self.is_finished():
+            self._forget_state()  # it may have been killed just before
+            raise UserError(f"nothing to resume: the run {self.path} is finished")
+
+    def _forget_state(self) -> None:
         shutil.rmtree(self.state, ignore_errors=True)
 
 
-def _free_name(name: str) -> Path:
-    stem = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    path, number = stem, 1
-    while path.exists():
-        number += 1
-        path = stem.with_name(f"{stem.name}-{number}")
-    return path
+def _only_begun(folder: Path) -> bool:
+    """Say whether there is nothing in a folder, or only the beginnings of a run that nobody could go on with."""
+    names = {path.name for path in folder.iterdir()}
+    state = folder / "state"
+    if not names:
+        return True
+    return (
+        all(map(BEGINNINGS.fullmatch, names)) and state.is_dir() and {path.name for path in state.iterdir()} <= {"lock"}
+    )
+
+
+def _make_new(path: Path) -> Path:
+    """Make a folder of this name, or of this name with a number, that was not there before."""
+    new, number = path, 1
+    while True:
+        try:
+            new.mkdir(parents=True)
+            return new
+        except FileExistsError:
+            number += 1
+            new = path.with_name(f"{path.name}-{number}")
 
 
 def _figure(text: str | None) -> Any:

@@ -61,6 +61,16 @@ class BestModel(keras.callbacks.Callback):
         else:
             self._unsaved = True
 
+    def memory(self) -> dict[str, Any]:
+        """Return what it knows, but for the weights."""
+        return {"score": self.best, "found": self.found}
+
+    def recall(self, memory: dict[str, Any], weights: list[np.ndarray]) -> None:
+        """Know again what :meth:`memory` returned, and the weights; the file may be of another epoch."""
+        if memory.get("score") is not None:
+            self.best, self.found = tuple(memory["score"]), memory["found"]
+            self.weights, self._unsaved = weights, True
+
     def restore(self, model: keras.Model) -> None:
         """Put the best weights back into ``model``, and write it if that was put off."""
         if self.weights is not None:
@@ -75,6 +85,9 @@ class RunHistory(keras.callbacks.Callback):
 
     Args:
         on_row: called with every new row (to append it to a file).
+
+    Attributes:
+        so_far: `memory` of an epoch that was broken off, for the next `on_epoch_begin`.
     """
 
     def __init__(self, on_row: Callable[[dict[str, Any]], None] | None = None):
@@ -85,12 +98,15 @@ class RunHistory(keras.callbacks.Callback):
         self.phase = ""
         self.train: Any = None
         self.first_epoch = 0
-        self._images = self._loss_sum = self._began = self._train_end = 0.0
+        self.so_far: dict[str, float] = {}
+        self._images = self._loss_sum = self._began = self._train_end = self._waited = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start the clock."""
-        self._images = self._loss_sum = 0.0
-        self._began = time.perf_counter()
+        """Start the clock, or let it go on in an epoch that was broken off."""
+        before, self.so_far = self.so_far, {}
+        self._images, self._loss_sum = before.get("images", 0.0), before.get("loss_sum", 0.0)
+        self._began = time.perf_counter() - before.get("seconds", 0.0)
+        self._waited = before.get("waited", 0.0)
         self._train_end = self._began
         if self.train is not None:
             # Order and augmentation follow from the epoch's number over all phases: said here, never counted.
@@ -108,12 +124,21 @@ class RunHistory(keras.callbacks.Callback):
         self._train_end = time.perf_counter()
         self.iterations.append((self.phase, loss))
 
+    def memory(self) -> dict[str, float]:
+        """Return what is to be put into `so_far` for an epoch to go on from here."""
+        return {
+            "images": self._images,
+            "loss_sum": self._loss_sum,
+            "seconds": time.perf_counter() - self._began,
+            "waited": self._waited + float(self.train.loader.waited),
+        }
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Add the epoch's row."""
         logs = logs or {}
         seconds = time.perf_counter() - self._began
         training = max(self._train_end - self._began, 1e-9)
-        waited = float(self.train.loader.waited) if self.train is not None else 0.0
+        waited = self._waited + float(self.train.loader.waited) if self.train is not None else 0.0
         row: dict[str, Any] = {name: float(logs[name]) for name in HISTORY_FIELDS if name in logs}
         row |= {
             "phase": self.phase,
@@ -128,17 +153,60 @@ class RunHistory(keras.callbacks.Callback):
             self.on_row(self.rows[-1])
 
 
-class StopOnNaN(keras.callbacks.Callback):
-    """End training with advice when the loss stops being a number."""
+class LossNotFinite(UserError):
+    """The loss, or a weight, became infinite or NaN.
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Check the epoch's training loss."""
+    Attributes:
+        where: phase, epoch and batch (both from 1) and the batch's pictures: index in the training split, and name.
+    """
+
+    def __init__(self, message: str, where: dict[str, Any]):
+        super().__init__(message)
+        self.where = where
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """End training with advice after the batch in which the loss stops being a number; must be the first callback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.phase = ""
+        self.train: Any = None
+        self._epoch = 0
+        self._batch = (0, 0)  # the last one: epoch over all phases, number
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Note the epoch."""
+        self._epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Check the running mean of the loss, which one batch is enough to spoil."""
+        self._batch = self.train.epoch, self.train.first + batch
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
-            raise UserError(
-                f"the loss became {loss} in epoch {epoch + 1}; lower the phase's learning_rate, or set its clip_norm, "
-                "or use precision: float32 (the best model so far is kept)"
-            )
+            raise self._error(f"the loss became {loss}")
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Check the weights: the last step may have spoilt them after its loss was computed."""
+        for weight, value in zip(self.model.weights, self.model.get_weights()):
+            if not np.isfinite(value).all():
+                raise self._error(f"the weight {weight.path} became infinite or NaN")
+
+    def _error(self, what: str) -> LossNotFinite:
+        loader, batch = self.train.loader, self._batch[1] + 1
+        where = {
+            "phase": self.phase,
+            "epoch": self._epoch + 1,
+            "batch": batch,
+            "pictures": [
+                {"index": i, "name": loader.split.image_name(i)} for i in loader.positions(*self._batch).tolist()
+            ],
+        }
+        return LossNotFinite(
+            f"{what} in batch {batch} of epoch {self._epoch + 1} of phase {self.phase}; lower the phase's learning_rate, "
+            "or set its clip_norm, or use precision: float32",
+            where,
+        )
 
 
 def current_rate(optimizer: keras.optimizers.Optimizer) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +11,23 @@ from typing import Any
 
 import keras
 
+from keras_transfer.config.interval import Interval
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.data.loader import Loader
 from keras_transfer.engine.features import FeatureSettings, upper_part
 from keras_transfer.engine.native import install
+from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
 from keras_transfer.training.optimizer import make_optimizer
 from keras_transfer.training.progress import Progress
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
+from keras_transfer.training.stopping import StopRequest, stop_on_request
 
 Say = Callable[[str], None]
+ALWAYS = Interval(0)
 
 
 @dataclass
@@ -58,8 +64,9 @@ def fit_phases(
     save_best: Callable[[keras.Model], None] | None = None,
     on_row: Callable[[list[dict[str, Any]]], None] | None = None,
     state_file: Path | None = None,
-    save_every: float = 0.0,
+    save_every: Interval = ALWAYS,
     resume: TrainingState | None = None,
+    on_begin: Callable[[], None] | None = None,
     say: Say = print,
     verbose: bool = True,
 ) -> FitResult:
@@ -80,83 +87,201 @@ def fit_phases(
         save_best: writes the model after every improvement.
         on_row: called after every epoch with all history rows.
         state_file: where to keep the state for resuming.
-        save_every: seconds between two writes of the state, and of the best model, at least.
+        save_every: between two writes of the state; a time also stands between two writes of the best model.
         resume: the state to go on from.
+        on_begin: called once, when the state has been taken up without objection.
         say: prints a line.
         verbose: whether to print phases and progress at all.
 
     Raises:
-        UserError: a bad ``train`` pattern, a loss that is not finite.
+        UserError: a bad ``train`` pattern, a state of another model.
+        LossNotFinite: the loss or a weight became infinite or NaN.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; with a ``state_file``, the state has been saved.
         AuditError: a frozen variable moved, or a trainable one did not.
     """
     settings = settings or CallbacksConfig()
     tell = say if verbose else (lambda _: None)
-    result, best, history, progress = (
-        FitResult(),
-        BestModel(settings.monitor, save_best, save_every),
-        RunHistory(),
-        Progress(),
-    )
-    history.on_row = (lambda _: on_row(history.rows)) if on_row else None
-    if resume is not None:
-        _remember(resume, result, best, history, model)
-    first = 0 if resume is None else resume.phase + bool(resume.phase_done)
-    best.whole = model
-    for number, phase in enumerate(phases):
-        if number < first:
-            if number == len(result.phases):  # it was saved just before its summary was made
-                counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
-                result.phases.append(_phase_summary(phase, history.rows, counts))
-            continue
-        here = resume if resume is not None and resume.phase == number and not resume.phase_done else None
+    result = FitResult()
+    own = _OwnCallbacks(BestModel(settings.monitor, save_best, save_every.seconds), model, on_row, verbose)
+    first = 0 if resume is None else _take_up(resume, result, own, model, backbone, phases)
+    for number, phase in enumerate(phases[first:], first):
+        here = resume if resume is not None and resume.phase == number else None
+        # 1. What trains, and on what.
         counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
         tell(f"phase {phase.name}: {counts}")
         pictures = train if phase.augment else Batches(train.loader.plain())
-        # What is frozen and stays the same is computed once; what trains is then a smaller model of the same layers.
-        against = "" if _know_no_model(callbacks) else "a callback that is not Keras's own may need the whole model"
-        upper = upper_part(model, pictures, val, phase.epochs, features or FeatureSettings(), tell, against)
-        trained, fit_train, fit_val = (upper.model, upper.train, upper.val) if upper else (model, pictures, val)
+        trained, fit_train, fit_val = _what_trains(model, phase, pictures, val, features, callbacks, tell)
         if native:
             install(trained)
+
+        # 2. A fresh optimizer, fresh callbacks; in a phase that was broken off, they get back what they knew.
         compile_phase(trained, phase, len(train), label_smoothing, weighted)
-        if here is not None:
-            trained.optimizer.build(trained.trainable_variables)
-            assign(trained.optimizer.variables, here.optimizer)
-        for part in (best, history, progress):
-            part.phase = phase.name
-        history.train = progress.train = fit_train
+        own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
-
-        def fill(state: TrainingState, number: int = number) -> None:
-            state.phase, state.phases, state.history = number, result.phases, history.rows
-            state.iterations = [list(pair) for pair in history.iterations]
-            state.best, state.best_weights = {"score": best.best, "found": best.found}, best.weights or []
-
-        keeper = [StateKeeper(state_file, model, watchers, fill, save_every, here)] if state_file is not None else []
-        done_before = here.epoch if here is not None else 0
-        history.first_epoch = sum(p.epochs for p in phases[:number])
         audit = FreezeAudit()
         audit.snapshot(model)
+        if here is not None:
+            _restore(here, phase, trained, own, audit)
+        if number == first and on_begin is not None:
+            on_begin()
+
+        def fill(state: TrainingState, number: int = number, phase: Phase = phase, audit: FreezeAudit = audit) -> None:
+            state.phase, state.learning_rate, state.phases = number, phase.learning_rate, result.phases
+            state.audit = audit.memory()
+            own.fill(state)
+
+        # 3. model.fit, and proof that it trained what it should and nothing else.
         try:
-            trained.fit(
-                fit_train,
-                validation_data=fit_val,
-                epochs=phase.epochs,
-                initial_epoch=done_before,
-                callbacks=[StopOnNaN(), best, *watchers, history, *([progress] if verbose else []), *keeper],
-                verbose=0,
-                shuffle=False,
-            )
+            with stop_on_request() if state_file else contextlib.nullcontext(StopRequest()) as stop:
+                keeper = (
+                    [StateKeeper(state_file, model, fit_train, phase.epochs, watchers, fill, save_every, stop, here)]
+                    if state_file is not None
+                    else []
+                )
+                _fit(trained, fit_train, fit_val, phase.epochs, own.around(watchers) + keeper, here)
         finally:
             if pictures is not train:
                 pictures.loader.close()
         audit.check(model)
-        result.phases.append(_phase_summary(phase, history.rows, counts))
+        result.phases.append(_phase_summary(phase, own.history.rows, counts))
         if verbose:
-            progress.tell_waiting(result.phases[-1])
-        best.restore(model)
-    result.history, result.iterations, result.best = history.rows, history.iterations, best.found
+            own.progress.tell_waiting(result.phases[-1])
+
+        # 4. The next phase starts from the best weights so far.
+        own.best.restore(model)
+    result.history, result.iterations, result.best = own.history.rows, own.history.iterations, own.best.found
     return result
+
+
+class _OwnCallbacks:
+    """The run's own callbacks, which go through all phases."""
+
+    def __init__(
+        self,
+        best: BestModel,
+        model: keras.Model,
+        on_row: Callable[[list[dict[str, Any]]], None] | None,
+        verbose: bool,
+    ):
+        self.nan, self.best, self.history, self.progress = StopOnNaN(), best, RunHistory(), Progress()
+        self.best.whole, self.verbose = model, verbose
+        self.history.on_row = (lambda _: on_row(self.history.rows)) if on_row else None
+
+    def begin(self, phase: Phase, train: Batches, first_epoch: int) -> None:
+        """Tell them about a phase."""
+        self.nan.phase = self.best.phase = self.history.phase = self.progress.phase = phase.name
+        self.nan.train = self.history.train = self.progress.train = train
+        self.history.first_epoch, self.progress.epochs = first_epoch, phase.epochs
+
+    def around(self, watchers: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
+        """All callbacks in the order in which they must be called."""
+        return [self.nan, self.best, *watchers, self.history, *([self.progress] if self.verbose else [])]
+
+    def fill(self, state: TrainingState) -> None:
+        """Add what they know to a state."""
+        state.best, state.best_weights = self.best.memory(), self.best.weights or []
+        state.history, state.so_far = self.history.rows, self.history.memory()
+        state.iterations = [list(pair) for pair in self.history.iterations]
+
+    def recall(self, state: TrainingState) -> None:
+        """Take back what a state holds, but for an epoch that was broken off."""
+        self.best.recall(state.best, state.best_weights)
+        self.history.rows = state.history
+        self.history.iterations = [(name, loss) for name, loss in state.iterations]
+
+
+def phase_of(state: TrainingState, phases: Sequence[Phase]) -> Phase:
+    """Return the phase that a state is of.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if state.phase >= len(phases):
+        raise UserError(f"the saved state is in phase {state.phase + 1}, but there are only {len(phases)} phases")
+    return phases[state.phase]
+
+
+def _take_up(
+    state: TrainingState,
+    result: FitResult,
+    own: _OwnCallbacks,
+    model: keras.Model,
+    backbone: str,
+    phases: Sequence[Phase],
+) -> int:
+    """Take up a saved state and return the number of the phase to go on with."""
+    phase = phase_of(state, phases)
+    assign(model.variables, state.model)  # dropout's random state too
+    own.recall(state)
+    result.phases = state.phases
+    if not state.phase_done:
+        return state.phase
+    own.best.restore(model)
+    counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
+    result.phases.append(_phase_summary(phase, own.history.rows, counts))
+    return state.phase + 1
+
+
+def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: _OwnCallbacks, audit: FreezeAudit) -> None:
+    """Put a phase that was broken off back to where it was."""
+    trained.optimizer.build(trained.trainable_variables)
+    assign(trained.optimizer.variables, state.optimizer)
+    if phase.learning_rate != state.learning_rate:  # told since; without a schedule it is one of the variables
+        for variable in trained.optimizer.variables:
+            if variable.name == "learning_rate":
+                variable.assign(phase.learning_rate)
+    audit.recall(state.audit)
+    if state.batch:
+        own.history.so_far = state.so_far
+
+
+def _fit(
+    trained: keras.Model,
+    train: Batches,
+    val: Batches,
+    epochs: int,
+    callbacks: list[keras.callbacks.Callback],
+    state: TrainingState | None,
+) -> None:
+    """Call ``model.fit``; an epoch that was broken off is finished by a call of its own."""
+
+    def fit(first: int, end: int) -> None:
+        trained.fit(train, validation_data=val, epochs=end, initial_epoch=first, callbacks=callbacks, verbose=0,
+                    shuffle=False)  # fmt: skip
+
+    done = state.epoch if state is not None else 0
+    if state is not None and state.batch and done < epochs:
+        train.first = _batches_done(state, train.loader)
+        fit(done, done + 1)
+        train.first = 0
+        done += 1
+        if trained.stop_training:
+            return
+    if done < epochs:
+        fit(done, epochs)
+
+
+def _batches_done(state: TrainingState, loader: Loader) -> int:
+    """Return the batches of the broken epoch that are done: by their pictures, as the batch size may be another now."""
+    return min(int(state.so_far["images"]) // loader.batch_size, len(loader) - 1)
+
+
+def _what_trains(
+    model: keras.Model,
+    phase: Phase,
+    train: Batches,
+    val: Batches,
+    features: FeatureSettings | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    tell: Say,
+) -> tuple[keras.Model, Batches, Batches]:
+    """Return the model to train with its training and validation batches.
+
+    What is frozen and stays the same is computed once; what trains is then a smaller model of the same layers.
+    """
+    against = "" if _know_no_model(callbacks) else "a callback that is not Keras's own may need the whole model"
+    upper = upper_part(model, train, val, phase.epochs, features or FeatureSettings(), tell, against)
+    return (upper.model, upper.train, upper.val) if upper else (model, train, val)
 
 
 def compile_phase(model: keras.Model, phase: Phase, steps: int, label_smoothing: float, weighted: bool) -> None:
@@ -189,21 +314,6 @@ def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.call
             keras.callbacks.EarlyStopping(monitor=settings.monitor, mode=mode, **settings.early_stopping.model_dump())
         )
     return found
-
-
-def _remember(
-    state: TrainingState, result: FitResult, best: BestModel, history: RunHistory, model: keras.Model
-) -> None:
-    """Take up a saved state."""
-    result.phases = state.phases
-    history.rows = state.history
-    history.iterations = [(name, loss) for name, loss in state.iterations]
-    if state.best.get("score") is not None:
-        best.best, best.found = tuple(state.best["score"]), state.best["found"]
-        best.weights, best._unsaved = state.best_weights, True
-    assign(model.variables, state.model)  # dropout's random state too
-    if state.phase_done:
-        best.restore(model)
 
 
 def _phase_summary(phase: Phase, history: list[dict[str, Any]], counts: TrainableCounts) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Progress(keras.callbacks.Callback):
         super().__init__()
         self.stream = stream or sys.stderr
         self.phase = ""
+        self.epochs = 0
         self.train: Any = None
         self.live = self.stream.isatty()
         self._began = self._drawn = 0.0
@@ -41,11 +42,11 @@ class Progress(keras.callbacks.Callback):
             return
         self._drawn = now
         speed = self._images / (now - self._began)
-        epochs_left = self.params["epochs"] - self._epoch
+        epochs_left = self.epochs - self._epoch
         left = (len(self.train.loader.split) * epochs_left - self._images) / speed
-        steps = self.params["steps"] or len(self.train)
+        first = self.train.first
         self._write(
-            f"\r{self._title()}  {batch + 1}/{steps}  loss {float((logs or {}).get('loss', 0)):.4f}"
+            f"\r{self._title()}  {first + batch + 1}/{first + len(self.train)}  loss {float((logs or {}).get('loss', 0)):.4f}"
             f"  {speed:.0f} images/s  phase ETA {_clock(left)}   "
         )
 
@@ -58,7 +59,7 @@ class Progress(keras.callbacks.Callback):
             for name in ("loss", "accuracy", "val_loss", "val_accuracy")
             if name in logs
         ]
-        left = seconds * (self.params["epochs"] - epoch - 1)
+        left = seconds * (self.epochs - epoch - 1)
         speed = self._images / max(seconds, 1e-9)
         start = "\r" if self.live else ""
         parts += [f"{seconds:.1f} s", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"]
@@ -74,7 +75,7 @@ class Progress(keras.callbacks.Callback):
             )
 
     def _title(self) -> str:
-        return f"{self.phase} {self._epoch + 1}/{self.params['epochs']}"
+        return f"{self.phase} {self._epoch + 1}/{self.epochs}"
 
     def _write(self, text: str) -> None:
         try:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from keras_transfer import runtime
+from keras_transfer.config.interval import Interval
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
+from keras_transfer.training.changes import changes, differences, refuse
 
 Say = Callable[[str], None]
 # Keys of `data` that are about batches and features, not about where pictures are.
@@ -25,6 +28,7 @@ def train(
     backend: str | None = None,
     device: str | None = None,
     resume: RunDirectory | None = None,
+    accept_changes: bool = False,
     callbacks: Sequence[Any] = (),
     say: Say = print,
 ) -> RunDirectory:
@@ -34,7 +38,9 @@ def train(
         config: what to do; ``auto`` values are chosen from the data and kept in the run's ``config.yaml``.
         backend: overrides ``KERAS_BACKEND`` and the configuration.
         device: overrides the configuration.
-        resume: an unfinished run to go on with, instead of making a new one from ``config``.
+        resume: an unfinished run to go on with, instead of making a new one from ``config``, which is the run's own or a
+            changed copy of it: what differs is told, and kept with the run.
+        accept_changes: go on with a run although its files, versions or data are not as they were.
         callbacks: the caller's own Keras callbacks.
         say: prints a line.
 
@@ -43,12 +49,13 @@ def train(
 
     Raises:
         UserError: anything that the user can mend; nothing is left behind unless training had begun.
-        Interrupted: Ctrl-C or SIGTERM; the state of the last finished epoch is kept for resuming.
+        Interrupted: Ctrl-C or SIGTERM; the state is kept for resuming.
     """
     began = time.perf_counter()
     # 1. Runtime: the backend is settled before anything imports Keras.
     if resume is None:
         RunDirectory.refuse_existing(config.output.dir)
+    told = _told(resume, config)
     choice = runtime.choose_backend(backend, config.backend)
     say(f"backend: {choice}")
 
@@ -61,10 +68,10 @@ def train(
 
     from keras_transfer.config.defaults import resolve
     from keras_transfer.training import parts
-    from keras_transfer.training.fit import fit_phases
+    from keras_transfer.training.fit import fit_phases, phase_of
     from keras_transfer.training.state import load_state
 
-    # 3. Everything that was "auto" gets a value, said aloud.
+    # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
     config, choices = resolve(config, data)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use())
     chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
@@ -77,6 +84,10 @@ def train(
     say(data.summary())
     for line in choices:
         say(f"chosen: {line}")
+    manifest = _manifest(config, data, choice, precision)
+    changed = _changes(resume, manifest, told, accept_changes)
+    for line in changed:
+        say(f"changed: {line}")
 
     # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
     runtime.set_seed(config.seed)
@@ -84,21 +95,19 @@ def train(
     model = parts.make_model(config, data, precision.value)
     parts.check_phases(config, model)
 
-    # 5. The run directory: from here on there is something to keep.
-    state = None
-    if resume is None:
-        run = RunDirectory.create(config.output.dir, config.name)
-        run.start(config, data.split_table(), _manifest(config, data, choice, precision))
-    else:
-        run = resume
-        _same_data(run, data)
+    # 5. The run directory, for this process alone: from here on there is something to keep.
+    run = resume or RunDirectory.create(config.output.dir, config.name)
+    with run.locked(), _stops_explained(run, config), contextlib.closing(batches):
+        state = None
+        if resume is None:
+            run.start(config, data.split_table(), manifest)
+        else:
+            run.refuse_finished()
         if run.state_file.is_file():
             state = load_state(run.state_file)
-            phase = config.phases[state.phase].name  # type: ignore[union-attr]
-            say(f"resuming {run.path} after epoch {state.epoch} of phase {phase}")
+            say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")  # type: ignore[arg-type]
 
-    # 6. The phases, through model.fit.
-    try:
+        # 6. The phases, through model.fit.
         result = fit_phases(
             model,
             config.model.backbone,
@@ -114,29 +123,24 @@ def train(
             save_best=lambda best: parts.save_model(best, config, data, run),
             on_row=run.write_history,
             state_file=run.state_file,
-            save_every=config.output.save_every,
+            save_every=Interval.parse(config.output.save_every),
             resume=state,
+            on_begin=(lambda: run.change(config, data.split_table(), manifest)) if changed else None,
             say=say,
         )
-    except KeyboardInterrupt as stop:
-        raise Interrupted(str(run.path)) from stop
-    finally:
-        batches.close()
+        if config.output.plots:
+            parts.draw_history(run, result)
 
-    if config.output.plots:
-        parts.draw_history(run, result)
-
-    # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
-    metrics = parts.measure(model, config, data)
-    parts.save_model(model, config, data, run, golden=True)
-    metrics["best"] = result.best
-    metrics["phases"] = result.phases
-    metrics["seconds"] = round(time.perf_counter() - began, 3)
-    if config.output.plots:
-        parts.draw_confusion(run, metrics, data)
-    run.write_json(run.metrics, metrics)
-    run.update_manifest({"phases": result.phases})
-    run.finish()
+        # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
+        metrics = parts.measure(model, config, data)
+        parts.save_model(model, config, data, run, golden=True)
+        metrics["best"] = result.best
+        metrics["phases"] = result.phases
+        metrics["seconds"] = round(time.perf_counter() - began, 3)
+        if config.output.plots:
+            parts.draw_confusion(run, metrics, data)
+        run.update_manifest({"phases": result.phases})
+        run.write_json(run.metrics, metrics)
     say(parts.verdict(metrics))
     return run
 
@@ -152,25 +156,62 @@ def open_data(config: RunConfig) -> Dataset:
 
 
 def resume_run(path: str | Path) -> RunDirectory:
-    """Open the unfinished run at ``path``; one that stopped before its first epoch ended starts anew.
+    """Open the unfinished run at ``path``; one that stopped before its first save starts anew.
 
     Raises:
-        UserError: it is no run, or it is finished.
+        UserError: it is no run, it is finished, or another process is at it.
     """
     run = RunDirectory.open(path)
-    if run.metrics.is_file():
-        raise UserError(f"nothing to resume: the run {path} is finished")
-    return run
+    run.refuse_finished()
+    with run.locked():  # says now what would else be said after all the preparations
+        return run
 
 
-def _same_data(run: RunDirectory, data: Dataset) -> None:
-    before = run.read_json(run.manifest)["data"]["fingerprint"]
-    if before != data.fingerprint:
-        raise UserError(f"the data of {run.path} changed since it was started; start a new run instead of resuming")
+def _told(run: RunDirectory | None, config: RunConfig) -> set[str]:
+    """Return the keys in which the caller's configuration differs from that of the run to go on with."""
+    if run is None:
+        return set()
+    return set(differences(run.read_config().model_dump(mode="json"), config.model_dump(mode="json")))
+
+
+def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str], accept: bool) -> list[str]:
+    """Return a line for each difference from the run's own manifest, and add them to the new one.
+
+    Raises:
+        UserError: some were neither told nor accepted.
+    """
+    if run is None:
+        return []
+    before = run.read_json(run.manifest)
+    found = changes(before, manifest)
+    if not accept:
+        refuse([line for key, line in found.items() if key not in told], run.path)
+    manifest["changes"] = [*before.get("changes", []), *found.values()]
+    return list(found.values())
+
+
+@contextlib.contextmanager
+def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
+    """Say how to go on with what stops in the block: interrupted, or with a loss that is not finite."""
+    from keras_transfer.training.callbacks import LossNotFinite
+
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise Interrupted(str(run.path)) from stop
+    except LossNotFinite as trouble:
+        run.write_json(run.bad_batch, trouble.where)
+        number, phase = next((i, p) for i, p in enumerate(config.phases) if p.name == trouble.where["phase"])  # type: ignore[union-attr]
+        raise UserError(
+            f"{trouble}\nthe pictures of the batch are listed in {run.bad_batch}; best model and last good state are kept; "
+            f"go on with: keras-transfer train --resume --output {run.path} "
+            f"--set phases.{number}.learning_rate={phase.learning_rate / 10:g}"  # type: ignore[union-attr]
+        ) from trouble
 
 
 def _manifest(config: RunConfig, data: Dataset, backend: runtime.Choice, precision: runtime.Choice) -> dict[str, Any]:
     return {
+        "config": config.model_dump(mode="json"),
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
         "backend": {"name": backend.value, "why": backend.why},

@@ -1,8 +1,8 @@
-"""Saving and restoring an unfinished run at the end of every epoch.
+"""Saving and restoring an unfinished run, at any batch.
 
-One file holds everything that the next epoch depends on: variables of the model and of the optimizer, what the
-callbacks know, the history, the phase and the epoch. Data order and augmentation are functions of the seed and
-the epoch, so they need no state.
+One file holds everything that the next batch depends on: variables of the model, the optimizer and the metrics, what
+the callbacks know, the history, the phase, the epoch and the batch. Data order and augmentation are functions of the
+seed and these numbers, so they need no state.
 """
 
 from __future__ import annotations
@@ -18,31 +18,62 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer.config.interval import Interval
+from keras_transfer.data.keras_dataset import Batches
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 from keras_transfer.safety.archive import read_npz
+from keras_transfer.training.stopping import StopRequest
 
 PLAIN = (int, float, bool, str, type(None))
 
 
 @dataclass
 class TrainingState:
-    """Where a run stands after an epoch."""
+    """Where a run stands.
+
+    Attributes:
+        phase: number of the phase, from 0.
+        phase_done: whether its last epoch has ended.
+        epoch: epochs of the phase that have ended.
+        batch: batches of the epoch after those that have been trained on.
+        learning_rate: that of the phase's configuration.
+        model: values of all variables of the whole model.
+        optimizer: values of the optimizer's variables.
+        metrics: values of the metrics' variables, within an epoch.
+        callbacks: plain attributes of Keras's and the caller's callbacks.
+        audit: digests of the variables when the phase began.
+        so_far: what the history knows of the epoch under way.
+        history: a row an epoch.
+        iterations: (phase, loss) of every training step.
+        phases: summaries of the phases before this one.
+        best: score, phase, epoch and figure of the best model.
+        best_weights: its weights.
+    """
 
     phase: int = 0
-    epoch: int = 0
     phase_done: bool = False
+    epoch: int = 0
+    batch: int = 0
+    learning_rate: float = 0.0
     model: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
+    metrics: list[np.ndarray] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
+    audit: list[str] = field(default_factory=list)
+    so_far: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     iterations: list[list[Any]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
     best_weights: list[np.ndarray] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        batch = f"batch {self.batch} of " if self.batch else ""
+        return f"{batch}epoch {self.epoch + bool(self.batch)}"
 
-ARRAYS = ("model", "optimizer", "best_weights")
+
+ARRAYS = ("model", "optimizer", "metrics", "best_weights")
 
 
 def save_state(path: Path, state: TrainingState) -> None:
@@ -82,14 +113,19 @@ def values(variables: list[Any]) -> list[np.ndarray]:
     return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
 
 
+def check_shapes(variables: list[Any], stored: list[np.ndarray]) -> None:
+    """Raise ``UserError`` unless there are as many variables as stored arrays, of the same shapes."""
+    if [tuple(v.shape) for v in variables] != [a.shape for a in stored]:
+        raise UserError("the saved state belongs to another model or optimizer than the configuration builds")
+
+
 def assign(variables: list[Any], stored: list[np.ndarray]) -> None:
     """Copy NumPy arrays into Keras variables of the same shapes.
 
     Raises:
         UserError: number or shapes differ (another configuration or version).
     """
-    if [tuple(v.shape) for v in variables] != [a.shape for a in stored]:
-        raise UserError("the saved state belongs to another model or optimizer than the configuration builds")
+    check_shapes(variables, stored)
     for variable, array in zip(variables, stored):
         variable.assign(array)
 
@@ -104,14 +140,17 @@ def callback_memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
 
 
 class StateKeeper(keras.callbacks.Callback):
-    """Save the state after an epoch; must be the last callback, so that the others are up to date.
+    """Save the state during a phase; must be the last callback, so that the others are up to date.
 
     Args:
         path: the state file.
         whole: the model that is kept, of which the trained one may be the upper part.
+        train: what is trained on.
+        epochs: of the phase.
         keep: callbacks whose plain attributes are saved (those that Keras resets in ``on_train_begin`` included).
         fill: called with the new :class:`TrainingState` to add what only the run knows.
-        every: seconds between two saves, at least; the last epoch of a phase is saved in any case.
+        every: between two saves; the end of a phase is saved in any case.
+        stop: once it is asked to, the state is saved and training interrupted.
         resumed: a state to restore when training begins.
     """
 
@@ -119,36 +158,72 @@ class StateKeeper(keras.callbacks.Callback):
         self,
         path: Path,
         whole: keras.Model,
+        train: Batches,
+        epochs: int,
         keep: list[keras.callbacks.Callback],
         fill: Callable[[TrainingState], None],
-        every: float = 0.0,
+        every: Interval,
+        stop: StopRequest,
         resumed: TrainingState | None = None,
     ):
         super().__init__()
-        self.path, self.whole, self.keep, self.fill = path, whole, keep, fill
-        self.every, self.resumed = every, resumed
-        self._saved = time.monotonic()
+        self.path, self.whole, self.train, self.epochs = path, whole, train, epochs
+        self.keep, self.fill, self.every, self.stop = keep, fill, every, stop
+        self._memory = resumed.callbacks if resumed is not None else None
+        self._metrics = resumed.metrics if resumed is not None else []
+        self._epoch = 0
+        self._start_counting()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Give the callbacks back what they knew, after their own reset."""
-        if self.resumed is None:
-            return
-        for callback, memory in zip(self.keep, self.resumed.callbacks):
+        for callback, memory in zip(self.keep, self._memory or []):
             vars(callback).update(memory)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        """Remember what the callbacks know, for a second ``fit`` that goes on with the phase."""
+        self._memory = [callback_memory(callback) for callback in self.keep]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Put the metrics back, after their own reset."""
+        self._epoch = epoch
+        if self._metrics:
+            assign(self.model.metrics_variables, self._metrics)
+            self._metrics = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Save, if it is time."""
+        self._steps += 1
+        if batch + 1 < len(self.train):  # after the last batch the epoch's end follows, which says more
+            self._save_if(lambda: TrainingState(
+                epoch=self._epoch,
+                batch=self.train.first + batch + 1,
+                metrics=values(self.model.metrics_variables),
+            ))  # fmt: skip
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Save, if it is time."""
-        model = self.model
-        done = bool(model.stop_training) or epoch + 1 >= self.params["epochs"]
-        if not done and time.monotonic() - self._saved < self.every:
-            return
-        state = TrainingState(
-            epoch=epoch + 1,
-            phase_done=done,
-            model=values(self.whole.variables),
-            optimizer=values(model.optimizer.variables),
-            callbacks=[callback_memory(callback) for callback in self.keep],
-        )
+        self._epochs += 1
+        done = bool(self.model.stop_training) or epoch + 1 >= self.epochs
+        self._save_if(lambda: TrainingState(epoch=epoch + 1, phase_done=done), always=done)
+
+    def _save_if(self, make: Callable[[], TrainingState], always: bool = False) -> None:
+        asked = self.stop.asked  # looked at once: what comes while the state is written waits for the next batch
+        seconds = time.monotonic() - self._saved
+        if always or asked or self.every.is_over(seconds=seconds, steps=self._steps, epochs=self._epochs):
+            self._save(make())
+        if asked:
+            raise KeyboardInterrupt
+
+    def _save(self, state: TrainingState) -> None:
+        model = self.model  # brings the trained values back into the variables, on jax
+        state.model = values(self.whole.variables)
+        if not all(np.isfinite(array).all() for array in state.model):
+            return  # the last good state stays; the next loss, or the epoch's end, ends the training
+        state.optimizer = values(model.optimizer.variables)
+        state.callbacks = [callback_memory(callback) for callback in self.keep]
         self.fill(state)
         save_state(self.path, state)
-        self._saved = time.monotonic()
+        self._start_counting()
+
+    def _start_counting(self) -> None:
+        self._saved, self._steps, self._epochs = time.monotonic(), 0, 0

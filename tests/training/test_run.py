@@ -1,4 +1,4 @@
-"""A whole run on a small folder: files, honesty of the figures, resume to the bit."""
+"""A whole run on a small folder: files, honesty of the figures."""
 
 from __future__ import annotations
 
@@ -11,36 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.config.load import validate
-from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.errors import UserError
 from keras_transfer.runs import RunDirectory
-from keras_transfer.training.run import resume_run, train
+from keras_transfer.training.run import train
 from tests.conftest import make_photos
+from tests.training.small import PHASES, settings
 
 pytestmark = pytest.mark.backend
-
-PHASES = [
-    {"name": "head", "epochs": 2, "learning_rate": 0.01, "schedule": "plateau"},
-    {
-        "name": "all",
-        "epochs": 2,
-        "learning_rate": 0.003,
-        "schedule": "cosine",
-        "warmup_epochs": 0.5,
-        "weight_decay": 0.01,
-    },
-]
-
-
-def settings(photos, output, **more):
-    tree = {
-        "name": "small",
-        "data": {"path": str(photos), "image_size": 32, "batch_size": 16, "augment": ["horizontal_flip"], "workers": 2},
-        "model": {"backbone": "tiny", "weights": "none", "label_smoothing": 0.0},
-        "phases": PHASES,
-        "output": {"dir": str(output), "save_every": 0},
-    }
-    return validate({**tree, **more})
 
 
 @pytest.fixture(scope="module")
@@ -49,21 +26,6 @@ def whole(tmp_path_factory) -> tuple[Path, RunDirectory]:
     folder = tmp_path_factory.mktemp("whole")
     photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
     return photos, train(settings(photos, folder / "run"), say=lambda _: None)
-
-
-class StopAt(keras.callbacks.Callback):
-    """Interrupt in the middle of an epoch, counted over all phases."""
-
-    def __init__(self, epochs):
-        super().__init__()
-        self.left = epochs
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.left == 0 and batch == 1:
-            raise KeyboardInterrupt
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.left -= 1
 
 
 def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path):
@@ -108,72 +70,12 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(photos, tm
     assert not all(np.array_equal(x, y) for x, y in zip(weights[0], weights[2]))
 
 
-@pytest.mark.parametrize("epochs", [0, 1, 2, 3])  # in the first epoch, inside and between phases, in the last epoch
-def test_an_interrupted_run_resumes_to_the_same_bits(whole, tmp_path, epochs):
-    photos, whole = whole
-    with pytest.raises(Interrupted) as stop:
-        train(settings(photos, tmp_path / "cut"), callbacks=[StopAt(epochs)], say=lambda _: None)
-    assert stop.value.run == str(tmp_path / "cut")
-    resumed = resume_run(tmp_path / "cut")
-    train(resumed.read_config(), resume=resumed, say=lambda _: None)
-    for a, b in zip(read_weights(whole), read_weights(resumed)):
-        np.testing.assert_array_equal(a, b)
-    figures = ("phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
-    assert [[row[f] for f in figures] for row in whole.read_history()] == [
-        [row[f] for f in figures] for row in resumed.read_history()
-    ]
-    assert not resumed.state.exists()
-    with pytest.raises(UserError, match="is finished"):
-        resume_run(tmp_path / "cut")
-
-
-def test_a_phase_on_cached_views_resumes_to_the_same_bits(photos, tmp_path):
-    phases = [{"name": "head", "epochs": 5, "learning_rate": 0.01, "schedule": "cosine"}, PHASES[1]]
-    tree = settings(photos, tmp_path).model_dump(exclude_unset=True)
-    tree["data"]["views"] = 3
-
-    class KerasStop(StopAt):
-        """Like a callback of Keras's own, it leaves frozen layers to be computed once."""
-
-    KerasStop.__module__ = "keras.callbacks"
-    said = []
-    whole = train(settings(photos, tmp_path / "whole", data=tree["data"], phases=phases), say=said.append)
-    assert sum("view" in line and "images/s" in line for line in said) == 3
-    with pytest.raises(Interrupted):
-        config = settings(photos, tmp_path / "cut", data=tree["data"], phases=phases)
-        train(config, callbacks=[KerasStop(3)], say=lambda _: None)
-    resumed, said = resume_run(tmp_path / "cut"), []
-    train(resumed.read_config(), resume=resumed, say=said.append)
-    assert sum("found in" in line for line in said) == 4
-    for a, b in zip(read_weights(whole), read_weights(resumed)):
-        np.testing.assert_array_equal(a, b)
-
-
-def read_weights(run: RunDirectory) -> list[np.ndarray]:
-    return keras.models.load_model(run.model).get_weights()
-
-
-def test_resuming_on_other_data_is_refused(photos, tmp_path):
-    with pytest.raises(Interrupted):
-        train(settings(photos, tmp_path / "cut"), callbacks=[StopAt(1)], say=lambda _: None)
-    next((photos / "apple").glob("*.png")).unlink()
-    run = resume_run(tmp_path / "cut")
-    with pytest.raises(UserError, match="changed since"):
-        train(run.read_config(), resume=run, say=lambda _: None)
-
-
 def test_an_output_folder_that_exists_is_left_alone(photos, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "precious.txt").write_text("mine")
     with pytest.raises(UserError, match="exists and is not empty"):
         train(settings(photos, tmp_path / "run"), say=lambda _: None)
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["precious.txt"]
-
-
-def test_a_loss_that_is_not_a_number_stops_with_advice(photos, tmp_path):
-    phases = [{"name": "all", "epochs": 2, "learning_rate": 3e38, "optimizer": "sgd"}]
-    with pytest.raises(UserError, match="lower the phase's learning_rate"):
-        train(settings(photos, tmp_path / "run", phases=phases), say=lambda _: None)
 
 
 def test_the_model_loads_in_plain_keras_and_carries_its_metadata(whole):

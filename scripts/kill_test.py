@@ -1,0 +1,200 @@
+"""Kill training at random moments and see whether it goes on as if nothing had happened.
+
+A small two-phase run, with features on disk and a save of the state after every step, is killed (SIGKILL) at moments drawn from its
+whole life after its imports, some of them in a process that had been resumed already. It is resumed until it is
+done, and its final weights and figures are compared, byte by byte, with those of a run that was never killed:
+
+    python scripts/kill_test.py --backend torch --moments 30 --seed 0
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import h5py
+import numpy as np
+import yaml
+
+from keras_transfer.files import write_json
+from keras_transfer.runtime import BACKENDS, choose_backend
+
+ROOT = Path(__file__).resolve().parents[1]
+KILLS_A_RUN = 3
+TIMES = ("seconds", "images_per_second", "data_wait")
+CONFIG = {
+    "name": "killed",
+    "data": {"image_size": 32, "batch_size": 8, "augment": ["horizontal_flip"], "workers": 2},
+    "model": {"backbone": "tiny", "weights": "none"},
+    "phases": [
+        {"name": "head", "epochs": 4, "learning_rate": 0.03, "augment": False},
+        {"name": "all", "epochs": 3, "learning_rate": 0.003, "schedule": "cosine", "weight_decay": 0.01},
+    ],
+    "callbacks": {"reduce_lr": {"patience": 1}},
+    "output": {"save_every": "1 step"},
+}
+
+
+@dataclass
+class Kill:
+    """A moment: the run it was in, how long after the imports, and what lay there afterwards."""
+
+    run: int
+    seconds: float
+    resumed: bool
+    found: str
+
+
+class Process:
+    """A training in a process of its own."""
+
+    def __init__(self, run: Path, config: Path, cache: Path, backend: str):
+        self.run = run
+        self.resumed = (run / "config.yaml").is_file()
+        what = ["--resume"] if self.resumed else [str(config)]
+        self.log = run.with_suffix(".log").open("w+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "keras_transfer", "train", *what, "--output", str(run), "--backend", backend],
+            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT,
+            env={**os.environ, "KERAS_TRANSFER_CACHE": str(cache), "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    def text(self) -> str:
+        """What it has printed so far."""
+        self.log.seek(0)
+        return self.log.read()
+
+    def wait_for_imports(self) -> None:
+        """Return when the imports are over, which a line on the device tells, or the process is."""
+        while self.process.poll() is None and "\ndevice: " not in self.text():
+            time.sleep(0.005)
+
+    def kill_after(self, seconds: float) -> bool:
+        """Kill it so long after its imports; say whether it was still there."""
+        self.wait_for_imports()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return self.process.wait() == -signal.SIGKILL
+
+    def finish(self) -> float:
+        """Let it come to its end; return its seconds after the imports."""
+        self.wait_for_imports()
+        began = time.perf_counter()
+        if self.process.wait() != 0:
+            raise SystemExit(f"{self.run.name} failed:\n{self.text()}")
+        return time.perf_counter() - began
+
+
+def make_pictures(folder: Path, count: int = 24) -> None:
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("apple", "berry", "cherry")):
+        (folder / name).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 120, (40, 40, 3))
+            pixels[..., number] += 80
+            cv2.imwrite(str(folder / name / f"{i:03d}.png"), pixels.astype(np.uint8))
+
+
+def result_of(run: Path) -> tuple[dict[str, bytes], list[dict[str, str]]]:
+    """Return the bytes of every final weight, and the history without its times."""
+    weights: dict[str, bytes] = {}
+    with zipfile.ZipFile(run / "model.keras") as archive:
+        stored = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
+        stored.visititems(
+            lambda name, item: weights.update({name: item[()].tobytes()}) if isinstance(item, h5py.Dataset) else None
+        )
+    with (run / "history.csv").open(encoding="utf-8", newline="") as lines:
+        rows = [{key: value for key, value in row.items() if key not in TIMES} for row in csv.DictReader(lines)]
+    return weights, rows
+
+
+def found_in(run: Path, cache: Path) -> str:
+    """Say what a killed process left."""
+    if not (run / "config.yaml").is_file():
+        return "no configuration yet"
+    if (run / "metrics.json").is_file():
+        return "a finished run"
+    parts = [*run.rglob(".*.part"), *cache.rglob(".*.part")]
+    half = "".join(
+        f", half of {'features' if cache in path.parents else path.name.split('.part')[0]}" for path in parts
+    )
+    state = run / "state" / "state.npz"
+    if not state.is_file():
+        return "no state yet" + half
+    with np.load(state) as stored:
+        facts = json.loads(stored["json"].tobytes())
+    if facts["phase_done"]:
+        return f"end of phase {facts['phase'] + 1}{half}"
+    return f"phase {facts['phase'] + 1}, epoch {facts['epoch'] + 1}, {facts['batch']} batches{half}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--backend", choices=BACKENDS, default=choose_backend().value)
+    parser.add_argument("--moments", type=int, default=30, metavar="N", help="times to kill (default: 30)")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
+    parser.add_argument("--json", metavar="FILE", help="also write the moments as JSON")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kill_test_") as folder:
+        kills, good = kill_all(Path(folder), options.backend, options.moments, options.seed)
+    print(f"{good} of {len(kills)} moments: the resumed run ended with the same bytes ({options.backend})")
+    if options.json:
+        write_json(options.json, {"backend": options.backend, "good": good, "kills": [asdict(kill) for kill in kills]})
+    return 0 if good == len(kills) else 1
+
+
+def kill_all(folder: Path, backend: str, moments: int, seed: int) -> tuple[list[Kill], int]:
+    """Kill so many times; return the moments, and how many of them were in a run that ended as it should."""
+    rng = random.Random(seed)
+    make_pictures(folder / "pictures")
+    config = folder / "config.yaml"
+    config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "path": str(folder / "pictures")}}))  # type: ignore[dict-item]
+    life = Process(folder / "whole", config, folder / "cache", backend).finish()
+    expected = result_of(folder / "whole")
+    print(f"a run that is not killed: {life:.1f} s after its imports, {len(expected[0])} weights")
+
+    kills: list[Kill] = []
+    good = number = 0
+    while len(kills) < moments:
+        number += 1
+        run, cache = folder / f"run{number}", folder / f"cache{number}"
+        share = (len(kills) + rng.random()) / moments  # first kills are spread evenly over the run's life
+        mine: list[Kill] = []
+        for _ in range(min(KILLS_A_RUN, moments - len(kills))):
+            seconds = share * life
+            process = Process(run, config, cache, backend)
+            if not process.kill_after(seconds):
+                break
+            mine.append(Kill(number, seconds, process.resumed, found_in(run, cache)))
+            share = rng.random() * (1 - share)
+        if not (run / "metrics.json").is_file():
+            Process(run, config, cache, backend).finish()
+        same = result_of(run) == expected
+        good += len(mine) * same
+        kills += mine
+        for kill in mine:
+            how = "resumed" if kill.resumed else "new"
+            print(
+                f"{kill.run:3d}  {how:7s}  {kill.seconds:6.2f} s  {kill.found}  {'same' if same else 'DIFFERENT'}",
+                flush=True,
+            )
+    return kills, good
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Interrupted runs go on as if nothing had happened, to the bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.runs import RunDirectory
+from keras_transfer.training import parts
+from keras_transfer.training.run import resume_run, train
+from keras_transfer.training.state import TrainingState, load_state
+from keras_transfer.training.stopping import NOTICE, stop_on_request
+from tests.conftest import make_photos
+from tests.training.small import PHASES, StopAt, assert_same, figures, like_keras, read_weights, resume, settings
+
+pytestmark = pytest.mark.backend
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, RunDirectory]:
+    """Pictures, and a run over them that was never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
+    return photos, train(settings(photos, folder / "run"), say=lambda _: None)
+
+
+def cut(photos: Path, output: Path, callback: keras.callbacks.Callback, **more) -> TrainingState | None:
+    """Begin a run that a callback interrupts; return what was saved."""
+    with pytest.raises(Interrupted) as stop:
+        train(settings(photos, output, **more), callbacks=[callback], say=lambda _: None)
+    assert stop.value.run == str(output)
+    file = RunDirectory(output).state_file
+    return load_state(file) if file.is_file() else None
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch", "every", "saved"),
+    [
+        (0, 1, "1 epoch", None),  # in the first epoch, before anything was saved
+        (0, 1, "1 step", (0, 0, 1)),
+        (1, 2, "1 step", (0, 1, 2)),  # at the last batch of an epoch
+        (2, 1, "1 epoch", (0, 2, 0)),  # between the phases
+        (2, 2, "2 steps", (1, 0, 2)),
+        (3, 1, "0 seconds", (1, 1, 1)),  # in the last epoch
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_bits(whole, tmp_path, epochs, batch, every, saved, monkeypatch):
+    photos, whole = whole
+    state = cut(photos, tmp_path / "cut", StopAt(epochs, batch), save_every=every)
+    assert (None if state is None else (state.phase, state.epoch, state.batch)) == saved
+    losses = []
+    monkeypatch.setattr(parts, "draw_history", lambda run, result: losses.extend(result.iterations))
+    assert_same(whole, resume(tmp_path / "cut"))
+    assert len(losses) == 4 * 3
+    with pytest.raises(UserError, match="is finished"):
+        resume_run(tmp_path / "cut")
+
+
+def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
+    photos, whole = whole
+    cut(photos, tmp_path / "cut", StopAt(0, 1), save_every="1 step")
+    for batch in (1, 0, 1):  # counted from where the run was resumed
+        with pytest.raises(Interrupted):
+            resume(tmp_path / "cut", callbacks=[StopAt(1, batch)])
+    assert_same(whole, resume(tmp_path / "cut"))
+
+
+def test_counters_of_callbacks_live_on(photos, tmp_path):
+    more = {
+        "phases": [{"name": "head", "epochs": 9, "learning_rate": 0.5, "schedule": "plateau"}],
+        "callbacks": {"reduce_lr": {"patience": 1}, "early_stopping": {"patience": 3}},
+        "save_every": "1 step",
+    }
+    whole = train(settings(photos, tmp_path / "whole", **more), say=lambda _: None)
+    rates = [row["learning_rate"] for row in whole.read_history()]
+    assert len(set(rates)) > 2 and len(rates) < 9  # the rate was reduced, and the phase ended early
+    for epochs in range(1, len(rates)):
+        name = f"cut{epochs}"
+        cut(photos, tmp_path / name, StopAt(epochs, 1), **more)
+        assert_same(whole, resume(tmp_path / name))
+
+
+def test_a_phase_on_cached_views_resumes_to_the_same_bits(photos, tmp_path):
+    phases = [{"name": "head", "epochs": 5, "learning_rate": 0.01, "schedule": "cosine"}, PHASES[1]]
+    tree = settings(photos, tmp_path).model_dump(exclude_unset=True)
+    tree["data"]["views"] = 3
+    more = {"data": tree["data"], "phases": phases, "save_every": "1 step"}
+    said = []
+    whole = train(settings(photos, tmp_path / "whole", **more), say=said.append)
+    assert sum("view" in line and "images/s" in line for line in said) == 3
+    state = cut(photos, tmp_path / "cut", like_keras(StopAt)(3), **more)
+    assert (state.epoch, state.batch) == (3, 1)
+    said = []
+    resumed = resume(tmp_path / "cut", say=said.append)
+    assert sum("found in" in line for line in said) == 4
+    assert_same(whole, resumed)
+
+
+class SignalAt(StopAt):
+    """Like somebody at the keyboard."""
+
+    kind = signal.SIGINT
+
+    def stop(self):
+        os.kill(os.getpid(), self.kind)
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_first(whole, tmp_path, capfd, kind):
+    photos, whole = whole
+    before = signal.getsignal(kind)
+    callback = SignalAt(1, 1)
+    callback.kind = kind
+    state = cut(photos, tmp_path / "cut", callback, save_every="1000 minutes")
+    assert (state.epoch, state.batch) == (1, 2)
+    assert NOTICE in capfd.readouterr().err
+    assert signal.getsignal(kind) is before
+    assert_same(whole, resume(tmp_path / "cut"))
+
+
+def test_a_signal_in_validation_waits_for_the_epochs_end(whole, tmp_path):
+    class InValidation(SignalAt):
+        on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
+
+        def on_test_batch_end(self, batch, logs=None):
+            if self.left == 1:
+                self.stop()
+
+    photos, whole = whole
+    state = cut(photos, tmp_path / "cut", InValidation(2), save_every="1000 minutes")
+    assert (state.epoch, state.batch) == (2, 0) and state.phase_done
+    assert_same(whole, resume(tmp_path / "cut"))
+
+
+def test_a_second_signal_stops_at_once(photos, tmp_path):
+    class Impatient(SignalAt):
+        def stop(self):
+            super().stop()
+            super().stop()
+            raise AssertionError("went on")
+
+    assert cut(photos, tmp_path / "cut", Impatient(0, 0), save_every="1000 minutes") is None
+
+
+def test_signals_outside_the_main_thread_are_the_callers():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with stop_on_request():
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+
+
+def test_an_ignored_signal_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_on_request() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop.asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_another_batch_size_goes_on_after_the_same_pictures(photos, tmp_path, monkeypatch):
+    cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step")
+    served = []
+    batch = Batches.batch
+    monkeypatch.setattr(
+        Batches, "batch", lambda self, number: served.append((self.epoch, number)) or batch(self, number)
+    )
+    run = resume(tmp_path / "cut", "data.batch_size=8", "phases.1.epochs=1")
+    assert {number for epoch, number in served if epoch == 1} >= {2, 3, 4, 5}  # 16 of 42 pictures were done
+    assert not any((1, number) in served for number in (0, 1))
+    assert [row["epoch"] for row in run.read_history()] == [1, 2, 1]
+
+
+def test_a_told_learning_rate_takes_effect_within_a_phase(photos, tmp_path):
+    phases = [{"name": "head", "epochs": 3, "learning_rate": 0.01, "schedule": "constant"}]
+    cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step", phases=phases)
+    run = resume(tmp_path / "cut", "phases.0.learning_rate=0.002")
+    assert [row["learning_rate"] for row in run.read_history()] == pytest.approx([0.01, 0.002, 0.002])
+
+
+def test_the_best_model_of_before_is_not_lost(photos, tmp_path):
+    """After the interruption everything gets worse: the rate is absurd."""
+    cut(photos, tmp_path / "cut", StopAt(2, 1), save_every="1 step")
+    best = read_weights(RunDirectory(tmp_path / "cut"))
+    run = resume(tmp_path / "cut", "phases.1.learning_rate=0.9", "phases.1.warmup_epochs=0", "phases.1.schedule=cosine")
+    assert run.read_json(run.metrics)["best"]["phase"] == "head"
+    for a, b in zip(best, read_weights(run), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(figures(run)) == 4
