@@ -133,14 +133,16 @@ def found_in(run: Path, cache: Path) -> str:
     half = "".join(
         f", half of {'features' if cache in path.parents else path.name.split('.part')[0]}" for path in parts
     )
-    state = run / "state" / "state.npz"
-    if not state.is_file():
+    states = []
+    for file in (run / "state").glob("*.npz"):
+        with np.load(file) as stored:
+            facts = json.loads(stored["json"].tobytes())
+        states.append([facts[key] for key in ("phase", "phase_done", "epoch", "batch")])
+    if not states:
         return "no state yet" + half
-    with np.load(state) as stored:
-        facts = json.loads(stored["json"].tobytes())
-    if facts["phase_done"]:
-        return f"end of phase {facts['phase'] + 1}{half}"
-    return f"phase {facts['phase'] + 1}, epoch {facts['epoch'] + 1}, {facts['batch']} batches{half}"
+    phase, done, epoch, batch = max(states)
+    where = "its end" if done else f"epoch {epoch + 1}, {batch} batches"
+    return f"phase {phase + 1}, {where}{half}"
 
 
 def main() -> int:

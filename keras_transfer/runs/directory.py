@@ -19,7 +19,6 @@ from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.files import write_csv, write_json, write_text
 
-
 BEGINNINGS = re.compile(r"state|manifest\.json|splits\.json|\.(manifest\.json|splits\.json|config\.yaml)\..*\.part")
 """What a process may leave that was stopped before it had written `config.yaml`."""
 

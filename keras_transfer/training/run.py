@@ -69,7 +69,7 @@ def train(
     from keras_transfer.config.defaults import resolve
     from keras_transfer.training import parts
     from keras_transfer.training.fit import fit_phases, phase_of
-    from keras_transfer.training.state import load_state
+    from keras_transfer.training.state import newest_state
 
     # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
     config, choices = resolve(config, data)
@@ -98,13 +98,12 @@ def train(
     # 5. The run directory, for this process alone: from here on there is something to keep.
     run = resume or RunDirectory.create(config.output.dir, config.name)
     with run.locked(), _stops_explained(run, config), contextlib.closing(batches):
-        state = None
         if resume is None:
             run.start(config, data.split_table(), manifest)
         else:
             run.refuse_finished()
-        if run.state_file.is_file():
-            state = load_state(run.state_file)
+        state = newest_state(run.state_file)
+        if state is not None:
             say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")  # type: ignore[arg-type]
 
         # 6. The phases, through model.fit.
@@ -194,6 +193,7 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
 def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
     """Say how to go on with what stops in the block: interrupted, or with a loss that is not finite."""
     from keras_transfer.training.callbacks import LossNotFinite
+    from keras_transfer.training.state import forget_unproven
 
     try:
         yield
@@ -201,11 +201,13 @@ def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
         raise Interrupted(str(run.path)) from stop
     except LossNotFinite as trouble:
         run.write_json(run.bad_batch, trouble.where)
-        number, phase = next((i, p) for i, p in enumerate(config.phases) if p.name == trouble.where["phase"])  # type: ignore[union-attr]
+        forget_unproven(run.state_file)
+        phases: Any = config.phases
+        number = [phase.name for phase in phases].index(trouble.where["phase"])
         raise UserError(
-            f"{trouble}\nthe pictures of the batch are listed in {run.bad_batch}; best model and last good state are kept; "
-            f"go on with: keras-transfer train --resume --output {run.path} "
-            f"--set phases.{number}.learning_rate={phase.learning_rate / 10:g}"  # type: ignore[union-attr]
+            f"{trouble}\nthe pictures of the batch are listed in {run.bad_batch}; the best model is kept; go on from the last "
+            f"epoch that ended well with: keras-transfer train --resume --output {run.path} "
+            f"--set phases.{number}.learning_rate={phases[number].learning_rate / 10:g}"
         ) from trouble
 
 

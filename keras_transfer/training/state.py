@@ -1,8 +1,11 @@
 """Saving and restoring an unfinished run, at any batch.
 
-One file holds everything that the next batch depends on: variables of the model, the optimizer and the metrics, what
+A file holds everything that the next batch depends on: variables of the model, the optimizer and the metrics, what
 the callbacks know, the history, the phase, the epoch and the batch. Data order and augmentation are functions of the
 seed and these numbers, so they need no state.
+
+There are two files: a state from the end of an epoch, whose weights validation has seen, stays until the next one; one
+from within an epoch lies beside it. If the loss then stops being a number, only the first is worth going on from.
 """
 
 from __future__ import annotations
@@ -104,6 +107,26 @@ def load_state(path: Path) -> TrainingState:
         raise UserError(f"the saved state {path} cannot be read: {error}") from error
 
 
+def within_epoch(path: Path) -> Path:
+    """Return the file beside a state file that holds a later state, from within an epoch."""
+    return path.with_name("within_epoch.npz")
+
+
+def newest_state(path: Path) -> TrainingState | None:
+    """Return the state to go on from, or None if nothing was saved yet.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    found = [load_state(file) for file in (path, within_epoch(path)) if file.is_file()]
+    return max(found, key=lambda state: (state.phase, state.phase_done, state.epoch, state.batch), default=None)
+
+
+def forget_unproven(path: Path) -> None:
+    """Remove a state from within an epoch: what came after it has shown that its weights are no good."""
+    within_epoch(path).unlink(missing_ok=True)
+
+
 def _count(names: list[str], kind: str) -> int:
     return sum(name.rpartition("_")[0] == kind for name in names)
 
@@ -143,7 +166,7 @@ class StateKeeper(keras.callbacks.Callback):
     """Save the state during a phase; must be the last callback, so that the others are up to date.
 
     Args:
-        path: the state file.
+        path: the state file; a state from within an epoch is kept beside it, until the epoch's end is saved.
         whole: the model that is kept, of which the trained one may be the upper part.
         train: what is trained on.
         epochs: of the phase.
@@ -171,7 +194,7 @@ class StateKeeper(keras.callbacks.Callback):
         self.keep, self.fill, self.every, self.stop = keep, fill, every, stop
         self._memory = resumed.callbacks if resumed is not None else None
         self._metrics = resumed.metrics if resumed is not None else []
-        self._epoch = 0
+        self._epoch, self._within = 0, bool(resumed and resumed.batch)
         self._start_counting()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -204,7 +227,7 @@ class StateKeeper(keras.callbacks.Callback):
         """Save, if it is time."""
         self._epochs += 1
         done = bool(self.model.stop_training) or epoch + 1 >= self.epochs
-        self._save_if(lambda: TrainingState(epoch=epoch + 1, phase_done=done), always=done)
+        self._save_if(lambda: TrainingState(epoch=epoch + 1, phase_done=done), always=done or self._within)
 
     def _save_if(self, make: Callable[[], TrainingState], always: bool = False) -> None:
         asked = self.stop.asked  # looked at once: what comes while the state is written waits for the next batch
@@ -222,7 +245,12 @@ class StateKeeper(keras.callbacks.Callback):
         state.optimizer = values(model.optimizer.variables)
         state.callbacks = [callback_memory(callback) for callback in self.keep]
         self.fill(state)
-        save_state(self.path, state)
+        if state.batch:
+            save_state(within_epoch(self.path), state)
+        else:
+            save_state(self.path, state)
+            within_epoch(self.path).unlink(missing_ok=True)
+        self._within = bool(state.batch)
         self._start_counting()
 
     def _start_counting(self) -> None:
