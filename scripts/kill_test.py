@@ -10,12 +10,12 @@ done, and its final weights and figures are compared, byte by byte, with those o
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -65,39 +65,42 @@ class Process:
         self.run = run
         self.resumed = (run / "config.yaml").is_file()
         what = ["--resume"] if self.resumed else [str(config)]
-        self.log = run.with_suffix(".log").open("w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "keras_transfer", "train", *what, "--output", str(run), "--backend", backend],
-            stdout=self.log, stderr=subprocess.STDOUT, cwd=ROOT,
-            env={**os.environ, "KERAS_TRANSFER_CACHE": str(cache), "PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        self.log = run.with_suffix(".log")
+        with self.log.open("w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "keras_transfer", "train", *what, "--output", str(run), "--backend", backend],
+                stdout=log, stderr=subprocess.STDOUT, cwd=ROOT,
+                env={**os.environ, "KERAS_TRANSFER_CACHE": str(cache), "PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
 
     def text(self) -> str:
         """What it has printed so far."""
-        self.log.seek(0)
-        return self.log.read()
+        return self.log.read_text("utf-8", errors="replace")
 
-    def wait_for_imports(self) -> None:
-        """Return when the imports are over, which a line on the device tells, or the process is."""
-        while self.process.poll() is None and "\ndevice: " not in self.text():
+    def wait_for(self, line: str) -> None:
+        """Return when it has printed this (that on the device follows the imports), or is gone."""
+        while self.process.poll() is None and line not in self.text():
             time.sleep(0.005)
 
     def kill_after(self, seconds: float) -> bool:
-        """Kill it so long after its imports; say whether it was still there."""
-        self.wait_for_imports()
-        try:
+        """Kill it so long after its imports; say whether it had not come to its end by then."""
+        self.wait_for("\ndevice: ")
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        return self.process.wait() == -signal.SIGKILL
+        early = self.process.poll() is None and "\nrun: " not in self.text()
+        self.process.kill()
+        self.process.wait()
+        return early
 
     def finish(self) -> float:
-        """Let it come to its end; return its seconds after the imports."""
-        self.wait_for_imports()
+        """Let it come to its end; return its seconds from the imports to the last line."""
+        self.wait_for("\ndevice: ")
         began = time.perf_counter()
+        self.wait_for("\nrun: ")
+        seconds = time.perf_counter() - began
         if self.process.wait() != 0:
             raise SystemExit(f"{self.run.name} failed:\n{self.text()}")
-        return time.perf_counter() - began
+        return seconds
 
 
 def make_pictures(folder: Path, count: int = 24) -> None:

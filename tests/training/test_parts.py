@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
 from keras_transfer.config.schema import Phase
-from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
+from keras_transfer.training.callbacks import BestModel, LossNotFinite, RunHistory, StopOnNaN
 from keras_transfer.training.optimizer import PhaseSchedule, make_optimizer
 from keras_transfer.training.progress import Progress, _clock
 
@@ -79,15 +80,21 @@ def test_a_worse_model_never_takes_the_place_of_a_better_one():
     assert best.found["epoch"] == 5
 
 
-def test_nan_stops():
-    with pytest.raises(Exception, match="the loss became nan in epoch 3"):
-        StopOnNaN().on_epoch_end(2, {"loss": float("nan")})
+class Pictures(list):
+    def image_name(self, i):
+        return f"{i}.png"
 
 
 class FakeBatches:
     def __init__(self, sizes):
-        self.sizes = sizes
-        self.loader = type("L", (), {"waited": 0.5, "reset": lambda self: None, "split": range(sum(sizes))})()
+        self.sizes, self.epoch, self.first = sizes, 0, 0
+        ends = np.cumsum(sizes)
+        self.loader = SimpleNamespace(
+            waited=0.5,
+            reset=lambda: None,
+            split=Pictures(range(sum(sizes))),
+            positions=lambda epoch, i: np.arange(ends[i] - sizes[i], ends[i]),
+        )
 
     def __len__(self):
         return len(self.sizes)
@@ -97,6 +104,16 @@ class FakeBatches:
 
     def batch_length(self, i):
         return self.sizes[i]
+
+
+def test_nan_stops_after_its_batch():
+    stop = StopOnNaN()
+    stop.train, stop.phase = FakeBatches([4, 4]), "head"
+    stop.on_epoch_begin(2)
+    stop.on_train_batch_end(0, {"loss": 1.0})
+    with pytest.raises(LossNotFinite, match="the loss became nan in batch 2 of epoch 3 of phase head") as stopped:
+        stop.on_train_batch_end(1, {"loss": float("nan")})
+    assert stopped.value.where["pictures"] == [{"index": i, "name": f"{i}.png"} for i in range(4, 8)]
 
 
 def test_iteration_losses_are_recovered_from_the_running_mean():
@@ -114,7 +131,7 @@ def test_progress_writes_a_line_an_epoch_with_time_left_and_speed():
     stream = io.StringIO()
     progress = Progress(stream)
     progress.train, progress.phase = FakeBatches([4, 4]), "head"
-    progress.set_params({"epochs": 3, "steps": 2})
+    progress.epochs = 3
     progress.live = True
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, {"loss": 1.0})
