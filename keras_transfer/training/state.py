@@ -210,6 +210,8 @@ class StateKeeper(keras.callbacks.Callback):
         """Put the metrics back, after their own reset."""
         self._epoch = epoch
         if self._metrics:
+            if len(self.model.metrics_variables) < len(self._metrics):  # TensorFlow builds them in the first step
+                self.model.test_on_batch(*self.train.batch(self.train.first))
             assign(self.model.metrics_variables, self._metrics)
             self._metrics = []
 
