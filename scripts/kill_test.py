@@ -184,6 +184,7 @@ def kill_all(folder: Path, backend: str, moments: int, seed: int) -> tuple[list[
             seconds = share * life
             process = Process(run, config, cache, backend)
             if not process.kill_after(seconds):
+                life *= 0.9 if not process.resumed else 1  # this one was quicker than the first
                 break
             mine.append(Kill(number, seconds, process.resumed, found_in(run, cache)))
             share = rng.random() * (1 - share)

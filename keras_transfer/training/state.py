@@ -10,6 +10,7 @@ from within an epoch lies beside it. If the loss then stops being a number, only
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 import zipfile
@@ -154,12 +155,21 @@ def assign(variables: list[Any], stored: list[np.ndarray]) -> None:
 
 
 def callback_memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """Return the plain attributes of a callback: waits, counters, best values."""
-    return {
-        key: float(value) if isinstance(value, np.floating) else value
-        for key, value in vars(callback).items()
-        if isinstance(value, (*PLAIN, np.floating)) and not key.startswith("_")
+    """Return the plain attributes of a callback: waits, counters, best values (scalar tensors, on some backends).
+
+    Keras's own arguments are settings, not memory; it turns the sign of ``min_delta`` once in every process.
+    """
+    keras_own = [kind for kind in type(callback).__mro__ if kind.__module__.split(".")[0] == "keras"]
+    settings = {name for kind in keras_own for name in inspect.signature(kind.__init__).parameters}  # type: ignore[misc]
+    found = {
+        key: _number(value) for key, value in vars(callback).items() if not key.startswith("_") and key not in settings
     }
+    return {key: value for key, value in found.items() if isinstance(value, PLAIN)}
+
+
+def _number(value: Any) -> Any:
+    is_scalar = hasattr(value, "shape") and tuple(value.shape) == ()
+    return keras.ops.convert_to_numpy(value).item() if is_scalar else value
 
 
 class StateKeeper(keras.callbacks.Callback):

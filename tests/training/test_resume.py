@@ -85,10 +85,12 @@ def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
     assert_same(whole, resume(tmp_path / "cut"))
 
 
-def test_counters_of_callbacks_live_on(photos, tmp_path):
+# A rate that spoils what was learnt, and one by which nothing improves enough to count.
+@pytest.mark.parametrize("rate", [0.1, 1e-6])
+def test_counters_of_callbacks_live_on(photos, tmp_path, rate):
     more = {
-        "phases": [{"name": "all", "epochs": 9, "learning_rate": 0.1, "schedule": "plateau"}],
-        "callbacks": {"reduce_lr": {"patience": 1}, "early_stopping": {"patience": 3}},
+        "phases": [{"name": "all", "epochs": 9, "learning_rate": rate, "schedule": "plateau"}],
+        "callbacks": {"reduce_lr": {"patience": 1, "min_lr": 0}, "early_stopping": {"patience": 3, "min_delta": 1e-4}},
         "save_every": "1 step",
     }
     whole = train(settings(photos, tmp_path / "whole", **more), say=lambda _: None)
