@@ -101,11 +101,12 @@ def test_interrupting_prints_how_to_go_on(photos, tmp_path, kind):
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=with_interrupts
     )
     deadline = time.monotonic() + 120
-    while not (run / "state" / "state.npz").exists() and time.monotonic() < deadline:
+    while not (run / "history.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(kind)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 130, errors
+    assert list((run / "state").glob("*.npz")), "the signal saved the state"
     assert f"keras-transfer train --resume --output {run}" in errors
     assert "Traceback" not in errors
 
