@@ -99,7 +99,7 @@ class RunHistory(keras.callbacks.Callback):
         self.train: Any = None
         self.first_epoch = 0
         self.so_far: dict[str, float] = {}
-        self._images = self._loss_sum = self._began = self._train_end = self._waited = 0.0
+        self._images = self._loss_sum = self._began = self._train_end = self._waited = self._rate = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the clock, or let it go on in an epoch that was broken off."""
@@ -107,6 +107,8 @@ class RunHistory(keras.callbacks.Callback):
         self._images, self._loss_sum = before.get("images", 0.0), before.get("loss_sum", 0.0)
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._waited = before.get("waited", 0.0)
+        # That of the first step: at the end a plateau may have lowered it already, and a cosine has come down to 0.
+        self._rate = before.get("learning_rate", current_rate(self.model.optimizer))
         self._train_end = self._began
         if self.train is not None:
             # Order and augmentation follow from the epoch's number over all phases: said here, never counted.
@@ -128,6 +130,7 @@ class RunHistory(keras.callbacks.Callback):
         """Return what is to be put into `so_far` for an epoch to go on from here."""
         return {
             "images": self._images,
+            "learning_rate": self._rate,
             "loss_sum": self._loss_sum,
             "seconds": time.perf_counter() - self._began,
             "waited": self._waited + float(self.train.loader.waited),
@@ -143,7 +146,7 @@ class RunHistory(keras.callbacks.Callback):
         row |= {
             "phase": self.phase,
             "epoch": epoch + 1,
-            "learning_rate": current_rate(self.model.optimizer),
+            "learning_rate": self._rate,
             "seconds": seconds,
             "images_per_second": self._images / training,
             "data_wait": min(1.0, waited / training),
