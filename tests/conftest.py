@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,9 @@ os.environ.setdefault("KERAS_HOME", tempfile.mkdtemp(prefix="keras_home_"))
 # Nor shall they leave features in, or take them from, the user's cache.
 os.environ["KERAS_TRANSFER_CACHE"] = tempfile.mkdtemp(prefix="keras_transfer_cache_")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# A job that a shell put into the background ignores Ctrl-C, and so would the processes that it starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import signal
 import subprocess
@@ -95,11 +94,7 @@ def test_interrupting_prints_how_to_go_on(photos, tmp_path, kind):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "keras_transfer", "train", "--data", str(photos), *SMALL, "--output", str(run),
                "--set", "phases.0.epochs=5000", "--set", "callbacks.early_stopping=null"]  # fmt: skip
-    # A job that a shell put into the background ignores SIGINT, and so would its children.
-    with_interrupts = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=with_interrupts
-    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (run / "history.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -120,6 +120,8 @@ def test_iteration_losses_are_recovered_from_the_running_mean():
     losses, sizes = [2.0, 1.0, 4.0], [4, 4, 2]
     history = RunHistory()
     history.train, history.phase = FakeBatches(sizes), "head"
+    history.set_model(small_model())
+    history.model.compile("sgd")
     history.on_epoch_begin(0)
     for i in range(3):
         mean = np.average(losses[: i + 1], weights=sizes[: i + 1])

@@ -203,7 +203,7 @@ def test_a_told_learning_rate_takes_effect_within_a_phase(photos, tmp_path):
     phases = [{"name": "head", "epochs": 3, "learning_rate": 0.01, "schedule": "constant"}]
     cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step", phases=phases)
     run = resume(tmp_path / "cut", "phases.0.learning_rate=0.002")
-    assert [row["learning_rate"] for row in run.read_history()] == pytest.approx([0.01, 0.002, 0.002])
+    assert [row["learning_rate"] for row in run.read_history()] == pytest.approx([0.01, 0.01, 0.002])
 
 
 def test_the_best_model_of_before_is_not_lost(photos, tmp_path):
