@@ -31,7 +31,7 @@ def run(title: str, command: list[str], **environment: str) -> bool:
 
 def tests_on(backends: list[str], options: list[str]) -> list[bool]:
     """Run the whole suite on the first backend, then the quicker part of what depends on the backend on the others."""
-    command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile"]
+    command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=10"]
     command += ["--cov=keras_transfer", "--cov-report=", "--cov-append", *options]
     results = []
     for backend in backends:

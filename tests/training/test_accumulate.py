@@ -92,6 +92,7 @@ def test_parts_that_all_weighed_the_same_would_be_noticed(monkeypatch):
         assert_same(fit(data, 3, phases), whole)
 
 
+@pytest.mark.slow
 def test_no_more_pictures_than_a_part_are_computed_at_once(monkeypatch):
     import keras
 
@@ -112,6 +113,7 @@ def test_no_more_pictures_than_a_part_are_computed_at_once(monkeypatch):
     assert seen and max(size or 0 for size in seen) <= 4
 
 
+@pytest.mark.slow
 def test_afterwards_the_model_trains_as_keras_does():
     data = pictures()
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16)
@@ -121,6 +123,7 @@ def test_afterwards_the_model_trains_as_keras_does():
     model.fit(np.zeros((4, 16, 16, 3), np.uint8), np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], verbose=0)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_in_parts_resumes_to_the_same_bits(photos, tmp_path):
     tree = settings(photos, tmp_path).model_dump(exclude_unset=True)["data"]
     tree["accumulate"] = 3

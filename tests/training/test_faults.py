@@ -96,6 +96,7 @@ def test_the_message_says_what_was_tried_and_what_to_set():
     assert "accumulate" not in str(out_of_memory(32, 1, (224, 160)))
 
 
+@pytest.mark.slow
 def test_a_batch_size_of_the_user_is_an_error_of_one_line(photos, tmp_path, memory):
     memory.limit = 8
     with pytest.raises(UserError, match=r"16 pictures of 32 × 32 at once .* set accumulate to 2") as raised:
@@ -103,6 +104,7 @@ def test_a_batch_size_of_the_user_is_an_error_of_one_line(photos, tmp_path, memo
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_the_classifier_says_the_same(memory):
     memory.limit = 8
     data = kt.data.arrays(np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2, image_size=16)
@@ -128,6 +130,7 @@ def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, t
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memory):
     class Tighten(keras.callbacks.Callback):
         """Less memory from the third epoch on."""
@@ -153,6 +156,7 @@ def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memo
     assert run.read_config().data.accumulate == 2
 
 
+@pytest.mark.slow
 def test_parts_of_one_picture_are_the_end(photos, tmp_path, memory):
     memory.limit = 0
     with pytest.raises(UserError, match=r"with 1 pictures of 32 × 32 at once"):

@@ -76,6 +76,7 @@ class StopAfter(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
     photos, whole = whole
     cut(photos, tmp_path / "cut", StopAt(0, 1), save_every="1 step")
@@ -127,6 +128,7 @@ class SignalAt(StopAt):
         os.kill(os.getpid(), self.kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_the_state_first(whole, tmp_path, capfd, kind):
     photos, whole = whole
@@ -140,6 +142,7 @@ def test_a_signal_saves_the_state_first(whole, tmp_path, capfd, kind):
     assert_same(whole, resume(tmp_path / "cut"))
 
 
+@pytest.mark.slow
 def test_a_signal_in_validation_waits_for_the_epochs_end(whole, tmp_path):
     class InValidation(SignalAt):
         on_train_batch_end = keras.callbacks.Callback.on_train_batch_end
@@ -154,6 +157,7 @@ def test_a_signal_in_validation_waits_for_the_epochs_end(whole, tmp_path):
     assert_same(whole, resume(tmp_path / "cut"))
 
 
+@pytest.mark.slow
 def test_a_second_signal_stops_at_once(photos, tmp_path):
     class Impatient(SignalAt):
         def stop(self):
@@ -187,6 +191,7 @@ def test_an_ignored_signal_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.slow
 def test_another_batch_size_goes_on_after_the_same_pictures(photos, tmp_path, monkeypatch):
     cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step")
     served = []
@@ -199,6 +204,7 @@ def test_another_batch_size_goes_on_after_the_same_pictures(photos, tmp_path, mo
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_told_learning_rate_takes_effect_within_a_phase(photos, tmp_path):
     phases = [{"name": "head", "epochs": 3, "learning_rate": 0.01, "schedule": "constant"}]
     cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step", phases=phases)
@@ -206,6 +212,7 @@ def test_a_told_learning_rate_takes_effect_within_a_phase(photos, tmp_path):
     assert [row["learning_rate"] for row in run.read_history()] == pytest.approx([0.01, 0.01, 0.002])
 
 
+@pytest.mark.slow
 def test_the_best_model_of_before_is_not_lost(photos, tmp_path):
     """After the interruption everything gets worse: the rate is absurd."""
     cut(photos, tmp_path / "cut", StopAt(2, 1), save_every="1 step")

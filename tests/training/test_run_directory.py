@@ -21,7 +21,7 @@ from keras_transfer.training.state import load_state, newest_state, within_epoch
 from tests.conftest import ROOT
 from tests.training.small import PHASES, StopAt, resume, settings
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 
 @pytest.fixture
