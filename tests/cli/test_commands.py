@@ -71,6 +71,7 @@ def test_train_evaluate_predict(command, photos, tmp_path):
 
 
 @pytest.mark.backend
+@pytest.mark.slow
 def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
     """Data with fewer classes than the model, in folders that would be numbered otherwise."""
     run = tmp_path / "run"
