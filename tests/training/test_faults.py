@@ -113,6 +113,7 @@ def test_the_classifier_says_the_same(memory):
         classifier.fit(data, [kt.Phase("all", epochs=1)], batch_size=12, verbose=False)
 
 
+@pytest.mark.slow
 def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, tmp_path, memory):
     memory.limit = 5
     lines = []

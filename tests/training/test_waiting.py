@@ -26,6 +26,7 @@ def run(photos, output):
     return json.loads(train(validate(tree), say=lambda _: None).metrics.read_text())["phases"][0]
 
 
+@pytest.mark.slow
 def test_slow_pictures_are_measured_and_told(photos, tmp_path, monkeypatch, capfd):
     quick = Transform.__call__
 
