@@ -43,9 +43,9 @@ def cut(photos: Path, output: Path, callback: keras.callbacks.Callback, **more) 
 @pytest.mark.parametrize(
     ("epochs", "batch", "every", "saved"),
     [
-        (0, 1, "1 epoch", None),  # in the first epoch, before anything was saved
+        pytest.param(0, 1, "1 epoch", None, marks=pytest.mark.slow),  # in the first epoch, before anything was saved
         (0, 1, "1 step", (0, 0, 1)),
-        (1, 2, "1 step", (0, 1, 2)),  # at the last batch of an epoch
+        pytest.param(1, 2, "1 step", (0, 1, 2), marks=pytest.mark.slow),  # at the last batch of an epoch
         (2, 1, "1 epoch", (0, 2, 0)),  # between the phases
         (2, 2, "2 steps", (1, 0, 2)),
         (3, 1, "0 seconds", (1, 1, 1)),  # in the last epoch
@@ -87,7 +87,8 @@ def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
 
 
 # A rate that spoils what was learnt, and one by which nothing improves enough to count.
-@pytest.mark.parametrize(("name", "rate"), [pytest.param("all", 0.1, marks=pytest.mark.slow), ("head", 1e-6)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "rate"), [("all", 0.1), ("head", 1e-6)])
 def test_counters_of_callbacks_live_on(photos, tmp_path, name, rate):
     more = {
         "phases": [{"name": name, "epochs": 9, "learning_rate": rate, "schedule": "plateau"}],
