@@ -18,18 +18,9 @@ from keras_transfer.training import parts
 from keras_transfer.training.run import resume_run, train
 from keras_transfer.training.state import TrainingState, newest_state
 from keras_transfer.training.stopping import NOTICE, stop_on_request
-from tests.conftest import make_photos
 from tests.training.small import PHASES, StopAt, assert_same, figures, like_keras, read_weights, resume, settings
 
 pytestmark = pytest.mark.backend
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[Path, RunDirectory]:
-    """Pictures, and a run over them that was never interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
-    return photos, train(settings(photos, folder / "run"), say=lambda _: None)
 
 
 def cut(photos: Path, output: Path, callback: keras.callbacks.Callback, **more) -> TrainingState | None:

@@ -5,27 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from keras_transfer.errors import UserError
-from keras_transfer.runs import RunDirectory
 from keras_transfer.training.run import train
-from tests.conftest import make_photos
 from tests.training.small import PHASES, settings
 
 pytestmark = pytest.mark.backend
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[Path, RunDirectory]:
-    """Pictures, and a run over them that was never interrupted."""
-    folder = tmp_path_factory.mktemp("whole")
-    photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
-    return photos, train(settings(photos, folder / "run"), say=lambda _: None)
 
 
 def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path):
