@@ -73,8 +73,8 @@ def train(
     from keras_transfer.training.state import newest_state
 
     # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
-    may_shrink = config.data.batch_size == "auto"
     config, choices = resolve(config, data)
+    chosen_before = _chosen_before(resume, told)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use())
     chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
     frozen = runtime.choose_feature_precision(
@@ -86,7 +86,7 @@ def train(
     say(data.summary())
     for line in choices:
         say(f"chosen: {line}")
-    manifest = _manifest(config, data, choice, precision)
+    manifest = _manifest(config, data, choice, precision) | {"chosen": [*chosen_before, *choices]}
     changed = _changes(resume, manifest, told, accept_changes)
     for line in changed:
         say(f"changed: {line}")
@@ -114,6 +114,7 @@ def train(
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
+                may_shrink = any(line.startswith("data.batch_size = ") for line in manifest["chosen"])
                 config = parts.in_smaller_parts(config, may_shrink, error)
             smaller = f"data.accumulate = {config.data.accumulate}"
             say(f"out of memory: {parts.at_once(config)} pictures at once from here on ({smaller})")
@@ -217,6 +218,14 @@ def _told(run: RunDirectory | None, config: RunConfig) -> set[str]:
     if run is None:
         return set()
     return set(differences(run.read_config().model_dump(mode="json"), config.model_dump(mode="json")))
+
+
+def _chosen_before(run: RunDirectory | None, told: set[str]) -> list[str]:
+    """Return what the program chose when the run to go on with was started, but for what the caller told it since."""
+    if run is None:
+        return []
+    lines = run.read_json(run.manifest).get("chosen", [])
+    return [line for line in lines if line.split(" = ")[0] not in told]
 
 
 def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str], accept: bool) -> list[str]:

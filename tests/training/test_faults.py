@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.errors import UserError
+from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.training.faults import is_not_deterministic, is_out_of_memory, not_deterministic, out_of_memory
-from keras_transfer.training.run import train
-from tests.training.small import read_weights, settings
+from keras_transfer.training.run import resume_run, train
+from tests.training.small import StopAt, read_weights, settings
 
 pytestmark = pytest.mark.backend
 
@@ -154,6 +154,16 @@ def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memo
     )
     rows = [(row["phase"], row["epoch"]) for row in run.read_history()]
     assert rows == [("head", 1), ("head", 2), ("all", 1), ("all", 2)]
+    assert run.read_config().data.accumulate == 2
+
+
+@pytest.mark.slow
+def test_a_resumed_run_still_knows_that_the_batch_size_was_automatic(photos, tmp_path, memory):
+    with pytest.raises(Interrupted):
+        train(settings(photos, tmp_path / "run", data=data_of(photos)), callbacks=[StopAt(1)], say=lambda _: None)
+    memory.limit = 8
+    cut = resume_run(tmp_path / "run")
+    run = train(cut.read_config(), resume=cut, say=lambda _: None)
     assert run.read_config().data.accumulate == 2
 
 
