@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "head-phase": "benchmarks.head_phase",
     "last-block": "benchmarks.last_block",
     "pipeline": "benchmarks.pipeline",
+    "recipe": "benchmarks.recipe",
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",
     "memory": "benchmarks.memory",

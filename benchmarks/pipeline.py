@@ -88,7 +88,7 @@ def ours(chain: str, quality: int, images: int, batch: int, size: int, workers: 
 
 def torchvision_pil(chain: str, quality: int, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
     """As its documentation shows it: PIL images, transforms of version 1."""
-    torchvision = _torchvision()
+    torchvision = import_torchvision()
     t = torchvision.transforms
     if chain == "crop":
         steps = [t.RandomResizedCrop(size), t.RandomHorizontalFlip(), t.PILToTensor()]
@@ -110,7 +110,7 @@ def torchvision_tensors(
     chain: str, quality: int, images: int, batch: int, size: int, workers: int
 ) -> Callable[[], float]:
     """Its own JPEG decoder and transforms of version 2 on uint8 tensors."""
-    torchvision = _torchvision()
+    torchvision = import_torchvision()
     from torchvision.io import ImageReadMode, decode_image, read_file
     from torchvision.transforms import v2
 
@@ -151,7 +151,7 @@ def _epochs(data: Any, batch: int, workers: int) -> Callable[[], float]:
     return measure
 
 
-def _torchvision() -> Any:
+def import_torchvision() -> Any:
     try:
         import torch
     except ImportError:

@@ -217,6 +217,9 @@ class OutputConfig(Section):
         "alone means seconds. It is saved at the end of a phase and when training is interrupted in any case.",
     )
     plots: bool = Field(True, description="Draw the curves and the confusion matrix.")
+    every_epoch: bool = Field(
+        False, description="Also keep the model of every epoch, as `checkpoints/phaseN_epochN.keras`."
+    )
 
 
 class RunConfig(Section):

@@ -18,6 +18,9 @@ from keras_transfer.models.parts import backbone_layers
 from keras_transfer.runtime import set_seed
 
 POOLING = ("avg", "max")
+# Keras's backbones keep up to 0.999 of their moving statistics a step, which are then those of the initial weights for
+# thousands of steps: too slow for phases of some hundred. This is the usual value (PyTorch's momentum of 0.1).
+BATCH_NORM_MOMENTUM = 0.9
 
 
 def build_classifier(
@@ -80,6 +83,9 @@ def build_classifier(
     x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     logits = keras.layers.Dense(n_classes, dtype="float32", name="logits")
     model = keras.Model(image, logits(x), name=_model_name(record.name))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = min(layer.momentum, BATCH_NORM_MOMENTUM)
     draw_initial_weights([*(backbone_layers(model) if str(weights) == "none" else []), logits], seed)
     return model
 

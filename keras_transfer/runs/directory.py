@@ -43,6 +43,11 @@ class RunDirectory:
         self.state_file = self.state / "state.npz"
         self.bad_batch = self.state / "bad_batch.json"
         self.tensorboard = self.path / "tensorboard"
+        self.checkpoints = self.path / "checkpoints"
+
+    def checkpoint(self, phase: int, epoch: int) -> Path:
+        """Return where the model of an epoch is kept, if every one is; both counted from 1."""
+        return self.checkpoints / f"phase{phase}_epoch{epoch:03d}.keras"
 
     @classmethod
     def refuse_existing(cls, wanted: str | None) -> None:
@@ -115,9 +120,10 @@ class RunDirectory:
         except OSError as error:
             raise UserError(f"cannot write in {self.path}: {error.strerror or error}") from error
         try:
-            for left in (*self.path.glob(".*.part"), *self.state.glob(".*.part"), *self.plots.glob(".*.part")):
-                with suppress(OSError):
-                    left.unlink()
+            for folder in (self.path, self.state, self.plots, self.checkpoints):
+                for left in folder.glob(".*.part"):
+                    with suppress(OSError):
+                        left.unlink()
             yield
         finally:
             lock.release()

@@ -80,6 +80,25 @@ class BestModel(keras.callbacks.Callback):
             self._unsaved = False
 
 
+class EveryEpoch(keras.callbacks.Callback):
+    """Keep the model of every epoch, not only the best.
+
+    Args:
+        save: called with the model, the number of the phase and that of the epoch within it, both from 1.
+        whole: what is kept, where only its upper part trains.
+        phase: number of the phase, from 1.
+    """
+
+    def __init__(self, save: Callable[[keras.Model, int, int], None], whole: keras.Model, phase: int):
+        super().__init__()
+        self.save, self.whole, self.phase = save, whole, phase
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the model."""
+        _ = self.model  # brings the trained values back into the variables, on jax
+        self.save(self.whole, self.phase, epoch + 1)
+
+
 class RunHistory(keras.callbacks.Callback):
     """Collect a row an epoch and the loss of every iteration.
 

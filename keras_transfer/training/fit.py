@@ -21,7 +21,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
-from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
+from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
 from keras_transfer.training.optimizer import make_optimizer
 from keras_transfer.training.progress import Progress
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
@@ -64,6 +64,7 @@ def fit_phases(
     features: FeatureSettings | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     save_best: Callable[[keras.Model], None] | None = None,
+    save_epoch: Callable[[keras.Model, int, int], None] | None = None,
     on_row: Callable[[list[dict[str, Any]]], None] | None = None,
     state_file: Path | None = None,
     save_every: Interval = ALWAYS,
@@ -88,6 +89,7 @@ def fit_phases(
         features: how features of frozen layers are computed and kept; by default in memory, in float32.
         callbacks: the caller's own Keras callbacks, used in every phase.
         save_best: writes the model after every improvement.
+        save_epoch: writes the model after every epoch; gets the numbers of phase and epoch, from 1.
         on_row: called after every epoch with all history rows.
         state_file: where to keep the state for resuming.
         save_every: between two writes of the state; a time also stands between two writes of the best model.
@@ -121,6 +123,7 @@ def fit_phases(
         compile_phase(trained, phase, len(train), label_smoothing, weighted)
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
+        keeping = [EveryEpoch(save_epoch, model, number + 1)] if save_epoch else []
         stepping = [Accumulate(part_size(train.loader.batch_size, accumulate))] if accumulate > 1 else []
         audit = FreezeAudit()
         audit.snapshot(model)
@@ -142,7 +145,14 @@ def fit_phases(
                     if state_file is not None
                     else []
                 )
-                _fit(trained, fit_train, fit_val, phase.epochs, [*stepping, *own.around(watchers), *keeper], here)
+                _fit(
+                    trained,
+                    fit_train,
+                    fit_val,
+                    phase.epochs,
+                    [*stepping, *own.around(watchers), *keeping, *keeper],
+                    here,
+                )
         finally:
             if pictures is not train:
                 pictures.loader.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -20,6 +22,7 @@ from keras_transfer.evaluation.evaluate import evaluate_split
 from keras_transfer.models import bundle
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
+from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.precision import set_precision
 from keras_transfer.report import plots
 from keras_transfer.runs import RunDirectory
@@ -148,10 +151,26 @@ def check_phases(config: RunConfig, model: keras.Model) -> None:
         apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm)  # type: ignore[union-attr]
 
 
-def save_model(model: keras.Model, config: RunConfig, data: Dataset, run: RunDirectory, golden: bool = False) -> None:
-    """Write ``model.keras`` with everything that prediction needs; ``golden``: and images to check it by on load."""
+def save_model(model: keras.Model, config: RunConfig, data: Dataset, path: Path, golden: bool = False) -> None:
+    """Write a model file with everything that prediction needs; ``golden``: and images to check it by on load."""
     images = golden_images(model.input_shape[1:]) if golden else None
-    bundle.save(model, run.model, metadata_of(config, data), images)
+    bundle.save(model, path, metadata_of(config, data), images)
+
+
+def save_epoch(config: RunConfig, data: Dataset, run: RunDirectory) -> Callable[[keras.Model, int, int], None] | None:
+    """Return what keeps the model of every epoch, where that was asked for."""
+    if not config.output.every_epoch:
+        return None
+    return lambda model, phase, epoch: save_model(model, config, data, run.checkpoint(phase, epoch))
+
+
+def group_shapes(model: keras.Model, backbone: str) -> str:
+    """Say what each layer group puts out, in one line: its name and height × width × channels."""
+    shown = []
+    for name, layers in layer_groups(model, backbone):
+        shape = layers[-1].output.shape[1:]
+        shown.append(f"{name} {'×'.join(str(side) for side in shape)}")
+    return ", ".join(shown)
 
 
 def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:

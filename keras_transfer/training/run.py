@@ -94,6 +94,7 @@ def train(
     # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
     model, batches = _prepare(config, data)
     parts.check_phases(config, model)
+    say(f"groups: {parts.group_shapes(model, config.model.backbone)}")
 
     # 5. The run directory, for this process alone: from here on there is something to keep.
     run = resume or RunDirectory.create(config.output.dir, config.name)
@@ -129,7 +130,7 @@ def train(
 
         # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
         metrics = parts.measure(model, config, data)
-        parts.save_model(model, config, data, run, golden=True)
+        parts.save_model(model, config, data, run.model, golden=True)
         metrics["best"] = result.best
         metrics["phases"] = result.phases
         metrics["seconds"] = round(time.perf_counter() - began, 3)
@@ -181,7 +182,8 @@ def _fit(
             native=config.model.native,
             features=parts.feature_settings(config.data, config.model.native),
             callbacks=[*parts.tensorboard(config, run), *callbacks],
-            save_best=lambda best: parts.save_model(best, config, data, run),
+            save_best=lambda best: parts.save_model(best, config, data, run.model),
+            save_epoch=parts.save_epoch(config, data, run),
             on_row=run.write_history,
             state_file=run.state_file,
             save_every=Interval.parse(config.output.save_every),

@@ -139,7 +139,7 @@ def test_startup_measures_whole_processes():
 
 
 def test_without_torchvision_its_rival_is_skipped_with_the_command_to_install():
-    code = "import sys; sys.modules['torchvision'] = None\nfrom benchmarks.pipeline import _torchvision\n_torchvision()"
+    code = "import sys; sys.modules['torchvision'] = None\nfrom benchmarks.pipeline import import_torchvision\nimport_torchvision()"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env={**os.environ}, check=False
     )

@@ -37,6 +37,7 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     assert manifest["backend"]["name"] == keras.backend.backend()
     assert manifest["data"]["images"] == {"train": 42, "val": 9, "test": 9}
     text = "\n".join(lines)
+    assert "groups: stem 16×16×8, block1 8×8×16, block2 4×4×32" in text
     assert "phase head" in text and "phase all" in text and "test accuracy" in text
     assert "auto" not in [line.partition(": ")[2] for line in run.config.read_text().splitlines()]
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 1, 2]
@@ -48,6 +49,21 @@ def test_the_kept_model_is_the_best_by_validation(whole):
     best = min(history, key=lambda row: row["val_loss"])
     assert (metrics["best"]["phase"], metrics["best"]["epoch"]) == (best["phase"], best["epoch"])
     assert metrics["val"]["loss"] == pytest.approx(best["val_loss"], rel=1e-3, abs=1e-5)
+
+
+def test_the_model_of_every_epoch_is_kept_where_asked_for(photos, tmp_path):
+    config = settings(photos, tmp_path / "run")
+    config.output.every_epoch = True
+    run = train(config, say=lambda _: None)
+    assert sorted(path.name for path in run.checkpoints.iterdir()) == [
+        "phase1_epoch001.keras", "phase1_epoch002.keras", "phase2_epoch001.keras", "phase2_epoch002.keras",
+    ]  # fmt: skip
+    best = run.read_json(run.metrics)["best"]
+    phase = 1 + [phase["name"] for phase in PHASES].index(best["phase"])
+    kept = [keras.models.load_model(path) for path in (run.checkpoint(phase, best["epoch"]), run.model)]
+    assert all(np.array_equal(x, y) for x, y in zip(*(model.get_weights() for model in kept)))
+    others = keras.models.load_model(run.checkpoint(3 - phase, best["epoch"])).get_weights()
+    assert not all(np.array_equal(x, y) for x, y in zip(others, kept[1].get_weights()))
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(photos, tmp_path):
