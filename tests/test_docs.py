@@ -27,7 +27,7 @@ from keras_transfer.models.backbones import BACKBONES
 from tests.conftest import ROOT
 
 PAGES = sorted(
-    [*(ROOT / "docs").glob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))]
+    [*(ROOT / "docs").rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))]
 )
 # What else is written `model.…`: attributes and files.
 NOT_KEYS = {"model.fit", "model.layers"} | {
@@ -55,7 +55,7 @@ def _rows(page: str, heading: str) -> list[list[str]]:
     return rows
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path):
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
     for target in re.findall(r"\]\(([^)\s]+)\)", text):

@@ -16,7 +16,7 @@ CONFIGS = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "c
 EVERYWHERE = {
     "cifar10_resnet18", "cifar10_alexnet", "food20_resnet18", "fashion_mnist_resnet18_scratch", "mnist_resnet50",
 }  # fmt: skip
-CIFAR10 = "airplane automobile bird cat deer dog frog horse ship truck".split()
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 
 
 def cifar10(folder: Path) -> list[str]:
