@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from keras_transfer.engine.torch_native import activation as activations
+from keras_transfer.engine.torch_native.layout import settle
 from keras_transfer.engine.torch_native.operation import LayerOperation
 from keras_transfer.engine.torch_native.tensors import (
     Cached,
@@ -55,6 +56,8 @@ class Convolution(LayerOperation):
         self.mode = layer.padding
         self.activation = activations.from_function(layer.activation)
         self._weight = Cached()
+        if not self.depthwise:
+            settle(self.kernel)
 
     @classmethod
     def refuses(cls, layer: keras.layers.Layer) -> str | None:

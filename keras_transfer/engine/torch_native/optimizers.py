@@ -9,6 +9,8 @@ import torch
 from keras.src.backend.torch.optimizers.torch_adam import Adam as TorchAdam
 from keras.src.backend.torch.optimizers.torch_adamw import AdamW as TorchAdamW
 
+from keras_transfer.engine.torch_native.layout import is_settled, settle_slots
+
 
 class FusedAdam:
     """Stands in for the update step of one Keras Adam or AdamW optimizer, on the CPU.
@@ -34,13 +36,15 @@ class FusedAdam:
         if not all(map(_fits, parameters, grads, first, second)):
             self.stock(grads, variables, learning_rate)
             return
+        # The update goes through memory, whatever the axes: all four lie alike.
+        grads = [g if g.stride() == p.stride() else torch.empty_like(p).copy_(g) for g, p in zip(grads, parameters)]
         step = float(optimizer.iterations) + 1.0
         torch._fused_adam_(
-            parameters,
-            [g.contiguous() for g in grads],
-            first,
-            second,
-            largest,
+            _flat(parameters),
+            _flat(grads),
+            _flat(first),
+            _flat(second),
+            _flat(largest),
             [torch.tensor(step)] * len(parameters),
             lr=float(learning_rate),
             beta1=optimizer.beta_1,
@@ -52,13 +56,19 @@ class FusedAdam:
         )
 
 
+def _flat(tensors: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the numbers of dense tensors in the order of memory; torch would copy those whose axes are permuted."""
+    return [tensor.as_strided((tensor.numel(),), (1,)) for tensor in tensors]
+
+
 def _fits(*tensors: torch.Tensor) -> bool:
-    """Whether the fused kernel takes these: on the CPU, one floating dtype, parameter and slots contiguous."""
+    """Whether the fused kernel takes these: on the CPU, one floating dtype, parameter and slots alike in memory."""
     parameter, _, first, second = tensors
     if not all(t.device.type == "cpu" and t.dtype == parameter.dtype for t in tensors):
         return False
     wide = parameter.dtype in (torch.float32, torch.float64)
-    return wide and parameter.is_contiguous() and first.is_contiguous() and second.is_contiguous()
+    dense = parameter.is_contiguous() or (parameter.ndim == 4 and is_settled(parameter))
+    return wide and dense and parameter.stride() == first.stride() == second.stride()
 
 
 def install_optimizer(optimizer: object) -> bool:
@@ -88,7 +98,11 @@ class MakeTrainFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Fuse the optimizer that the model was last compiled with, then go on as Keras does."""
-        install_optimizer(self.model.optimizer)
+        optimizer = self.model.optimizer
+        install_optimizer(optimizer)
+        if not optimizer.built:
+            optimizer.build(self.model.trainable_variables)
+        settle_slots(getattr(optimizer, "inner_optimizer", optimizer))
         return self.stock(*args, **kwargs)
 
 

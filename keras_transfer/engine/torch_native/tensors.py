@@ -108,7 +108,13 @@ class _KernelToTorch(torch.autograd.Function):
 
 
 def to_oihw(kernel: torch.Tensor) -> torch.Tensor:
-    """Return a Keras kernel (HWIO) as a torch weight (OIHW, channels-last memory), differentiably."""
+    """Return a Keras kernel (HWIO) as a torch weight (OIHW, channels-last memory), differentiably.
+
+    No copy where the numbers lie that way already (:mod:`~keras_transfer.engine.torch_native.layout`).
+    """
+    weight = kernel.permute(3, 2, 0, 1)
+    if weight.is_contiguous(memory_format=torch.channels_last):
+        return weight
     return _KernelToTorch.apply(kernel)
 
 
