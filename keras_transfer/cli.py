@@ -15,6 +15,7 @@ from typing import Any
 
 from keras_transfer.errors import Interrupted, UserError
 
+EXIT_BUG = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
@@ -155,6 +156,33 @@ def _predict(arguments: argparse.Namespace) -> int:
     predict(arguments.source, arguments.paths, top=arguments.top, json_file=arguments.json, csv_file=arguments.csv,
             grid_file=arguments.grid, backend=arguments.backend, device=arguments.device)  # fmt: skip
     return 0
+
+
+def _define_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", metavar="CONFIG_OR_RUN",
+                        help="a YAML file, the name of one in configs/, or a finished run directory")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="override a key of all configurations, e.g. data.limit=1000")  # fmt: skip
+    parser.add_argument("--output", default="runs/compare", metavar="DIR",
+                        help="folder for the runs, the table and the picture (default: runs/compare)")  # fmt: skip
+    parser.add_argument("--backends", type=_words, default=(), metavar="A,B,…",
+                        help="train each configuration on each of these (default: one, as train chooses)")  # fmt: skip
+    parser.add_argument("--device", metavar="D", help="auto, cpu, gpu or mps")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="resume an unfinished run although versions or data are not as they were")  # fmt: skip
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from keras_transfer.compare import compare
+
+    report = compare(arguments.sources, arguments.overrides, output=arguments.output, backends=arguments.backends,
+                     device=arguments.device, accept_changes=arguments.accept_changes)  # fmt: skip
+    print(f"compare: {arguments.output}")
+    lost = [row for row in report["runs"] if row["state"] != "finished"]
+    if lost and all(row["state"] == "failed" for row in lost):
+        raise UserError("\n".join(f"{row['name']}: {line}" for row in lost for line in row["problem"].splitlines()))
+    return EXIT_BUG if lost else 0
 
 
 def _define_export(parser: argparse.ArgumentParser) -> None:
@@ -299,6 +327,7 @@ COMMANDS: dict[str, Command] = {
     "explain": (_define_explain, "Draw what speaks for a class in pictures, or what the model gets most wrong."),
     "serve": (_define_serve, "Serve a page and a JSON endpoint for a model, on this computer."),
     "export": (_define_export, "Write a trained model for another runtime, and prove the file equal."),
+    "compare": (_define_compare, "Train configurations one after the other, and set runs beside each other."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
     "benchmark": (_define_benchmark, "Measure speed beside that of other ways to do the same."),
     "doctor": (_define_doctor, "Look a data set over: bad files, duplicates, leakage, likely label errors."),
