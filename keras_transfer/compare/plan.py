@@ -150,8 +150,8 @@ def _entries(
         return
     config = load_config(source, overrides)
     name = find_config(source).stem
-    for backend in backends or (None,):
-        full = f"{name}-{backend}" if backend and len(backends) > 1 else name
+    for backend in dict.fromkeys(backends) or (None,):
+        full = name if backend is None else f"{name}-{backend}"
         yield Entry(full, RunDirectory(folder / full), Asked.of(config, backend, device))
 
 

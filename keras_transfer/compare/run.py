@@ -164,4 +164,4 @@ def _print(report: dict[str, Any]) -> None:
     console = Console()
     console.print(comparison_table(report["runs"]))
     for line in report["notes"]:
-        console.print(f"note: {line}", markup=False, highlight=False)
+        console.print(f"note: {line}", markup=False, highlight=False, soft_wrap=True)

@@ -9,53 +9,54 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from keras_transfer.report.plots.style import shorten
-
-COLUMNS = ("run", "test accuracy", "val", "time", "images/s", "parameters", "file")
+HEADINGS = ("run\nmodel, backend, device", "test accuracy\n95 % interval", "val", "time\nepochs", "images/s\na phase",
+            "parameters\ntrained\nfile")  # fmt: skip
 
 
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return a row a run, of two lines and more: intervals below accuracies, trained below all parameters, a rate a phase."""
+    """Return a table of a row a run: narrow enough for 80 columns, as each cell has two lines or more."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in COLUMNS:
-        first = heading == COLUMNS[0]
-        table.add_column(heading, justify="left" if first else "right", overflow="fold", no_wrap=not first)
+    for number, heading in enumerate(HEADINGS):
+        if number == 0:
+            table.add_column(heading, overflow="fold", min_width=14)
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(*(_finished(row) if row["state"] == "finished" else [Text(f"{row['name']}\n{row['state']}")]))
+        cells = _finished(row) if row["state"] == "finished" else [f"{row['name']}\n{row['state']}"]
+        table.add_row(*map(Text, cells))  # a run called "[red]" is a name and not markup
     return table
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
-    if seconds < 60:
+    """Return seconds as ``9.8 s``, ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    if round(seconds) < 60:
         return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _finished(row: dict[str, Any]) -> list[Text]:
-    rates = [f"{shorten(phase['name'], 8)} {_rate(phase['images_per_second'])}" for phase in row["phases"]]
-    megabytes = "–" if row["file_bytes"] is None else f"{row['file_bytes'] / 1e6:.3g} MB"
-    cells = [
+def _finished(row: dict[str, Any]) -> list[str]:
+    return [
         f"{row['name']}\n{row['backbone']}, {row['backend']}, {row['device']}",
-        _accuracy(row, "test"),
+        _accuracy(row, "test") + (f"\n{row['test_low']:.1%} – {row['test_high']:.1%}" if "test_n" in row else ""),
         _accuracy(row, "val"),
-        f"{duration(row['seconds'])}\n{row['epochs']} epochs",
-        "\n".join(rates),
-        f"{row['parameters']:,}\n{row['trainable_parameters']:,} trained",
-        megabytes,
+        f"{duration(row['seconds'])}\n{row['epochs']}",
+        "\n".join(_rate(phase["images_per_second"]) for phase in row["phases"]),
+        f"{_short(row['parameters'])}\n{_short(row['trainable_parameters'])}\n{_megabytes(row['file_bytes'])}",
     ]
-    return [Text(cell) for cell in cells]  # a run called "[red]" is a name and not markup
 
 
 def _accuracy(row: dict[str, Any], split: str) -> str:
-    if row.get(f"{split}_accuracy") is None:
-        return "–"
-    interval = f"{row[f'{split}_low']:.2%} – {row[f'{split}_high']:.2%}"
-    return f"{row[f'{split}_accuracy']:.2%}" + (f"\n{interval}" if split == "test" else "")
+    return f"{row[f'{split}_accuracy']:.2%}" if f"{split}_n" in row else "–"
 
 
 def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"
+
+
+def _megabytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 1e6:.2f} MB"

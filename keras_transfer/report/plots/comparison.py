@@ -64,6 +64,7 @@ def _accuracies(axis: Axes, rows: Sequence[Mapping[str, Any]], split: str) -> No
 
 
 def _times(axis: Axes, seconds: Sequence[float]) -> None:
+    axis.set_axisbelow(True)
     longest = max(seconds)
     _, unit, name = next(found for found in _UNITS if longest >= found[0])
     values = np.array(seconds) / unit
