@@ -35,12 +35,12 @@ def wait_for(path, process):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
 def test_stopped_in_the_second_run(tmp_path, photos, kind):
     from tests.training.small import assert_same
 
     sources = [write_config(tmp_path / "one.yaml", photos, epochs=1),
-               write_config(tmp_path / "two.yaml", photos, epochs=150)]  # fmt: skip
+               write_config(tmp_path / "two.yaml", photos, epochs=60)]  # fmt: skip
     out = tmp_path / "out"
     process = start(sources, out)
     wait_for(out / "two" / "history.csv", process)
@@ -55,8 +55,8 @@ def test_stopped_in_the_second_run(tmp_path, photos, kind):
 
     report = compare(sources, output=out, quiet=True)
     assert [row["state"] for row in report["runs"]] == ["finished", "finished"]
-    assert (out / "one" / "model.keras").stat().st_mtime_ns == model.st_mtime_ns, "it was finished"
-    assert two.read_history()[-1]["epoch"] == 150
+    assert (out / "one" / "model.keras").stat().st_mtime_ns == model.st_mtime_ns, "one was finished"
+    assert two.read_history()[-1]["epoch"] == 60
     whole = compare([sources[1], str(out / "one")], output=tmp_path / "whole", quiet=True)
     assert_same(RunDirectory(whole["runs"][0]["run"]), two)
 
