@@ -9,6 +9,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from keras_transfer.report.plots.runs import duration
+
 HEADINGS = ("run\nmodel, backend, device", "test accuracy\n95 % interval", "val", "time\nepochs", "images/s\na phase",
             "parameters\ntrained\nfile")  # fmt: skip
 
@@ -25,14 +27,6 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
         cells = _finished(row) if row["state"] == "finished" else [f"{row['name']}\n{row['state']}"]
         table.add_row(*map(Text, cells))  # a run called "[red]" is a name and not markup
     return table
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as ``9.8 s``, ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
-    if round(seconds) < 60:
-        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _finished(row: dict[str, Any]) -> list[str]:

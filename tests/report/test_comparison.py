@@ -10,9 +10,10 @@ from PIL import Image
 from rich.console import Console
 
 from keras_transfer.compare.rows import notes
-from keras_transfer.compare.table import comparison_table, duration
+from keras_transfer.compare.table import comparison_table
 from keras_transfer.report import plots
 from keras_transfer.report.plots import runs as module
+from keras_transfer.report.plots.runs import duration
 
 
 def row(name="resnet18", accuracy=0.85, seconds=600.0, **more):

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from keras_transfer.report.plots.style import BLUE, GREY, INK, ORANGE, figure, save, shorten, styled
 
-__all__ = ["comparison"]
+__all__ = ["comparison", "duration"]
 
 _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 
@@ -35,7 +35,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
     split = "test" if all(row.get("test_accuracy") is not None for row in rows) else "val"
     names = [shorten(row["name"], 32) for row in rows]
     with styled(names):
-        made = figure(8.2, 1.25 + 0.42 * len(rows))
+        made = figure(8.6, 1.25 + 0.42 * len(rows))
         left, right = made.subplots(1, 2, sharey=True, width_ratios=[3, 2])
         _accuracies(left, rows, split)
         _times(right, [row["seconds"] for row in rows])
@@ -43,6 +43,14 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
         left.tick_params(axis="y", colors=INK)
         left.set_ylim(len(rows) - 0.4, -0.6)
         save(made, path)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``9.8 s``, ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _accuracies(axis: Axes, rows: Sequence[Mapping[str, Any]], split: str) -> None:
@@ -70,8 +78,8 @@ def _times(axis: Axes, seconds: Sequence[float]) -> None:
     values = np.array(seconds) / unit
     axis.barh(range(len(values)), values, 0.5, color=ORANGE, alpha=0.85)
     for place, value in enumerate(values):
-        text = f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+        text = duration(seconds[place])
         axis.annotate(text, (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8.5, color=GREY)
-    axis.set_xlim(0, 1.18 * max(values.max(), 1e-9))
-    axis.set_title(f"Time of the whole run, {name}")
+    axis.set_xlim(0, 1.45 * max(values.max(), 1e-9))  # room for the text
+    axis.set_title(f"Time, {name}")
     axis.grid(visible=False, axis="y")
