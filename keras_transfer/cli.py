@@ -22,7 +22,7 @@ EXIT_INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit status (0 done, 2 for what the user can fix, 130 interrupted, 1 a bug)."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     _handle_termination()
     try:
         return arguments.run(arguments) or 0
@@ -41,6 +41,17 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone: not an error of ours, and nobody to tell
         return 0
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of a command; paths may also come after options, which argparse alone does not take."""
+    parser = build_parser()
+    arguments, left = parser.parse_known_args(argv)
+    if left and (not hasattr(arguments, "paths") or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.paths = [*arguments.paths, *left]
+    return arguments
 
 
 def script(command: str) -> None:
@@ -267,8 +278,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _define_explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", choices=("gradcam", "occlusion", "top-losses"), metavar="METHOD",
-                        help="gradcam, occlusion or top-losses (the pictures that it gets most wrong)")  # fmt: skip
+    parser.add_argument("method", choices=("gradcam", "occlusion", "top-losses", "residuals"), metavar="METHOD",
+                        help="gradcam, occlusion, top-losses (the pictures that it gets most wrong) or residuals (what "
+                        "the blocks of a residual network add)")  # fmt: skip
     _add_model(parser)
     parser.add_argument("paths", nargs="*", metavar="PATH",
                         help="pictures or folders (default: the run's own); for top-losses a data source")  # fmt: skip
@@ -277,7 +289,10 @@ def _define_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"),
                         help="of the run's own data (default: test)")  # fmt: skip
     parser.add_argument("--class", dest="class_name", metavar="NAME", help="explain this class (default: the first)")
-    parser.add_argument("--layer", metavar="NAME", help="whose features Grad-CAM shows (default: the last)")
+    parser.add_argument(
+        "--layer", metavar="NAME", help="whose features Grad-CAM shows (default: the last); for residuals a block"
+    )
+    parser.add_argument("--json", metavar="FILE", help="for residuals: also write the table as JSON")
     _add_backend(parser)
     parser.set_defaults(run=_explain)
 
@@ -286,7 +301,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from keras_transfer.explain.command import explain
 
     explain(arguments.method, arguments.source, arguments.paths, arguments.output, count=arguments.count,
-            split=arguments.split, class_name=arguments.class_name, layer=arguments.layer,
+            split=arguments.split, class_name=arguments.class_name, layer=arguments.layer, json_file=arguments.json,
             backend=arguments.backend, device=arguments.device)  # fmt: skip
     return 0
 
@@ -324,7 +339,10 @@ COMMANDS: dict[str, Command] = {
     "train": (_define_train, "Train a classifier on a folder of pictures or by a configuration."),
     "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
     "predict": (_define_predict, "Classify pictures with a trained model."),
-    "explain": (_define_explain, "Draw what speaks for a class in pictures, or what the model gets most wrong."),
+    "explain": (
+        _define_explain,
+        "Draw what speaks for a class, what the model gets most wrong, or what residual blocks add.",
+    ),
     "serve": (_define_serve, "Serve a page and a JSON endpoint for a model, on this computer."),
     "export": (_define_export, "Write a trained model for another runtime, and prove the file equal."),
     "compare": (_define_compare, "Train configurations one after the other, and set runs beside each other."),
