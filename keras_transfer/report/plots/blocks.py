@@ -92,7 +92,7 @@ def _maps(row: Sequence[Axes], name: str, x: np.ndarray, f: np.ndarray) -> None:
     for number, channel in enumerate(strongest):
         three = (x[..., channel], f[..., channel], x[..., channel] + f[..., channel])
         limit = max(np.abs(one).max() for one in three) or 1.0
-        for axis, values, label in zip(row[3 * number :], three, (f"{channel}: x", "F(x)", "x + F(x)")):
+        for axis, values, label in zip(row[3 * number :], three, (f"channel {channel}: x", "F(x)", "x + F(x)")):
             axis.axis("on")
             axis.set(xticks=[], yticks=[])
             axis.grid(visible=False)
