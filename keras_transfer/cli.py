@@ -13,11 +13,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
 
 EXIT_BUG = 1
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,8 +16,7 @@ from keras_transfer import runtime
 from keras_transfer.compare.plan import Entry, as_json, plan, refuse_changed
 from keras_transfer.compare.rows import FIELDS, empty_row, notes, read_row
 from keras_transfer.compare.table import comparison_table
-from keras_transfer.compare.worker import INTERRUPTED, USER_ERROR
-from keras_transfer.errors import UserError
+from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from keras_transfer.files import write_csv, write_json
 from keras_transfer.runs import RunDirectory
 
@@ -103,9 +102,9 @@ def _train(entry: Entry, folder: Path, accept_changes: bool) -> tuple[str, str] 
         status = _call(job, entry.asked.backend, entry.name)
         if status == 0:
             return None
-        if status == USER_ERROR and problem.is_file():
+        if status == EXIT_USER_ERROR and problem.is_file():
             return "failed", problem.read_text(encoding="utf-8")
-    if status == INTERRUPTED:
+    if status == EXIT_INTERRUPTED:
         return "interrupted", "the same command goes on with it"
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     return "crashed", f"its process {how}; the same command goes on from its last saved state"
@@ -145,6 +144,7 @@ def _write(
     from keras_transfer.report import plots
 
     rows = [_row(entry, problems) for entry in entries]
+    report["asked"] = {**_read(folder)["asked"], **report["asked"]}  # another comparison may be at work here
     report |= {"runs": rows, "notes": notes(rows), "versions": runtime.versions(), "hardware": runtime.hardware()}
     write_json(folder / "compare.json", report)
     write_csv(folder / "compare.csv", [{key: row.get(key) for key in FIELDS} for row in rows], FIELDS)

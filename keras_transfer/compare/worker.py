@@ -18,10 +18,8 @@ from typing import Any
 from filelock import FileLock
 
 from keras_transfer.compare.plan import Asked
-from keras_transfer.errors import UserError
+from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from keras_transfer.runs import RunDirectory
-
-USER_ERROR, INTERRUPTED = 2, 130
 
 
 def main(path: str) -> int:
@@ -38,9 +36,9 @@ def main(path: str) -> int:
             _train(job)
     except UserError as error:
         Path(job["problem"]).write_text(str(error), encoding="utf-8")
-        return USER_ERROR
+        return EXIT_USER_ERROR
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -44,7 +44,8 @@ def residual_blocks(
     with styled([*names, title]):
         rows = len(maps)
         made = figure(8.6, 4.8 + 1.5 * rows)
-        above, below = made.subfigures(2, 1, height_ratios=[4.8, 1.5 * rows]) if rows else (made, None)
+        parts: Any = made.subfigures(2, 1, height_ratios=[4.8, 1.5 * rows]) if rows else (made, None)
+        above, below = parts
         lines, bars = above.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         _sizes(lines, sizes)
         _ratios(bars, sizes, names)
