@@ -13,7 +13,12 @@ from PIL import Image
 from keras_transfer.cli import main
 from keras_transfer.compare import compare, rows
 from keras_transfer.compare import run as compare_run
+from keras_transfer.compare.plan import Asked, as_json
+from keras_transfer.config import load_config
+from keras_transfer.errors import Interrupted
+from keras_transfer.files import write_json
 from keras_transfer.runs import RunDirectory
+from keras_transfer.training.run import train
 from tests.compare.conftest import write_config
 from tests.conftest import make_photos
 
@@ -107,3 +112,22 @@ def test_a_process_that_dies_is_told_apart(tmp_path, configs, monkeypatch, capsy
     monkeypatch.setattr(compare_run, "_call", lambda *_: -9)
     assert main(["compare", *configs, "--output", str(tmp_path / "out")]) == 1
     assert "killed by signal 9" in capsys.readouterr().err
+
+
+def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_path, photos):
+    other = str(compared[0] / "out" / "two")
+    from tests.training.small import StopAt
+
+    source, out = write_config(tmp_path / "one.yaml", photos, epochs=3), tmp_path / "out"
+    config = load_config(source, output=str(out / "one"))
+    with pytest.raises(Interrupted):
+        train(config, callbacks=[StopAt(1)], say=lambda _: None)
+    write_json(out / "compare.json", {"asked": {"one": as_json(Asked.of(load_config(source), None, None))}})
+    run = RunDirectory(out / "one")
+    manifest = run.read_json(run.manifest)
+    run.update_manifest({"versions": {**manifest["versions"], "keras": "3.0"}})
+    first, _ = compare([source, other], output=out, quiet=True)["runs"]
+    assert first["state"] == "failed" and "versions: keras 3.0" in first["problem"] and not run.is_finished()
+    first, _ = compare([source, other], output=out, accept_changes=True, quiet=True)["runs"]
+    assert first["state"] == "finished" and first["epochs"] == 3
+    assert any("keras 3.0" in line for line in run.read_json(run.manifest)["changes"])
