@@ -94,6 +94,7 @@ def test_given_runs_need_no_configuration(compared, tmp_path, capsys):
     assert "not those of a finished run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, photos, capsys):
     make_photos(tmp_path / "others", {"apple": 12, "berry": 12}, seed=1)
     lost = write_config(tmp_path / "lost.yaml", tmp_path / "nowhere")
@@ -114,6 +115,7 @@ def test_a_process_that_dies_is_told_apart(tmp_path, configs, monkeypatch, capsy
     assert "killed by signal 9" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_path, photos):
     other = str(compared[0] / "out" / "two")
     from tests.training.small import StopAt
