@@ -13,15 +13,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_BUG = 1
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; return its exit status (0 done, 2 for what the user can fix, 130 interrupted, 1 a bug)."""
-    arguments = build_parser().parse_args(argv)
+    arguments = parse(argv)
     _handle_termination()
     try:
         return arguments.run(arguments) or 0
@@ -40,6 +39,17 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output is gone: not an error of ours, and nobody to tell
         return 0
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the arguments of a command; paths may also come after options, which argparse alone does not take."""
+    parser = build_parser()
+    arguments, left = parser.parse_known_args(argv)
+    if left and (not hasattr(arguments, "paths") or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.paths = [*arguments.paths, *left]
+    return arguments
 
 
 def script(command: str) -> None:
@@ -157,6 +167,33 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _define_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sources", nargs="+", metavar="CONFIG_OR_RUN",
+                        help="a YAML file, the name of one in configs/, or a finished run directory")  # fmt: skip
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="override a key of all configurations, e.g. data.limit=1000")  # fmt: skip
+    parser.add_argument("--output", default="runs/compare", metavar="DIR",
+                        help="folder for the runs, the table and the picture (default: runs/compare)")  # fmt: skip
+    parser.add_argument("--backends", type=_words, default=(), metavar="A,B,…",
+                        help="train each configuration on each of these (default: one, as train chooses)")  # fmt: skip
+    parser.add_argument("--device", metavar="D", help="auto, cpu, gpu or mps")
+    parser.add_argument("--accept-changes", action="store_true",
+                        help="resume an unfinished run although versions or data are not as they were")  # fmt: skip
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from keras_transfer.compare import compare
+
+    report = compare(arguments.sources, arguments.overrides, output=arguments.output, backends=arguments.backends,
+                     device=arguments.device, accept_changes=arguments.accept_changes)  # fmt: skip
+    print(f"compare: {arguments.output}")
+    lost = [row for row in report["runs"] if row["state"] != "finished"]
+    if lost and all(row["state"] == "failed" for row in lost):
+        raise UserError("\n".join(f"{row['name']}: {line}" for row in lost for line in row["problem"].splitlines()))
+    return EXIT_BUG if lost else 0
+
+
 def _define_export(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("formats", nargs="+", metavar="FORMAT", help="onnx, openvino, torch, saved_model or litert")
@@ -239,8 +276,9 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _define_explain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", choices=("gradcam", "occlusion", "top-losses"), metavar="METHOD",
-                        help="gradcam, occlusion or top-losses (the pictures that it gets most wrong)")  # fmt: skip
+    parser.add_argument("method", choices=("gradcam", "occlusion", "top-losses", "residuals"), metavar="METHOD",
+                        help="gradcam, occlusion, top-losses (the pictures that it gets most wrong) or residuals (what "
+                        "the blocks of a residual network add)")  # fmt: skip
     _add_model(parser)
     parser.add_argument("paths", nargs="*", metavar="PATH",
                         help="pictures or folders (default: the run's own); for top-losses a data source")  # fmt: skip
@@ -249,7 +287,10 @@ def _define_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"),
                         help="of the run's own data (default: test)")  # fmt: skip
     parser.add_argument("--class", dest="class_name", metavar="NAME", help="explain this class (default: the first)")
-    parser.add_argument("--layer", metavar="NAME", help="whose features Grad-CAM shows (default: the last)")
+    parser.add_argument(
+        "--layer", metavar="NAME", help="whose features Grad-CAM shows (default: the last); for residuals a block"
+    )
+    parser.add_argument("--json", metavar="FILE", help="for residuals: also write the table as JSON")
     _add_backend(parser)
     parser.set_defaults(run=_explain)
 
@@ -258,7 +299,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     from keras_transfer.explain.command import explain
 
     explain(arguments.method, arguments.source, arguments.paths, arguments.output, count=arguments.count,
-            split=arguments.split, class_name=arguments.class_name, layer=arguments.layer,
+            split=arguments.split, class_name=arguments.class_name, layer=arguments.layer, json_file=arguments.json,
             backend=arguments.backend, device=arguments.device)  # fmt: skip
     return 0
 
@@ -296,9 +337,13 @@ COMMANDS: dict[str, Command] = {
     "train": (_define_train, "Train a classifier on a folder of pictures or by a configuration."),
     "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
     "predict": (_define_predict, "Classify pictures with a trained model."),
-    "explain": (_define_explain, "Draw what speaks for a class in pictures, or what the model gets most wrong."),
+    "explain": (
+        _define_explain,
+        "Draw what speaks for a class, what the model gets most wrong, or what residual blocks add.",
+    ),
     "serve": (_define_serve, "Serve a page and a JSON endpoint for a model, on this computer."),
     "export": (_define_export, "Write a trained model for another runtime, and prove the file equal."),
+    "compare": (_define_compare, "Train configurations one after the other, and set runs beside each other."),
     "parity": (_define_parity, "Check that the backends compute the same, number by number."),
     "benchmark": (_define_benchmark, "Measure speed beside that of other ways to do the same."),
     "doctor": (_define_doctor, "Look a data set over: bad files, duplicates, leakage, likely label errors."),

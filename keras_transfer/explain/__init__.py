@@ -1,4 +1,4 @@
-"""Why the model says what it says: Grad-CAM and occlusion maps, and the pictures with the highest losses.
+"""Why the model says what it says: Grad-CAM and occlusion maps, the pictures with the highest losses, residual blocks.
 
 Importing this package imports neither Keras nor a framework.
 """
@@ -13,6 +13,8 @@ _PLACES = {
     "GradCam": "grad_cam",
     "gradcam": "grad_cam",
     "occlusion": "occlude",
+    "Residuals": "blocks",
+    "residuals": "blocks",
     "top_losses": "losses",
     "heat": "colours",
     "overlay": "colours",

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_transfer.errors import UserError, unknown
-from keras_transfer.files import check_output
+from keras_transfer.files import check_output, write_json
 
-METHODS = ("gradcam", "occlusion", "top-losses")
+METHODS = ("gradcam", "occlusion", "top-losses", "residuals")
 
 
 class _Shown(NamedTuple):
@@ -33,21 +33,24 @@ def explain(
     split: str = "test",
     class_name: str | None = None,
     layer: str | None = None,
+    json_file: str | None = None,
     backend: str | None = None,
     device: str | None = None,
 ) -> None:
-    """Draw pictures beside what speaks for a class in them, and print a line each.
+    """Draw pictures beside what speaks for a class in them, and print a line each; or what residual blocks do with them.
 
     Args:
-        method: ``gradcam``, ``occlusion``, or ``top-losses``: the labelled pictures that the model gets most wrong, with
-            Grad-CAM of what it took them for.
+        method: ``gradcam``, ``occlusion``, ``top-losses``: the labelled pictures that the model gets most wrong, with
+            Grad-CAM of what it took them for; or ``residuals``: a table and a picture of the blocks of a residual network.
         source: run directory or model file.
         paths: pictures or folders; without any, pictures of the run's own data. For ``top-losses`` one data source.
         output: the PNG to write.
         count: most pictures to draw.
         split: of the run's data: ``train``, ``val``, ``test`` or ``all``.
         class_name: the class to explain; None: the most probable one of each picture.
-        layer: whose feature map Grad-CAM shows; None: the last.
+        layer: whose feature map Grad-CAM shows; None: the last. For ``residuals``: the block whose feature maps are
+            drawn; None: the first, one in the middle and the last.
+        json_file: where to write the table of ``residuals``, too.
         backend: Keras backend.
         device: where to compute.
 
@@ -56,12 +59,21 @@ def explain(
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    _check(method, paths, output, class_name, layer)
+    _check(method, paths, output, class_name, layer, json_file)
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.evaluation.metrics import log_softmax
     from keras_transfer.inference import start
 
     model, metadata, run = start(source, backend, device)
+    if method == "residuals":
+        _residuals(
+            model,
+            lambda: _pictures(method, model, metadata, run, source, paths, split, count),
+            output,
+            layer,
+            json_file,
+        )
+        return
     from keras_transfer.explain.grad_cam import GradCam  # these import Keras, whose backend is settled now
     from keras_transfer.explain.occlude import occlusion
 
@@ -80,11 +92,18 @@ def explain(
     _draw(shown, maps, classes, chosen, probabilities, output, method)
 
 
-def _check(method: str, paths: list[str], output: str | Path, class_name: str | None, layer: str | None) -> None:
+def _check(
+    method: str, paths: list[str], output: str | Path, class_name: str | None, layer: str | None, json_file: str | None
+) -> None:
     """Refuse what can be refused before a framework is loaded."""
     from keras_transfer.evaluation.predict import find_images
 
     check_output("--output", output, ".png")
+    check_output("--json", json_file)
+    if json_file is not None and method != "residuals":
+        raise UserError(f"{method} makes a picture only: leave out --json")
+    if method == "residuals" and class_name is not None:
+        raise UserError("residuals looks at features and not at classes: leave out --class")
     if method == "occlusion" and layer is not None:
         raise UserError("occlusion looks at predictions only: leave out --layer")
     if method == "top-losses":
@@ -94,6 +113,31 @@ def _check(method: str, paths: list[str], output: str | Path, class_name: str | 
             raise UserError("top-losses explains the class that each picture was taken for: leave out --class")
     elif paths:
         find_images(paths)
+
+
+def _residuals(
+    model: Any, pictures: Callable[[], list[_Shown]], output: str | Path, layer: str | None, json_file: str | None
+) -> None:
+    """Print, write and draw what the blocks of a residual network add to their shortcuts."""
+    from rich.console import Console
+
+    from keras_transfer.explain.blocks import Residuals, as_json, blocks_table
+    from keras_transfer.report.plots import residual_blocks
+
+    found = Residuals(model)
+    names = [block.name for block in found.blocks]
+    if layer is not None and layer not in names:
+        raise unknown("block", layer, names)
+    shown = pictures()
+    sizes = found.measure(np.stack([one.image for one in shown]))
+    Console().print(blocks_table(sizes))
+    if json_file is not None:
+        write_json(json_file, {"pictures": [one.name for one in shown], "blocks": as_json(sizes)})
+    chosen = [layer] if layer else list(dict.fromkeys((names[0], names[len(names) // 2], names[-1])))
+    maps = [(name, *found.maps(shown[0].image, name)) for name in chosen]
+    first = Path(shown[0].name).name
+    title = first if len(shown) == 1 else f"{len(shown)} pictures; maps of {first}"
+    residual_blocks(sizes, maps, output, title=f"Residual blocks: {title}")
 
 
 def _bind(method: Any, model: Any) -> Any:

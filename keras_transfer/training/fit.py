@@ -70,6 +70,7 @@ def fit_phases(
     save_every: Interval = ALWAYS,
     resume: TrainingState | None = None,
     on_begin: Callable[[], None] | None = None,
+    clock: Callable[[], float] = lambda: 0.0,
     say: Say = print,
     verbose: bool = True,
 ) -> FitResult:
@@ -95,6 +96,7 @@ def fit_phases(
         save_every: between two writes of the state; a time also stands between two writes of the best model.
         resume: the state to go on from.
         on_begin: called once, when the state has been taken up without objection.
+        clock: seconds of the run so far, kept with the state.
         say: prints a line.
         verbose: whether to print phases and progress at all.
 
@@ -134,7 +136,7 @@ def fit_phases(
 
         def fill(state: TrainingState, number: int = number, phase: Phase = phase, audit: FreezeAudit = audit) -> None:
             state.phase, state.learning_rate, state.phases = number, phase.learning_rate, result.phases
-            state.audit = audit.memory()
+            state.audit, state.seconds = audit.memory(), clock()
             own.fill(state)
 
         # 3. model.fit, and proof that it trained what it should and nothing else.

@@ -105,12 +105,15 @@ def train(
             run.refuse_finished()
         state = newest_state(run.state_file)
         if state is not None:
+            began -= state.seconds
             say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")  # type: ignore[arg-type]
 
         # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
         while True:
             try:
-                result = _fit(config, data, run, model, batches, callbacks, state, manifest if changed else None, say)
+                result = _fit(
+                    config, data, run, model, batches, callbacks, state, manifest if changed else None, began, say
+                )
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -159,11 +162,13 @@ def _fit(
     callbacks: Sequence[Any],
     state: Any,
     changed: dict[str, Any] | None,
+    began: float,
     say: Say,
 ) -> Any:
     """Run the phases and close the batches; returns the :class:`~keras_transfer.training.fit.FitResult`.
 
     ``changed``: the manifest of a run that is gone on with otherwise than before, kept once that has begun.
+    ``began``: when the run did, by ``time.perf_counter``, as if it had never been interrupted.
     """
     from keras_transfer.training import parts
     from keras_transfer.training.fit import fit_phases
@@ -188,6 +193,7 @@ def _fit(
             state_file=run.state_file,
             save_every=Interval.parse(config.output.save_every),
             resume=state,
+            clock=lambda: time.perf_counter() - began,
             on_begin=(lambda: run.change(config, data.split_table(), changed)) if changed else None,
             say=say,
         )

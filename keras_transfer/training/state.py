@@ -42,6 +42,7 @@ class TrainingState:
         epoch: epochs of the phase that have ended.
         batch: batches of the epoch after those that have been trained on.
         learning_rate: that of the phase's configuration.
+        seconds: of the run so far, preparations and earlier processes included.
         model: values of all variables of the whole model.
         optimizer: values of the optimizer's variables.
         metrics: values of the metrics' variables, within an epoch.
@@ -60,6 +61,7 @@ class TrainingState:
     epoch: int = 0
     batch: int = 0
     learning_rate: float = 0.0
+    seconds: float = 0.0
     model: list[np.ndarray] = field(default_factory=list)
     optimizer: list[np.ndarray] = field(default_factory=list)
     metrics: list[np.ndarray] = field(default_factory=list)

@@ -16,7 +16,7 @@ from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training import parts
 from keras_transfer.training.run import resume_run, train
-from keras_transfer.training.state import TrainingState, newest_state
+from keras_transfer.training.state import TrainingState, newest_state, save_state, within_epoch
 from keras_transfer.training.stopping import NOTICE, stop_on_request
 from tests.training.small import PHASES, StopAt, assert_same, figures, like_keras, read_weights, resume, settings
 
@@ -214,3 +214,12 @@ def test_the_best_model_of_before_is_not_lost(photos, tmp_path):
     for a, b in zip(best, read_weights(run), strict=True):
         np.testing.assert_array_equal(a, b)
     assert len(figures(run)) == 4
+
+
+def test_the_seconds_before_an_interruption_count(photos, tmp_path):
+    state = cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step")
+    assert state.seconds > sum(row["seconds"] for row in state.history) > 0
+    state.seconds += 5000
+    save_state(within_epoch(RunDirectory(tmp_path / "cut").state_file), state)
+    run = resume(tmp_path / "cut")
+    assert run.read_json(run.metrics)["seconds"] > 5000

@@ -3,9 +3,11 @@
 No global state: pyplot is never imported, and the user's own matplotlib settings neither matter nor change.
 """
 
+from keras_transfer.report.plots.blocks import residual_blocks
 from keras_transfer.report.plots.calibration import reliability
 from keras_transfer.report.plots.history import curves, iterations
 from keras_transfer.report.plots.matrix import confusion
 from keras_transfer.report.plots.pictures import prediction_grid
+from keras_transfer.report.plots.runs import comparison
 
-__all__ = ["confusion", "curves", "iterations", "prediction_grid", "reliability"]
+__all__ = ["comparison", "confusion", "curves", "iterations", "prediction_grid", "reliability", "residual_blocks"]

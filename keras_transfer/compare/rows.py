@@ -1,0 +1,95 @@
+"""A run in figures, and what makes the figures of several runs incomparable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keras_transfer.errors import UserError
+from keras_transfer.runs import RunDirectory
+
+FIELDS = (
+    "name", "state", "problem", "backbone", "backend", "device", "precision", "image_size",
+    "test_accuracy", "test_low", "test_high", "test_n", "val_accuracy", "val_low", "val_high", "val_n",
+    "seconds", "epochs", "epoch_seconds", "images_per_second", "parameters", "trainable_parameters", "file_bytes", "run",
+)  # fmt: skip
+"""The columns of `compare.csv`."""
+
+
+def empty_row(name: str, run: RunDirectory) -> dict[str, Any]:
+    """Return the row of a run that has no figures yet."""
+    return {"name": name, "state": "not begun", "problem": None, "run": str(run.path)}
+
+
+def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
+    """Return the row of a finished run.
+
+    Returns:
+        ``FIELDS`` (accuracies in 0..1 with their 95 % intervals; `seconds` of the whole run, `epoch_seconds` of its
+        epochs; `images_per_second` of the last phase; `trainable_parameters`: the most of any phase), and what JSON
+        holds besides: `phases`, `data` (fingerprint), `hardware`.
+
+    Raises:
+        UserError: the run's files are not those of a finished run.
+    """
+    config, metrics, manifest = run.read_config(), run.read_json(run.metrics), run.read_json(run.manifest)
+    try:
+        phases = metrics["phases"]
+        last = phases[-1]
+        row = {
+            **empty_row(name, run),
+            "state": "finished",
+            "backbone": config.model.backbone,
+            "backend": manifest["backend"]["name"],
+            "device": manifest["device"],
+            "precision": manifest["precision"]["name"],
+            "image_size": config.data.image_size,
+            "seconds": metrics["seconds"],
+            "epochs": sum(phase["epochs"] for phase in phases),
+            "epoch_seconds": round(sum(phase["seconds"] for phase in phases), 3),
+            "images_per_second": last["images_per_second"],
+            "parameters": last["frozen_parameters"] + last["trainable_parameters"],
+            "trainable_parameters": max(phase["trainable_parameters"] for phase in phases),
+            "file_bytes": run.model.stat().st_size if run.model.is_file() else None,
+            "phases": phases,
+            "data": manifest["data"]["fingerprint"],
+            "hardware": manifest["hardware"],
+        }
+        return row | dict(_accuracies(metrics))
+    except (KeyError, IndexError, TypeError) as error:
+        raise UserError(
+            f"{run.path}: {run.metrics.name} and {run.manifest.name} are not those of a finished run"
+        ) from error
+
+
+def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say which figures of finished runs cannot be held against each other, and why."""
+    finished = [row for row in rows if row["state"] == "finished"]
+    found = []
+    data = _groups(finished, lambda row: row["data"])
+    if len(data) > 1:
+        found.append(f"not of the same pictures, labels and splits, so accuracies do not compare: {_listed(data)}")
+    machines = _groups(finished, lambda row: (row["hardware"].get("processor"), row["hardware"].get("cores")))
+    if len(machines) > 1:
+        found.append(f"not trained on the same kind of machine, so times do not compare: {_listed(machines)}")
+    return found
+
+
+def _accuracies(metrics: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for split in ("test", "val"):
+        figures = metrics.get(split)
+        if figures is not None:
+            low, high = figures["accuracy_ci95"]
+            yield from {f"{split}_accuracy": figures["accuracy"], f"{split}_low": low, f"{split}_high": high,
+                        f"{split}_n": figures["n"]}.items()  # fmt: skip
+
+
+def _groups(rows: Sequence[dict[str, Any]], key: Any) -> list[list[str]]:
+    groups: dict[Any, list[str]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row["name"])
+    return list(groups.values())
+
+
+def _listed(groups: list[list[str]]) -> str:
+    return "; ".join(", ".join(group) for group in groups)

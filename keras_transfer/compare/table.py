@@ -1,0 +1,56 @@
+"""The comparison as a table for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from keras_transfer.report.plots.runs import duration
+
+HEADINGS = ("run\nmodel, backend, device", "test accuracy\n95 % interval", "val", "time\nepochs", "images/s\na phase",
+            "parameters\ntrained\nfile")  # fmt: skip
+
+
+def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
+    """Return a table of a row a run: narrow enough for 80 columns, as each cell has two lines or more."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(HEADINGS):
+        if number == 0:
+            table.add_column(heading, overflow="fold", min_width=14)
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        cells = _finished(row) if row["state"] == "finished" else [f"{row['name']}\n{row['state']}"]
+        table.add_row(*map(Text, cells))  # a run called "[red]" is a name and not markup
+    return table
+
+
+def _finished(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['name']}\n{row['backbone']}, {row['backend']}, {row['device']}",
+        _accuracy(row, "test") + (f"\n{row['test_low']:.1%} – {row['test_high']:.1%}" if "test_n" in row else ""),
+        _accuracy(row, "val"),
+        f"{duration(row['seconds'])}\n{row['epochs']}",
+        "\n".join(_rate(phase["images_per_second"]) for phase in row["phases"]),
+        f"{_short(row['parameters'])}\n{_short(row['trainable_parameters'])}\n{_megabytes(row['file_bytes'])}",
+    ]
+
+
+def _accuracy(row: dict[str, Any], split: str) -> str:
+    return f"{row[f'{split}_accuracy']:.2%}" if f"{split}_n" in row else "–"
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _short(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"
+
+
+def _megabytes(size: int | None) -> str:
+    return "–" if size is None else f"{size / 1e6:.2f} MB"

@@ -1,0 +1,215 @@
+"""Into the blocks of a residual network: what the shortcut carries past a block, and what the block adds to it.
+
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: a block puts out x + F(x).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from keras_transfer.errors import UserError, unknown
+from keras_transfer.explain.grad_cam import checked_images
+
+
+@dataclass(frozen=True)
+class Block:
+    """A sum of two branches, one of which is a shortcut.
+
+    Attributes:
+        name: of the layer that adds.
+        shortcut: symbolic tensor x as it is added, after a projection where there is one.
+        residual: symbolic tensor F(x).
+        projected: whether the shortcut has weights of its own (a convolution, because the shape changes).
+    """
+
+    name: str
+    shortcut: Any
+    residual: Any
+    projected: bool
+
+
+@dataclass(frozen=True)
+class BlockSize:
+    """What a block adds, over all pictures, positions and channels.
+
+    Attributes:
+        name: of the layer that adds.
+        projected: whether the shortcut has weights of its own.
+        shape: (height, width, channels) of the sum.
+        shortcut: root mean square of x.
+        residual: root mean square of F(x).
+        output: root mean square of x + F(x).
+        ratio: ``residual / shortcut``; infinite where x is zero.
+        cosine: of the angle between x and F(x), -1..1: negative where the block takes away from what is there.
+    """
+
+    name: str
+    projected: bool
+    shape: tuple[int, int, int]
+    shortcut: float
+    residual: float
+    output: float
+    ratio: float
+    cosine: float
+
+
+class Residuals:
+    """The residual blocks of a model, found once and measured often; it follows the model's weights.
+
+    A block is any sum of two feature maps that come from the same tensor, one of them through at most one convolution and
+    fewer steps than the other: the shortcut. A sum whose longer branch holds a sum itself, as in NASNet's cells, is none.
+
+    Args:
+        model: a functional ``keras.Model`` from pictures (b, h, w, c).
+
+    Raises:
+        UserError: it has no such block.
+    """
+
+    def __init__(self, model: Any):
+        self.size = tuple(int(side) for side in model.input_shape[1:3])
+        self.blocks = list(find_blocks(model))
+        if not self.blocks:
+            raise UserError(
+                "the model has no residual blocks: no sum of two feature maps one of which is a shortcut past the other"
+            )
+        self._branches = keras.Model(model.input, [[block.shortcut, block.residual] for block in self.blocks])
+
+    def measure(self, images: np.ndarray) -> list[BlockSize]:
+        """Return the sizes of x, F(x) and their sum, in the order of the network.
+
+        Args:
+            images: (b, h, w, c) pixels 0..255 in the model's size, at least one.
+
+        Raises:
+            UserError: pictures of another shape, or none.
+        """
+        images = checked_images(images, self.size)
+        if not len(images):
+            raise UserError("expected at least one picture")
+        sums = np.zeros((len(self.blocks), 4))
+        for image in images:  # one by one: the branches of a deep network are large
+            for row, (x, f) in zip(sums, self._compute(image)):
+                row += [(x * x).mean(), (f * f).mean(), (x * f).mean(), ((x + f) ** 2).mean()]
+        return [_size(block, *row) for block, row in zip(self.blocks, sums / len(images))]
+
+    def maps(self, image: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and F(x) of one block, float64 (h, w, c) each.
+
+        Args:
+            image: (h, w, c) pixels 0..255 in the model's size.
+            name: of the block.
+
+        Raises:
+            UserError: there is no such block, or the picture has another shape.
+        """
+        names = [block.name for block in self.blocks]
+        if name not in names:
+            raise unknown("block", name, names)
+        return self._compute(checked_images(np.asarray(image)[None], self.size)[0])[names.index(name)]
+
+    def _compute(self, image: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        found = self._branches.predict_on_batch(image[None])
+        return [(np.asarray(x[0], np.float64), np.asarray(f[0], np.float64)) for x, f in found]
+
+
+def residuals(model: Any, images: np.ndarray) -> list[BlockSize]:
+    """Measure what each block of a residual network adds to its shortcut; see :class:`Residuals`."""
+    return Residuals(model).measure(images)
+
+
+def find_blocks(model: Any) -> Iterator[Block]:
+    """Yield the residual blocks of a functional model, in the order of its graph."""
+    order = {id(tensor): number for number, tensor in enumerate(_tensors(model))}
+    for operation in model.operations:
+        for node in operation._inbound_nodes:
+            if type(operation).__name__ != "Add" or not all(id(tensor) in order for tensor in node.outputs):
+                continue
+            inputs = node.input_tensors
+            if len(inputs) == 2 and all(len(tensor.shape) == 4 for tensor in inputs):
+                block = _block(operation.name, inputs, order)
+                if block is not None:
+                    yield block
+
+
+def _block(name: str, inputs: list[Any], order: dict[int, int]) -> Block | None:
+    """Return the block that adds two tensors, or None if neither is a shortcut past the other."""
+    before = [_ancestors(tensor) for tensor in inputs]
+    common = set(before[0]) & set(before[1])
+    if not common:
+        return None
+    # All that only one of the two comes through: the branches, from where they part.
+    first, second = ([step for key, step in each.items() if key not in common] for each in before)
+    shorter, longer = (0, 1) if len(first) < len(second) else (1, 0)
+    branches = (first, second)
+    if len(first) == len(second) or _weighty(branches[shorter]) > 1 or any(_adds(step) for step in branches[longer]):
+        return None
+    return Block(name, inputs[shorter], inputs[longer], _weighty(branches[shorter]) > 0)
+
+
+def _ancestors(tensor: Any) -> dict[int, Any]:
+    """Return id → tensor of a tensor and all that it is computed from."""
+    found, waiting = {}, [tensor]
+    while waiting:
+        one = waiting.pop()
+        if id(one) not in found:
+            found[id(one)] = one
+            waiting += _node(one).input_tensors
+    return found
+
+
+def _tensors(model: Any) -> list[Any]:
+    return [tensor for nodes in model._nodes_by_depth.values() for node in nodes for tensor in node.outputs]
+
+
+def _node(tensor: Any) -> Any:
+    history = tensor._keras_history
+    return history.operation._inbound_nodes[history.node_index]
+
+
+def _weighty(branch: list[Any]) -> int:
+    """Count the steps that mix channels or places by weights: convolutions and dense layers, not normalizations."""
+    operations = [_node(tensor).operation for tensor in branch]
+    return sum(any(len(weight.shape) > 1 for weight in getattr(one, "weights", ())) for one in operations)
+
+
+def _adds(tensor: Any) -> bool:
+    node = _node(tensor)
+    return type(node.operation).__name__ == "Add" and len(node.input_tensors) == 2
+
+
+def _size(block: Block, xx: float, ff: float, xf: float, total: float) -> BlockSize:
+    x, f = float(np.sqrt(xx)), float(np.sqrt(ff))
+    height, width, channels = (int(side) for side in block.residual.shape[1:])
+    ratio = f / x if x else float("inf")
+    cosine = float(xf / (x * f)) if x and f else 0.0
+    return BlockSize(block.name, block.projected, (height, width, channels), x, f, float(np.sqrt(total)), ratio, cosine)
+
+
+def as_json(sizes: Sequence[BlockSize]) -> list[dict[str, Any]]:
+    """Return the sizes as dictionaries."""
+    return [dataclasses.asdict(one) for one in sizes]
+
+
+def blocks_table(sizes: Sequence[BlockSize]) -> Table:
+    """Return a table of a row a block; a star marks a shortcut that is a projection."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="* the shortcut is a projection", caption_justify="left")
+    if not any(one.projected for one in sizes):
+        table.caption = None
+    table.add_column("block", overflow="fold")
+    for heading in ("size", "x", "F(x)", "x + F(x)", "F(x) / x", "cosine"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in sizes:
+        figures = (one.shortcut, one.residual, one.output, one.ratio)
+        table.add_row(Text(one.name + (" *" if one.projected else "")), " × ".join(map(str, one.shape)),
+                      *(f"{figure:.3g}" for figure in figures), f"{one.cosine:+.2f}")  # fmt: skip
+    return table

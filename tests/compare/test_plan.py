@@ -1,0 +1,115 @@
+"""What is wrong is said before anything is trained."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from keras_transfer.cli import main
+from keras_transfer.compare import run as compare_run
+from keras_transfer.compare.plan import Asked, as_json, plan
+from keras_transfer.config import load_config
+from keras_transfer.errors import UserError
+from keras_transfer.runtime import BACKENDS, installed_backends
+from tests.compare.conftest import write_config
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_trained(monkeypatch):
+    monkeypatch.setattr(compare_run, "_train", lambda *_: pytest.fail("something was trained"))
+
+
+def fails(capsys, *arguments):
+    assert main(["compare", *map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err + captured.out
+    return captured.err
+
+
+def begun(folder, configs, *names):
+    """Make it look as if compare had begun to train these."""
+    asked = {}
+    for config, name in zip(configs, names):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.yaml").write_text("name: begun\n")
+        asked[name] = as_json(Asked.of(load_config(config), None, None))
+    (folder / "compare.json").write_text(json.dumps({"asked": asked}))
+
+
+def test_wrong_arguments(capsys, tmp_path, photos, configs):
+    out = ["--output", tmp_path / "out"]
+    (tmp_path / "same").mkdir()
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "config.yaml").write_text("name: x\n")
+    other = write_config(tmp_path / "same" / "one.yaml", photos)
+    bad = write_config(tmp_path / "bad.yaml", photos, optimiser="sgd")
+    assert "at least two" in fails(capsys, configs[0], *out)
+    assert "one is there twice" in fails(capsys, configs[0], configs[0], *out)
+    assert "one is there twice" in fails(capsys, configs[0], other, *out)
+    assert "photos is not a run directory" in fails(capsys, configs[0], photos, *out)
+    assert "unfinished is not finished; go on with" in fails(capsys, configs[0], tmp_path / "unfinished", *out)
+    text = fails(capsys, bad, tmp_path / "nothing.yaml", photos, *out)
+    assert "did you mean 'optimizer'" in text and "nothing.yaml" in text and "photos" in text
+    assert "unknown backend 'pytorch'" in fails(capsys, *configs, "--backends", "pytorch", *out)
+    assert "unknown key 'data.limitt'" in fails(capsys, *configs, "--set", "data.limitt=3", *out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_that_are_something_else(capsys, tmp_path, configs):
+    assert "is a file" in fails(capsys, *configs, "--output", configs[0])
+    begun(tmp_path / "out", configs, "one")
+    assert "is a run directory" in fails(capsys, *configs, "--output", tmp_path / "out" / "one")
+    for text in ("{", "[]", '{"asked": 3}', '{"asked": {"one": {"config": {}}}}'):
+        (tmp_path / "out" / "compare.json").write_text(text)
+        assert "compare.json" in fails(capsys, *configs, "--output", tmp_path / "out")
+
+
+def test_a_changed_configuration_is_refused(capsys, tmp_path, photos, configs):
+    out = tmp_path / "out"
+    begun(out, configs, "one", "two")
+    write_config(tmp_path / "one.yaml", photos, epochs=7, schedule="cosine")
+    text = fails(capsys, *configs, "--output", out)
+    assert "one: phases.0.epochs: 2 → 7" in text and 'one: phases.0.schedule: "constant" → "cosine"' in text
+    assert "two" not in text and f"{out / 'one'} was begun with another configuration" in text
+    assert "two: seed: 0 → 4" in fails(capsys, *configs, "--set", "seed=4", "--output", out)
+    assert '"auto" → "cpu"' in fails(capsys, *configs, "--device", "cpu", "--output", out)
+
+
+def test_what_decides_nothing_may_change(tmp_path, photos, configs):
+    tree = load_config(configs[0])
+    asked = Asked.of(tree, None, None)
+    said = Asked.of(load_config(configs[0], ["name=x", "seed=0", "output.save_every=3 minutes"]), None, None)
+    assert said.complete() == asked.complete()
+    phases = load_config(None, ["phases.0.epochs=3"], data=str(photos))
+    other = Asked.of(load_config(None, data=str(photos)), None, None)
+    assert Asked.of(phases, None, None).complete() != other.complete()
+    assert json.loads(json.dumps(as_json(asked))) == as_json(asked)
+    assert Asked.of(phases, None, None).read("here")._phase_overrides == [(["phases", "0", "epochs"], 3)]
+
+
+def test_a_run_of_somebody_elses_is_not_taken_over(capsys, tmp_path, configs):
+    begun(tmp_path / "out", configs, "one")
+    (tmp_path / "out" / "compare.json").unlink()
+    assert "is a run that compare did not begin" in fails(capsys, *configs, "--output", tmp_path / "out")
+
+
+def test_each_backend_is_a_run(tmp_path, configs):
+    backends = installed_backends()
+    entries = plan(configs, [], tmp_path, backends)
+    assert [entry.name for entry in entries] == [f"{name}-{b}" for name in ("one", "two") for b in backends]
+    assert [entry.asked.backend for entry in entries] == backends * 2
+    missing = [name for name in BACKENDS if name not in backends]
+    if missing:
+        with pytest.raises(UserError, match="is not installed"):
+            plan(configs, [], tmp_path, missing)
+
+
+def test_the_backend_of_the_first_time_stays(capsys, tmp_path, configs, monkeypatch):
+    if len(installed_backends()) < 2:
+        pytest.skip("only one backend is installed")
+    first, second = installed_backends()[:2]
+    monkeypatch.setenv("KERAS_BACKEND", first)
+    begun(tmp_path / "out", configs, "one")
+    monkeypatch.setenv("KERAS_BACKEND", second)
+    assert f'backend: "{first}" → "{second}"' in fails(capsys, *configs, "--output", tmp_path / "out")
