@@ -210,6 +210,6 @@ def blocks_table(sizes: Sequence[BlockSize]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in sizes:
         figures = (one.shortcut, one.residual, one.output, one.ratio)
-        table.add_row(Text(one.name + (" *" if one.projected else "")), " × ".join(map(str, one.shape)),
+        table.add_row(Text(one.name + ("*" if one.projected else "")), " × ".join(map(str, one.shape)),
                       *(f"{figure:.3g}" for figure in figures), f"{one.cosine:+.2f}")  # fmt: skip
     return table
