@@ -282,7 +282,7 @@ def _define_explain(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("paths", nargs="*", metavar="PATH",
                         help="pictures or folders (default: the run's own); for top-losses a data source")  # fmt: skip
-    parser.add_argument("--output", required=True, metavar="FILE.png", help="the picture to write")
+    parser.add_argument("--output", metavar="FILE.png", help="the picture to write (default: METHOD.png)")
     parser.add_argument("--count", type=_positive, default=12, metavar="N", help="most pictures to show (default: 12)")
     parser.add_argument("--split", default="test", choices=("train", "val", "test", "all"),
                         help="of the run's own data (default: test)")  # fmt: skip
@@ -298,7 +298,8 @@ def _define_explain(parser: argparse.ArgumentParser) -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     from keras_transfer.explain.command import explain
 
-    explain(arguments.method, arguments.source, arguments.paths, arguments.output, count=arguments.count,
+    output = arguments.output or f"{arguments.method}.png"
+    explain(arguments.method, arguments.source, arguments.paths, output, count=arguments.count,
             split=arguments.split, class_name=arguments.class_name, layer=arguments.layer, json_file=arguments.json,
             backend=arguments.backend, device=arguments.device)  # fmt: skip
     return 0
