@@ -71,7 +71,7 @@ def suited(record: Backbone, weights: str) -> Backbone:
         return record
     if not record.checkpoints and record.torch is None:
         raise UserError(
-            f"no PyTorch checkpoint fits backbone {record.name}; {weights!r}{looks_like(read_state(weights))}"
+            f"no PyTorch checkpoint fits backbone {record.name}: {weights!r}{looks_like(read_state(weights))}"
         )
     config = _timm_config(weights)
     if record.torch is not None and not (record.checkpoints and _from_tensorflow(weights, config)):
