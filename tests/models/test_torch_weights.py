@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones import names as backbone_names
@@ -18,6 +19,7 @@ from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_transfer.models.safetensors import read_safetensors
 from keras_transfer.models.torch_weights import torchvision_weights
+from keras_transfer.training.parts import network_notes
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -163,6 +165,8 @@ def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
     assert expected.std() > 0.01
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert [group for group, _ in layer_groups(model, name)] == [group for group, _ in get(name).groups]
+    (note,) = network_notes(RunConfig.model_validate({"model": {"backbone": name, "weights": path}}))
+    assert note.startswith(f"network: {name} is PyTorch's, with preprocessing torch")
     # A model file keeps the function, and so do weights taken from it.
     model.save(tmp_path / "a.keras")
     again, expected = logits_of(build_classifier(name, 7, SIZE, weights=str(tmp_path / "a.keras")), theirs)
