@@ -167,18 +167,18 @@ def _names(name: str) -> list[str]:
 def _origin(name: str) -> list[str]:
     if name in BACKBONES:
         record = BACKBONES[name]
-        return [record.source.partition("; weights: ")[2] or "–", record.licence]
+        return [record.source.partition("; weights: ")[2].partition(" (")[0] or "–", record.licence]
     return ["keras-hub", HUB[name][3]]
 
 
 def write_page(json_files: list[Path], page: Path) -> None:
     """Put the table of all cases in `json_files` between the marks in `page`."""
-    begin, end = "<!-- table: begin -->\n", "\n<!-- table: end -->"
+    begin, end = "<!-- table: begin -->\n", "<!-- table: end -->"
     before, _, rest = page.read_text("utf-8").partition(begin)
     after = rest.partition(end)[2]
     table = page_table([case for file in json_files for case in json.loads(file.read_text("utf-8"))["cases"]])
     with atomic_write(page) as file:
-        file.write(f"{before}{begin}{table}{end}{after}".encode())
+        file.write(f"{before}{begin}{table}\n{end}{after}".encode())
 
 
 if __name__ == "__main__":

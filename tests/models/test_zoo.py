@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
 
-from benchmarks.zoo import TABLE, page_table
+from benchmarks.zoo import TABLE, page_table, write_page
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.backbones import get
 from keras_transfer.models.classifier import build_classifier
@@ -45,7 +47,7 @@ def test_the_first_ten_convolutions_of_vgg16_are_frozen_by_its_last_group():
     assert [layer.trainable for layer in convolutions] == [False] * 10 + [True] * 3
 
 
-def test_the_table_of_the_page():
+def test_the_table_of_the_page(tmp_path):
     figures = {"parameters": 11_700_000, "MB": 46.8, "prediction images/s": 41.26}
     good = {"name": "resnet18", "status": "ok", "median": 12.34, "figures": figures}
     bad = {"name": "Swin-T", "status": "skipped", "reason": "needs keras-hub"}
@@ -54,3 +56,11 @@ def test_the_table_of_the_page():
         "| ResNet (basic blocks) | `resnet18` | 11.7 | 47 | 12.3 | 41.3 | torchvision | BSD-3-Clause"
     )
     assert rows[3].startswith("| Swin-T | `hub:swin_tiny_224` | skipped |")
+    page, measured = tmp_path / "a.md", tmp_path / "a.json"
+    page.write_text("before\n<!-- table: begin -->\n<!-- table: end -->\nafter\n")
+    measured.write_text(json.dumps({"cases": [{"rivals": [good]}]}))
+    for _ in range(2):  # again and again
+        write_page([measured], page)
+        assert page.read_text() == "\n".join(
+            ["before", "<!-- table: begin -->", *rows[:3], "<!-- table: end -->", "after", ""]
+        )
