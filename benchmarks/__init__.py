@@ -19,5 +19,6 @@ BENCHMARKS: dict[str, str] = {
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",
     "memory": "benchmarks.memory",
+    "zoo": "benchmarks.zoo",
 }
 """Name on the command line → module."""

@@ -12,7 +12,8 @@ import json
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def save(
         raise UserError(f"a model file's name ends in .keras, got {str(path)!r}")
     facts = {**_created(model), **metadata}
     _check_classes(facts, model, path)
-    with tempfile.TemporaryDirectory() as folder, as_float32(model):
+    with tempfile.TemporaryDirectory() as folder, as_float32(model), _trained_positions(model):
         # The same layers in a model of its own: not compiled, so no optimizer goes into the file.
         plain = keras.Model(model.input, model.output, name=model.name)
         aside = Path(folder) / "model.keras"
@@ -66,6 +67,23 @@ def save(
                 archive.writestr(GOLDEN, _golden(plain, golden_images))
         with atomic_write(path) as out, aside.open("rb") as source:
             shutil.copyfileobj(source, out, 1 << 20)
+
+
+@contextmanager
+def _trained_positions(model: keras.Model) -> Iterator[None]:
+    """Let the positions that DINOv2 of keras-hub saves be the trained ones inside the block.
+
+    It keeps two sets, trains one and saves the other, which it brings up to date only if the sum of all changes is positive.
+    """
+    layers = [layer for layer in flat_layers(model) if hasattr(layer, "interpolated_position_embeddings")]
+    before = [np.array(keras.ops.convert_to_numpy(layer.position_embeddings)) for layer in layers]
+    try:
+        for layer in layers:
+            layer.position_embeddings.assign(layer.interpolated_position_embeddings)
+        yield
+    finally:
+        for layer, values in zip(layers, before):
+            layer.position_embeddings.assign(values)
 
 
 def load(

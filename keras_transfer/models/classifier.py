@@ -12,6 +12,7 @@ import keras
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.models import backbones
 from keras_transfer.models import stem as stems
+from keras_transfer.models.backbones.twin import suited
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights, without_drawing
 from keras_transfer.models.parts import backbone_layers
@@ -60,7 +61,7 @@ def build_classifier(
         UserError: an argument is outside of its range, the weights cannot be had or do not fit.
         MissingExtra: ``hub:`` without keras-hub.
     """
-    record = backbones.get(backbone_name)
+    record = suited(backbones.get(backbone_name), str(weights))
     height, width = _image_size(record, image_size, stem)
     _check(record, n_classes, channels, pooling, dropout, str(weights), stem)
     # Initialisers of layers that are not drawn below, and Keras's own dropout seeds.
@@ -82,7 +83,7 @@ def build_classifier(
     x = pool(name="pool")(x)
     x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     logits = keras.layers.Dense(n_classes, dtype="float32", name="logits")
-    model = keras.Model(image, logits(x), name=_model_name(record.name))
+    model = keras.Model(image, logits(x), name=_model_name(f"{record.name}_{record.variant}"))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, BATCH_NORM_MOMENTUM)

@@ -29,10 +29,12 @@ class Swap:
     Attributes:
         make: makes the new layer, of the given name; None: the old one is left out (it must have one input).
         convert: the old layer's weights to the new one's.
+        padding: rows and columns of zeros put around its input, by a layer of their own.
     """
 
     make: Callable[[str], keras.layers.Layer] | None
     convert: Callable[[Weights], Weights] = lambda weights: weights
+    padding: int = 0
 
 
 def graft(
@@ -65,6 +67,11 @@ def graft(
         return keras.models.clone_model(
             model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
         ).output
+
+
+def like(layer: keras.layers.Layer, **changes: Any) -> Callable[[str], keras.layers.Layer]:
+    """Return what makes a layer of the same configuration but for ``changes``, under a given name."""
+    return lambda name: type(layer).from_config({**layer.get_config(), **changes, "name": name})
 
 
 def flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
@@ -132,6 +139,8 @@ class _Copies:
 
     def swap(self, old: keras.layers.Layer, new: Swap, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         make, name = new.make, self.names.get(id(old), old.name)
+        if new.padding:
+            args = (keras.layers.ZeroPadding2D(new.padding, name=f"{name}_pad")(args[0]), *args[1:])
         return args[0] if make is None else self._call(old, lambda: make(name), args, kwargs, new.convert)
 
     def _call(

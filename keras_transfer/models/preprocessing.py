@@ -6,6 +6,7 @@ pixels 0..255. Nothing here imports Keras until a graph is built.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,18 @@ class Preprocessing:
         return pixels * np.asarray(self.scale, np.float32) + np.asarray(self.offset, np.float32)
 
 
+def standardised(name: str, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
+    """Return pixels 0..1, minus a mean and divided by a standard deviation, a channel.
+
+    Raises:
+        ValueError: they are not three numbers each.
+    """
+    if len(mean) != 3 or len(std) != 3:
+        raise ValueError(f"expected three means and three deviations, got {mean} and {std}")
+    red, green, blue = ((1 / (255 * s), -m / s) for m, s in zip(mean, std))
+    return Preprocessing(name, (red[0], green[0], blue[0]), (red[1], green[1], blue[1]))
+
+
 def _same(value: float) -> tuple[float, float, float]:
     return (value, value, value)
 
@@ -73,15 +86,7 @@ CAFFE = Preprocessing("caffe", _same(1.0), (-103.939, -116.779, -123.68), "bgr")
 # -1..1, the convention of the TensorFlow models.
 TF = Preprocessing("tf", _same(1 / 127.5), _same(-1.0))
 # 0..1, then ImageNet's mean and standard deviation: the convention of the PyTorch models.
-TORCH = Preprocessing(
-    "torch",
-    (1 / (255 * IMAGENET_STD[0]), 1 / (255 * IMAGENET_STD[1]), 1 / (255 * IMAGENET_STD[2])),
-    (
-        -IMAGENET_MEAN[0] / IMAGENET_STD[0],
-        -IMAGENET_MEAN[1] / IMAGENET_STD[1],
-        -IMAGENET_MEAN[2] / IMAGENET_STD[2],
-    ),
-)
+TORCH = standardised("torch", IMAGENET_MEAN, IMAGENET_STD)
 # EfficientNetV2 S, M and L.
 TF_128 = Preprocessing("tf128", _same(1 / 128), _same(-1.0))
 # EfficientNet-Lite: (x - 127) / 128.

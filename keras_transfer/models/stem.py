@@ -7,7 +7,6 @@ of 3 × 3 without stride and little or no pooling after it; the rest of the netw
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.models.graph import Swap, flat_layers
+from keras_transfer.models.graph import Swap, flat_layers, like
 
 STEMS = ("keep", "small_image", "one_channel")
 SMALLEST = 16  # side in pixels that a backbone with a stem for small images accepts
@@ -80,11 +79,11 @@ def swaps(backbone: keras.Model, kind: str) -> dict[int, Swap]:
         return {}
     stem = find_stem(backbone)
     if kind == "one_channel":
-        return {id(stem.convolution): Swap(_like(stem.convolution), _summed)}
+        return {id(stem.convolution): Swap(like(stem.convolution), _summed)}
     kernel = max(stem.convolution.kernel_size)
     found: dict[int, Swap] = {
         id(stem.convolution): Swap(
-            _like(stem.convolution, kernel_size=min(kernel, _SMALL_KERNEL), strides=1, padding="same"), _middle
+            like(stem.convolution, kernel_size=min(kernel, _SMALL_KERNEL), strides=1, padding="same"), _middle
         )
     }
     gone: list[Any] = [stem.padding]
@@ -95,10 +94,6 @@ def swaps(backbone: keras.Model, kind: str) -> dict[int, Swap]:
         else:
             gone += [stem.pool, stem.pool_padding]
     return found | {id(layer): Swap(None) for layer in gone if layer is not None}
-
-
-def _like(convolution: keras.layers.Conv2D, **changes: Any) -> Callable[[str], keras.layers.Layer]:
-    return lambda name: type(convolution).from_config({**convolution.get_config(), **changes, "name": name})
 
 
 def _summed(weights: list[np.ndarray]) -> list[np.ndarray]:

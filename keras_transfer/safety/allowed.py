@@ -47,7 +47,7 @@ ALLOWED: dict[str, frozenset[str]] = {
         # Layers of keras.applications that Keras does not export.
         "keras.src.applications.convnext": "LayerScale",
         "keras.src.applications.inception_resnet_v2": "CustomScaleLayer",
-        # keras-hub's image backbones with a feature map; only where keras-hub is installed.
+        # keras-hub's image backbones; only where keras-hub is installed.
         "keras_hub.src.models.efficientnet.cba": "CBABlock",
         "keras_hub.src.models.efficientnet.fusedmbconv": "FusedMBConvBlock",
         "keras_hub.src.models.efficientnet.mbconv": "MBConvBlock",
@@ -63,9 +63,19 @@ ALLOWED: dict[str, frozenset[str]] = {
         " MobileNetV5MultiScaleFusionAdapter",
         "keras_hub.src.models.mobilenetv5.mobilenetv5_layers": "ConvNormAct DropPath LayerScale2d RmsNorm2d SEModule",
         "keras_hub.src.models.mobilenetv5.mobilenetv5_utils": "SelectAdaptivePool2d",
+        # keras-hub's transformers, as a whole.
+        "keras_hub.src.models.deit.deit_backbone": "DeiTBackbone",
+        "keras_hub.src.models.dinov2.dinov2_backbone": "DINOV2Backbone",
+        "keras_hub.src.models.swin_transformer.swin_transformer_backbone": "SwinTransformerBackbone",
+        "keras_hub.src.models.vit.vit_backbone": "ViTBackbone",
     }.items()
 }
 """module → classes that a config.json may name."""
+
+REGISTERED = frozenset(
+    f"keras_hub>{name}" for module, names in ALLOWED.items() if module.endswith("_backbone") for name in names
+)
+"""Names under which keras-hub registers its backbones with Keras, which writes them beside module and class."""
 
 _ACTIVATIONS = """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish leaky_relu linear log_sigmoid

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterator
 from typing import Any
 
 from keras_transfer.safety import Refused
-from keras_transfer.safety.allowed import ALLOWED, FUNCTION_MODULES, FUNCTIONS, VALUES
+from keras_transfer.safety.allowed import ALLOWED, FUNCTION_MODULES, FUNCTIONS, REGISTERED, VALUES
 
 MAX_BYTES = 8 << 20
 """The largest configuration of a backbone here, NASNet-Large, has 1 MiB."""
@@ -68,7 +68,7 @@ def _nodes(config: Any, path: str | os.PathLike[str]) -> Iterator[Any]:
 
 def _problem(node: Any, custom: Container[str]) -> str | None:
     # "package>name" anywhere makes Keras look up whatever this process has registered.
-    if isinstance(node, str) and ">" in node and node not in custom:
+    if isinstance(node, str) and ">" in node and node not in custom and node not in REGISTERED:
         return f"it names the registered object {node[:100]!r}, which the caller has not allowed"
     return _object_problem(node, custom) if isinstance(node, dict) and "class_name" in node else None
 
@@ -83,7 +83,7 @@ def _object_problem(node: dict[str, Any], custom: Container[str]) -> str | None:
         return _function_problem(node, custom)
     if (registered or name) in custom:
         return None
-    if registered not in (None, name):
+    if registered not in (None, name) and not (registered in REGISTERED and registered.endswith(f">{name}")):
         return f"it names the registered object {registered[:100]!r}, which the caller has not allowed"
     if name not in ALLOWED.get(module or "", ()):
         place = f"{module}.{name}" if module else f"{name} (without its module)"

@@ -20,6 +20,8 @@ from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation.evaluate import evaluate_split
 from keras_transfer.models import bundle
+from keras_transfer.models.backbones import get
+from keras_transfer.models.backbones.twin import suited
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
 from keras_transfer.models.groups import layer_groups
@@ -52,6 +54,18 @@ def make_model(config: RunConfig, data: Dataset, precision: str) -> keras.Model:
     )
     set_precision(model, precision)
     return model
+
+
+def network_notes(config: RunConfig) -> list[str]:
+    """Say which network the weights brought with them, where it is not that of the backbone's name in Keras."""
+    own = get(config.model.backbone)
+    record = suited(own, config.model.weights)
+    if (record.variant, record.preprocessing) == (own.variant, own.preprocessing):
+        return []
+    graph = "PyTorch's" if record.variant else "Keras's"
+    return [
+        f"network: {record.name} is {graph}, with preprocessing {record.preprocessing.name}, as its weights need it"
+    ]
 
 
 def evaluation_transform(config: RunConfig) -> Transform:

@@ -94,6 +94,8 @@ def train(
     # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
     model, batches = _prepare(config, data)
     parts.check_phases(config, model)
+    for line in parts.network_notes(config):
+        say(line)
     say(f"groups: {parts.group_shapes(model, config.model.backbone)}")
 
     # 5. The run directory, for this process alone: from here on there is something to keep.

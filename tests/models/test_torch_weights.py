@@ -9,13 +9,22 @@ import keras
 import numpy as np
 import pytest
 
+from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get
+from keras_transfer.models.backbones import names as backbone_names
+from keras_transfer.models.backbones.twin import suited
+from keras_transfer.models.classifier import build_classifier
+from keras_transfer.models.groups import layer_groups
+from keras_transfer.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_transfer.models.safetensors import read_safetensors
 from keras_transfer.models.torch_weights import torchvision_weights
+from keras_transfer.training.parts import network_notes
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+reference = pytest.importorskip("tests.models.torch_reference")
+randomized = reference.randomized
 
 
 class BasicBlock(nn.Module):
@@ -77,18 +86,6 @@ class AlexNet(nn.Module):
         return self.classifier(self.avgpool(self.features(x)).flatten(1))[:, :, None, None]
 
 
-def randomized(module):
-    """Statistics and scales that are not the trivial ones."""
-    torch.manual_seed(0)
-    for layer in module.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.weight, 0.5, 1.5)
-            nn.init.normal_(layer.bias, 0, 0.3)
-            nn.init.normal_(layer.running_mean, 0, 0.3)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
-    return module.eval()
-
-
 def write_safetensors(state, path):
     header, numbers = {}, b""
     for name, tensor in state.items():
@@ -127,6 +124,193 @@ def test_the_features_are_those_of_the_torch_model(name, make, size, suffix, tmp
     found = keras.ops.convert_to_numpy(ours(images, training=False))
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+MAKE = {
+    "resnet50": lambda: reference.BottleneckResNet((3, 4, 6, 3)),
+    "mobilenet_v2": reference.MobileNetV2,
+    "vgg16": lambda: reference.VGG((2, 2, 3, 3, 3)),
+    "efficientnet_b0": reference.EfficientNetB0,
+}
+SIZE = (64, 49)
+
+
+def saved(name, folder):
+    """A model of the reference with random statistics, and its checkpoint."""
+    theirs = randomized(MAKE[name]())
+    torch.save(theirs.state_dict(), folder / f"{name}.pth")
+    return theirs, str(folder / f"{name}.pth")
+
+
+def logits_of(model, theirs):
+    """Logits of ``model`` for raw pixels with the last layer of ``theirs``, and those of ``theirs``."""
+    pixels = np.random.default_rng(0).integers(0, 256, (2, *SIZE, 3)).astype("float32")
+    prepared = ((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD).astype("float32")
+    with torch.no_grad():
+        expected = theirs(torch.from_numpy(prepared.transpose(0, 3, 1, 2).copy())).numpy()
+    kernel, bias = list(theirs.parameters())[-2:]
+    model.get_layer("logits").set_weights([kernel.detach().numpy().T, bias.detach().numpy()])
+    return keras.ops.convert_to_numpy(model(pixels, training=False)), expected
+
+
+@pytest.mark.backend
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "mobilenet_v2" else [pytest.mark.slow]) for name in MAKE]
+)
+def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
+    theirs, path = saved(name, tmp_path)
+    model = build_classifier(name, 7, SIZE, weights=path)
+    assert model.name == f"{name}_torch_classifier"
+    found, expected = logits_of(model, theirs)
+    assert expected.std() > 0.01
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+    assert [group for group, _ in layer_groups(model, name)] == [group for group, _ in get(name).groups]
+    (note,) = network_notes(RunConfig.model_validate({"model": {"backbone": name, "weights": path}}))
+    assert note.startswith(f"network: {name} is PyTorch's, with preprocessing torch")
+    # A model file keeps the function, and so do weights taken from it.
+    model.save(tmp_path / "a.keras")
+    again, expected = logits_of(build_classifier(name, 7, SIZE, weights=str(tmp_path / "a.keras")), theirs)
+    np.testing.assert_allclose(again, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.backend
+@pytest.mark.slow
+def test_checkpoints_from_tensorflow_are_for_the_graph_of_keras(tmp_path, shake):
+    """timm's ``tf_`` names and those of efficientnet_pytorch: the same tensors, taken out of a model of Keras's."""
+    stock = build_classifier("efficientnet_b0", 7, 64, weights="none")
+    shake(stock)
+    by_package = {c.package: c.names() for c in get("efficientnet_b0").checkpoints}
+    for package, file in (("timm", "tf_b0.pth"), ("efficientnet_pytorch", "b0.pth")):
+        torch.save(torch_state(stock, by_package[package]), tmp_path / file)
+        model = build_classifier("efficientnet_b0", 7, 64, weights=str(tmp_path / file))
+        assert model.name == "efficientnet_b0_classifier"
+        for layer in model.layers:
+            for ours, theirs in zip(layer.get_weights(), stock.get_layer(layer.name).get_weights()):
+                assert layer.name == "logits" or np.array_equal(ours, theirs)
+        assert model.get_layer("stem_bn").epsilon == stock.get_layer("stem_bn").epsilon
+
+
+def torch_state(model, names):
+    """A state dict, by ``names``, of a Keras model's convolutions and BatchNorm."""
+    state = {}
+    for ours, theirs in names.items():
+        layer = model.get_layer(ours)
+        parts = layer.get_weights()
+        if isinstance(layer, keras.layers.BatchNormalization):
+            keys = ("weight", "bias", "running_mean", "running_var")
+        else:
+            keys = ("weight", "bias")
+            order = (2, 3, 0, 1) if isinstance(layer, keras.layers.DepthwiseConv2D) else (3, 2, 0, 1)
+            parts[0] = parts[0].transpose(order)
+        state |= {f"{theirs}.{key}": torch.from_numpy(value.copy()) for key, value in zip(keys, parts)}
+    return state
+
+
+# As the packages' state dicts have them: the blocks that differ in kind, and the ends.
+PACKAGES = [
+    ("efficientnet_b0", "timm", {
+        "stem_conv": "conv_stem", "top_bn": "bn2", "block1a_dwconv": "blocks.0.0.conv_dw",
+        "block1a_project_conv": "blocks.0.0.conv_pw", "block1a_project_bn": "blocks.0.0.bn2",
+        "block2b_expand_conv": "blocks.1.1.conv_pw", "block2b_bn": "blocks.1.1.bn2",
+        "block2b_se_reduce": "blocks.1.1.se.conv_reduce", "block7a_project_conv": "blocks.6.0.conv_pwl",
+    }),
+    ("efficientnet_b1", "torchvision", {
+        "top_conv": "features.8.0", "block1b_dwconv": "features.1.1.block.0.0",
+        "block1a_se_expand": "features.1.0.block.1.fc2", "block7b_project_bn": "features.7.1.block.3.1",
+    }),
+    ("mobilenet_v2", "timm", {
+        "Conv_1_bn": "bn2", "expanded_conv_project": "blocks.0.0.conv_pw", "block_2_depthwise": "blocks.1.1.conv_dw",
+        "block_16_project_BN": "blocks.6.0.bn3",
+    }),
+    ("efficientnet_lite0", "timm", {"stem_bn": "bn1", "block3b_depthwise_bn": "blocks.2.1.bn2", "top": "conv_head"}),
+    ("efficientnet_lite0", "efficientnet_pytorch", {"stem": "_conv_stem", "block3b_project_bn": "_blocks.4._bn2"}),
+    ("vgg19", "torchvision, timm", {"block3_conv4": "features.16", "block5_conv1": "features.28"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "package", "some"), PACKAGES)
+def test_names_of_the_packages(name, package, some):
+    tables = [c.names() for c in get(name).all_checkpoints() if c.package == package]
+    assert tables and all(table.items() >= some.items() for table in tables)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("name", "theirs"),
+    [("resnet50", "resnet50"), ("vgg16", "vgg16"), ("mobilenet_v2", "mobilenetv2_100"), ("resnet18", "resnet18"),
+     ("efficientnet_b0", "efficientnet_b0"), ("efficientnet_b3", "tf_efficientnet_b3"),
+     ("efficientnet_lite0", "efficientnet_lite0"), ("efficientnet_lite0", "tf_efficientnet_lite0")],
+)  # fmt: skip
+def test_state_dicts_of_timm_itself_fit(name, theirs, tmp_path):
+    timm = pytest.importorskip("timm")
+    path = tmp_path / f"{theirs}.pth"
+    torch.save(timm.create_model(theirs).state_dict(), path)
+    model = build_classifier(name, 2, 64, weights=str(path))
+    assert model.name.endswith("_torch_classifier") == (not theirs.startswith("tf_") and name != "resnet18")
+
+
+def test_preprocessing_is_what_the_weights_were_trained_with(tmp_path):
+    """timm writes it into config.json beside the weights."""
+    torch.save({"conv_stem.weight": torch.zeros(1)}, tmp_path / "model.pth")
+    record, path = get("efficientnet_b0"), str(tmp_path / "model.pth")
+    assert suited(record, path) == record.torch and record.torch.preprocessing.name == "torch"
+    half = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    config = {"architecture": "tf_efficientnet_b0", "pretrained_cfg": half}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = suited(record, path)
+    assert found.variant == "" and found.build is record.build
+    np.testing.assert_allclose(found.preprocessing.array(np.array([0, 255, 127.5])), [-1, 1, 0], atol=1e-6)
+    for bad in ("[]", "{", json.dumps({**config, "pretrained_cfg": {**half, "std": [0, 0, 0]}})):
+        (tmp_path / "config.json").write_text(bad)
+        assert suited(record, path).preprocessing.name == "torch"
+
+
+def zeros(names, but=()):
+    return {f"{name}.weight": torch.zeros(1) for name in names.values() if name not in but}
+
+
+def test_the_error_names_the_backbone_that_a_checkpoint_looks_like(tmp_path):
+    path = str(tmp_path / "a.pth")
+    names = {record.name: record.all_checkpoints()[0].names() for record in map(get, backbone_names())
+             if record.all_checkpoints()}  # fmt: skip
+    for given, wanted, hint in [
+        ("resnet101", "resnet50", "resnet101"),
+        ("resnet18", "resnet50", "resnet18"),
+        ("vgg19", "vgg16", "vgg19"),
+        ("mobilenet_v2", "efficientnet_b0", "mobilenet_v2"),
+        ("efficientnet_b2", "efficientnet_b1", "efficientnet_b2"),
+    ]:
+        torch.save(zeros(names[given]), path)
+        with pytest.raises(UserError, match=rf"does not fit {wanted}: .*; it looks like {hint}$") as caught:
+            build_classifier(wanted, 2, 64, weights=path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(
+        UserError, match=r"no PyTorch checkpoint fits backbone tiny: .* looks like efficientnet_b1 or efficientnet_b2$"
+    ):
+        torch.save(zeros(names["efficientnet_b2"]), path)
+        build_classifier("tiny", 2, weights=path)
+    with pytest.raises(UserError, match=r"does not fit resnet50: layer conv1_conv \(conv1\): no 'conv1.weight'$"):
+        torch.save(zeros(names["resnet50"], but=("conv1",)), path)
+        build_classifier("resnet50", 2, 64, weights=path)
+
+
+def test_missing_extra_and_misshapen_tensors_are_one_line(tmp_path):
+    theirs, path = saved("vgg16", tmp_path)
+    state = theirs.state_dict()
+    for change, reason in [
+        (
+            {"features.0.bias": torch.zeros(65)},
+            r"block1_conv1 \(features\.0\): expected shape \(64,\), the file has \(65,\)",
+        ),
+        ({"features.0.scale": torch.zeros(1)}, r"it also has features\.0\.scale"),
+        ({"classifier.6.weight": torch.zeros(3, 5)}, None),  # a head of other classes does no harm
+    ]:
+        torch.save({**state, **change}, path)
+        if reason is None:
+            build_classifier("vgg16", 2, 32, weights=path)
+        else:
+            with pytest.raises(UserError, match=f"does not fit vgg16: .*{reason}$"):
+                build_classifier("vgg16", 2, 32, weights=path)
 
 
 def test_a_checkpoint_of_another_model_names_the_first_layer_that_does_not_fit(tmp_path):

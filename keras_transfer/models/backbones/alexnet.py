@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
 from keras_transfer.models.preprocessing import TORCH
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _NAMES = {
     "conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8", "conv5": "features.10",
     "fc6": "classifier.1", "fc7": "classifier.4",
 }  # fmt: skip
+_CHECKPOINTS = (Checkpoint("torchvision", lambda: _NAMES),)
 
 
 def _architecture(input_shape: tuple[int, int, int]) -> keras.Model:
@@ -53,7 +54,9 @@ def _architecture(input_shape: tuple[int, int, int]) -> keras.Model:
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
     from keras_transfer.models.torch_weights import set_weights, torchvision_weights
 
-    return set_weights(_architecture(input_shape), weights, _NAMES, lambda: torchvision_weights(_FILE, "alexnet"))
+    return set_weights(
+        _architecture(input_shape), weights, _CHECKPOINTS, "alexnet", lambda: torchvision_weights(_FILE, "alexnet")
+    )
 
 
 RECORDS = (
@@ -67,5 +70,6 @@ RECORDS = (
         groups=tuple((name, rf"{name}(_|$)") for name in _NAMES),
         licence="BSD-3-Clause",
         source="Krizhevsky 2014, https://arxiv.org/abs/1404.5997; weights: torchvision",
+        checkpoints=_CHECKPOINTS,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
 from keras_transfer.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def application(
     anchors: str = "previous",
     not_on: tuple[str, ...] = (),
     finish: Callable[[keras.Model], keras.Model] | None = None,
+    checkpoints: tuple[Checkpoint, ...] = (),
     **options: Any,
 ) -> Backbone:
     """Return the record of ``keras.applications.<constructor>``.
@@ -45,12 +46,14 @@ def application(
         anchors: where unmatched layers belong.
         not_on: backends that Keras itself refuses.
         finish: applied to the model once it has its weights.
+        checkpoints: PyTorch state dicts of exactly this function.
         options: passed to the constructor, e.g. ``include_preprocessing=False``.
     """
 
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
         import keras
 
+        from keras_transfer.models.torch_weights import is_torch_file, load_torch_weights
         from keras_transfer.models.weights import downloading, load_weights
 
         make = getattr(keras.applications, constructor)
@@ -59,9 +62,12 @@ def application(
                 model = make(weights="imagenet", include_top=False, input_shape=input_shape, **options)
         else:
             model = make(weights=None, include_top=False, input_shape=input_shape, **options)
-            if weights != "none":
+            if weights != "none" and not is_torch_file(weights):
                 load_weights(model, weights)
-        return finish(model) if finish else model
+        model = finish(model) if finish else model
+        if is_torch_file(weights):
+            load_torch_weights(model, weights, checkpoints, name)
+        return model
 
     return Backbone(
         name=name,
@@ -75,4 +81,5 @@ def application(
         source=f"{paper}; weights: {SOURCE}",
         anchors=anchors,
         not_on=not_on,
+        checkpoints=checkpoints,
     )

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.backbones.applications import application
-from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_names import (
+    Parts,
+    efficientnet_pytorch,
+    inverted_residual_blocks,
+    letter,
+    match,
+    timm,
+    torchvision_efficientnet,
+)
+from keras_transfer.models.backbones.twin import with_twin
 from keras_transfer.models.preprocessing import TF_128, TORCH
 
 if TYPE_CHECKING:
@@ -36,8 +48,32 @@ def _groups(blocks: int) -> tuple[tuple[str, str], ...]:
     return (("stem", r"stem_"), *((f"block{i}", rf"block{i}[a-z]") for i in range(1, blocks + 1)), ("top", r"top_"))
 
 
+# Stages of B0, each of which has more blocks in the larger ones (Tan & Le 2019, tables 1 and 8).
+_REPEATS = (1, 2, 2, 3, 3, 4, 1)
+_DEPTHS = {"b0": 1.0, "b1": 1.1, "b2": 1.2, "b3": 1.4, "b4": 1.8, "b5": 2.2, "b6": 2.6, "b7": 3.1}
+_PARTS = {
+    "expand": "expand_conv", "expand_bn": "expand_bn", "depthwise": "dwconv", "depthwise_bn": "bn",
+    "reduce": "se_reduce", "restore": "se_expand", "project": "project_conv", "project_bn": "project_bn",
+}  # fmt: skip
+
+
+def _names(size: str, ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
+    """Map our names to a package's: the stem's and the top's, with their BatchNorm, and those of a block's parts."""
+    repeats = [math.ceil(_DEPTHS[size] * count) for count in _REPEATS]
+    return lambda: {
+        **dict(zip(("stem_conv", "stem_bn", "top_conv", "top_bn"), ends)),
+        **match(
+            inverted_residual_blocks(repeats, squeezes=True),
+            lambda block: {part: f"{letter(block)}_{name}" for part, name in _PARTS.items()},
+            theirs,
+        ),
+    }
+
+
 def _v1(size: str) -> Backbone:
-    return application(
+    ends = ("features.0.0", "features.0.1", "features.8.0", "features.8.1")
+    of_timm = Checkpoint("timm", _names(size, ("conv_stem", "bn1", "conv_head", "bn2"), timm))
+    record = application(
         f"efficientnet_{size}",
         f"EfficientNet{size.upper()}",
         family="EfficientNet",
@@ -47,7 +83,18 @@ def _v1(size: str) -> Backbone:
         licence="Apache-2.0",
         paper="Tan & Le 2019, https://arxiv.org/abs/1905.11946",
         finish=_without_preprocessing,
+        checkpoints=(
+            Checkpoint(
+                "efficientnet_pytorch",
+                _names(size, ("_conv_stem", "_bn0", "_conv_head", "_bn1"), efficientnet_pytorch),
+            ),
+            of_timm,
+        ),
     )
+    of_torchvision = Checkpoint("torchvision", _names(size, ends, torchvision_efficientnet))
+    if size in ("b5", "b6", "b7"):  # torchvision keeps TensorFlow's epsilon in these, timm does not
+        return with_twin(record, of_torchvision, epsilon=1e-3)
+    return with_twin(record, of_torchvision, of_timm)
 
 
 def _v2(size: str) -> Backbone:

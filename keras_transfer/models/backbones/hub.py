@@ -6,6 +6,7 @@ comes from the preset's own image converter; where that cannot be expressed, the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from keras_transfer.models.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import keras
+
+_EXTRA_TOKENS = 16  # at most so many tokens besides those of the patches
 
 
 def hub_backbone(name: str) -> Backbone:
@@ -35,8 +38,16 @@ def hub_backbone(name: str) -> Backbone:
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
         from keras_transfer.models.weights import load_weights
 
-        pretrained = weights == "imagenet"
-        model = _fetch(name, lambda: hub.models.Backbone.from_preset(preset, load_weights=pretrained, dtype="float32"))
+        def load(**options: Any) -> keras.Model:
+            pretrained = weights == "imagenet"
+            return _fetch(
+                name,
+                lambda: hub.models.Backbone.from_preset(preset, load_weights=pretrained, dtype="float32", **options),
+            )
+
+        model = load()
+        if hasattr(model, "image_shape") and None not in model.image_shape and tuple(model.image_shape) != input_shape:
+            model = load(image_shape=input_shape)  # a transformer has a position for each of its patches
         if weights not in ("imagenet", "none"):
             load_weights(model, weights)
         return _feature_map(name, model, input_shape)
@@ -96,16 +107,25 @@ def _channels(name: str, value: Any) -> tuple[float, float, float]:
 
 
 def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Model:
-    """Pin the input's size and check that the output is a feature map."""
+    """Pin the input's size, and make the output a feature map.
+
+    A convolutional network's layers are copied one by one. A transformer stays a layer of its own: keras-hub can save it
+    only as a whole.
+    """
     import keras
 
     from keras_transfer.models.graph import graft
 
-    if isinstance(model.input, dict) or not isinstance(model.output, keras.KerasTensor):
+    if len(model.inputs) != 1 or not isinstance(model.output, keras.KerasTensor):
         raise UserError(f"{name}: expected a backbone of one image input and one output")
     inputs = keras.Input(input_shape, name="preprocessed")
     try:
-        outputs = graft(model, inputs)
+        if len(model.output.shape) == 3 and hasattr(model, "patch_size"):
+            model = _settled(model)
+            tokens = model({model.inputs[0].name: inputs} if isinstance(model.input, dict) else inputs)
+            outputs = _map_of_patches(name, tokens, input_shape, model.patch_size)
+        else:
+            outputs = graft(model, inputs)
     except ValueError as error:
         raise UserError(
             f"{name} does not accept pictures of {input_shape}: {' '.join(str(error).split())[:200]}"
@@ -113,6 +133,46 @@ def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int
     if len(outputs.shape) != 4:
         raise UserError(
             f"{name} gives {len(outputs.shape) - 1}-dimensional features {tuple(outputs.shape[1:])};"
-            " only backbones with a feature map (height, width, channels) are supported"
+            " only backbones with a feature map (height, width, channels) or with patches are supported"
         )
     return keras.Model(inputs, outputs, name="hub_backbone")
+
+
+def _map_of_patches(
+    name: str, tokens: keras.KerasTensor, input_shape: tuple[int, int, int], patch_size: int | Sequence[int]
+) -> keras.KerasTensor:
+    """Arrange a transformer's tokens (batch, tokens, channels) as the grid (batch, height, width, channels) of its patches.
+
+    Tokens that come before the patches (class, distillation, registers) are left out. Swin joins patches on the way: its
+    grid is halved until it fits.
+    """
+    import keras
+
+    sides = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
+    height, width = input_shape[0] // sides[0], input_shape[1] // sides[1]
+    while height * width > tokens.shape[1]:
+        height, width = height // 2, width // 2
+    extra = tokens.shape[1] - height * width
+    if not height * width or extra > _EXTRA_TOKENS:
+        raise UserError(f"{name}: its {tokens.shape[1]} tokens are no grid of patches")
+    if extra:
+        tokens = tokens[:, extra:]
+    return keras.layers.Reshape((height, width, tokens.shape[2]), name="patch_grid")(tokens)
+
+
+def _settled(model: keras.Model) -> keras.Model:
+    """Return DINOv2 without what only its own training needs; other models as they are.
+
+    The mask token would never train. The positions, which are interpolated from a larger picture whenever it is built or
+    loaded, become those of the pictures at hand: interpolating again would undo what they have learnt.
+    """
+    if not hasattr(model, "position_embedding_shape"):
+        return model
+    changes = {"use_mask_token": False, "position_embedding_shape": model.image_shape}
+    settled = type(model).from_config({**model.get_config(), **changes})
+    for new, old in zip(settled.layers, model.layers, strict=True):
+        values = {weight.path.partition("/")[2]: value for weight, value in zip(old.weights, old.get_weights())}
+        if "interpolated_position_embeddings" in values:
+            values["position_embeddings"] = values["interpolated_position_embeddings"]
+        new.set_weights([values[weight.path.partition("/")[2]] for weight in new.weights])
+    return settled

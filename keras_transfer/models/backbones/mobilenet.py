@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from keras_transfer.models.backbones.applications import application
+from keras_transfer.models.backbones.record import Checkpoint
+from keras_transfer.models.backbones.torch_names import (
+    Block,
+    Parts,
+    inverted_residual_blocks,
+    match,
+    timm,
+    torchvision_mobilenet_v2,
+)
+from keras_transfer.models.backbones.twin import with_twin
 from keras_transfer.models.preprocessing import TF
 
 # A group is a run of blocks of one width, as in the papers' tables.
@@ -55,6 +66,24 @@ _V3: dict[str, Any] = {
     "include_preprocessing": False,
 }
 
+
+def _v2_layers(block: Block) -> dict[str, str]:
+    prefix = f"block_{block.number}" if block.number else "expanded_conv"
+    return {
+        f"{part}{norm}": f"{prefix}_{part}{norm.upper()}"
+        for part in ("expand", "depthwise", "project")
+        for norm in ("", "_bn")
+    }
+
+
+def _v2_names(ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
+    """Map MobileNetV2's names to a package's: the stem's and the top's, with their BatchNorm, and a block's parts."""
+    return lambda: {
+        **dict(zip(("Conv1", "bn_Conv1", "Conv_1", "Conv_1_bn"), ends)),
+        **match(inverted_residual_blocks((1, 2, 3, 4, 3, 3, 1), squeezes=False), _v2_layers, theirs),
+    }
+
+
 RECORDS = (
     application(
         "mobilenet",
@@ -64,13 +93,20 @@ RECORDS = (
         paper="Howard et al. 2017, https://arxiv.org/abs/1704.04861",
         **_COMMON,
     ),
-    application(
-        "mobilenet_v2",
-        "MobileNetV2",
-        family="MobileNetV2",
-        groups=_V2_GROUPS,
-        paper="Sandler et al. 2018, https://arxiv.org/abs/1801.04381",
-        **_COMMON,
+    with_twin(
+        application(
+            "mobilenet_v2",
+            "MobileNetV2",
+            family="MobileNetV2",
+            groups=_V2_GROUPS,
+            paper="Sandler et al. 2018, https://arxiv.org/abs/1801.04381",
+            **_COMMON,
+        ),
+        Checkpoint(
+            "torchvision",
+            _v2_names(("features.0.0", "features.0.1", "features.18.0", "features.18.1"), torchvision_mobilenet_v2),
+        ),
+        Checkpoint("timm", _v2_names(("conv_stem", "bn1", "conv_head", "bn2"), timm)),
     ),
     application("mobilenet_v3_small", "MobileNetV3Small", groups=_V3_SMALL_GROUPS, **_V3),
     application("mobilenet_v3_large", "MobileNetV3Large", groups=_V3_LARGE_GROUPS, **_V3),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 # Called with (input shape (height, width, 3), weights "imagenet" | "none" | a path); returns a model from
 # preprocessed pixels to a feature map (batch, height', width', channels).
 Build = Callable[[tuple[int, int, int], str], "keras.Model"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """PyTorch state dicts that hold the weights of a backbone.
+
+    Attributes:
+        package: whose names they have, such as ``"torchvision"``.
+        names: gives the name of each layer with weights → its prefix in the state dict.
+    """
+
+    package: str
+    names: Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,10 @@ class Backbone:
             ``"previous"`` or ``"next"`` matched layer in the graph's order.
         not_on: Keras backends that cannot build it.
         weights: the values of ``weights`` that it accepts, besides a path.
+        checkpoints: the PyTorch state dicts that it accepts.
+        torch: the record for state dicts of another function than Keras's, with which they share the layers;
+            see :mod:`keras_transfer.models.backbones.twin`.
+        variant: what tells it from another record of the same name: ``""`` or ``"torch"``.
     """
 
     name: str
@@ -51,3 +68,10 @@ class Backbone:
     anchors: str = "previous"
     not_on: tuple[str, ...] = ()
     weights: tuple[str, ...] = ("imagenet", "none")
+    checkpoints: tuple[Checkpoint, ...] = ()
+    torch: Backbone | None = None
+    variant: str = ""
+
+    def all_checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Return the PyTorch state dicts that it or its twin accepts."""
+        return self.checkpoints + (self.torch.checkpoints if self.torch else ())

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from keras_transfer.models.backbones.applications import application
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_names import bottleneck_resnet
+from keras_transfer.models.backbones.twin import with_twin
 from keras_transfer.models.preprocessing import CAFFE, TF
 
 _GROUPS = (
@@ -31,10 +34,20 @@ _V2: dict[str, Any] = {
     "paper": "He et al. 2016, https://arxiv.org/abs/1603.05027",
 }
 
+
+def _v1(name: str, constructor: str, blocks: tuple[int, ...]) -> Backbone:
+    """The stride of a stage is in its first convolution in Keras, in its second in PyTorch."""
+    return with_twin(
+        application(name, constructor, **_V1),
+        Checkpoint("torchvision, timm", lambda: bottleneck_resnet(blocks)),
+        strides={f"conv{i}_block1_{k}_conv": k for i in (3, 4, 5) for k in (1, 2)},
+    )
+
+
 RECORDS = (
-    application("resnet50", "ResNet50", **_V1),
-    application("resnet101", "ResNet101", **_V1),
-    application("resnet152", "ResNet152", **_V1),
+    _v1("resnet50", "ResNet50", (3, 4, 6, 3)),
+    _v1("resnet101", "ResNet101", (3, 4, 23, 3)),
+    _v1("resnet152", "ResNet152", (3, 8, 36, 3)),
     application("resnet50_v2", "ResNet50V2", **_V2),
     application("resnet101_v2", "ResNet101V2", **_V2),
     application("resnet152_v2", "ResNet152V2", **_V2),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
 from keras_transfer.models.preprocessing import TORCH
 
 if TYPE_CHECKING:
@@ -71,11 +71,13 @@ def _torch_names(blocks: tuple[int, ...]) -> dict[str, str]:
 
 
 def _record(name: str, blocks: tuple[int, ...], file_name: str) -> Backbone:
+    checkpoints = (Checkpoint("torchvision, timm", lambda: _torch_names(blocks)),)
+
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
         from keras_transfer.models.torch_weights import set_weights, torchvision_weights
 
         model = _architecture(input_shape, blocks, name)
-        return set_weights(model, weights, _torch_names(blocks), lambda: torchvision_weights(file_name, name))
+        return set_weights(model, weights, checkpoints, name, lambda: torchvision_weights(file_name, name))
 
     return Backbone(
         name=name,
@@ -87,6 +89,7 @@ def _record(name: str, blocks: tuple[int, ...], file_name: str) -> Backbone:
         groups=(("stem", r"stem_"), *((f"layer{i}", rf"layer{i}_") for i in range(1, 5))),
         licence="BSD-3-Clause",
         source="He et al. 2015, https://arxiv.org/abs/1512.03385; weights: torchvision",
+        checkpoints=checkpoints,
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from keras_transfer.models.backbones.applications import application
+from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_names import vgg
+from keras_transfer.models.backbones.twin import with_twin
 from keras_transfer.models.preprocessing import CAFFE
 
 _VGG: dict[str, Any] = {
@@ -16,4 +19,9 @@ _VGG: dict[str, Any] = {
     "paper": "Simonyan & Zisserman 2014, https://arxiv.org/abs/1409.1556",
 }
 
-RECORDS = (application("vgg16", "VGG16", **_VGG), application("vgg19", "VGG19", **_VGG))
+
+def _record(name: str, constructor: str, blocks: tuple[int, ...]) -> Backbone:
+    return with_twin(application(name, constructor, **_VGG), Checkpoint("torchvision, timm", lambda: vgg(blocks)))
+
+
+RECORDS = (_record("vgg16", "VGG16", (2, 2, 3, 3, 3)), _record("vgg19", "VGG19", (2, 2, 4, 4, 4)))
