@@ -305,6 +305,19 @@ def _explain(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _define_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN", help="a finished run directory")
+    _add_backend(parser)
+    parser.set_defaults(run=_report)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from keras_transfer.report.command import report
+
+    report(arguments.source, backend=arguments.backend, device=arguments.device)
+    return 0
+
+
 def _define_serve(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this computer)")
@@ -342,6 +355,7 @@ COMMANDS: dict[str, Command] = {
         _define_explain,
         "Draw what speaks for a class, what the model gets most wrong, or what residual blocks add.",
     ),
+    "report": (_define_report, "Write the page of a run that was trained before."),
     "serve": (_define_serve, "Serve a page and a JSON endpoint for a model, on this computer."),
     "export": (_define_export, "Write a trained model for another runtime, and prove the file equal."),
     "compare": (_define_compare, "Train configurations one after the other, and set runs beside each other."),

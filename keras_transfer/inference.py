@@ -108,13 +108,22 @@ def transform_of(metadata: dict[str, Any]) -> Any:
 def _own_data(run: RunDirectory | None, source: str | Path, split: str) -> Split:
     if run is None:
         raise UserError(f"{source} is a model file without its run: say with --data what to evaluate it on")
-    from keras_transfer.training.run import open_data
-
-    config = run.read_config()
-    data = open_data(config)
-    if run.read_json(run.splits) != data.split_table():
+    data = data_of(run)
+    if data is None:
         raise UserError(f"the data of {run.path} changed since the training; evaluate it with --data instead")
     return choose_split(data, split)
+
+
+def data_of(run: RunDirectory) -> Dataset | None:
+    """Return the run's own data, split as it was trained on; None if it changed since.
+
+    Raises:
+        UserError: it cannot be read any more.
+    """
+    from keras_transfer.training.run import open_data
+
+    data = open_data(run.read_config())
+    return data if run.read_json(run.splits) == data.split_table() else None
 
 
 def choose_split(data: Dataset, split: str) -> Split:

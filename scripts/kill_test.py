@@ -44,7 +44,7 @@ CONFIG = {
         {"name": "all", "epochs": 3, "learning_rate": 0.003, "schedule": "cosine", "weight_decay": 0.01},
     ],
     "callbacks": {"reduce_lr": {"patience": 1}},
-    "output": {"save_every": "1 step"},
+    "output": {"save_every": "1 step", "report": False},
 }
 
 

@@ -21,6 +21,7 @@ SETTINGS = {
     "model.weights": "none",
     "phases": "[{name: head, epochs: 2, augment: false}, {name: all, epochs: 2}]",
     "output.plots": "false",
+    "output.report": "false",
 }
 
 

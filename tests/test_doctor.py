@@ -147,6 +147,7 @@ def test_a_run_finds_wrong_labels_among_what_it_was_not_trained_on(tmp_path, cap
     photos = make_photos(tmp_path / "photos", {"apple": 40, "berry": 40}, size=32)
     small = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
              "--set", "data.augment=[]", "--set", "data.batch_size=8", "--set", "output.plots=false",
+             "--set", "output.report=false",
              "--set", "phases=[{name: all, epochs: 12, learning_rate: 0.01, train: all}]"]  # fmt: skip
     run = tmp_path / "run"
     assert main(["train", "--data", str(photos), *small, "--output", str(run)]) == 0

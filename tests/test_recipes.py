@@ -60,7 +60,7 @@ def small(recipe: str, folder: Path) -> list[str]:
     phases = len(load_config(recipe).phases)
     # The 53 BatchNorms of a random ResNet-50 need some steps before their moving statistics keep its outputs finite.
     batch, epochs = (4, 2) if recipe == "mnist_resnet50" else (16, 1)
-    return [*found, f"data.image_size={side}", f"data.batch_size={batch}", "model.weights=none",
+    return [*found, f"data.image_size={side}", f"data.batch_size={batch}", "model.weights=none", "output.report=false",
             *(f"phases.{i}.epochs={epochs}" for i in range(phases))]  # fmt: skip
 
 

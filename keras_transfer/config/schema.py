@@ -220,6 +220,7 @@ class OutputConfig(Section):
     every_epoch: bool = Field(
         False, description="Also keep the model of every epoch, as `checkpoints/phaseN_epochN.keras`."
     )
+    report: bool = Field(True, description="Write `report.html`, everything about the run in one file.")
 
 
 class RunConfig(Section):

@@ -1,1 +1,1 @@
-"""What a run leaves for people to look at."""
+"""What a run looks like: its plots, and ``report.html`` with everything in one file (`write`, `sections`)."""

@@ -42,6 +42,7 @@ class RunDirectory:
         self.state = self.path / "state"
         self.state_file = self.state / "state.npz"
         self.bad_batch = self.state / "bad_batch.json"
+        self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
         self.checkpoints = self.path / "checkpoints"
 

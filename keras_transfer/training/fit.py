@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import statistics
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,8 +39,8 @@ class FitResult:
     Attributes:
         history: a row an epoch (``callbacks.HISTORY_FIELDS``).
         iterations: (phase, loss) of every training step.
-        phases: name, epochs done, seconds, images/s, share of the time spent waiting for data, frozen and trainable
-            parameter counts of each phase.
+        phases: name, epochs done, their seconds, images/s, share of the time spent waiting for data, seconds of
+            computing or finding features before the first epoch, frozen and trainable parameter counts of each phase.
         best: phase, epoch and monitored figure of the best model, whose weights the model now has.
     """
 
@@ -117,7 +118,9 @@ def fit_phases(
         counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
         tell(f"phase {phase.name}: {counts}")
         pictures = train if phase.augment else Batches(train.loader.plain())
+        began = time.perf_counter()
         trained, fit_train, fit_val = _what_trains(model, phase, pictures, val, features, callbacks, tell)
+        features_seconds = time.perf_counter() - began
         if native:
             install(trained)
 
@@ -159,7 +162,7 @@ def fit_phases(
             if pictures is not train:
                 pictures.loader.close()
         audit.check(model)
-        result.phases.append(_phase_summary(phase, own.history.rows, counts))
+        result.phases.append(_phase_summary(phase, own.history.rows, counts, features_seconds))
         if verbose:
             own.progress.tell_waiting(result.phases[-1])
 
@@ -332,7 +335,9 @@ def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.call
     return found
 
 
-def _phase_summary(phase: Phase, history: list[dict[str, Any]], counts: TrainableCounts) -> dict[str, Any]:
+def _phase_summary(
+    phase: Phase, history: list[dict[str, Any]], counts: TrainableCounts, features_seconds: float = 0.0
+) -> dict[str, Any]:
     rows = [row for row in history if row["phase"] == phase.name]
     return {
         "name": phase.name,
@@ -340,6 +345,7 @@ def _phase_summary(phase: Phase, history: list[dict[str, Any]], counts: Trainabl
         "seconds": round(sum(row["seconds"] for row in rows), 3),
         "images_per_second": round(statistics.median(row["images_per_second"] for row in rows), 2) if rows else None,
         "data_wait": round(statistics.fmean(row["data_wait"] for row in rows), 4) if rows else None,
+        "features_seconds": round(features_seconds, 3),
         "frozen_parameters": counts.frozen,
         "trainable_parameters": counts.trainable,
     }

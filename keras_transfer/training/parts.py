@@ -18,7 +18,7 @@ from keras_transfer.data.keras_dataset import Batches
 from keras_transfer.data.loader import Loader
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import MissingExtra
-from keras_transfer.evaluation.evaluate import evaluate_split
+from keras_transfer.evaluation import classification_metrics, predict_logits
 from keras_transfer.models import bundle
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones.twin import suited
@@ -210,13 +210,22 @@ def metadata_of(config: RunConfig, data: Dataset) -> dict[str, Any]:
     }
 
 
-def measure(model: keras.Model, config: RunConfig, data: Dataset) -> dict[str, Any]:
-    """Evaluate the chosen model on validation and, once, on the test set (where there is one)."""
+def predict(model: keras.Model, config: RunConfig, data: Dataset) -> dict[str, np.ndarray]:
+    """Return the chosen model's logits on validation and, once, on the test set (where there is one)."""
     transform = evaluation_transform(config)
-    parts = {split.name: split for split in (data.val, data.test) if len(split)}
     return {
-        name: evaluate_split(model, split, transform, at_once(config), workers=config.data.workers)
-        for name, split in parts.items()
+        split.name: predict_logits(model, split, transform, at_once(config), workers=config.data.workers)
+        for split in (data.val, data.test)
+        if len(split)
+    }
+
+
+def measure(logits: dict[str, np.ndarray], data: Dataset) -> dict[str, Any]:
+    """Return the figures of each split that has logits."""
+    splits: dict[str, Split] = {name: getattr(data, name) for name in logits}
+    return {
+        name: classification_metrics(logits[name], split.labels, split.classes, split.weights)
+        for name, split in splits.items()
     }
 
 

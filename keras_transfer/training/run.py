@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +136,8 @@ def train(
             parts.draw_history(run, result)
 
         # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
-        metrics = parts.measure(model, config, data)
+        logits = parts.predict(model, config, data)
+        metrics = parts.measure(logits, data)
         parts.save_model(model, config, data, run.model, golden=True)
         metrics["best"] = result.best
         metrics["phases"] = result.phases
@@ -144,7 +147,26 @@ def train(
         run.update_manifest({"phases": result.phases})
         run.write_json(run.metrics, metrics)
     say(parts.verdict(metrics))
+
+    # 8. The report, from what is at hand; the run is finished and kept without it, too.
+    if config.output.report:
+        _report(run, data, model, logits, say)
     return run
+
+
+def _report(run: RunDirectory, data: Dataset, model: Any, logits: dict[str, Any], say: Say) -> None:
+    began = time.perf_counter()
+    try:
+        from keras_transfer.report.write import write_report
+
+        write_report(run, data, model, logits)
+    except Exception as error:  # whatever is wrong with it, the model is not
+        message = (
+            f"there is no report ({type(error).__name__}: {error}); make it with: keras-transfer report {run.path}"
+        )
+        warnings.warn(message, stacklevel=3)
+    else:
+        say(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
 
 
 def _prepare(config: RunConfig, data: Dataset) -> tuple[Any, Any]:
@@ -250,6 +272,7 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
     found = changes(before, manifest)
     if not accept:
         refuse([line for key, line in found.items() if key not in told], run.path)
+    manifest["started"] = before.get("started", manifest["started"])
     manifest["changes"] = [*before.get("changes", []), *found.values()]
     return list(found.values())
 
@@ -283,6 +306,7 @@ def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
 
 def _manifest(config: RunConfig, data: Dataset, backend: runtime.Choice, precision: runtime.Choice) -> dict[str, Any]:
     return {
+        "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),

@@ -12,7 +12,8 @@ from keras_transfer import runtime
 from keras_transfer.cli import main
 
 SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
-         "--set", "data.augment=[]", "--set", "phases=[{name: head, epochs: 1}]", "--set", "data.batch_size=8"]  # fmt: skip
+         "--set", "data.augment=[]", "--set", "phases=[{name: head, epochs: 1}]", "--set", "data.batch_size=8",
+         "--set", "output.report=false"]  # fmt: skip
 
 
 def fails(capsys, *arguments: object) -> str:

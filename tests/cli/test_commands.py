@@ -13,7 +13,8 @@ import pytest
 from keras_transfer.cli import COMMANDS, main
 
 SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
-         "--set", "data.augment=[]", "--set", "phases=[{name: all, epochs: 8, learning_rate: 0.01}]"]  # fmt: skip
+         "--set", "data.augment=[]", "--set", "phases=[{name: all, epochs: 8, learning_rate: 0.01}]",
+         "--set", "output.report=false"]  # fmt: skip
 
 
 def test_help_names_every_command(capsys):

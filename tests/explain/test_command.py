@@ -12,7 +12,8 @@ from tests.conftest import make_photos
 pytestmark = pytest.mark.backend
 
 SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
-         "--set", "data.augment=[]", "--set", "phases=[{name: all, epochs: 3, learning_rate: 0.01}]"]  # fmt: skip
+         "--set", "data.augment=[]", "--set", "phases=[{name: all, epochs: 3, learning_rate: 0.01}]",
+         "--set", "output.report=false"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -27,13 +27,15 @@ PHASES = [
 FIGURES = ("phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
-def settings(photos: Path, output: Path, save_every: str | float = "0 seconds", **more: Any) -> RunConfig:
+def settings(
+    photos: Path, output: Path, save_every: str | float = "0 seconds", report: bool = False, **more: Any
+) -> RunConfig:
     tree = {
         "name": "small",
         "data": {"path": str(photos), "image_size": 32, "batch_size": 16, "augment": ["horizontal_flip"], "workers": 2},
         "model": {"backbone": "tiny", "weights": "none", "label_smoothing": 0.0},
         "phases": PHASES,
-        "output": {"dir": str(output), "save_every": save_every},
+        "output": {"dir": str(output), "save_every": save_every, "report": report},
     }
     return validate({**tree, **more})
 

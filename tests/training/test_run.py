@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import zipfile
+from datetime import datetime, timedelta, timezone
 
 import keras
 import numpy as np
@@ -19,10 +20,10 @@ pytestmark = pytest.mark.backend
 
 def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path):
     lines = []
-    run = train(settings(photos, tmp_path / "run"), say=lines.append)
+    run = train(settings(photos, tmp_path / "run", report=True), say=lines.append)
     found = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     assert found == {
-        "config.yaml", "history.csv", "manifest.json", "metrics.json", "model.keras", "splits.json",
+        "config.yaml", "history.csv", "manifest.json", "metrics.json", "model.keras", "report.html", "splits.json",
         "plots/curves.png", "plots/iterations.png", "plots/confusion.png",
     }  # fmt: skip
     rows = list(csv.DictReader(run.history.open()))
@@ -33,7 +34,9 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     assert [phase["name"] for phase in metrics["phases"]] == ["head", "all"]
     frozen = [phase["frozen_parameters"] for phase in metrics["phases"]]
     assert frozen[0] > frozen[1]
+    assert all(phase["features_seconds"] >= 0 for phase in metrics["phases"])
     manifest = json.loads(run.manifest.read_text())
+    assert abs(datetime.now(timezone.utc) - datetime.fromisoformat(manifest["started"])) < timedelta(hours=1)
     assert manifest["backend"]["name"] == keras.backend.backend()
     assert manifest["data"]["images"] == {"train": 42, "val": 9, "test": 9}
     text = "\n".join(lines)

@@ -21,7 +21,7 @@ def run(photos, output):
         "data": {"path": str(photos), "image_size": 32, "batch_size": 16, "augment": ["horizontal_flip"], "workers": 1},
         "model": {"backbone": "tiny", "weights": "none"},
         "phases": [{"name": "all", "epochs": 3, "learning_rate": 0.001, "train": "all"}],
-        "output": {"dir": str(output), "plots": False},
+        "output": {"dir": str(output), "plots": False, "report": False},
     }
     return json.loads(train(validate(tree), say=lambda _: None).metrics.read_text())["phases"][0]
 

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
 
-from keras_transfer.report.plots.style import BLUE, GREY, ORANGE, figure, save, styled
+from keras_transfer.report.plots.style import BLUE, GREY, ORANGE, Target, figure, save, styled
 
 __all__ = ["reliability"]
 
 
-def reliability(metrics: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def reliability(metrics: Mapping[str, Any], path: Target) -> None:
     """The reliability diagram: accuracy over confidence, and below it how many samples had that confidence.
 
     Args:
         metrics: what `classification_metrics` returned: `calibration`, `ece` and `n` are used.
-        path: the PNG to write.
+        path: the PNG to write, or a text stream that gets SVG.
 
     Raises:
         UserError: the file cannot be written.
@@ -45,7 +44,7 @@ def reliability(metrics: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
         above.bar(middle[filled], confidence - accuracy, width, bottom=accuracy, **gap)
         above.set(xlim=(0, 1), ylim=(0, 1))
         above.set_title(f"Calibration: expected error {metrics['ece']:.2%}")
-        above.legend(loc="upper left")
+        above.legend(loc="best")
         below.bar(middle, count / max(count.sum(), 1), width, color=GREY, alpha=0.6)
         below.set_xlabel("confidence of the prediction")
         below.set_title("Share of the samples", fontsize=9, fontweight="normal")

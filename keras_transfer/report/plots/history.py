@@ -12,21 +12,21 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter
 
-from keras_transfer.report.plots.style import BLUE, GREEN, GREY, ORANGE, figure, phase_bands, save, styled
+from keras_transfer.report.plots.style import BLUE, GREEN, GREY, ORANGE, Target, figure, phase_bands, save, styled
 
 __all__ = ["curves", "iterations"]
 
 _POINTS = 1200  # raw losses are thinned to about two a pixel
 
 
-def curves(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+def curves(history: Sequence[Mapping[str, Any]], path: Target) -> None:
     """Loss, accuracy and learning rate by epoch, with the phases marked.
 
     Args:
         history: a row an epoch, in order: `phase`, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`
             as numbers or as the text of a CSV file. Missing ones (absent, None, "") leave a gap, and what is missing
             everywhere is left out; values that are not finite are marked by a cross.
-        path: the PNG to write.
+        path: the PNG to write, or a text stream that gets SVG.
 
     Raises:
         UserError: the file cannot be written.

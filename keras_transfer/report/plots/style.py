@@ -8,7 +8,7 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import matplotlib
 import numpy as np
@@ -21,11 +21,34 @@ from PIL import Image
 from keras_transfer.files import atomic_write
 from keras_transfer.report.plots.fonts import families_for, printable
 
-__all__ = ["BLUE", "DPI", "GREEN", "GREY", "INK", "ORANGE", "figure", "phase_bands", "save", "shorten", "styled"]
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "DPI",
+    "GREEN",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "Target",
+    "figure",
+    "phase_bands",
+    "save",
+    "shorten",
+    "styled",
+]
+
+Target = str | os.PathLike[str] | TextIO
+"""Where a picture goes: a PNG file, or a stream that gets SVG."""
 
 # Okabe & Ito, "Color Universal Design", 2008: told apart by people with any of the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
-INK, GREY, PALE = "#24292f", "#6e7781", "#d8dee4"
+INK, GREY, PALE, GRID = "#24292f", "#6e7781", "#d8dee4", "#eaeef2"
+COLOURS = {
+    colour.lower(): name
+    for name, colour in (("ink", INK), ("soft", GREY), ("line", PALE), ("grid", GRID), ("blue", BLUE),
+                         ("orange", ORANGE), ("green", GREEN))
+}  # fmt: skip
+"""The name of each colour as SVG writes it, for a page that has its own colour of that name."""
 DPI = 130
 _MAX_BYTES = 190_000
 
@@ -43,7 +66,7 @@ _STYLE: Any = {
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
     "font.size": 9,
-    "grid.color": "#eaeef2",
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
     "legend.fontsize": 8.5,
     "legend.frameon": False,
@@ -88,11 +111,16 @@ def figure(width: float, height: float, layout: Literal["constrained"] | None = 
     return made
 
 
-def save(made: Figure, path: str | os.PathLike[str]) -> None:
-    """Write the figure as a PNG, atomically.
+def save(made: Figure, path: Target) -> None:
+    """Write the figure as a PNG, atomically; or to a stream as SVG.
 
-    The picture gets 256 colours, a third of the size of all of them, and fewer if it is large even so.
+    The PNG gets 256 colours, a third of the size of all of them, and fewer if it is large even so. The SVG has no
+    background, text as text, and is the same every time.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras_transfer"}):
+            made.savefig(path, format="svg", transparent=True, metadata={"Date": None})
+        return
     canvas = FigureCanvasAgg(made)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

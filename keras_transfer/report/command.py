@@ -1,0 +1,45 @@
+"""What the ``report`` command does: the page of a run that was trained before."""
+
+from __future__ import annotations
+
+import time
+
+from keras_transfer.errors import UserError
+from keras_transfer.inference import data_of, start
+from keras_transfer.report.write import write_report
+from keras_transfer.runs import RunDirectory
+
+
+def report(path: str, backend: str | None = None, device: str | None = None) -> RunDirectory:
+    """Write ``report.html`` of a finished run again.
+
+    The figures are those that the run measured. Its pictures are predicted again to be shown; where they are not at
+    hand any more, or are not what they were, the page goes without.
+
+    Args:
+        path: the run directory.
+        backend: Keras backend.
+        device: where to compute.
+
+    Raises:
+        UserError: there is no run, it did not finish, or the page cannot be written.
+    """
+    run = RunDirectory.open(path)
+    run.read_json(run.metrics)
+    try:
+        data = data_of(run)
+        missing = f"the data of {run.path} changed since the training"
+    except UserError as problem:
+        data, missing = None, str(problem)
+    model, logits = None, None
+    if data is None:
+        print(f"without pictures: {missing}")
+    else:
+        model, _, _ = start(path, backend, device)
+        from keras_transfer.training import parts  # imports Keras, whose backend is settled now
+
+        logits = parts.predict(model, run.read_config(), data)
+    began = time.perf_counter()
+    write_report(run, data, model, logits, missing if data is None else "")
+    print(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
+    return run

@@ -1,0 +1,36 @@
+"""The sections of a report, in order: a module with ``make`` each, and a template of the same name in ``page/``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from keras_transfer.report.material import Material
+from keras_transfer.report.sections import (
+    calibration,
+    classes,
+    confusion,
+    data,
+    labels,
+    mistakes,
+    repeat,
+    result,
+    sureness,
+    training,
+)
+
+__all__ = ["SECTIONS"]
+
+SECTIONS: dict[str, tuple[str, Callable[[Material], dict[str, Any] | None]]] = {
+    "result": ("Result", result.make),
+    "mistakes": ("Most wrong", mistakes.make),
+    "confusion": ("Confusion", confusion.make),
+    "classes": ("Classes", classes.make),
+    "calibration": ("Calibration", calibration.make),
+    "sureness": ("Surest and least sure", sureness.make),
+    "labels": ("Likely label errors", labels.make),
+    "training": ("Training", training.make),
+    "data": ("Data", data.make),
+    "repeat": ("Repeat it", repeat.make),
+}
+"""name → title, and what makes the template's variables; None leaves the section out."""

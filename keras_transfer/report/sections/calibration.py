@@ -1,0 +1,28 @@
+"""Whether a confidence of 80 % is right in 80 of 100 cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_transfer.evaluation.metrics import CALIBRATION_BINS
+from keras_transfer.report import plots
+from keras_transfer.report.drawing import drawing
+from keras_transfer.report.material import Material
+from keras_transfer.report.words import share
+
+
+def make(material: Material) -> dict[str, Any]:
+    """The variables of ``calibration.html``."""
+    figures = material.figures
+    bins = figures["calibration"]
+    label = f"Reliability diagram: accuracy over confidence; the mean distance between them is {share(figures['ece'])}."
+    rows = [
+        (k / CALIBRATION_BINS, (k + 1) / CALIBRATION_BINS, int(count), confidence, accuracy)
+        for k, (count, confidence, accuracy) in enumerate(zip(bins["count"], bins["confidence"], bins["accuracy"]))
+        if count
+    ]
+    return {
+        "plot": drawing(lambda out: plots.reliability(figures, out), "cal", label),
+        "rows": rows,
+        "ece": figures["ece"],
+    }

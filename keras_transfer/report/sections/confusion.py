@@ -1,0 +1,67 @@
+"""Which classes are taken for which: a table where it can be read, and else a picture with names beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from keras_transfer.evaluation.metrics import most_confused
+from keras_transfer.report.material import Material
+from keras_transfer.report.thumbnails import encoded
+
+NUMBERS_UP_TO = 20
+"""Classes up to which the counts stand in a table."""
+NAMES_UP_TO = 300
+"""Classes up to which their names stand beside the picture."""
+PAIRS = 20
+_MAX_BYTES = 190_000
+
+# From nothing to everything; the square root lifts shares of one or two in a hundred off the ground.
+_LIGHT = ((246, 248, 250), (170, 208, 234), (60, 140, 200), (0, 50, 95))
+_DARK = ((24, 30, 37), (18, 74, 110), (50, 140, 200), (214, 238, 255))
+
+
+def make(material: Material) -> dict[str, Any]:
+    """The variables of ``confusion.html``."""
+    counts = np.asarray(material.figures["confusion"], np.int64)
+    total = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    found: dict[str, Any] = {
+        "pairs": most_confused(counts, material.classes, PAIRS),
+        "right": int(np.trace(counts)),
+        "total": int(counts.sum()),
+        "names": material.classes if len(counts) <= NAMES_UP_TO else [],
+        "longest": max(map(len, material.classes)),
+    }
+    if len(counts) <= NUMBERS_UP_TO:
+        found["rows"] = [
+            (name, [(int(n), float(share)) for n, share in zip(row, part)])
+            for name, row, part in zip(material.classes, counts, shares)
+        ]
+    else:
+        found |= {"light": picture(shares, _LIGHT), "dark": picture(shares, _DARK)}
+    return found
+
+
+def picture(shares: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> Markup:
+    """A pixel a cell, as the address of a PNG that is never large.
+
+    Args:
+        shares: (C, C), 0..1.
+        colours: from 0 to 1, RGB.
+    """
+    for levels in (64, 16, 4, 2):
+        steps = np.ceil(np.sqrt(shares) * (levels - 1) - 1e-9).astype(np.uint8)  # a mistake is never rounded away
+        image = Image.fromarray(steps, "P")
+        at = np.linspace(0, 1, levels)
+        anchors = np.linspace(0, 1, len(colours))
+        palette = np.stack([np.interp(at, anchors, channel) for channel in np.transpose(colours)], axis=1)
+        image.putpalette(np.round(palette).astype(np.uint8).tobytes())
+        address = encoded(image, "PNG")
+        if len(address) < _MAX_BYTES:
+            return address
+    side = len(shares) // 2  # thousands of classes, all confused: two by two
+    return picture(shares[: 2 * side, : 2 * side].reshape(side, 2, side, 2).max(axis=(1, 3)), colours)

@@ -1,0 +1,41 @@
+"""Labels that the model disagrees with on pictures that it was not trained on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.doctor import doubtful_labels
+from keras_transfer.report.material import Material
+from keras_transfer.report.thumbnails import of_sample
+
+COUNT = 12
+
+
+def make(material: Material) -> dict[str, Any] | None:
+    """The variables of ``labels.html``."""
+    evidence = material.evidence
+    if evidence is None:
+        return None
+    splits = [getattr(evidence.data, name) for name in evidence.logits]
+    probabilities = np.concatenate(list(evidence.probabilities.values()))
+    labels = np.concatenate([split.labels for split in splits])
+    found = doubtful_labels(probabilities, labels)
+    places = [(split, i) for split in splits for i in range(len(split))]
+    cards = []
+    for k in found[:COUNT].tolist():
+        split, i = places[k]
+        best = int(probabilities[k].argmax())
+        cards.append(
+            {
+                "name": split.image_name(i),
+                "picture": of_sample(split, i),
+                "label": material.classes[labels[k]],
+                "probability": float(probabilities[k, labels[k]]),
+                "maybe": material.classes[best],
+                "maybe_probability": float(probabilities[k, best]),
+                "split": {"val": "validation", "test": "test"}[split.name],
+            }
+        )
+    return {"cards": cards, "count": len(found), "judged": len(labels)}

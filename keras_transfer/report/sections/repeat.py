@@ -1,0 +1,42 @@
+"""What it takes to get the same again."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from keras_transfer.report.material import Material
+from keras_transfer.runtime import BACKENDS
+
+
+def make(material: Material) -> dict[str, Any]:
+    """The variables of ``repeat.html``."""
+    manifest, path = material.manifest, material.run.path
+    others = {"python", "keras_transfer", *BACKENDS} - {manifest["backend"]["name"]}
+    # A build's own mark, as in 2.9.0+cpu, is not known to every index.
+    packages = [
+        f"{name}=={version.partition('+')[0]}" for name, version in manifest["versions"].items() if name not in others
+    ]
+    return {
+        "commands": [
+            ("Train again", _command("train", path / "config.yaml", "--output", f"{path}-again")),
+            ("Measure again", _command("evaluate", path)),
+            ("Classify other pictures", _command("predict", path, "PICTURE.jpg")),
+            ("Make this page again", _command("report", path)),
+        ],
+        "versions": manifest["versions"],
+        "packages": shlex.join(packages),
+        "hardware": manifest["hardware"],
+        "backend": manifest["backend"],
+        "device": manifest["device"],
+        "precision": manifest["precision"],
+        "seed": manifest["seed"],
+        "deterministic": material.config.deterministic,
+        "chosen": manifest.get("chosen", []),
+        "changes": manifest.get("changes", []),
+        "config": material.run.config.read_text(encoding="utf-8"),
+    }
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["keras-transfer", *map(str, words)])

@@ -1,0 +1,71 @@
+"""Pictures small enough to stand in the page itself, as ``data:`` addresses."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from keras_transfer.data.augment import Transform
+from keras_transfer.data.store import BadImage
+from keras_transfer.explain.colours import overlay
+
+if TYPE_CHECKING:
+    from keras_transfer.data.dataset import Split
+
+SIDE = 128
+"""Pixels of the longer side, at most."""
+_TINY = 48  # pixels up to which a picture is shown pixel by pixel
+
+
+class Thumbnail(NamedTuple):
+    """A picture for an ``img`` element; ``tiny`` ones are to be enlarged without blur."""
+
+    uri: Markup
+    width: int
+    height: int
+    tiny: bool
+
+
+def of_sample(split: Split, position: int) -> Thumbnail | None:
+    """Picture `position` of a split in its own shape; None if it cannot be read any more."""
+    try:
+        picture = split.manifest.images.open(int(split.indices[position]))
+        scale = min(1.0, SIDE / max(picture.height, picture.width))
+        size = max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
+        return of_pixels(Transform(size)(picture))
+    except BadImage:
+        return None
+
+
+def of_pixels(image: np.ndarray) -> Thumbnail:
+    """A uint8 picture (h, w, 1 or 3)."""
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    if scale < 1:
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], -1)
+    tiny = max(height, width) <= _TINY
+    data = encoded(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), "PNG" if tiny else "JPEG")
+    return Thumbnail(data, image.shape[1], image.shape[0], tiny)
+
+
+def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
+    """A picture (h, w, 1 or 3) with a map (h, w) laid over it."""
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    large = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    return of_pixels(overlay(large.reshape(*size[::-1], -1), cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)))
+
+
+def encoded(image: Image.Image, kind: str) -> Markup:
+    """The address of a picture as ``"PNG"`` or ``"JPEG"``."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, quality=80)  # which PNG does not know
+    return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}")  # noqa: S704
