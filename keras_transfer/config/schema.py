@@ -149,6 +149,10 @@ class Phase(Section):
         True, description="Whether the training pictures are augmented; if not, frozen layers are computed only once."
     )
     clip_norm: Rate | None = Field(None, description="Clip the global norm of the gradients.")
+    group_decay: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Factor of the learning rate from each layer group to the one before it; the head has the whole.",
+    )
 
     @property
     def rate(self) -> float:

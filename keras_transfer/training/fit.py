@@ -23,6 +23,7 @@ from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
+from keras_transfer.training.group_rates import variable_factors
 from keras_transfer.training.lr_find import STEPS, SweepSettings, sweep
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.progress import Progress
@@ -126,14 +127,15 @@ def fit_phases(
         features_seconds = time.perf_counter() - began
         if native:
             install(trained)
-        sweeping = SweepSettings(STEPS, label_smoothing, weighted, accumulate, native)
+        factors = variable_factors(model, backbone, phase.group_decay)
+        sweeping = SweepSettings(STEPS, label_smoothing, weighted, accumulate, native, factors)
         settled = _with_rate(phase, here, trained, fit_train, sweeping, tell)
         if settled is not phase and on_rate is not None:
             on_rate(number, settled.rate)
         phase = settled
 
         # 2. A fresh optimizer, fresh callbacks; in a phase that was broken off, they get back what they knew.
-        compile_phase(trained, phase, len(train), label_smoothing, weighted)
+        compile_phase(trained, phase, len(train), label_smoothing, weighted, factors=factors)
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
         keeping = [EveryEpoch(save_epoch, model, number + 1)] if save_epoch else []

@@ -7,9 +7,9 @@ own over the same layers is trained, and their variables are put back: what the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -23,6 +23,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.freeze import apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import RunHistory
+from keras_transfer.training.group_rates import variable_factors
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.state import assign, values
 
@@ -70,6 +71,7 @@ class SweepSettings:
         weighted: whether batches carry sample weights.
         accumulate: parts that every step is computed in.
         native: whether layers run by the native operations of `engine.native`.
+        factors: of the rate, by ``id(variable)``; see :mod:`keras_transfer.training.group_rates`.
     """
 
     steps: int = STEPS
@@ -77,6 +79,7 @@ class SweepSettings:
     weighted: bool = False
     accumulate: int = 1
     native: bool = True
+    factors: Mapping[int, float] = field(default_factory=dict)
 
 
 def find_rates(
@@ -107,13 +110,14 @@ def find_rates(
     with unchanged(model):
         for number, phase in enumerate(phases):
             apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
+            grouped = replace(settings, factors=variable_factors(model, backbone, phase.group_decay))
             loader = None if phase.augment else train.loader.plain()
             with closing(loader) if loader is not None else nullcontext():
                 batches = train if loader is None else Batches(loader)
-                found.append(sweep(model, phase, batches, settings))
+                found.append(sweep(model, phase, batches, grouped))
                 say(str(found[-1]))
                 if number + 1 < len(phases):
-                    _train(model, phase, found[-1].suggestion, batches, settings, [])
+                    _train(model, phase, found[-1].suggestion, batches, grouped, [])
     return found
 
 
@@ -163,7 +167,7 @@ def _train(
     twin = keras.Model(model.inputs, model.outputs)
     if settings.native:
         install(twin)
-    compile_phase(twin, phase, settings.steps, settings.label_smoothing, settings.weighted, rate)
+    compile_phase(twin, phase, settings.steps, settings.label_smoothing, settings.weighted, rate, settings.factors)
     if settings.accumulate > 1:
         callbacks = [Accumulate(part_size(train.loader.batch_size, settings.accumulate)), *callbacks]
     circle, epoch = _Circle(train, settings.steps), train.epoch

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from keras_transfer.config.schema import Phase
+from keras_transfer.training.group_rates import scale_updates
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -52,7 +54,13 @@ class PhaseSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def compile_phase(
-    model: keras.Model, phase: Phase, steps: int, label_smoothing: float, weighted: bool, rate: Any = None
+    model: keras.Model,
+    phase: Phase,
+    steps: int,
+    label_smoothing: float,
+    weighted: bool,
+    rate: Any = None,
+    factors: Mapping[int, float] | None = None,
 ) -> None:
     """Compile ``model`` for a phase: fresh optimizer, cross-entropy on logits, accuracy.
 
@@ -63,6 +71,7 @@ def compile_phase(
         label_smoothing: of the loss.
         weighted: whether batches carry sample weights.
         rate: a learning rate or schedule in place of the phase's.
+        factors: of the rate, by ``id(variable)``.
     """
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(
@@ -73,6 +82,7 @@ def compile_phase(
         # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
         jit_compile=False if keras.backend.backend() == "torch" else "auto",
     )
+    scale_updates(model.optimizer, factors or {})
 
 
 def make_optimizer(
