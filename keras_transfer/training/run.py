@@ -115,9 +115,7 @@ def train(
         # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
         while True:
             try:
-                result = _fit(
-                    config, data, run, model, batches, callbacks, state, manifest, bool(changed), began, say
-                )
+                result = _fit(config, data, run, model, batches, callbacks, state, manifest, bool(changed), began, say)
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
