@@ -133,42 +133,24 @@ class Classifier:
         Raises:
             UserError: the data does not fit the classifier, memory ran out, the loss is not finite.
         """
-        from keras_transfer.data.augment import transforms
         from keras_transfer.data.keras_dataset import Batches
         from keras_transfer.data.loader import Loader
         from keras_transfer.training.accumulate import part_size
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
         from keras_transfer.training.fit import fit_phases
-        from keras_transfer.training.parts import class_weights as weights_of
         from keras_transfer.training.parts import feature_settings
 
         self._check_classes(data)
         self._check_fit(data)
-        if phases is None:
-            phases = [
-                Phase("head", epochs=5, learning_rate=1e-3),
-                Phase("all", epochs=10, learning_rate=1e-4),
-            ]
         runtime.hide_progress_bars()
-        size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
-        transform, mix = transforms(list(augment), size, self.metadata["resize"], color)
         at_once = part_size(batch_size, accumulate)
-        common: dict[str, Any] = {"seed": self.seed, "workers": workers}
-        train = Loader(
-            data.train,
-            transform,
-            batch_size,
-            shuffle=True,
-            batch_transform=mix,
-            class_weights=weights_of(data.train, class_weights),
-            **common,
-        )
-        val = Loader(data.val, self._transform(), at_once, **common)
+        train = self._training(data, augment, batch_size, class_weights, workers)
+        val = Loader(data.val, self._transform(), at_once, seed=self.seed, workers=workers)
         try:
             result = fit_phases(
                 self.model,
                 self.metadata["backbone"],
-                settle_batch_norm(list(phases), self.metadata.get("weights", "imagenet")),
+                self._phases(phases),
                 Batches(train),
                 Batches(val),
                 settings=settings,
@@ -181,13 +163,67 @@ class Classifier:
             )
         except Exception as error:
             if is_out_of_memory(error):
-                raise out_of_memory(batch_size, at_once, size) from error
+                raise out_of_memory(batch_size, at_once, tuple(self.metadata["image_size"])) from error
             raise
         finally:
             train.close()
             val.close()
         self.history = result.history
         return result
+
+    def lr_find(
+        self,
+        data: Any,
+        phases: Sequence[Phase] | None = None,
+        *,
+        augment: Sequence[str | dict[str, Any]] = (),
+        batch_size: int = 32,
+        accumulate: int = 1,
+        label_smoothing: float = 0.0,
+        class_weights: str = "none",
+        workers: int | str = "auto",
+        steps: int = 100,
+        plot: str | Path | None = None,
+        verbose: bool = True,
+    ) -> list[Any]:
+        """Find a learning rate for every phase by a range test (Smith 2017); the model is left exactly as it is.
+
+        Args:
+            data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
+            phases: as for :meth:`fit`; by default the head, then everything.
+            augment: as for :meth:`fit`.
+            batch_size: images a step.
+            accumulate: parts that a step is computed in.
+            label_smoothing: of the loss.
+            class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
+            workers: threads that decode and augment.
+            steps: most steps of a sweep, from 20.
+            plot: the PNG to draw loss against learning rate into.
+            verbose: print a line a phase.
+
+        Returns:
+            A :class:`~keras_transfer.training.lr_find.Sweep` a phase, with its ``suggestion``.
+
+        Raises:
+            UserError: the data does not fit the classifier, too few steps, a loss that is not a number.
+        """
+        from keras_transfer.data.keras_dataset import Batches
+        from keras_transfer.report import plots
+        from keras_transfer.training.lr_find import SweepSettings, find_rates
+
+        self._check_classes(data)
+        self._check_fit(data)
+        if steps < 20:
+            raise UserError(f"a range test takes at least 20 steps, got {steps}")
+        runtime.hide_progress_bars()
+        settings = SweepSettings(steps, label_smoothing, data.train.weights is not None, accumulate)
+        with self._training(data, augment, batch_size, class_weights, workers) as train:
+            say = print if verbose else (lambda _: None)
+            backbone = self.metadata["backbone"]
+            found = find_rates(self.model, backbone, self._phases(phases), Batches(train), settings, say)
+        if plot is not None:
+            plots.rate_sweeps(found, plot)
+        return found
 
     def evaluate(self, split: Any, batch_size: int = 32) -> dict[str, Any]:
         """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
@@ -235,6 +271,32 @@ class Classifier:
             golden = golden_images(self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
+
+    def _phases(self, phases: Sequence[Phase] | None) -> list[Phase]:
+        if phases is None:
+            phases = [Phase("head", epochs=5, learning_rate=1e-3), Phase("all", epochs=10, learning_rate=1e-4)]
+        return settle_batch_norm(list(phases), self.metadata.get("weights", "imagenet"))
+
+    def _training(
+        self, data: Any, augment: Sequence[Any], batch_size: int, class_weights: str, workers: int | str
+    ) -> Any:
+        """Return the loader of the training pictures."""
+        from keras_transfer.data.augment import transforms
+        from keras_transfer.data.loader import Loader
+        from keras_transfer.training.parts import class_weights as weights_of
+
+        size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
+        transform, mix = transforms(list(augment), size, self.metadata["resize"], color)
+        return Loader(
+            data.train,
+            transform,
+            batch_size,
+            shuffle=True,
+            batch_transform=mix,
+            class_weights=weights_of(data.train, class_weights),
+            seed=self.seed,
+            workers=workers,  # type: ignore[arg-type]
+        )
 
     def _data_settings(self, cache: str, views: int) -> Any:
         from keras_transfer.config.load import validate

@@ -130,6 +130,26 @@ def _train(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _define_lr_find(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of one in configs/")
+    parser.add_argument("--data", metavar="DIR", help="sweep on this folder (or .csv, .txt list, .npz)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
+                        help="override a key of the configuration, e.g. phases.0.optimizer=sgd")  # fmt: skip
+    parser.add_argument("--output", metavar="FILE.png", help="draw loss against learning rate")
+    parser.add_argument("--json", metavar="FILE", help="also write the sweeps as JSON")
+    _add_backend(parser)
+    parser.set_defaults(run=_lr_find)
+
+
+def _lr_find(arguments: argparse.Namespace) -> int:
+    from keras_transfer.config import load_config
+    from keras_transfer.lr_find import lr_find
+
+    lr_find(load_config(arguments.config, arguments.overrides, arguments.data), output=arguments.output,
+            json_file=arguments.json, backend=arguments.backend, device=arguments.device)  # fmt: skip
+    return 0
+
+
 def _define_evaluate(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     parser.add_argument("--data", metavar="DIR", help="evaluate on this data instead of the run's own")
@@ -349,6 +369,7 @@ def _positive(text: str) -> int:
 Command = tuple[Callable[[argparse.ArgumentParser], None], str]
 COMMANDS: dict[str, Command] = {
     "train": (_define_train, "Train a classifier on a folder of pictures or by a configuration."),
+    "lr-find": (_define_lr_find, "Find learning rates: train for some steps at growing rates, keeping nothing."),
     "evaluate": (_define_evaluate, "Measure a trained model on a data set."),
     "predict": (_define_predict, "Classify pictures with a trained model."),
     "explain": (

@@ -184,11 +184,12 @@ def test_commands_are_understood(page: Path):
     # A command ends at the end of its line or code span, or where two spaces begin a remark.
     pattern = r"(?:python scripts/(\w+)\.py|keras-transfer (?=[a-z]))(.*?)(?:`|\s{2,}|$)"
     for script, rest in re.findall(pattern, page.read_text("utf-8"), re.M):
+        script = script.replace("_", "-") if script.replace("_", "-") in COMMANDS else script
         words = [*([script] if script else []), *shlex.split(rest.partition(" && ")[0])]
         if script and script not in COMMANDS:
             assert (ROOT / "scripts" / f"{script}.py").is_file(), script
         elif not {"RUN", "…"} & set(words) and len(words) > (script in ("evaluate", "predict")):
-            assert not script or (ROOT / "scripts" / f"{script}.py").is_file(), script
+            assert not script or (ROOT / "scripts" / f"{script.replace('-', '_')}.py").is_file(), script
             with contextlib.redirect_stderr(io.StringIO()) as said:
                 try:
                     build_parser().parse_args(words)

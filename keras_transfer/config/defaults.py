@@ -55,7 +55,7 @@ def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunCo
         for phase in tree["phases"]:
             choices.append(
                 f"phase {phase['name']}: up to {phase['epochs']} epochs, {phase['optimizer']}, "
-                f"{phase['schedule']} from {phase['learning_rate']:g} ({facts.n_train} training pictures)"
+                f"{phase['schedule']} from {phase['learning_rate']} ({facts.n_train} training pictures)"
             )
     complete = validate(tree)
     complete.phases = settle_batch_norm(complete.phases, complete.model.weights)  # type: ignore[arg-type]

@@ -130,7 +130,9 @@ class Phase(Section):
     train: str | list[str] = Field(
         "", description="`head`, `all`, `last N groups`, or patterns over layer names; by default the phase's name."
     )
-    learning_rate: Rate = Field(1e-3, description="Initial (or peak) learning rate.")
+    learning_rate: Rate | Auto = Field(
+        1e-3, description="Initial (or peak) learning rate; `auto`: found by a range test when the phase begins."
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimizer.")
     momentum: Fraction = Field(0.9, description="Momentum of `sgd`.")
     weight_decay: NonNegative = Field(0.0, description="Decoupled weight decay; biases and norms are spared.")
@@ -147,6 +149,16 @@ class Phase(Section):
         True, description="Whether the training pictures are augmented; if not, frozen layers are computed only once."
     )
     clip_norm: Rate | None = Field(None, description="Clip the global norm of the gradients.")
+    group_decay: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = Field(
+        1.0,
+        description="Factor of the learning rate from each layer group to the one before it; the head has the whole.",
+    )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of a phase that has one already."""
+        assert self.learning_rate != "auto"
+        return self.learning_rate
 
     def __init__(self, name: str | None = None, /, **values: Any):
         super().__init__(**({"name": name} if name is not None else {}), **values)

@@ -23,7 +23,9 @@ from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
-from keras_transfer.training.optimizer import make_optimizer
+from keras_transfer.training.group_rates import variable_factors
+from keras_transfer.training.lr_find import STEPS, SweepSettings, sweep
+from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.progress import Progress
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
 from keras_transfer.training.stopping import StopRequest, stop_on_request
@@ -72,6 +74,7 @@ def fit_phases(
     resume: TrainingState | None = None,
     on_begin: Callable[[], None] | None = None,
     clock: Callable[[], float] = lambda: 0.0,
+    on_rate: Callable[[int, float], None] | None = None,
     say: Say = print,
     verbose: bool = True,
 ) -> FitResult:
@@ -98,6 +101,7 @@ def fit_phases(
         resume: the state to go on from.
         on_begin: called once, when the state has been taken up without objection.
         clock: seconds of the run so far, kept with the state.
+        on_rate: called with the number of a phase, from 0, and its learning rate, where that was ``auto`` and is found.
         say: prints a line.
         verbose: whether to print phases and progress at all.
 
@@ -123,9 +127,15 @@ def fit_phases(
         features_seconds = time.perf_counter() - began
         if native:
             install(trained)
+        factors = variable_factors(model, backbone, phase.group_decay)
+        sweeping = SweepSettings(STEPS, label_smoothing, weighted, accumulate, native, factors)
+        settled = _with_rate(phase, here, trained, fit_train, sweeping, tell)
+        if settled is not phase and on_rate is not None:
+            on_rate(number, settled.rate)
+        phase = settled
 
         # 2. A fresh optimizer, fresh callbacks; in a phase that was broken off, they get back what they knew.
-        compile_phase(trained, phase, len(train), label_smoothing, weighted)
+        compile_phase(trained, phase, len(train), label_smoothing, weighted, factors=factors)
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
         keeping = [EveryEpoch(save_epoch, model, number + 1)] if save_epoch else []
@@ -138,7 +148,7 @@ def fit_phases(
             on_begin()
 
         def fill(state: TrainingState, number: int = number, phase: Phase = phase, audit: FreezeAudit = audit) -> None:
-            state.phase, state.learning_rate, state.phases = number, phase.learning_rate, result.phases
+            state.phase, state.learning_rate, state.phases = number, phase.rate, result.phases
             state.audit, state.seconds = audit.memory(), clock()
             own.fill(state)
 
@@ -241,14 +251,32 @@ def _take_up(
     return state.phase + 1
 
 
+def _with_rate(
+    phase: Phase,
+    state: TrainingState | None,
+    trained: keras.Model,
+    train: Batches,
+    settings: SweepSettings,
+    tell: Say,
+) -> Phase:
+    """Return the phase with a learning rate; one that was broken off keeps its own."""
+    if phase.learning_rate != "auto":
+        return phase
+    if state is not None:
+        return phase.model_copy(update={"learning_rate": state.learning_rate})
+    found = sweep(trained, phase, train, settings)
+    tell(f"chosen: {found}")
+    return phase.model_copy(update={"learning_rate": found.suggestion})
+
+
 def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: _OwnCallbacks, audit: FreezeAudit) -> None:
     """Put a phase that was broken off back to where it was."""
     trained.optimizer.build(trained.trainable_variables)
     assign(trained.optimizer.variables, state.optimizer)
-    if phase.learning_rate != state.learning_rate:  # told since; without a schedule it is one of the variables
+    if phase.rate != state.learning_rate:  # told since; without a schedule it is one of the variables
         for variable in trained.optimizer.variables:
             if variable.name == "learning_rate":
-                variable.assign(phase.learning_rate)
+                variable.assign(phase.rate)
     audit.recall(state.audit)
     if state.batch:
         own.history.so_far = state.so_far
@@ -301,19 +329,6 @@ def _what_trains(
     against = "" if _know_no_model(callbacks) else "a callback that is not Keras's own may need the whole model"
     upper = upper_part(model, train, val, phase.epochs, features or FeatureSettings(), tell, against)
     return (upper.model, upper.train, upper.val) if upper else (model, train, val)
-
-
-def compile_phase(model: keras.Model, phase: Phase, steps: int, label_smoothing: float, weighted: bool) -> None:
-    """Compile ``model`` for a phase: fresh optimizer, cross-entropy on logits, accuracy."""
-    accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
-    model.compile(
-        optimizer=make_optimizer(phase, steps, model),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
-        metrics=None if weighted else [accuracy],
-        weighted_metrics=[accuracy] if weighted else None,
-        # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
-        jit_compile=False if keras.backend.backend() == "torch" else "auto",
-    )
 
 
 def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:

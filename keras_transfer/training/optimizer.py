@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from keras_transfer.config.schema import Phase
+from keras_transfer.training.group_rates import scale_updates
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -51,13 +53,43 @@ class PhaseSchedule(keras.optimizers.schedules.LearningRateSchedule):
         return {"kind": self.kind, "peak": self.peak, "steps": self.steps, "warmup_steps": self.warmup_steps}
 
 
-def make_optimizer(phase: Phase, steps_per_epoch: int, model: keras.Model) -> keras.optimizers.Optimizer:
+def compile_phase(
+    model: keras.Model,
+    phase: Phase,
+    steps: int,
+    label_smoothing: float,
+    weighted: bool,
+    rate: Any = None,
+    factors: Mapping[int, float] | None = None,
+) -> None:
+    """Compile ``model`` for a phase: fresh optimizer, cross-entropy on logits, accuracy.
+
+    Args:
+        model: what is trained.
+        phase: says how; its learning rate is a number.
+        steps: of an epoch.
+        label_smoothing: of the loss.
+        weighted: whether batches carry sample weights.
+        rate: a learning rate or schedule in place of the phase's.
+        factors: of the rate, by ``id(variable)``.
+    """
+    accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    model.compile(
+        optimizer=make_optimizer(phase, steps, model, rate),
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
+        metrics=None if weighted else [accuracy],
+        weighted_metrics=[accuracy] if weighted else None,
+        # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
+        jit_compile=False if keras.backend.backend() == "torch" else "auto",
+    )
+    scale_updates(model.optimizer, factors or {})
+
+
+def make_optimizer(
+    phase: Phase, steps_per_epoch: int, model: keras.Model, rate: Any = None
+) -> keras.optimizers.Optimizer:
     """Build a fresh optimizer for ``phase``; biases and normalization weights are spared from weight decay."""
-    rate: Any = phase.learning_rate
-    warmup = round(phase.warmup_epochs * steps_per_epoch)
-    if phase.schedule in ("cosine", "one_cycle") or warmup:
-        kind = "constant" if phase.schedule == "plateau" else phase.schedule
-        rate = PhaseSchedule(kind, phase.learning_rate, phase.epochs * steps_per_epoch, warmup)
+    rate = _schedule(phase, steps_per_epoch) if rate is None else rate
     common = {"learning_rate": rate, "weight_decay": phase.weight_decay or None, "global_clipnorm": phase.clip_norm}
     if phase.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=phase.momentum, **common)
@@ -67,3 +99,12 @@ def make_optimizer(phase: Phase, steps_per_epoch: int, model: keras.Model) -> ke
         optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": phase.weight_decay})
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
     return optimizer
+
+
+def _schedule(phase: Phase, steps_per_epoch: int) -> Any:
+    """Return the phase's learning rate: a number, or a schedule over its steps."""
+    warmup = round(phase.warmup_epochs * steps_per_epoch)
+    if phase.schedule in ("cosine", "one_cycle") or warmup:
+        kind = "constant" if phase.schedule == "plateau" else phase.schedule
+        return PhaseSchedule(kind, phase.rate, phase.epochs * steps_per_epoch, warmup)
+    return phase.rate

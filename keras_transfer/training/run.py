@@ -115,9 +115,7 @@ def train(
         # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
         while True:
             try:
-                result = _fit(
-                    config, data, run, model, batches, callbacks, state, manifest if changed else None, began, say
-                )
+                result = _fit(config, data, run, model, batches, callbacks, state, manifest, bool(changed), began, say)
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -185,17 +183,28 @@ def _fit(
     batches: Any,
     callbacks: Sequence[Any],
     state: Any,
-    changed: dict[str, Any] | None,
+    manifest: dict[str, Any],
+    changed: bool,
     began: float,
     say: Say,
 ) -> Any:
     """Run the phases and close the batches; returns the :class:`~keras_transfer.training.fit.FitResult`.
 
-    ``changed``: the manifest of a run that is gone on with otherwise than before, kept once that has begun.
+    ``changed``: whether the run is gone on with otherwise than before; its manifest is kept once that has begun.
     ``began``: when the run did, by ``time.perf_counter``, as if it had never been interrupted.
     """
     from keras_transfer.training import parts
     from keras_transfer.training.fit import fit_phases
+
+    def keep() -> None:
+        run.change(config, data.split_table(), manifest)
+
+    def keep_rate(number: int, rate: float) -> None:
+        phases: Any = config.phases
+        phases[number].learning_rate = rate
+        manifest["config"] = config.model_dump(mode="json")
+        manifest["chosen"].append(f"phases.{number}.learning_rate = {rate:g} (by a range test)")
+        keep()
 
     with contextlib.closing(batches):
         return fit_phases(
@@ -217,8 +226,9 @@ def _fit(
             state_file=run.state_file,
             save_every=Interval.parse(config.output.save_every),
             resume=state,
+            on_begin=keep if changed else None,
+            on_rate=keep_rate,
             clock=lambda: time.perf_counter() - began,
-            on_begin=(lambda: run.change(config, data.split_table(), changed)) if changed else None,
             say=say,
         )
 

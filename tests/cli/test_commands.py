@@ -32,7 +32,7 @@ def test_each_command_has_help_and_a_script(name, capsys):
     assert stop.value.code == 0
     from tests.conftest import ROOT
 
-    assert (ROOT / "scripts" / f"{name}.py").is_file()
+    assert (ROOT / "scripts" / f"{name.replace('-', '_')}.py").is_file()
 
 
 def test_bad_usage_is_status_2(capsys):

@@ -8,6 +8,16 @@ from keras_transfer.report.plots.calibration import reliability
 from keras_transfer.report.plots.history import curves, iterations
 from keras_transfer.report.plots.matrix import confusion
 from keras_transfer.report.plots.pictures import prediction_grid
+from keras_transfer.report.plots.rates import rate_sweeps
 from keras_transfer.report.plots.runs import comparison
 
-__all__ = ["comparison", "confusion", "curves", "iterations", "prediction_grid", "reliability", "residual_blocks"]
+__all__ = [
+    "comparison",
+    "confusion",
+    "curves",
+    "iterations",
+    "prediction_grid",
+    "rate_sweeps",
+    "reliability",
+    "residual_blocks",
+]

@@ -1,0 +1,82 @@
+"""Smaller learning rates for earlier layer groups (discriminative fine-tuning, Howard & Ruder 2018, section 3.1).
+
+The optimizer stays Keras's own: its update is called once for each rate, with the variables that have it. So every optimizer,
+schedule and native update works as without; clipping, which sees all gradients together, comes before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from keras_transfer.models.groups import layer_groups
+
+
+def group_factors(model: keras.Model, backbone: str, decay: float) -> dict[str, float]:
+    """Return by which factor each layer's learning rate is multiplied.
+
+    Args:
+        model: a classifier.
+        backbone: name of its backbone.
+        decay: factor from each layer group to the one before it: the head has 1, the last group ``decay``, the one
+            before it ``decay**2``, …
+
+    Returns:
+        Layer group name → factor, input to output; the head is not among them.
+    """
+    groups = [name for name, _ in layer_groups(model, backbone)]
+    return {name: decay ** (len(groups) - number) for number, name in enumerate(groups)}
+
+
+def variable_factors(model: keras.Model, backbone: str, decay: float) -> dict[int, float]:
+    """Return ``id(variable)`` → factor for the backbone's variables; nothing if there is no decay."""
+    if decay == 1:
+        return {}
+    factors = group_factors(model, backbone, decay)
+    groups = layer_groups(model, backbone)
+    return {id(v): factors[name] for name, layers in groups for layer in layers for v in layer.variables}
+
+
+def scale_updates(optimizer: Any, factors: Mapping[int, float]) -> None:
+    """Have ``optimizer`` update each variable at its own multiple of the learning rate, weight decay included.
+
+    Args:
+        optimizer: a Keras optimizer, or a ``LossScaleOptimizer`` around one.
+        factors: ``id(variable)`` → factor; 1 for those that are not in it.
+    """
+    if not factors:
+        return
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    update, decay = optimizer._backend_update_step, optimizer._apply_weight_decay
+
+    def by_factor(variables: Any, act: Callable[[list[int], float], None]) -> None:
+        found = [factors.get(id(variable), 1.0) for variable in variables]
+        for factor in sorted(set(found)):
+            act([i for i, own in enumerate(found) if own == factor], factor)
+
+    def scaled_update(grads: Any, variables: Any, learning_rate: Any) -> None:
+        by_factor(
+            variables,
+            lambda chosen, factor: update(
+                [grads[i] for i in chosen], [variables[i] for i in chosen], learning_rate * factor
+            ),
+        )
+
+    def scaled_decay(variables: Any) -> None:
+        def act(chosen: list[int], factor: float) -> None:  # what is subtracted is weight · decay · rate
+            optimizer.weight_decay = whole * factor
+            decay([variables[i] for i in chosen])
+
+        whole = optimizer.weight_decay
+        if whole is None:
+            return
+        try:
+            by_factor(variables, act)
+        finally:
+            optimizer.weight_decay = whole
+
+    # On the instance, where they hide the methods of the class; not setattr, as Keras would look into them.
+    optimizer.__dict__["_backend_update_step"] = scaled_update
+    optimizer.__dict__["_apply_weight_decay"] = scaled_decay

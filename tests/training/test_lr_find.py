@@ -1,0 +1,110 @@
+"""The learning-rate range test leaves no trace, and finds what can be found."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_transfer as kt
+from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.training import fit, lr_find
+from keras_transfer.training.lr_find import LOWEST, Sweep, _judge
+from keras_transfer.training.run import train
+from tests.training.small import PHASES, StopAt, assert_same, resume, settings
+
+pytestmark = pytest.mark.backend
+FIND = {"augment": ["horizontal_flip"], "batch_size": 16, "verbose": False}
+
+
+@pytest.fixture
+def data(photos):
+    return kt.data.folder(photos, image_size=32)
+
+
+@pytest.fixture
+def clf(data):
+    return kt.Classifier("tiny", data.classes, image_size=32, weights="none")
+
+
+def everything(model: keras.Model) -> list[np.ndarray]:
+    variables = [*model.variables, *model.optimizer.variables]
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
+def test_every_byte_stays_as_it_was(clf, data):
+    """After a fit there are an optimizer with slots, moved BatchNorm statistics and a dropout that has drawn."""
+    clf.fit(data, [kt.Phase("all", epochs=1)], batch_size=16, verbose=False)
+    model, optimizer = clf.model, clf.model.optimizer
+    model.get_layer("logits").trainable = False
+    before, flags = everything(model), [layer.trainable for layer in model.layers]
+    found = clf.lr_find(data, [kt.Phase("head"), kt.Phase("all", optimizer="sgd")], steps=20, **FIND)
+    assert [one.phase for one in found] == ["head", "all"]
+    assert any("seed_generator" in v.path for v in model.variables) and any(
+        "moving_mean" in v.path for v in model.variables
+    )
+    assert model.optimizer is optimizer
+    for old, new in zip(before, everything(model), strict=True):
+        assert old.dtype == new.dtype and old.tobytes() == new.tobytes()
+    assert [layer.trainable for layer in model.layers] == flags
+
+
+def test_a_loss_that_breaks_away_ends_the_sweep(clf, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(lr_find, "HIGHEST", 1e5)  # no head of so few weights bears that
+    [found] = clf.lr_find(data, [kt.Phase("head")], plot=tmp_path / "rates.png", **FIND)
+    assert found.diverged and found.losses[-1] > found.losses[0] and len(found.losses) < 100
+    assert LOWEST < found.suggestion < found.rates[-1] / 5
+    assert np.isfinite(found.losses).all()
+    with Image.open(tmp_path / "rates.png") as picture:
+        assert picture.format == "PNG"
+
+
+def sweep_of(losses) -> Sweep:
+    return _judge("head", np.geomspace(1e-6, 10, 100)[: len(losses)], np.array(losses, float), False)
+
+
+def test_the_rate_is_that_of_the_fastest_fall():
+    x = np.linspace(-6, 1, 100)  # log10 of the rate
+    losses = 1 + 2 / (1 + np.exp(4 * (x + 3))) + np.exp(6 * x)  # falls around 1e-3, rises from 1e-1 on
+    assert sweep_of(losses[losses < 4]).suggestion == pytest.approx(1e-3, rel=0.3)
+
+
+def test_a_model_that_has_learnt_gets_a_rate_far_below_the_harmful_one():
+    x = np.linspace(-6, 1, 100)
+    noise = np.random.default_rng(0).normal(0, 0.01, 100)
+    found = sweep_of(0.2 + noise + np.exp(4 * (x + 1)))
+    assert "does not fall" in found.why and 1e-5 < found.suggestion < 1e-3
+
+
+def test_a_loss_that_is_no_number_is_told():
+    with pytest.raises(UserError, match="phase head: the loss is not a number"):
+        sweep_of([2.3])
+
+
+AUTO = [{**phase, "learning_rate": "auto"} for phase in PHASES]
+
+
+@pytest.mark.slow
+def test_a_run_chooses_its_rates_and_keeps_them_over_a_resume(photos, tmp_path, monkeypatch):
+    said = []
+    whole = train(settings(photos, tmp_path / "whole", phases=AUTO), say=said.append)
+    rates = [phase.learning_rate for phase in whole.read_config().phases]
+    assert [line for line in said if line.startswith("chosen: phase")] and all(0 < rate < 10 for rate in rates)
+    chosen = whole.read_json(whole.manifest)["chosen"]
+    assert [line.split(" (")[0] for line in chosen if "range test" in line] == [
+        f"phases.{number}.learning_rate = {rate:g}" for number, rate in enumerate(rates)
+    ]
+    assert whole.read_json(whole.manifest)["config"]["phases"][1]["learning_rate"] == rates[1]
+    # The sweep leaves no trace: the run is that of somebody who knew the rates.
+    known = [{**phase, "learning_rate": rate} for phase, rate in zip(PHASES, rates)]
+    assert_same(whole, train(settings(photos, tmp_path / "known", phases=known), say=lambda _: None))
+    with pytest.raises(Interrupted):
+        train(settings(photos, tmp_path / "cut", "1 step", phases=AUTO), callbacks=[StopAt(2)], say=lambda _: None)
+    monkeypatch.setattr(fit, "sweep", None)  # a resumed phase asks no more
+    assert_same(whole, resume(tmp_path / "cut"))
+    with pytest.raises(Interrupted):
+        train(
+            settings(photos, tmp_path / "between", "1 epoch", phases=known), callbacks=[StopAt(3)], say=lambda _: None
+        )
+    assert_same(whole, resume(tmp_path / "between", "phases.1.learning_rate=auto"))
