@@ -1,4 +1,4 @@
-"""Lint, types and all tests on every installed backend, with coverage: ``python scripts/test.py [pytest options]``.
+"""Lint, types and all tests on every installed backend, with coverage on the first: ``python scripts/test.py [pytest options]``.
 
 The first backend runs the whole suite; the others repeat what depends on the backend (marker ``backend``), each
 in processes of its own: as many as there are cores, of one thread each. Exits with 1 if anything failed.
@@ -16,6 +16,7 @@ from keras_transfer.runtime import installed_backends
 
 ROOT = Path(__file__).resolve().parents[1]
 COVERAGE = 90
+COVERED = ["--cov=keras_transfer", "--cov-report=", "--cov-append"]  # on one backend: counting lines takes time
 BEGAN = time.perf_counter()
 # Several threads in each of several processes would wait for each other.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
@@ -32,10 +33,11 @@ def run(title: str, command: list[str], **environment: str) -> bool:
 def tests_on(backends: list[str], options: list[str]) -> list[bool]:
     """Run the whole suite on the first backend, then the quicker part of what depends on the backend on the others."""
     command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=10"]
-    command += ["--cov=keras_transfer", "--cov-report=", "--cov-append", *options]
+    command += options
     results = []
     for backend in backends:
-        part = [] if backend == backends[0] else ["-m", "backend and not slow and not exhaustive"]
+        first = backend == backends[0]
+        part = COVERED if first else ["-m", "backend and not slow and not exhaustive"]
         results.append(run(f"tests on {backend}", [*command, *part], KERAS_BACKEND=backend, **ONE_THREAD))
     return results
 

@@ -13,6 +13,8 @@ from keras_transfer.config import load_config
 from tests.conftest import make_photos
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
+TWICE = {"cifar10_alexnet_scratch", "cifar10_resnet18_scratch"}
+"""The same networks and pictures as their namesakes."""
 EVERYWHERE = {
     "cifar10_resnet18", "cifar10_alexnet", "food20_resnet18", "fashion_mnist_resnet18_scratch", "mnist_resnet50",
 }  # fmt: skip
@@ -65,7 +67,8 @@ def small(recipe: str, folder: Path) -> list[str]:
 
 
 def parameters() -> list:
-    return [pytest.param(name, marks=[] if name in EVERYWHERE else pytest.mark.slow) for name in CONFIGS]
+    marks = {name: pytest.mark.exhaustive if name in TWICE else pytest.mark.slow for name in CONFIGS}
+    return [pytest.param(name, marks=[] if name in EVERYWHERE else marks[name]) for name in CONFIGS]
 
 
 @pytest.mark.backend

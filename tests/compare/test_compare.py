@@ -22,7 +22,7 @@ from keras_transfer.training.run import train
 from tests.compare.conftest import write_config
 from tests.conftest import make_photos
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 
 @pytest.fixture

@@ -34,9 +34,17 @@ LIGHT = {
 OWN = {"tiny", "efficientnetlite0", "resnet18", "resnet34", "alexnet"}
 
 
+# Above 60 million parameters; built by the same functions as their smaller kin.
+LARGE = {
+    "nasnet_large", "efficientnet_v2_l", "efficientnet_b7", "convnext_base", "convnext_large", "convnext_xlarge",
+}  # fmt: skip
+
+
 def backbone_cases():
     light = LIGHT[keras.backend.backend()]
-    return [pytest.param(name, marks=[] if name in light else [pytest.mark.slow]) for name in names()]
+    marks = {name: [] if name in light else [pytest.mark.slow] for name in names()}
+    marks |= {name: [pytest.mark.exhaustive] for name in LARGE}
+    return [pytest.param(name, marks=marks[name]) for name in names()]
 
 
 def test_every_classification_model_of_keras_applications_is_in_the_table():

@@ -27,7 +27,9 @@ def saved(name, path, **more):
     return model
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "alexnet" else []) for name in SMALL]
+)
 def test_small_image_keeps_the_middle_of_the_kernel_and_the_size_of_the_picture(name, tmp_path):
     layer, kernel, before, after = SMALL[name]
     whole = saved(name, tmp_path / "whole.keras", image_size=32 if before else 64)

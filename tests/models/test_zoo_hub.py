@@ -32,7 +32,10 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=[] if name == "vit" else [pytest.mark.slow]) for name in ARCHITECTURES],
+)
 def preset(request, tmp_path_factory):
     """A preset folder of random weights: its name, the backbone, the grid."""
     hub = pytest.importorskip("keras_hub")
