@@ -33,36 +33,40 @@ def _skip_unless_written_from(name: str, backend: str) -> None:
         pytest.skip(f"{name} is not written from {backend}: tested below")
 
 
+@pytest.fixture(scope="module")
+def whole(run, backend, tmp_path_factory):
+    """Every format in float32, written once: name → (what is said of it, folder above `runs/flowers/export`)."""
+
+    def make(name):
+        root = tmp_path_factory.mktemp(name)
+        [row] = export(run, [name], output=root / "runs" / "flowers" / "export", backend=backend)
+        return row, root
+
+    return functools.cache(make)
+
+
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_file_gives_the_models_labels(name, run, backend, tmp_path):
+def test_the_file_gives_the_models_labels(name, whole, backend):
     _skip_unless_written_from(name, backend)
-    [row] = export(run, [name], output=tmp_path, backend=backend)
+    row, root = whole(name)
     assert row["label_agreement"] == 1 and row["agrees"]
     assert 0 < row["max_difference"] < 1e-3
     assert row["compared_on"] == {"pictures": "test split", "count": 7}
-    made = tmp_path / FORMATS[name].file
-    assert json.loads((tmp_path / f"{made.name}.json").read_text("utf-8")) == row
-    files = [file for file in tmp_path.rglob("*") if file.is_file() and file.name != f"{made.name}.json"]
+    made = root / "runs" / "flowers" / "export" / FORMATS[name].file
+    assert json.loads((made.parent / f"{made.name}.json").read_text("utf-8")) == row
+    files = [file for file in made.parent.rglob("*") if file.is_file() and file.name != f"{made.name}.json"]
     assert sum(file.stat().st_size for file in files) == row["bytes"]
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_any_number_of_pictures(name, run, backend, tmp_path):
+def test_any_number_of_pictures(name, whole, backend):
     _skip_unless_written_from(name, backend)
-    export(run, [name], output=tmp_path, backend=backend)
-    logits = FORMATS[name].module().open_file(tmp_path / FORMATS[name].file)
+    logits = FORMATS[name].module().open_file(whole(name)[1] / "runs" / "flowers" / "export" / FORMATS[name].file)
     images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3)).astype(np.float32)
     together = logits(images)
     assert together.shape == (7, 3) and together.dtype == np.float32
     apart = np.concatenate([logits(images[:1]), logits(images[1:3]), logits(images[3:])])
     np.testing.assert_allclose(apart, together, atol=1e-4)
-
-
-@pytest.fixture(scope="module")
-def whole(run, backend, tmp_path_factory):
-    """What is said of a format in float32, each written once."""
-    folder = tmp_path_factory.mktemp("whole")
-    return functools.cache(lambda name: export(run, [name], output=folder, backend=backend)[0])
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -73,7 +77,7 @@ def test_smaller_numbers(name, precision, run, whole, backend, tmp_path):
         with pytest.raises(UserError, match=rf"{name} is not offered in {precision}: .*offered: float32"):
             export(run, [name], precision=precision, output=tmp_path, backend=backend)
         return
-    full = whole(name)
+    full, _ = whole(name)
     small = export(run, [name], precision=precision, output=tmp_path, backend=backend)[0]
     assert small["agrees"], small
     assert small["bytes"] < {"float16": 0.6, "int8": 0.4}[precision] * full["bytes"]
@@ -152,12 +156,11 @@ def test_formats_of_two_backends_in_one_command(run, backend, tmp_path):
     assert all(row["label_agreement"] == 1 for row in rows)
 
 
-def test_labels_of_litert_can_be_unzipped(run, backend, tmp_path):
+def test_labels_of_litert_can_be_unzipped(run, whole, backend):
     from keras_transfer.models.bundle import read_metadata
 
     _skip_unless_written_from("litert", backend)
-    export(run, ["litert"], output=tmp_path, backend=backend)
-    with zipfile.ZipFile(tmp_path / "model.tflite") as archive:
+    with zipfile.ZipFile(whole("litert")[1] / "runs" / "flowers" / "export" / "model.tflite") as archive:
         assert archive.read("labels.txt").decode("utf-8").splitlines() == read_metadata(run / "model.keras")["classes"]
 
 
@@ -167,16 +170,16 @@ def test_every_format_has_an_example():
 
 
 @pytest.mark.parametrize(("name", "code"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
-def test_the_example_in_the_docs_runs(name, code, run, backend, tmp_path):
+def test_the_example_in_the_docs_runs(name, code, run, whole, backend):
     """It prints the classes and probabilities that the classifier gives for the same picture."""
     import keras_transfer as kt
 
     _skip_unless_written_from(name, backend)
-    export(run, [name], output=tmp_path / "runs" / "flowers" / "export", backend=backend)
-    picture = tmp_path / "new.jpg"
+    _, root = whole(name)
+    picture = root / "new.jpg"
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(picture, format="PNG")  # without loss, and already of the model's size
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = kt.load(run / "model.keras").predict(pixels, top=3)
     printed = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
