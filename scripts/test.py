@@ -51,7 +51,6 @@ def main(options: list[str]) -> int:
         run("coverage erase", [python, "-m", "coverage", "erase"]),
         *tests_on(installed_backends(), options),
     ]
-    run("coverage combine", [python, "-m", "coverage", "combine", "--append", "--quiet"])  # of child processes, if any
     results.append(run("coverage", [python, "-m", "coverage", "report", "--skip-covered", f"--fail-under={COVERAGE}"]))
     print(f"{'all passed' if all(results) else 'FAILED'} in {time.perf_counter() - BEGAN:.0f} s")
     return 0 if all(results) else 1

@@ -44,7 +44,8 @@ def weights_of(command, photos, output, backend, **more) -> bytes:
     return b"".join(name.encode() + values for name, values in sorted(found))
 
 
-@pytest.mark.parametrize("deterministic", ["true", pytest.param("false", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("deterministic", ["true", "false"])
 def test_two_processes_give_the_same_bytes_of_weights(command, photos, tmp_path, backend, deterministic):
     one, other = (
         weights_of(command, photos, tmp_path / name, backend, deterministic=deterministic) for name in ("one", "other")

@@ -74,7 +74,7 @@ def parameters() -> list:
 @pytest.mark.backend
 @pytest.mark.parametrize("recipe", parameters())
 def test_it_trains_and_predicts(recipe, tmp_path, backend):
-    if backend == "jax" and recipe != "cifar10_resnet18":
+    if backend == "jax":
         pytest.skip("compiles for a minute on jax, where other tests cover the layers")
     from keras_transfer.inference import predict
     from keras_transfer.training.run import train

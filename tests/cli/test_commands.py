@@ -91,7 +91,7 @@ def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
 
 
 @pytest.mark.backend
-@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupting_prints_how_to_go_on(photos, tmp_path, kind):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "keras_transfer", "train", "--data", str(photos), *SMALL, "--output", str(run),

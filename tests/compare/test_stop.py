@@ -35,7 +35,8 @@ def wait_for(path, process):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("kind", [pytest.param(signal.SIGINT, marks=pytest.mark.exhaustive), signal.SIGKILL])
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.exhaustive
 def test_stopped_in_the_second_run(tmp_path, photos, kind):
     from tests.training.small import assert_same
 

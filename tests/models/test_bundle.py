@@ -241,6 +241,7 @@ def variants(monkeypatch):
     yield "grey", build_classifier("tiny", 4, channels=1, weights="none"), PIXELS[..., :1]
 
 
+@pytest.mark.slow
 def test_plain_keras_on_every_backend_gives_the_same_logits(tmp_path, monkeypatch):
     expected = {}
     for name, model, pixels in variants(monkeypatch):

@@ -38,7 +38,7 @@ def cut(photos: Path, output: Path, callback: keras.callbacks.Callback, **more) 
         (0, 1, "1 step", (0, 0, 1)),
         pytest.param(1, 2, "1 step", (0, 1, 2), marks=pytest.mark.slow),  # at the last batch of an epoch
         (2, 1, "1 epoch", (0, 2, 0)),  # between the phases
-        (2, 2, "2 steps", (1, 0, 2)),
+        pytest.param(2, 2, "2 steps", (1, 0, 2), marks=pytest.mark.slow),
         (3, 1, "0 seconds", (1, 1, 1)),  # in the last epoch
     ],
 )
@@ -216,6 +216,7 @@ def test_the_best_model_of_before_is_not_lost(photos, tmp_path):
     assert len(figures(run)) == 4
 
 
+@pytest.mark.slow
 def test_the_seconds_before_an_interruption_count(photos, tmp_path):
     state = cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step")
     assert state.seconds > sum(row["seconds"] for row in state.history) > 0
