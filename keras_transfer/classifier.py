@@ -26,7 +26,8 @@ class Classifier:
         pooling: ``"avg"`` or ``"max"``.
         dropout: rate before the logits.
         stem: first layers: ``"keep"``, ``"small_image"`` or ``"one_channel"``.
-        precision: ``"auto"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; weights and logits stay float32.
+        precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``: what the model computes in; weights and logits stay
+            float32. ``"auto"``: the fastest in :meth:`fit`, float32 otherwise.
         seed: of the head's initial weights and of the order and augmentation in :meth:`fit`.
 
     Attributes:
@@ -84,7 +85,8 @@ class Classifier:
             stem=stem,
             seed=seed,
         )
-        set_precision(self.model, runtime.choose_precision(precision, runtime.device_in_use()).value)
+        if precision != "auto":
+            set_precision(self.model, precision)
 
     @classmethod
     def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
@@ -135,6 +137,7 @@ class Classifier:
         """
         from keras_transfer.data.keras_dataset import Batches
         from keras_transfer.data.loader import Loader
+        from keras_transfer.models.precision import computing_in
         from keras_transfer.training.accumulate import part_size
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
         from keras_transfer.training.fit import fit_phases
@@ -147,20 +150,21 @@ class Classifier:
         train = self._training(data, augment, batch_size, class_weights, workers)
         val = Loader(data.val, self._transform(), at_once, seed=self.seed, workers=workers)
         try:
-            result = fit_phases(
-                self.model,
-                self.metadata["backbone"],
-                self._phases(phases),
-                Batches(train),
-                Batches(val),
-                settings=settings,
-                label_smoothing=label_smoothing,
-                weighted=data.train.weights is not None,
-                accumulate=accumulate,
-                features=feature_settings(self._data_settings(cache, views), native=True),
-                callbacks=callbacks,
-                verbose=verbose,
-            )
+            with computing_in(self.model, self._training_precision()):
+                result = fit_phases(
+                    self.model,
+                    self.metadata["backbone"],
+                    self._phases(phases),
+                    Batches(train),
+                    Batches(val),
+                    settings=settings,
+                    label_smoothing=label_smoothing,
+                    weighted=data.train.weights is not None,
+                    accumulate=accumulate,
+                    features=feature_settings(self._data_settings(cache, views), native=True),
+                    callbacks=callbacks,
+                    verbose=verbose,
+                )
         except Exception as error:
             if is_out_of_memory(error):
                 raise out_of_memory(batch_size, at_once, tuple(self.metadata["image_size"])) from error
@@ -208,6 +212,7 @@ class Classifier:
             UserError: the data does not fit the classifier, too few steps, a loss that is not a number.
         """
         from keras_transfer.data.keras_dataset import Batches
+        from keras_transfer.models.precision import computing_in
         from keras_transfer.report import plots
         from keras_transfer.training.lr_find import SweepSettings, find_rates
 
@@ -220,7 +225,8 @@ class Classifier:
         with self._training(data, augment, batch_size, class_weights, workers) as train:
             say = print if verbose else (lambda _: None)
             backbone = self.metadata["backbone"]
-            found = find_rates(self.model, backbone, self._phases(phases), Batches(train), settings, say)
+            with computing_in(self.model, self._training_precision()):
+                found = find_rates(self.model, backbone, self._phases(phases), Batches(train), settings, say)
         if plot is not None:
             plots.rate_sweeps(found, plot)
         return found
@@ -298,11 +304,13 @@ class Classifier:
             workers=workers,  # type: ignore[arg-type]
         )
 
+    def _training_precision(self) -> str:
+        return runtime.choose_precision(self._precision, runtime.device_in_use()).value
+
     def _data_settings(self, cache: str, views: int) -> Any:
         from keras_transfer.config.load import validate
 
-        device = runtime.device_in_use()
-        computing = runtime.choose_precision(self._precision, device).value
+        computing, device = self._training_precision(), runtime.device_in_use()
         precision = runtime.choose_feature_precision("auto", self._precision, computing, device).value
         return validate({"data": {"cache": cache, "views": views, "cache_precision": precision}}).data
 

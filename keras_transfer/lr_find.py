@@ -57,7 +57,7 @@ def lr_find(
     for line in choices:
         say(f"chosen: {line}")
     runtime.set_seed(config.seed)
-    precision = runtime.choose_precision(config.precision, runtime.device_in_use()).value
+    precision = runtime.choose_precision(config.precision, runtime.device_in_use(), config.model.native).value
     model, batches = parts.make_model(config, data, precision), parts.make_batches(config, data)
     parts.check_phases(config, model)
     settings = SweepSettings(

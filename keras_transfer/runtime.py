@@ -219,18 +219,31 @@ def device_in_use() -> str:
     return "cpu" if jax.default_backend() == "cpu" else "gpu"
 
 
-def choose_precision(wanted: str, device: str) -> Choice:
-    """Choose the compute precision: bfloat16 where it is known to be faster and safe, else float32.
+def choose_precision(wanted: str, device: str, native: bool = True) -> Choice:
+    """Choose the precision that a model is trained in: bfloat16 where that was measured to be faster, else float32.
+
+    On processors that is so for our own operations on torch only: the CPU kernels of TensorFlow and XLA gain nothing from
+    bfloat16, or lose up to a half (docs/results.md).
 
     Args:
         wanted: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         device: what :func:`device_in_use` says.
+        native: whether layers compute by our own operations.
     """
     if wanted != "auto":
         return Choice(wanted, "from the configuration")
     if device == "gpu" and _gpu_has_bfloat16():
         return Choice("bfloat16", "the GPU computes it natively")
-    return Choice("float32", f"the safe choice on {device}")
+    if device != "cpu":
+        return Choice("float32", f"the safe choice on {device}")
+    if not _processor_flags() & _X86_BFLOAT16:
+        return Choice("float32", "the processor has no instructions for bfloat16")
+    import keras
+
+    backend = keras.backend.backend()
+    if backend != "torch" or not native:
+        return Choice("float32", f"on a processor {backend if native else 'stock Keras'} is no faster in bfloat16")
+    return Choice("bfloat16", "the processor computes it natively")
 
 
 def choose_feature_precision(wanted: str, precision: str, computing: str, device: str) -> Choice:
@@ -253,12 +266,15 @@ def choose_feature_precision(wanted: str, precision: str, computing: str, device
     return Choice("float32", f"the safe choice on {device}")
 
 
+_X86_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+
+
 def _processor_has_bfloat16() -> bool:
     """Say whether the processor has instructions for bfloat16; where that cannot be read, it has none.
 
     OpenVINO's own list of capabilities names bfloat16 also for processors on which it is emulated.
     """
-    return bool(_processor_flags() & {"avx512_bf16", "amx_bf16", "bf16", "svebf16"})
+    return bool(_processor_flags() & {*_X86_BFLOAT16, "bf16", "svebf16"})
 
 
 def _processor_flags() -> set[str]:

@@ -93,6 +93,25 @@ def test_cached_features_give_what_training_the_whole_model_gives(data):
     np.testing.assert_allclose(heads[0], heads[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["auto", "bfloat16"])
+def test_training_precision_is_that_of_fit_alone_unless_it_was_asked_for(data, monkeypatch, precision):
+    from keras_transfer import runtime
+
+    monkeypatch.setattr(runtime, "choose_precision", lambda *_: runtime.Choice("bfloat16", "for this test"))
+    seen = []
+
+    class Look(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            seen.append(self.model.get_layer("block1_conv").compute_dtype)
+
+    clf = kt.Classifier("tiny", classes=data.classes, image_size=32, weights="none", precision=precision)
+    outside = "float32" if precision == "auto" else "bfloat16"
+    assert clf.model.get_layer("block1_conv").compute_dtype == outside
+    clf.fit(data, phases=[kt.Phase("all", epochs=1)], callbacks=[Look()], verbose=False)
+    assert set(seen) == {"bfloat16"}
+    assert clf.model.get_layer("block1_conv").compute_dtype == outside
+
+
 def test_a_notebook_shows_it(trained, data):
     assert "apple" in trained._repr_html_()
     assert "Classifier('tiny'" in repr(trained)

@@ -75,9 +75,16 @@ class TestRunning:
             with pytest.raises(UserError, match="sees only 'cpu'"):
                 runtime.activate(backend, "gpu")
 
-    def test_precision(self):
+    @pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16", "avx2"])
+    def test_precision(self, backend, flag, monkeypatch):
+        monkeypatch.setattr(runtime, "_processor_flags", lambda: {"sse2", flag})
+        assert runtime.choose_precision("float32", "cpu").value == "float32"
         assert runtime.choose_precision("bfloat16", "cpu").value == "bfloat16"
-        assert runtime.choose_precision("auto", "cpu").value in ("float32", "bfloat16")
+        faster = backend == "torch" and flag != "avx2"
+        chosen = runtime.choose_precision("auto", "cpu")
+        assert chosen.value == ("bfloat16" if faster else "float32")
+        assert chosen.why
+        assert runtime.choose_precision("auto", "cpu", native=False).value == "float32"
 
     def test_channels_last_whatever_keras_json_says(self, backend, tmp_path):
         (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first", "floatx": "float16"}')

@@ -41,6 +41,23 @@ def set_precision(model: keras.Model, precision: str) -> None:
 
 
 @contextmanager
+def computing_in(model: keras.Model, precision: str) -> Iterator[None]:
+    """Let ``model`` compute in ``precision`` inside the block, and as before afterwards; compile it inside."""
+    everything = [model, *_all_layers(model)]
+    before = [layer.dtype_policy for layer in everything]
+    autocast = model.autocast
+    set_precision(model, precision)
+    try:
+        yield
+    finally:
+        if [layer.dtype_policy.name for layer in everything] != [policy.name for policy in before]:
+            for layer, policy in zip(everything, before):
+                layer.dtype_policy = policy
+            model.train_function = model.test_function = model.predict_function = None
+        model.autocast = autocast
+
+
+@contextmanager
 def as_float32(model: keras.Model) -> Iterator[keras.Model]:
     """Give every layer the float32 policy inside the block (for saving), and its own back afterwards."""
     everything = [model, *_all_layers(model)]

@@ -93,10 +93,12 @@ def make_optimizer(
     common = {"learning_rate": rate, "weight_decay": phase.weight_decay or None, "global_clipnorm": phase.clip_norm}
     if phase.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=phase.momentum, **common)
-    elif phase.optimizer == "adam":
-        optimizer = keras.optimizers.Adam(**common)
+    elif phase.optimizer == "adam" or not phase.weight_decay:
+        optimizer = keras.optimizers.Adam(
+            **common
+        )  # which AdamW is without decay, but for a multiplication of all weights by 1
     else:
-        optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": phase.weight_decay})
+        optimizer = keras.optimizers.AdamW(**common)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])
     return optimizer
 

@@ -69,6 +69,7 @@ def train(
     runtime.hide_progress_bars()
 
     from keras_transfer.config.defaults import resolve
+    from keras_transfer.models.precision import set_precision
     from keras_transfer.training import parts
     from keras_transfer.training.faults import free_memory, is_out_of_memory
     from keras_transfer.training.fit import phase_of
@@ -77,7 +78,7 @@ def train(
     # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
     config, choices = resolve(config, data)
     chosen_before = _chosen_before(resume, told)
-    precision = runtime.choose_precision(config.precision, runtime.device_in_use())
+    precision = runtime.choose_precision(config.precision, runtime.device_in_use(), config.model.native)
     chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
     frozen = runtime.choose_feature_precision(
         config.data.cache_precision, config.precision, precision.value, runtime.device_in_use()
@@ -133,7 +134,9 @@ def train(
         if config.output.plots:
             parts.draw_history(run, result)
 
-        # 7. The best model by validation, measured once on the test set, and kept with its golden batch.
+        # 7. The best model by validation, as its file computes (in float32), measured once on the test set, and kept with its
+        # golden batch.
+        set_precision(model, "float32")
         logits = parts.predict(model, config, data)
         metrics = parts.measure(logits, data)
         parts.save_model(model, config, data, run.model, golden=True)

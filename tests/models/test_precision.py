@@ -9,7 +9,7 @@ import pytest
 from keras_transfer.errors import UserError
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
-from keras_transfer.models.precision import as_float32, full_float32, set_precision
+from keras_transfer.models.precision import as_float32, computing_in, full_float32, set_precision
 
 pytestmark = pytest.mark.backend
 
@@ -54,6 +54,18 @@ def test_float32_comes_back_exactly(model):
     model.predict_on_batch(PIXELS)
     set_precision(model, "float32")
     np.testing.assert_array_equal(model.predict_on_batch(PIXELS), exact)
+
+
+@pytest.mark.parametrize("outside", ["float32", "float16"])
+def test_the_precision_of_a_block_ends_with_it(model, outside):
+    set_precision(model, outside)
+    before = model.predict_on_batch(PIXELS)
+    policies = [layer.dtype_policy.name for layer in [model, *model.layers]]
+    with computing_in(model, "bfloat16"):
+        assert dtype_inside(model, "block2_conv") == "bfloat16"
+        assert not np.array_equal(model.predict_on_batch(PIXELS), before)
+    assert [layer.dtype_policy.name for layer in [model, *model.layers]] == policies
+    np.testing.assert_array_equal(model.predict_on_batch(PIXELS), before)
 
 
 def test_float16_gets_loss_scaling(model):

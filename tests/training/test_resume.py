@@ -85,6 +85,7 @@ def test_counters_of_callbacks_live_on(photos, tmp_path, name, rate):
         "phases": [{"name": name, "epochs": 9, "learning_rate": rate, "schedule": "plateau"}],
         "callbacks": {"reduce_lr": {"patience": 1, "min_lr": 0}, "early_stopping": {"patience": 3, "min_delta": 1e-4}},
         "save_every": "1 step",
+        "precision": "float32",  # the rates were chosen for it
     }
     whole = train(settings(photos, tmp_path / "whole", **more), say=lambda _: None)
     rates = [row["learning_rate"] for row in whole.read_history()]
@@ -207,7 +208,7 @@ def test_a_told_learning_rate_takes_effect_within_a_phase(photos, tmp_path):
 @pytest.mark.slow
 def test_the_best_model_of_before_is_not_lost(photos, tmp_path):
     """After the interruption everything gets worse: the rate is absurd."""
-    cut(photos, tmp_path / "cut", StopAt(2, 1), save_every="1 step")
+    cut(photos, tmp_path / "cut", StopAt(2, 1), save_every="1 step", precision="float32")
     best = read_weights(RunDirectory(tmp_path / "cut"))
     run = resume(tmp_path / "cut", "phases.1.learning_rate=0.9", "phases.1.warmup_epochs=0", "phases.1.schedule=cosine")
     assert run.read_json(run.metrics)["best"]["phase"] == "head"

@@ -55,6 +55,27 @@ def _gradients(
     return tuple(part.to(dtype) if part is not None else None for part in parts)
 
 
+def _product(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Return the weight gradient of a 1x1 convolution with stride 1: a sum of outer products over all positions."""
+    rows = [tensor.permute(0, 2, 3, 1).reshape(-1, tensor.shape[1]) for tensor in (grad, x)]
+    return (rows[0].T @ rows[1])[:, :, None, None]
+
+
+def _torch_does_as_well(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    padding: Padding,
+    stride: tuple[int, int],
+    groups: int,
+) -> bool:
+    """Whether torch's own convolution computes the same, gradient included, by the same kernels: without Python between."""
+    if _separate(padding)[0] or (bias is not None and bias.dtype != x.dtype):
+        return False
+    slow = (*onednn.better_in_float32(x, weight, stride, groups), onednn.better_as_product(x, weight, stride, groups))
+    return not any(slow)
+
+
 class _Convolution(torch.autograd.Function):
     """Convolution, residual and activation in one kernel forward; padding costs no copy backward."""
 
@@ -97,6 +118,9 @@ class _Convolution(torch.autograd.Function):
 
         wide_x, wide_weight = onednn.better_in_float32(x, weight, stride, groups)
         found: list[torch.Tensor | None] = [None, None, None]
+        if need_weight and onednn.better_as_product(x, weight, stride, groups):
+            found[1] = _product(grad, x)
+            need_weight = False
         for wide in (False, True):
             mask = [need_x and wide_x is wide, need_weight and wide_weight is wide, need_bias and not wide]
             if any(mask):
@@ -121,4 +145,7 @@ def convolution(
 
     ``activation`` is one of ``FROM_OUTPUT``; ``bias`` may be float32 for half-precision tensors.
     """
+    stride, padding, dilation, groups = geometry
+    if residual is None and activation is LINEAR and _torch_does_as_well(x, weight, bias, padding, stride, groups):
+        return F.conv2d(x, weight, bias, stride, _separate(padding)[1], dilation, groups)
     return _Convolution.apply(x, weight, bias, residual, geometry, activation)

@@ -82,19 +82,37 @@ class BatchNormalization(LayerOperation):
 
     def normalize(self, x: torch.Tensor, batch_statistics: bool) -> torch.Tensor:
         """Normalize over axis 1, recording the batch's statistics if they are used."""
+        if batch_statistics:
+            return self.normalize_batch(x)
+        gamma, beta, mean, variance = self._wide_parameters(x.dtype)
+        if torch.is_grad_enabled():  # the moving statistics may be written to before the backward pass
+            mean, variance = mean.clone(), variance.clone()  # type: ignore[union-attr]
+        cudnn = torch.backends.cudnn.enabled
+        return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, self.layer.epsilon, cudnn).to(self.dtype)
+
+    def normalize_batch(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+        """Normalize over axis 1 by the batch's statistics and record them.
+
+        Args:
+            x: what is normalized.
+            bias: of the layer before, left out of ``x``: the batch's mean takes it out again, so that it shows in the
+                moving mean only. Its gradient, which is zero but for rounding, is zero.
+        """
+        gamma, beta, _, _ = self._wide_parameters(x.dtype)
         wide = wide_dtype(x.dtype)
-        gamma, beta, mean, variance = (None if p is None else p.to(wide) for p in self.parameters())
-        epsilon, cudnn = self.layer.epsilon, torch.backends.cudnn.enabled
-        if not batch_statistics:
-            if torch.is_grad_enabled():  # the moving statistics may be written to before the backward pass
-                mean, variance = mean.clone(), variance.clone()  # type: ignore[union-attr]
-            return torch.batch_norm(x, gamma, beta, mean, variance, False, 0.0, epsilon, cudnn).to(self.dtype)
-        batch_mean = torch.zeros(x.shape[1], dtype=wide, device=x.device)
-        batch_variance = torch.zeros(x.shape[1], dtype=wide, device=x.device)
+        mean = torch.zeros(x.shape[1], dtype=wide, device=x.device)
+        variance = torch.zeros(x.shape[1], dtype=wide, device=x.device)
+        if bias is not None and bias.requires_grad:
+            nothing = bias.to(wide) * 0.0
+            beta = nothing if beta is None else beta + nothing
         # Momentum 1 leaves exactly the batch's statistics in the two buffers.
-        y = torch.batch_norm(x, gamma, beta, batch_mean, batch_variance, True, 1.0, epsilon, cudnn)
-        self._record(batch_mean, batch_variance, x.numel() // x.shape[1])
+        epsilon, cudnn = self.layer.epsilon, torch.backends.cudnn.enabled
+        y = torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0, epsilon, cudnn)
+        self._record(mean if bias is None else mean + bias.detach(), variance, x.numel() // x.shape[1])
         return y.to(self.dtype)
+
+    def _wide_parameters(self, dtype: torch.dtype) -> tuple[torch.Tensor | None, ...]:
+        return tuple(None if p is None else p.to(wide_dtype(dtype)) for p in self.parameters())
 
     @torch.no_grad()
     def _record(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:

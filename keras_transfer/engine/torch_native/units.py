@@ -169,9 +169,12 @@ class ConvolutionUnit(Unit):
             self._folded.clear()  # the variables are about to change
             if norm is None or not needs_grad(*norm.parameters()):
                 return nhwc(self.convolve(x, *self.fold(record=True), residual, geometry, self.activation))
+        if norm is not None and norm.uses_batch_statistics(training):
+            y = norm.normalize_batch(self.convolve(x, conv.weight(), None, None, geometry, LINEAR), conv.bias())
+            return nhwc(self.finish(y, residual))
         y = self.convolve(x, conv.weight(), conv.bias(), None, geometry, LINEAR)
         if norm is not None:
-            y = norm.normalize(y, norm.uses_batch_statistics(training))
+            y = norm.normalize(y, False)
         return nhwc(self.finish(y, residual))
 
     @staticmethod
