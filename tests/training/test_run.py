@@ -51,7 +51,9 @@ def test_the_kept_model_is_the_best_by_validation(whole):
     history, metrics = run.read_history(), run.read_json(run.metrics)
     best = min(history, key=lambda row: row["val_loss"])
     assert (metrics["best"]["phase"], metrics["best"]["epoch"]) == (best["phase"], best["epoch"])
-    assert metrics["val"]["loss"] == pytest.approx(best["val_loss"], rel=1e-3, abs=1e-5)
+    # The file computes in float32; what training computes in depends on the machine.
+    exact = run.read_json(run.manifest)["precision"]["name"] == "float32"
+    assert metrics["val"]["loss"] == pytest.approx(best["val_loss"], rel=1e-3 if exact else 2e-2, abs=1e-5)
 
 
 def test_the_model_of_every_epoch_is_kept_where_asked_for(photos, tmp_path):
