@@ -90,7 +90,7 @@ class DataConfig(Section):
     cache_precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
         description="Numbers that features are computed and kept in; `auto`: as `precision`, and if that is `auto` "
-        "too, bfloat16 where the processor computes it and OpenVINO is installed.",
+        "too, bfloat16 where training computes in it, or the processor does and OpenVINO is installed.",
     )
     views: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] = Field(
         0,
@@ -245,7 +245,8 @@ class RunConfig(Section):
     backend: Literal["auto", "torch", "tensorflow", "jax"] = Field("auto", description="Keras backend.")
     device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to compute.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="Compute precision; weights, logits and loss stay float32."
+        "auto",
+        description="What training computes in; weights, logits and loss stay float32. `auto`: bfloat16 where it is faster.",
     )
     deterministic: bool = Field(
         False,
