@@ -197,7 +197,7 @@ def validate(tree: dict[str, Any]) -> RunConfig:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         items = error.errors()
-        lines = [_problem(item) for item in items if not _is_spare(item, items)]
+        lines = [_problem(item, _may_be_auto(item, items)) for item in items if not _is_spare(item, items)]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -212,12 +212,22 @@ def _is_spare(item: Any, items: list[Any]) -> bool:
     place, others = _place(item), [other for other in items if other is not item]
     if item["type"] == "int_type":  # a list, of which an element is wrong
         return any(_place(other)[:-1] == place for other in others)
-    if item["type"] == "tuple_type" or (item["type"] == "literal_error" and item["ctx"]["expected"] == "'auto'"):
+    if item["type"] == "tuple_type" or _is_auto(item):
         return any(_place(other)[: len(place)] == place for other in others)
     return False
 
 
-def _problem(item: Any) -> str:
+def _is_auto(item: Any) -> bool:
+    return item["type"] == "literal_error" and item["ctx"]["expected"] == "'auto'"
+
+
+def _may_be_auto(item: Any, items: list[Any]) -> bool:
+    """Say whether a word was given where another branch of the key is "auto"."""
+    given = isinstance(item.get("input"), str) and not _is_auto(item)
+    return given and any(_is_auto(other) and _place(other) == _place(item) for other in items)
+
+
+def _problem(item: Any, may_be_auto: bool = False) -> str:
     where = _place(item)
     dotted = ".".join(str(part) for part in where) or "configuration"
     received = item.get("input")
@@ -226,6 +236,8 @@ def _problem(item: Any) -> str:
         return f"unknown key {dotted!r}{nearest(str(where[-1]), valid)} (expected one of: {', '.join(valid)})"
     message = item["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if may_be_auto:
+        message += ", or auto" + nearest(received, ["auto"])
     if item["type"] == "missing":
         return f"{dotted}: this key is required"
     if item["type"] == "literal_error" and isinstance(received, str):

@@ -81,6 +81,8 @@ def test_overrides_address_lists_by_number_and_read_numbers(tmp_path):
         ("seed=[", "not a valid value"),
         ("phases.1.epochs=2", "a number from 0 to 0"),
         ("name.first=x", "has no keys inside"),
+        ("phases.0.learning_rate=autoo", "valid number.*or auto; did you mean 'auto'"),
+        ("data.batch_size=large", "valid integer.*or auto, got 'large'"),
     ],
 )
 def test_bad_overrides(tmp_path, override, words):
