@@ -84,7 +84,8 @@ class BatchNormalization(LayerOperation):
         """Normalize over axis 1, recording the batch's statistics if they are used."""
         if batch_statistics:
             return self.normalize_batch(x)
-        gamma, beta, mean, variance = self._wide_parameters(x.dtype)
+        wide = wide_dtype(x.dtype)
+        gamma, beta, mean, variance = (None if p is None else p.to(wide) for p in self.parameters())
         if torch.is_grad_enabled():  # the moving statistics may be written to before the backward pass
             mean, variance = mean.clone(), variance.clone()  # type: ignore[union-attr]
         cudnn = torch.backends.cudnn.enabled
@@ -98,8 +99,8 @@ class BatchNormalization(LayerOperation):
             bias: of the layer before, left out of ``x``: the batch's mean takes it out again, so that it shows in the
                 moving mean only. Its gradient, which is zero but for rounding, is zero.
         """
-        gamma, beta, _, _ = self._wide_parameters(x.dtype)
         wide = wide_dtype(x.dtype)
+        gamma, beta = (p if p is None or p.dtype == wide else p.to(wide) for p in self.parameters()[:2])
         mean = torch.zeros(x.shape[1], dtype=wide, device=x.device)
         variance = torch.zeros(x.shape[1], dtype=wide, device=x.device)
         if bias is not None and bias.requires_grad:
@@ -110,9 +111,6 @@ class BatchNormalization(LayerOperation):
         y = torch.batch_norm(x, gamma, beta, mean, variance, True, 1.0, epsilon, cudnn)
         self._record(mean if bias is None else mean + bias.detach(), variance, x.numel() // x.shape[1])
         return y.to(self.dtype)
-
-    def _wide_parameters(self, dtype: torch.dtype) -> tuple[torch.Tensor | None, ...]:
-        return tuple(None if p is None else p.to(wide_dtype(dtype)) for p in self.parameters())
 
     @torch.no_grad()
     def _record(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:

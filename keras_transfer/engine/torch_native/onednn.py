@@ -42,6 +42,12 @@ def better_as_product(x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, 
     return weight.numel() > 64 * x.numel() // x.shape[1]
 
 
+def better_with_rows_skipped(x: torch.Tensor, weight: torch.Tensor, padding: Padding, groups: int) -> bool:
+    """Return whether a strided convolution trains faster as one of stride 1 on every n-th row and column: if it is 1x1."""
+    pointwise = tuple(weight.shape[2:]) == (1, 1) and groups == 1 and padding == ((0, 0), (0, 0))
+    return pointwise and x.device.type == "cpu"
+
+
 def available(x: torch.Tensor) -> bool:
     """Whether oneDNN can convolve ``x`` now; never while something traces the graph for another engine."""
     if x.device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()):
