@@ -22,7 +22,8 @@ def test_it_runs(path, tmp_path):
     nbclient = pytest.importorskip("nbclient")
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    client = nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}})
+    place = {"metadata": {"path": str(tmp_path)}}
+    client = nbclient.NotebookClient(notebook, timeout=900, startup_timeout=300, resources=place)
     client.execute(env={**os.environ, "PYTHONPATH": str(ROOT)})
     shown = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert not [output for output in shown if output["output_type"] == "error"]

@@ -69,7 +69,8 @@ def cells(tmp_path_factory):
 
     sources = [START, FIT, "result", "clf.fit(data, [kt.Phase('head', epochs=1)], verbose=False);", TRAIN]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-    client = Listening(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
+    place = {"metadata": {"path": str(folder)}}
+    client = Listening(notebook, timeout=600, startup_timeout=300, resources=place)
     client.execute(env={**os.environ, "PYTHONPATH": str(ROOT)})
     return [Cell(cell["outputs"], client.heard[k]) for k, cell in enumerate(notebook["cells"])]
 
