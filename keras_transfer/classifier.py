@@ -11,6 +11,7 @@ import numpy as np
 from keras_transfer import runtime
 from keras_transfer.config.schema import CallbacksConfig, Phase, settle_batch_norm
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.result import Evaluation
 
 
 class Classifier:
@@ -231,12 +232,12 @@ class Classifier:
             plots.rate_sweeps(found, plot)
         return found
 
-    def evaluate(self, split: Any, batch_size: int = 32) -> dict[str, Any]:
+    def evaluate(self, split: Any, batch_size: int = 32) -> Evaluation:
         """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
         from keras_transfer.evaluation.evaluate import evaluate_split
 
         self._check_classes(split)
-        return evaluate_split(self.model, split, self._transform(), batch_size)
+        return Evaluation(evaluate_split(self.model, split, self._transform(), batch_size))
 
     def predict(self, pictures: Any, top: int = 3, batch_size: int = 32) -> Any:
         """Classify pictures.
@@ -341,17 +342,9 @@ class Classifier:
             )
 
     def _repr_html_(self) -> str:
-        import html
+        from keras_transfer.notebook.views import of_classifier
 
-        height, width = self.metadata["image_size"]
-        rows = {
-            "backbone": self.metadata["backbone"],
-            "input": f"{height}×{width} {self.metadata['color']}",
-            "classes": f"{len(self.classes)}: {', '.join(self.classes[:10])}{' …' if len(self.classes) > 10 else ''}",
-            "parameters": f"{self.model.count_params():,}",
-        }
-        cells = "".join(f"<tr><th>{k}</th><td>{html.escape(str(v))}</td></tr>" for k, v in rows.items())
-        return f"<table>{cells}</table>"
+        return of_classifier(self)
 
     def __repr__(self) -> str:
         height, width = self.metadata["image_size"]

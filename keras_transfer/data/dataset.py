@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,6 +57,11 @@ class Split:
 
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
+
+    def _repr_html_(self) -> str:
+        from keras_transfer.notebook.views import of_split
+
+        return of_split(self)
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ class Dataset:
         sizes = ", ".join(f"{name} {len(getattr(self, name))}" for name in SPLITS)
         return f"Dataset({self.manifest.source}: {len(self.classes)} classes, {sizes})"
 
-    def _counts(self) -> list[tuple[str, list[int]]]:
+    def class_counts(self) -> list[tuple[str, list[int]]]:
         """Rows of the table of classes: name, then images in train, val, test; the largest first if there are many."""
         table = np.stack([getattr(self, name).counts() for name in SPLITS], axis=1)
         order = np.arange(len(table))
@@ -148,7 +151,8 @@ class Dataset:
             order = np.concatenate([order[: _MAX_CLASSES_SHOWN // 2], order[-_MAX_CLASSES_SHOWN // 2 :]])
         return [(self.classes[c], table[c].tolist()) for c in order]
 
-    def _facts(self) -> list[str]:
+    def facts(self) -> list[str]:
+        """What else is to be known: size, colour, weights, notes, what was left out."""
         size = "the backbone's own size" if self.image_size is None else "{} x {}".format(*self.image_size)
         lines = [f"input: {size}, {self.color}, {self.resize}"]
         if self.manifest.weights is not None:
@@ -162,7 +166,7 @@ class Dataset:
 
     def summary(self) -> str:
         """A table of the classes and splits as text."""
-        rows = self._counts()
+        rows = self.class_counts()
         width = max(len("class"), len("all"), *(len(name) for name, _ in rows))
         lines = [self.manifest.source, f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
         half = len(rows) // 2 if len(self.classes) > len(rows) else None
@@ -171,33 +175,9 @@ class Dataset:
                 lines.append(f"… {len(self.classes) - len(rows)} more classes")
             lines.append(f"{name:<{width}}" + "".join(f"{n:>9,}" for n in counts))
         lines.append(f"{'all':<{width}}" + "".join(f"{len(getattr(self, s)):>9,}" for s in SPLITS))
-        return "\n".join([*lines, *self._facts()])
+        return "\n".join([*lines, *self.facts()])
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the table of classes with a picture of each."""
-        head = "".join(f"<th>{h}</th>" for h in ("", "class", *SPLITS))
-        rows = self._counts()
-        body = "".join(
-            f"<tr><td>{self._thumbnail(name) if k < 10 else ''}</td><td>{html.escape(name)}</td>"
-            + "".join(f"<td>{n:,}</td>" for n in counts)
-            + "</tr>"
-            for k, (name, counts) in enumerate(rows)
-        )
-        total = "".join(f"<th>{len(getattr(self, s)):,}</th>" for s in SPLITS)
-        facts = "".join(f"<li>{html.escape(line)}</li>" for line in self._facts())
-        return (
-            f"<b>{html.escape(self.manifest.source)}</b>: {len(self.classes)} classes"
-            f"<table><tr>{head}</tr>{body}<tr><td></td><th>all</th>{total}</tr></table><ul>{facts}</ul>"
-        )
+        from keras_transfer.notebook.views import of_dataset
 
-    def _thumbnail(self, name: str) -> str:
-        import cv2
-
-        from keras_transfer.data.augment import Transform
-
-        first = np.flatnonzero(self.train.labels == self.classes.index(name))
-        if not len(first):
-            return ""
-        image = Transform((48, 48), [], "pad", "rgb")(self.train.read(int(first[0])), None)
-        png = cv2.imencode(".png", image[..., ::-1])[1].tobytes()
-        return f'<img alt="" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+        return of_dataset(self)

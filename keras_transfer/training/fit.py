@@ -21,6 +21,8 @@ from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
+from keras_transfer.notebook import in_notebook
+from keras_transfer.report import words
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
 from keras_transfer.training.group_rates import variable_factors
@@ -44,12 +46,30 @@ class FitResult:
         phases: name, epochs done, their seconds, images/s, share of the time spent waiting for data, seconds of
             computing or finding features before the first epoch, frozen and trainable parameter counts of each phase.
         best: phase, epoch and monitored figure of the best model, whose weights the model now has.
+        drawn_in: number of the notebook's cell that shows the live curves, which the same cell need not show again.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     iterations: list[tuple[str, float]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
+    drawn_in: int | None = field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        spent = sum(phase["seconds"] + phase["features_seconds"] for phase in self.phases)
+        text = f"{len(self.history)} epochs in {words.seconds(spent)}"
+        if not self.best:
+            return text
+        name, value = next(item for item in self.best.items() if item[0] not in ("phase", "epoch"))
+        return f"{text}, the best: epoch {self.best['epoch']} of phase {self.best['phase']}, {name} {value:.4f}"
+
+    def __repr__(self) -> str:
+        return f"FitResult({self})"
+
+    def _repr_html_(self) -> str:
+        from keras_transfer.notebook.views import of_fit
+
+        return of_fit(self)
 
 
 def fit_phases(
@@ -112,9 +132,9 @@ def fit_phases(
         AuditError: a frozen variable moved, or a trainable one did not.
     """
     settings = settings or CallbacksConfig()
-    tell = say if verbose else (lambda _: None)
     result = FitResult()
     own = _OwnCallbacks(BestModel(settings.monitor, save_best, save_every.seconds), model, on_row, verbose)
+    tell = (lambda line: own.progress.tell(line, say)) if verbose else (lambda _: None)
     first = 0 if resume is None else _take_up(resume, result, own, model, backbone, phases)
     for number, phase in enumerate(phases[first:], first):
         here = resume if resume is not None and resume.phase == number else None
@@ -179,6 +199,8 @@ def fit_phases(
         # 4. The next phase starts from the best weights so far.
         own.best.restore(model)
     result.history, result.iterations, result.best = own.history.rows, own.history.iterations, own.best.found
+    if verbose:
+        own.progress.finish(result)
     return result
 
 
@@ -192,7 +214,8 @@ class _OwnCallbacks:
         on_row: Callable[[list[dict[str, Any]]], None] | None,
         verbose: bool,
     ):
-        self.nan, self.best, self.history, self.progress = StopOnNaN(), best, RunHistory(), Progress()
+        self.nan, self.best, self.history = StopOnNaN(), best, RunHistory()
+        self.progress = _progress() if verbose else Progress()
         self.best.whole, self.verbose = model, verbose
         self.history.on_row = (lambda _: on_row(self.history.rows)) if on_row else None
 
@@ -201,6 +224,7 @@ class _OwnCallbacks:
         self.nan.phase = self.best.phase = self.history.phase = self.progress.phase = phase.name
         self.nan.train = self.history.train = self.progress.train = train
         self.history.first_epoch, self.progress.epochs = first_epoch, phase.epochs
+        self.progress.rows = self.history.rows
 
     def around(self, watchers: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
         """All callbacks in the order in which they must be called."""
@@ -217,6 +241,15 @@ class _OwnCallbacks:
         self.best.recall(state.best, state.best_weights)
         self.history.rows = state.history
         self.history.iterations = [(name, loss) for name, loss in state.iterations]
+
+
+def _progress() -> Progress:
+    """Progress where the caller looks: in the notebook's cell, or on standard error."""
+    if not in_notebook():
+        return Progress()
+    from keras_transfer.notebook.live import LiveProgress
+
+    return LiveProgress()
 
 
 def phase_of(state: TrainingState, phases: Sequence[Phase]) -> Phase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 import keras
@@ -19,12 +20,16 @@ class Progress(keras.callbacks.Callback):
         stream: where to write; standard error by default.
     """
 
+    every = 0.2
+    """Seconds between two drawings of the moving line, at least."""
+
     def __init__(self, stream: TextIO | None = None):
         super().__init__()
         self.stream = stream or sys.stderr
         self.phase = ""
         self.epochs = 0
         self.train: Any = None
+        self.rows: list[dict[str, Any]] = []
         self.live = self.stream.isatty()
         self._began = self._drawn = 0.0
         self._images = 0
@@ -35,20 +40,19 @@ class Progress(keras.callbacks.Callback):
         self._began, self._images, self._epoch, self._drawn = time.perf_counter(), 0, epoch, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Redraw the moving line, at most five times a second."""
+        """Redraw the moving line, now and then."""
         self._images += self.train.batch_length(batch)
         now = time.perf_counter()
-        if not self.live or now - self._drawn < 0.2:
+        if not self.live or now - self._drawn < self.every:
             return
         self._drawn = now
         speed = self._images / (now - self._began)
         epochs_left = self.epochs - self._epoch
         left = (len(self.train.loader.split) * epochs_left - self._images) / speed
         first = self.train.first
-        self._write(
-            f"\r{self._title()}  {first + batch + 1}/{first + len(self.train)}  loss {float((logs or {}).get('loss', 0)):.4f}"
-            f"  {speed:.0f} images/s  phase ETA {_clock(left)}   "
-        )
+        batches = first + batch + 1, first + len(self.train)
+        facts = [f"loss {float((logs or {}).get('loss', 0)):.4f}", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"]
+        self._move(batches, facts)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the epoch's final line."""
@@ -61,9 +65,14 @@ class Progress(keras.callbacks.Callback):
         ]
         left = seconds * (self.epochs - epoch - 1)
         speed = self._images / max(seconds, 1e-9)
-        start = "\r" if self.live else ""
-        parts += [f"{seconds:.1f} s", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"]
-        self._write(f"{start}{self._title()}  {'  '.join(parts)}\n")
+        self._end([*parts, f"{seconds:.1f} s", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"])
+
+    def tell(self, line: str, say: Callable[[str], None]) -> None:
+        """Pass on what the run has to say about its phases."""
+        say(line)
+
+    def finish(self, result: Any) -> None:
+        """The run is over: ``result`` is its :class:`~keras_transfer.training.fit.FitResult`."""
 
     def tell_waiting(self, phase: dict[str, Any]) -> None:
         """Write a line if a finished phase, as `metrics.json` has it, waited for its pictures for long."""
@@ -73,6 +82,15 @@ class Progress(keras.callbacks.Callback):
                 f"waiting for data: {waited:.0%} of the training time of phase {phase['name']}; more data.workers, "
                 "smaller files or fewer augmentations help\n"
             )
+
+    def _move(self, batches: tuple[int, int], facts: list[str]) -> None:
+        """Show where the epoch is: batches done, and of how many."""
+        self._write(f"\r{self._title()}  {batches[0]}/{batches[1]}  {'  '.join(facts)}   ")
+
+    def _end(self, facts: list[str]) -> None:
+        """Show the figures of a whole epoch."""
+        start = "\r" if self.live else ""
+        self._write(f"{start}{self._title()}  {'  '.join(facts)}\n")
 
     def _title(self) -> str:
         return f"{self.phase} {self._epoch + 1}/{self.epochs}"

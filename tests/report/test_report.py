@@ -9,7 +9,6 @@ import itertools
 import json
 import re
 import shutil
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -19,53 +18,12 @@ from keras_transfer.cli import main
 from keras_transfer.report.sections import SECTIONS
 from keras_transfer.runs import RunDirectory
 from tests.conftest import make_photos
+from tests.html_page import Page
 
 pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 CLASSES = ["<script>alert(1)</script>", '猫 & "cat\'s"', "x" * 60]
 FILE = "<img src=x onerror=alert(%s)>.png"
-VOID = {"meta", "link", "img", "source", "input", "br", "path", "use"}
-
-
-class Page(HTMLParser):
-    """The elements of a page, in order: (tag, attributes, text inside of it)."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str], list[str]]] = []
-        self.open: list[int] = []
-        self.feed(text)
-        self.close()
-        assert self.open == [], "every element is closed"
-
-    def handle_starttag(self, tag, attrs):
-        assert len(dict(attrs)) == len(attrs), f"{tag} has an attribute twice"
-        self.elements.append((tag, {name: value or "" for name, value in attrs}, []))
-        if tag not in VOID or self.rawdata[: self.rawdata.find(">") + 1].endswith("/>"):
-            self.open.append(len(self.elements) - 1)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append((tag, {name: value or "" for name, value in attrs}, []))
-
-    def handle_endtag(self, tag):
-        if tag in VOID and not (self.open and self.elements[self.open[-1]][0] == tag):
-            return
-        assert self.elements[self.open.pop()][0] == tag, f"</{tag}> closes another element"
-        if tag in ("td", "th", "li", "p"):
-            self.handle_data(" ")
-
-    def handle_data(self, data):
-        for k in self.open:
-            self.elements[k][2].append(data)
-
-    def all(self, tag: str) -> list[tuple[dict[str, str], str]]:
-        return [
-            (attributes, " ".join("".join(text).split())) for name, attributes, text in self.elements if name == tag
-        ]
-
-    def section(self, name: str) -> str:
-        (text,) = [text for attributes, text in self.all("section") if attributes["id"] == name]
-        return text
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ __all__ = ["curves", "iterations"]
 _POINTS = 1200  # raw losses are thinned to about two a pixel
 
 
-def curves(history: Sequence[Mapping[str, Any]], path: Target) -> None:
+def curves(history: Sequence[Mapping[str, Any]], path: Target, beside: bool = False) -> None:
     """Loss, accuracy and learning rate by epoch, with the phases marked.
 
     Args:
@@ -27,27 +27,36 @@ def curves(history: Sequence[Mapping[str, Any]], path: Target) -> None:
             as numbers or as the text of a CSV file. Missing ones (absent, None, "") leave a gap, and what is missing
             everywhere is left out; values that are not finite are marked by a cross.
         path: the PNG to write, or a text stream that gets SVG.
+        beside: loss and accuracy beside each other, without the learning rate: for a place that is wide and low.
 
     Raises:
         UserError: the file cannot be written.
     """
+    phases = [str(row.get("phase", "")) for row in history]
+    epochs = np.arange(1, len(history) + 1)
     rates = _column(history, "learning_rate")
-    with_rates = bool(np.isfinite(rates[rates > 0]).any()) if len(rates) else False
-    with styled(str(row.get("phase", "")) for row in history):
-        made = figure(8, 7.2 if with_rates else 6)
-        ratios = [3, 3, 1.3] if with_rates else [1, 1]
-        axes = list(made.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0])
-        epochs = np.arange(1, len(history) + 1)
+    with_rates = not beside and bool(np.isfinite(rates[rates > 0]).any())
+    with styled(phases):
+        if beside:
+            made = figure(10, 3.3)
+            axes = list(made.subplots(1, 2, sharex=True))
+            columns = [[axis] for axis in axes]
+        else:
+            made = figure(8, 7.2 if with_rates else 6)
+            ratios = [3, 3, 1.3] if with_rates else [1, 1]
+            axes = list(made.subplots(len(ratios), 1, sharex=True, height_ratios=ratios))
+            columns = [axes]
         _pair(axes[0], epochs, history, "loss", smallest=True)
         _pair(axes[1], epochs, history, "accuracy", smallest=False)
         axes[0].set_title("Loss")
         axes[1].set_title("Accuracy")
         if with_rates:
             _rates(axes[2], epochs, rates)
-        axes[-1].set_xlabel("epoch")
-        axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[0].set_xlim(0.5, max(len(history), 1) + 0.5)
-        phase_bands(made, axes, _spans([str(row.get("phase", "")) for row in history]))
+        for column in columns:
+            column[-1].set_xlabel("epoch")
+            column[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            phase_bands(made, column, _spans(phases), beside=len(columns))
         save(made, path)
 
 

@@ -145,7 +145,7 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
 
 
-def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]]) -> None:
+def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]], beside: int = 1) -> None:
     """Mark phases in all `axes`, which share x: a line where one begins, its name above the first of the axes.
 
     A name stands at the beginning of its phase; where the one before reaches over it, it moves up a row. Where that
@@ -155,13 +155,14 @@ def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, fl
         made: the figure of the axes.
         axes: top to bottom; the x limits must be set. The title of the first is moved up to make room.
         spans: (name, first x, last x) of each phase, in order.
+        beside: how many axes stand beside each other in the figure.
     """
     for _, start, _ in spans[1:]:
         for axis in axes:
             axis.axvline(start, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
     low, high = axes[0].get_xlim()
     starts = [(start - low) / (high - low) for _, start, _ in spans]
-    points = made.get_figwidth() * 72 * _INSIDE
+    points = made.get_figwidth() * 72 * _INSIDE / beside
     names = [shorten(name, _LONGEST) for name, _, _ in spans]
     widths = [(_width(made, name) + _GAP) / points for name in names]
     rows = _rows(starts, widths)

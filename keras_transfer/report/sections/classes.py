@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,16 @@ def make(material: Material) -> dict[str, Any]:
     train: list[int | None] = [None] * len(material.classes)
     if material.evidence is not None:
         train = material.evidence.data.train.counts().tolist()
-    confusion = np.array(material.figures["confusion"])
-    np.fill_diagonal(confusion, 0)
-    rows = [
-        {"name": name, "train": count, "taken_for": material.classes[row.argmax()] if row.any() else "", **figures}
-        for (name, figures), count, row in zip(material.figures["per_class"].items(), train, confusion)
-    ]
+    rows = [{"train": count, **row} for row, count in zip(rows_of(material.figures), train)]
     return {"rows": rows, "with_train": material.evidence is not None}
+
+
+def rows_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Name, figures, and what it is taken for most often, of each class in what was measured."""
+    classes = list(figures["per_class"])
+    confusion = np.array(figures["confusion"])
+    np.fill_diagonal(confusion, 0)
+    return [
+        {"name": name, "taken_for": classes[row.argmax()] if row.any() else "", **own}
+        for (name, own), row in zip(figures["per_class"].items(), confusion)
+    ]

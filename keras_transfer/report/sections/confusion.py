@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,20 +27,25 @@ _DARK = ((24, 30, 37), (18, 74, 110), (50, 140, 200), (214, 238, 255))
 
 def make(material: Material) -> dict[str, Any]:
     """The variables of ``confusion.html``."""
-    counts = np.asarray(material.figures["confusion"], np.int64)
+    return matrix(material.figures["confusion"], material.classes)
+
+
+def matrix(confusion: Any, classes: Sequence[str]) -> dict[str, Any]:
+    """A confusion matrix (C, C) of counts as a template shows it: cells or pictures, and the most frequent mistakes."""
+    counts = np.asarray(confusion, np.int64)
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
     found: dict[str, Any] = {
-        "pairs": most_confused(counts, material.classes, PAIRS),
+        "pairs": most_confused(counts, classes, PAIRS),
         "right": int(np.trace(counts)),
         "total": int(counts.sum()),
-        "names": material.classes if len(counts) <= NAMES_UP_TO else [],
-        "longest": max(map(len, material.classes)),
+        "names": classes if len(counts) <= NAMES_UP_TO else [],
+        "longest": max(map(len, classes)),
     }
     if len(counts) <= NUMBERS_UP_TO:
         found["rows"] = [
             (name, [(int(n), float(share)) for n, share in zip(row, part)])
-            for name, row, part in zip(material.classes, counts, shares)
+            for name, row, part in zip(classes, counts, shares)
         ]
     else:
         found |= {"light": picture(shares, _LIGHT), "dark": picture(shares, _DARK)}

@@ -30,7 +30,7 @@ def make(material: Material) -> dict[str, Any]:
         "augmented_phases": [phase.name for phase in material.config.phases if phase.augment],  # type: ignore[union-attr]
     }
     if evidence is not None:
-        found |= {"notes": evidence.data.manifest.notes, "sizes": _sizes(evidence.data)}
+        found |= {"notes": evidence.data.manifest.notes, "sizes": sizes_of(evidence.data)}
         found["samples"] = _samples(material, evidence)
     return found
 
@@ -47,7 +47,7 @@ def _counts(material: Material) -> dict[str, Any]:
     return {"splits": list(columns), "rows": rows, "most": max(max(sum(row) for _, row in rows), 1)}
 
 
-def _sizes(data: Dataset) -> dict[str, Any] | None:
+def sizes_of(data: Dataset) -> dict[str, Any] | None:
     """Sizes and formats of training pictures, evenly spread over the data, from their headers."""
     images, indices = data.manifest.images, data.train.indices
     sides, formats = [], Counter[str]()

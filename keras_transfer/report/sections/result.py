@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,8 @@ _FIGURES = (
 
 def make(material: Material) -> dict[str, Any]:
     """The variables of ``result.html``."""
-    return {"rows": list(_rows(material)), "remarks": list(_remarks(material)), "weighted": _weighted(material)}
+    rows = list(headline(material.figures, _losses(material)))
+    return {"rows": rows, "remarks": list(_remarks(material)), "weighted": _weighted(material)}
 
 
 def verdict(material: Material) -> str:
@@ -48,8 +49,14 @@ def verdict(material: Material) -> str:
     )
 
 
-def _rows(material: Material) -> Iterator[dict[str, Any]]:
-    figures, intervals = material.figures, _intervals(material)
+def headline(figures: Mapping[str, Any], losses: np.ndarray | None = None) -> Iterator[dict[str, Any]]:
+    """The headline figures in words: name, value, 95 % interval, weighted value and meaning.
+
+    Args:
+        figures: what `classification_metrics` returns.
+        losses: of each picture, (n,), where they are known: the loss has an interval then.
+    """
+    intervals = _intervals(figures, losses)
     weighted = figures.get("weighted") or {}
     for key, name, meaning in _FIGURES:
         if figures.get(key) is None:
@@ -64,8 +71,14 @@ def _rows(material: Material) -> Iterator[dict[str, Any]]:
         }
 
 
-def _intervals(material: Material) -> dict[str, str]:
-    figures = material.figures
+def _losses(material: Material) -> np.ndarray | None:
+    if material.evidence is None:
+        return None
+    labels = getattr(material.evidence.data, material.split).labels
+    return -log_softmax(material.evidence.logits[material.split])[np.arange(len(labels)), labels]
+
+
+def _intervals(figures: Mapping[str, Any], losses: np.ndarray | None) -> dict[str, str]:
     n, accuracy, top5 = figures["n"], figures["accuracy"], figures.get("top5_accuracy")
     found = {"accuracy": _proportion(accuracy, figures["accuracy_ci95"], n)}
     if accuracy < 1:
@@ -73,10 +86,8 @@ def _intervals(material: Material) -> dict[str, str]:
         found |= {key: range_of((low, high)) for key, (low, high) in intervals.items() if low < high}
     if top5 is not None:
         found["top5_accuracy"] = _proportion(top5, of_proportion(top5, n), n)
-    if material.evidence is not None:
-        logs = log_softmax(material.evidence.logits[material.split])
-        labels = getattr(material.evidence.data, material.split).labels
-        found["loss"] = range_of(of_mean(-logs[np.arange(n), labels]), _plain)
+    if losses is not None:
+        found["loss"] = range_of(of_mean(losses), _plain)
     return found
 
 

@@ -1,0 +1,93 @@
+"""Progress in a notebook: a line that moves and curves that grow, each in its own place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from keras_transfer.notebook import current_cell, views
+from keras_transfer.report.templates import environment
+from keras_transfer.training.progress import Progress
+
+REST = 10
+"""The curves are drawn again after this many times as long as drawing them took: so they cost a tenth of the time."""
+
+
+class LiveProgress(Progress):
+    """Show progress and curves in the cell that trains.
+
+    Two outputs are made, and changed from then on: the line several times a second, the curves after an epoch. What
+    is not touched does not flicker.
+    """
+
+    every = 0.3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = True
+        self.notes: list[str] = []
+        self._line, self._curves = _Output(), _Output()
+        self._facts: dict[str, Any] = {}
+        self._next = 0.0
+        self._drawn_rows = 0
+
+    def tell(self, line: str, say: Callable[[str], None]) -> None:
+        """Keep the line with the others; a caller's own ``say`` gets it all the same."""
+        if say is not print:
+            say(line)
+        self._write(line)
+
+    def finish(self, result: Any) -> None:
+        """Show the result in place of the line."""
+        self._draw_curves(at_once=True)
+        self._facts = {"result": str(result)}
+        self._show()
+        result.drawn_in = current_cell()
+
+    def _move(self, batches: tuple[int, int], facts: list[str]) -> None:
+        self._facts |= {"title": self._title(), "batches": batches, "facts": facts}
+        self._show()
+
+    def _end(self, facts: list[str]) -> None:
+        self._facts = {"title": self._title(), "batches": (1, 1), "facts": facts[-2:], "epoch": facts[:-3]}
+        self._show()
+        self._draw_curves(at_once=self._epoch + 1 == self.epochs)
+
+    def _write(self, text: str) -> None:
+        self.notes.append(text.strip())
+        self._show()
+
+    def _title(self) -> str:
+        return f"{self.phase}, epoch {self._epoch + 1} of {self.epochs}"
+
+    def _show(self) -> None:
+        made = environment(__package__).get_template("progress.html").render(notes=self.notes, **self._facts)
+        words = [self._facts.get("result") or self._facts.get("title", ""), *self._facts.get("facts", [])]
+        self._line.show(made, "  ".join(words))
+
+    def _draw_curves(self, at_once: bool) -> None:
+        began = time.perf_counter()
+        if len(self.rows) == self._drawn_rows or (began < self._next and not at_once):
+            return
+        self._curves.show(views.of_curves(self.rows), f"curves of {len(self.rows)} epochs")
+        self._drawn_rows = len(self.rows)
+        now = time.perf_counter()
+        self._next = now + REST * (now - began)
+
+
+class _Output:
+    """An output of a cell that can be changed."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, made: str, words: str) -> None:
+        """Show HTML; words are for a place that cannot."""
+        from IPython.display import display
+
+        bundle = {"text/html": made, "text/plain": words}
+        if self._handle is None:
+            self._handle = display(bundle, raw=True, display_id=True)
+        else:
+            self._handle.update(bundle, raw=True)

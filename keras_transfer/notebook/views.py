@@ -1,0 +1,148 @@
+"""What a cell shows of data, classifier and results: HTML that suits a light page and a dark one.
+
+The colours are mixtures with the colour that text has around it, so that nothing needs to know the notebook's theme.
+A notebook that is not trusted loses the style and keeps the tables.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from markupsafe import Markup
+
+from keras_transfer.errors import UserError
+from keras_transfer.notebook import current_cell
+from keras_transfer.report import plots
+from keras_transfer.report.drawing import drawing
+from keras_transfer.report.templates import environment, page_file
+
+if TYPE_CHECKING:
+    from keras_transfer.classifier import Classifier
+    from keras_transfer.data.dataset import Dataset, Split
+    from keras_transfer.training.fit import FitResult
+
+SHEET = 12
+"""Pictures of a sheet, at most."""
+LONGEST = 30
+"""Classes up to which all stand in the table of an evaluation; of more, the weakest do."""
+WEAKEST = 15
+
+
+def of_dataset(data: Dataset) -> str:
+    """Pictures of each class in each split, sizes, and a sheet of training pictures."""
+    from keras_transfer.report.sections.data import sizes_of
+
+    splits = {"training": data.train, "validation": data.val, "test": data.test}
+    rows = data.class_counts()
+    return _render(
+        "dataset.html",
+        data=data,
+        splits={name: len(split) for name, split in splits.items()},
+        rows=rows,
+        most=max(max((sum(counts) for _, counts in rows), default=1), 1),
+        sizes=sizes_of(data) if len(data.train) else None,
+        sheet=_sheet(data.train),
+    )
+
+
+def of_split(split: Split) -> str:
+    """How many pictures there are, and some of them."""
+    return _render("split.html", split=split, sheet=_sheet(split))
+
+
+def of_classifier(clf: Classifier) -> str:
+    """What it is made of, and what of it trains."""
+    groups = _groups(clf)
+    return _render(
+        "classifier.html",
+        clf=clf,
+        facts=clf.metadata,
+        groups=groups,
+        total=clf.model.count_params(),
+        trainable=sum(int(np.prod(weight.shape)) for weight in clf.model.trainable_weights),
+        most=max((group["parameters"] for group in groups), default=1) or 1,
+    )
+
+
+def of_fit(result: FitResult) -> str:
+    """The best epoch, the phases, every epoch, and the curves, unless the same cell shows them already."""
+    shown = result.drawn_in is not None and result.drawn_in == current_cell()
+    drawn = curves(result.history) if result.history and not shown else None
+    return _render("fit.html", result=result, curves=drawn)
+
+
+def of_evaluation(figures: Mapping[str, Any]) -> str:
+    """Headline figures with intervals, the confusion matrix, and the figures of each class."""
+    from keras_transfer.report.sections.classes import rows_of
+    from keras_transfer.report.sections.confusion import matrix
+    from keras_transfer.report.sections.result import headline
+
+    rows = rows_of(figures)
+    if len(rows) > LONGEST:
+        rows = sorted((row for row in rows if row["support"]), key=lambda row: row["f1"])[:WEAKEST]
+    return _render(
+        "evaluation.html",
+        figures=figures,
+        headline=list(headline(figures)),
+        confusion=matrix(figures["confusion"], list(figures["per_class"])),
+        rows=rows,
+        classes=len(figures["per_class"]),
+    )
+
+
+def curves(history: Sequence[Mapping[str, Any]]) -> Markup:
+    """Loss and accuracy by epoch, training and validation, with the phases marked."""
+    label = f"Loss and accuracy of {len(history)} epochs, training and validation"
+    # Several drawings may stand in one notebook, and each needs names of its own.
+    return drawing(lambda out: plots.curves(history, out, beside=True), f"kt-{uuid.uuid4().hex[:8]}", label)
+
+
+def of_curves(history: Sequence[Mapping[str, Any]]) -> str:
+    """The curves alone."""
+    return _render("curves.html", curves=curves(history))
+
+
+def _render(name: str, **variables: Any) -> str:
+    style = Markup(page_file(__package__, "view.css"))  # noqa: S704 - a file of this package
+    return environment(__package__).get_template(name).render(style=style, **variables)
+
+
+def _sheet(split: Split) -> list[dict[str, Any]]:
+    """Pictures of a split, by class: as many of each as there is room for, or one of some classes."""
+    from keras_transfer.report.thumbnails import of_sample
+
+    present = np.unique(split.labels)
+    if not len(present):
+        return []
+    present = present[np.unique(np.linspace(0, len(present) - 1, SHEET).astype(int))]
+    each = max(1, SHEET // len(present))
+    places = [place for c in present for place in np.flatnonzero(split.labels == c)[:each].tolist()]
+    return [
+        {
+            "label": split.classes[split.labels[place]],
+            "name": split.image_name(place),
+            "picture": of_sample(split, place),
+        }
+        for place in places
+    ]
+
+
+def _groups(clf: Classifier) -> list[dict[str, Any]]:
+    """Layer groups from input to output, the head last; none where the backbone is not one of ours."""
+    from keras_transfer.models.groups import layer_groups
+    from keras_transfer.models.parts import head_layers
+
+    try:
+        groups = layer_groups(clf.model, str(clf.metadata.get("backbone", "")))
+    except UserError:
+        return []
+    return [_group(name, layers) for name, layers in [*groups, ("head", head_layers(clf.model))]]
+
+
+def _group(name: str, layers: Sequence[Any]) -> dict[str, Any]:
+    parameters = sum(layer.count_params() for layer in layers)
+    trainable = sum(int(np.prod(weight.shape)) for layer in layers for weight in layer.trainable_weights)
+    return {"name": name, "layers": len(layers), "parameters": parameters, "trainable": trainable}

@@ -1,0 +1,169 @@
+"""What a cell shows of data, classifier and results: well-formed, escaped, small, and with the right figures in it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from tests.html_page import Page
+
+pytestmark = pytest.mark.backend
+
+CLASSES = ["<script>alert(1)</script>", 'cat & "dog"', "plain"]
+PHASE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = rng.integers(0, 120, (90, 20, 30, 3)) + (y * 60)[:, None, None, None]
+    made = kt.data.arrays(x.astype(np.uint8), y, 32, classes=CLASSES)
+    return replace(made, manifest=replace(made.manifest, source="<b>made</b>"))
+
+
+@pytest.fixture(scope="module")
+def clf(data):
+    return kt.Classifier("tiny", classes=data.classes, image_size=32, weights="none")
+
+
+@pytest.fixture(scope="module")
+def result(clf, data):
+    phases = [kt.Phase("head", epochs=1), kt.Phase(PHASE, train="all", epochs=2, learning_rate=1e-2)]
+    return clf.fit(data, phases=phases, batch_size=16, verbose=False)
+
+
+@pytest.fixture(scope="module")
+def figures(clf, data, result):
+    return clf.evaluate(data.test)
+
+
+@pytest.fixture(params=["data", "train", "clf", "result", "figures"])
+def shown(request, data, clf, result, figures):
+    return {"data": data, "train": data.train, "clf": clf, "result": result, "figures": figures}[request.param]
+
+
+def text_of(thing) -> str:
+    page = Page(re.sub("<style>.*?</style>", "", thing._repr_html_(), flags=re.DOTALL))
+    (view,) = [text for attributes, text in page.all("div") if attributes.get("class") == "kt-view"]
+    return view
+
+
+def test_names_are_text_and_nothing_is_large(shown):
+    html = shown._repr_html_()
+    page = Page(html)
+    assert not page.all("script") and not page.all("b")
+    for tag, attributes, _ in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href", "xlink:href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/")), (tag, name)
+    assert len(html) < 200_000
+
+
+def test_a_terminal_gets_one_line(shown):
+    assert re.fullmatch(r"(Dataset|Split|Classifier|FitResult|Evaluation)\(.*\)", repr(shown))
+
+
+def test_the_style_reaches_nothing_else(shown):
+    rules = " ".join(text for _, text in Page(shown._repr_html_()).all("style"))
+    selectors = [one.strip() for rule in re.findall(r"([^{}]+)\{", rules) for one in rule.split(",")]
+    drawn = "*"  # matplotlib's own, inside of its picture
+    assert selectors and all(one.startswith(".kt-view") or one == drawn for one in selectors)
+
+
+def test_data_shows_counts_sizes_and_pictures(data):
+    page, text = Page(data._repr_html_()), text_of(data)
+    assert "<b>made</b>: 90 pictures, 3 classes" in text
+    assert (
+        f"{CLASSES[0]} {' '.join(str(getattr(data, split).counts()[0]) for split in ('train', 'val', 'test'))}" in text
+    )
+    assert f"all {len(data.train)} {len(data.val)} {len(data.test)}" in text
+    assert "30 × 20 pixels" in text
+    assert [attributes["alt"] for attributes, _ in page.all("img")] == [name for name in CLASSES for _ in range(4)]
+
+
+def test_a_picture_that_is_gone_is_said(tmp_path):
+    from tests.conftest import make_photos
+
+    photos = make_photos(tmp_path / "photos", {"apple": 9, "berry": 9})
+    data = kt.data.folder(photos)
+    for path in (photos / "apple").iterdir():
+        path.unlink()
+    assert "apple: cannot be read any more" in text_of(data)
+    assert data.test._repr_html_()
+
+
+def test_data_without_pictures_in_a_split(data):
+    empty = data.test.take(np.array([], int))
+    assert "0 pictures" in text_of(empty)
+
+
+def test_a_classifier_shows_what_trains(clf, result):
+    from keras_transfer.models.freeze import apply_train
+
+    counts = apply_train(clf.model, "tiny", "head")
+    text = text_of(clf)
+    assert f"{counts.trainable:,} trainable, {counts.frozen:,} frozen" in text
+    head = clf.model.get_layer("logits").count_params()
+    assert re.search(rf"head \d+ {head} {head}\b", text) and re.search(r"block2 \d+ [\d,]+ 0 ", text)
+    assert all(name in text for name in CLASSES)
+
+
+def test_a_classifier_of_an_unknown_backbone_is_shown_without_groups(clf):
+    other = copy.copy(clf)
+    other.metadata = {**clf.metadata, "backbone": "<i>mine"}
+    assert "<i>mine" in text_of(other) and "layer group" not in text_of(other)
+
+
+def test_a_result_shows_its_best_epoch_phases_and_curves(result):
+    page, text = Page(result._repr_html_()), text_of(result)
+    assert f"the best: epoch {result.best['epoch']} of phase {result.best['phase']}" in text
+    assert text.count(PHASE) >= 3
+    ((attributes, _),) = [one for one in page.all("svg") if one[0].get("class") == "plot"]
+    assert attributes["aria-label"].startswith("Loss and accuracy of 3 epochs")
+    (best,) = [words for attributes, words in page.all("tr") if attributes.get("class") == "best"]
+    assert f"{result.best['val_loss']:.4f}" in best
+
+
+def test_two_curves_in_one_notebook_share_no_names(result):
+    names = [{a["id"] for _, a, _ in Page(result._repr_html_()).elements if "id" in a} for _ in range(2)]
+    assert names[0] and not names[0] & names[1]
+
+
+def test_an_evaluation_is_still_a_dictionary(figures):
+    from keras_transfer.evaluation.result import Evaluation
+
+    assert isinstance(figures, dict) and json.loads(json.dumps(figures)) == figures == dict(figures)
+    assert type(pickle.loads(pickle.dumps(figures))) is Evaluation
+
+
+def test_an_evaluation_shows_interval_matrix_and_classes(figures):
+    from keras_transfer.report.words import range_of, share
+
+    page, text = Page(figures._repr_html_()), text_of(figures)
+    assert f"{share(figures['accuracy'])} of {figures['n']} pictures right".replace("\xa0", " ") in text
+    assert range_of(figures["accuracy_ci95"]).replace("\xa0", " ") in text or figures["accuracy"] == 1
+    cells = [int(words.split()[0]) for a, words in page.all("td") if "--share" in a.get("style", "")]
+    assert np.array(cells).reshape(3, 3).tolist() == figures["confusion"]
+    assert all(name in text for name in CLASSES)
+
+
+def test_an_evaluation_of_many_classes_stays_small():
+    from keras_transfer.evaluation.metrics import classification_metrics
+    from keras_transfer.evaluation.result import Evaluation
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 500, 3000)
+    logits = rng.normal(size=(3000, 500))
+    logits[np.arange(3000), labels] += 3
+    weights = rng.random(3000)
+    many = Evaluation(classification_metrics(logits, labels, [f"<{c}>" for c in range(500)], weights))
+    assert len(many._repr_html_()) < 200_000
+    assert "The 15 weakest of 500 classes" in text_of(many) and "weighted" in text_of(many)
