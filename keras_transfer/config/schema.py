@@ -153,6 +153,12 @@ class Phase(Section):
         1.0,
         description="Factor of the learning rate from each layer group to the one before it; the head has the whole.",
     )
+    average: Literal["none", "ema", "swa"] = Field(
+        "none",
+        description="Averages of the weights, which are validated and kept in their place: `ema`, an exponential moving average "
+        "over the steps; `swa`, the mean over the ends of the epochs.",
+    )
+    ema_momentum: Fraction = Field(0.99, description="Momentum of `ema`.")
 
     @property
     def rate(self) -> float:

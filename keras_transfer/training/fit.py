@@ -22,6 +22,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
 from keras_transfer.training.group_rates import variable_factors
 from keras_transfer.training.lr_find import STEPS, SweepSettings, sweep
@@ -139,7 +140,11 @@ def fit_phases(
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
         keeping = [EveryEpoch(save_epoch, model, number + 1)] if save_epoch else []
-        stepping = [Accumulate(part_size(train.loader.batch_size, accumulate))] if accumulate > 1 else []
+        at_once = part_size(train.loader.batch_size, accumulate)
+        stepping = [Accumulate(at_once)] if accumulate > 1 else []
+        averaging = _averaging(phase, fit_train, at_once, here)
+        if averaging:
+            tell(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
         audit = FreezeAudit()
         audit.snapshot(model)
         if here is not None:
@@ -147,10 +152,18 @@ def fit_phases(
         if number == first and on_begin is not None:
             on_begin()
 
-        def fill(state: TrainingState, number: int = number, phase: Phase = phase, audit: FreezeAudit = audit) -> None:
+        def fill(
+            state: TrainingState,
+            number: int = number,
+            phase: Phase = phase,
+            audit: FreezeAudit = audit,
+            averaging: list[AverageWeights] = averaging,
+        ) -> None:
             state.phase, state.learning_rate, state.phases = number, phase.rate, result.phases
             state.audit, state.seconds = audit.memory(), clock()
             own.fill(state)
+            for part in averaging:
+                part.fill(state)
 
         # 3. model.fit, and proof that it trained what it should and nothing else.
         try:
@@ -165,7 +178,7 @@ def fit_phases(
                     fit_train,
                     fit_val,
                     phase.epochs,
-                    [*stepping, *own.around(watchers), *keeping, *keeper],
+                    [*stepping, *own.around(watchers), *keeping, *averaging, *keeper],
                     here,
                 )
         finally:
@@ -267,6 +280,12 @@ def _with_rate(
     found = sweep(trained, phase, train, settings)
     tell(f"chosen: {found}")
     return phase.model_copy(update={"learning_rate": found.suggestion})
+
+
+def _averaging(phase: Phase, train: Batches, at_once: int, state: TrainingState | None) -> list[AverageWeights]:
+    if phase.average == "none":
+        return []
+    return [AverageWeights(phase.average, phase.ema_momentum, train, at_once, state)]
 
 
 def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: _OwnCallbacks, audit: FreezeAudit) -> None:
