@@ -14,6 +14,7 @@ near the weights, they are averaged along. For ``swa`` they are measured anew, b
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -188,6 +189,7 @@ def _no_gradients() -> contextlib.AbstractContextManager[None]:
     return torch.no_grad()  # type: ignore[return-value]
 
 
+@functools.cache
 def _mix() -> Callable[[list[Any], list[Any], float], list[Any]]:
     """Return what moves averages towards values by a share of the way, in one call of the framework."""
 

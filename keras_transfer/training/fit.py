@@ -33,6 +33,7 @@ from keras_transfer.training.stopping import StopRequest, stop_on_request
 
 Say = Callable[[str], None]
 ALWAYS = Interval(0)
+FIGURES_ONLY = ("mlflow.keras.callback", "wandb.integration.keras.callbacks.metrics_logger")
 
 
 @dataclass
@@ -351,8 +352,9 @@ def _what_trains(
 
 
 def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
-    """Say whether all callbacks are Keras's own: another one may want to call the whole model on pictures."""
-    return all(type(callback).__module__.split(".")[0] == "keras" for callback in callbacks)
+    """Say whether all callbacks are Keras's own or log figures: another one may want to call the whole model on pictures."""
+    modules = [type(callback).__module__ for callback in callbacks]
+    return all(module.split(".")[0] == "keras" or module in FIGURES_ONLY for module in modules)
 
 
 def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.callbacks.Callback]:

@@ -69,9 +69,17 @@ def fit(phase, watch=Watch, **options):
     [
         ("ema", {"optimizer": "adamw"}, Watch, {"augment": ["horizontal_flip"]}),
         ("ema", {"train": "last 1 groups", "augment": False, "optimizer": "sgd"}, like_keras(Watch), {}),
-        ("ema", {"optimizer": "adam", "ema_momentum": 0.5}, Watch, {"accumulate": 3}),
+        pytest.param(
+            "ema", {"optimizer": "adam", "ema_momentum": 0.5}, Watch, {"accumulate": 3}, marks=pytest.mark.slow
+        ),
         ("swa", {"batch_norm": "frozen"}, Watch, {"augment": ["horizontal_flip"], "accumulate": 3}),
-        ("swa", {"train": "last 1 groups", "augment": False, "batch_norm": "frozen"}, like_keras(Watch), {}),
+        pytest.param(
+            "swa",
+            {"train": "last 1 groups", "augment": False, "batch_norm": "frozen"},
+            like_keras(Watch),
+            {},
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["ema", "ema-on-features", "ema-in-parts", "swa-in-parts", "swa-on-features"],
 )
@@ -138,6 +146,7 @@ def _named(model, path):
     return next(v for v in model.variables if v.path == path)
 
 
+@pytest.mark.slow
 def test_with_a_single_batch_training_and_prediction_compute_the_same():
     data = pictures(40)
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, dropout=0.0, precision="float32")
@@ -153,7 +162,7 @@ def test_with_a_single_batch_training_and_prediction_compute_the_same():
     batches.loader.close()
 
 
-@pytest.mark.parametrize("features", [False, True])
+@pytest.mark.parametrize("features", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_statistics_of_the_mean_are_measured_in_every_epoch(features):
     what = {"train": "last 1 groups", "augment": False, "batch_norm": "train"} if features else {}
     phase = kt.Phase("all", epochs=2, learning_rate=0.02, average="swa", **what)
@@ -179,7 +188,10 @@ def averaged(request, tmp_path_factory):
     return photos, phases, train(output, say=lambda _: None)
 
 
-@pytest.mark.parametrize(("epochs", "batch"), [(2, 1), (3, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("epochs", "batch"),
+    [pytest.param(2, 1, marks=pytest.mark.slow), (3, 1), pytest.param(4, 2, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_phase_resumes_to_the_same_bits(averaged, tmp_path, epochs, batch):
     photos, phases, whole = averaged
     with pytest.raises(Interrupted):
