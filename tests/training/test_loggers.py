@@ -85,6 +85,7 @@ def result_of(run: RunDirectory) -> dict[str, float]:
     return {"test_accuracy": metrics["test"]["accuracy"], "best_val_loss": metrics["val"]["loss"]}
 
 
+@pytest.mark.slow
 def test_a_run_in_mlflow(photos, tmp_path):
     pytest.importorskip("mlflow")
     said = []
@@ -103,6 +104,7 @@ def test_a_run_in_mlflow(photos, tmp_path):
     assert sorted(path.name for path in run.mlflow.iterdir()) == ["mlflow.db"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_in_the_same_run_of_mlflow(photos, tmp_path):
     pytest.importorskip("mlflow")
     with pytest.raises(Interrupted):
@@ -131,6 +133,7 @@ def test_runs_of_one_process_have_databases_of_their_own_or_the_servers(photos, 
     assert {run.info.run_name for run in found} == {"three", "four"}
 
 
+@pytest.mark.slow
 def test_a_run_in_wandb(photos, tmp_path):
     wandb = pytest.importorskip("wandb")
     run = train(config_of(photos, tmp_path / "run", wandb=True), say=lambda _: None)
@@ -151,6 +154,7 @@ def test_a_run_in_wandb(photos, tmp_path):
     assert [r.exit.exit_code for r in records if r.WhichOneof("record_type") == "exit"] == [0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_in_the_same_run_of_wandb(photos, tmp_path):
     pytest.importorskip("wandb")
     with pytest.raises(Interrupted):
@@ -200,6 +204,7 @@ class Fails:
         raise AssertionError("was left out")
 
 
+@pytest.mark.slow
 def test_a_logger_that_fails_midway_is_left_out(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "MLflow", Fails)
     said = []
@@ -210,6 +215,7 @@ def test_a_logger_that_fails_midway_is_left_out(photos, tmp_path, monkeypatch):
     assert len(run.read_history()) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_package_that_is_missing_is_one_line_before_anything_is_written(photos, tmp_path, monkeypatch, name):
     stock = builtins.__import__
@@ -249,6 +255,7 @@ def of_module(name: str) -> type[keras.callbacks.Callback]:
     return type("Callback", (keras.callbacks.Callback,), {"__module__": name})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "passes"),
     [
