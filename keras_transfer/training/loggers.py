@@ -151,22 +151,23 @@ class Loggers:
             (WandB, config.callbacks.wandb),
         ]
         self._loggers = [kind(None if name is True else name) for kind, name in wanted if name is not False]  # type: ignore[arg-type]
+        self._phases: list[str] = [phase.name for phase in config.phases]  # type: ignore[union-attr]
         self._say, self._begun = say, False
         self._result: dict[str, float] = {}
 
     def begin(self, run: RunDirectory, config: RunConfig) -> None:
         """Begin the logged runs, or go on with those that an interrupted run had begun."""
+        if not self._loggers:
+            return
         known: dict[str, Memory] = run.read_json(run.loggers) if run.loggers.is_file() else {}
         parameters = {key: _plain(value) for key, value in leaves(config.model_dump(mode="json"))}
-        self._phases: list[str] = [phase.name for phase in config.phases]  # type: ignore[union-attr]
         self._begun = True
 
         def begin(logger: Logger) -> None:
             known[logger.name] = logger.begin(run, known.get(logger.name, {}), parameters)
 
         self._each(begin)
-        if self._loggers:
-            run.write_json(run.loggers, known)
+        run.write_json(run.loggers, known)
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log the last row of the history."""
