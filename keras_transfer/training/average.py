@@ -95,15 +95,14 @@ class AverageWeights(keras.callbacks.Callback):
         state.averages = [np.array(keras.ops.convert_to_numpy(average)) for average in self._averages or []]
 
     def _add(self, share: float) -> None:
-        weights = [variable.value for variable in self._current()]
-        self._averages = self._copies() if self._averages is None else self._mix(self._averages, weights, share)
-
-    def _current(self) -> list[Any]:
-        _ = self.model  # brings the trained values back into the variables, on jax
-        return self._variables
+        if self._averages is None:
+            self._averages = self._copies()
+        else:
+            self._averages = self._mix(self._averages, _values_now(self._model, self._variables), share)
 
     def _copies(self) -> list[Any]:
-        return [keras.ops.copy(keras.ops.stop_gradient(variable.value)) for variable in self._current()]
+        values_now = _values_now(self._model, self._variables)
+        return [keras.ops.copy(keras.ops.stop_gradient(value)) for value in values_now]
 
     def _exchange(self, new: list[Any]) -> list[Any]:
         """Put values into the variables and return copies of the old ones, with their layout in memory."""
@@ -143,6 +142,19 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, at_once: 
                     total += len(part) * value.astype(np.float64)
                 count += len(part)
     assign(statistics, [(total / count).astype(np.float32) for total in sums])
+
+
+def _values_now(model: keras.Model, variables: list[Any]) -> list[Any]:
+    """Return the backend's arrays; on jax, during an epoch, ``fit`` has them.
+
+    ``callback.model`` would bring all arrays, the optimizer's too, back into variables: that can take as long as a small step.
+    """
+    state = getattr(model, "_jax_state", None)
+    if not state or model._jax_state_synced:
+        return [variable.value for variable in variables]
+    kinds = ("trainable_variables", "non_trainable_variables")
+    found = {id(variable): value for kind in kinds for variable, value in zip(getattr(model, kind), state[kind])}
+    return [found[id(variable)] for variable in variables]
 
 
 def _norms(model: keras.Model) -> list[keras.layers.Layer]:
