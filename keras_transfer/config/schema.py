@@ -29,6 +29,7 @@ Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
+Title = Annotated[str, Field(min_length=1)]
 ImageSize = Side | tuple[Side, Side]
 
 
@@ -153,6 +154,12 @@ class Phase(Section):
         1.0,
         description="Factor of the learning rate from each layer group to the one before it; the head has the whole.",
     )
+    average: Literal["none", "ema", "swa"] = Field(
+        "none",
+        description="Averages of the weights, which are validated and kept in their place: `ema`, an exponential moving average "
+        "over the steps; `swa`, the mean over the ends of the epochs.",
+    )
+    ema_momentum: Fraction = Field(0.99, description="Momentum of `ema`.")
 
     @property
     def rate(self) -> float:
@@ -217,6 +224,14 @@ class CallbacksConfig(Section):
         default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; null turns it off."
     )
     tensorboard: bool = Field(False, description="Also write TensorBoard logs into the run directory.")
+    mlflow: bool | Title = Field(
+        False,
+        description="Also log to MLflow; the name of an experiment, or true: that of `MLFLOW_EXPERIMENT_NAME`, else `name`.",
+    )
+    wandb: bool | Title = Field(
+        False,
+        description="Also log to Weights & Biases; the name of a project, or true: that of `WANDB_PROJECT`, else `name`.",
+    )
 
 
 class OutputConfig(Section):

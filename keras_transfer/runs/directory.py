@@ -44,6 +44,9 @@ class RunDirectory:
         self.bad_batch = self.state / "bad_batch.json"
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
+        self.mlflow = self.path / "mlflow"
+        self.wandb = self.path / "wandb"
+        self.loggers = self.state / "loggers.json"
         self.checkpoints = self.path / "checkpoints"
 
     def checkpoint(self, phase: int, epoch: int) -> Path:

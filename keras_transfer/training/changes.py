@@ -49,7 +49,7 @@ def refuse(lines: list[str], run: Any) -> None:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return dotted key → (old, new value) for the leaves that differ; ``MISSING`` where there is none."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     return {
         key: (old.get(key, MISSING), new.get(key, MISSING))
         for key in {**old, **new}
@@ -57,15 +57,15 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what is in nested mappings, and in lists of mappings, by dotted keys."""
+def leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for what is in nested mappings, and in lists of mappings."""
     if isinstance(tree, list) and tree and all(isinstance(item, Mapping) for item in tree):
         tree = dict(enumerate(tree))
     if not isinstance(tree, Mapping) or not tree:
         yield key, tree
         return
     for name, value in tree.items():
-        yield from _leaves(value, f"{key}.{name}" if key else str(name))
+        yield from leaves(value, f"{key}.{name}" if key else str(name))
 
 
 def _part(manifest: Any, name: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.notebook import in_notebook
 from keras_transfer.report import words
 from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
 from keras_transfer.training.group_rates import variable_factors
 from keras_transfer.training.lr_find import STEPS, SweepSettings, sweep
@@ -34,6 +35,7 @@ from keras_transfer.training.stopping import StopRequest, stop_on_request
 
 Say = Callable[[str], None]
 ALWAYS = Interval(0)
+FIGURES_ONLY = ("mlflow.keras.callback", "wandb.integration.keras.callbacks.metrics_logger")
 
 
 @dataclass
@@ -159,7 +161,11 @@ def fit_phases(
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
         keeping = [EveryEpoch(save_epoch, model, number + 1)] if save_epoch else []
-        stepping = [Accumulate(part_size(train.loader.batch_size, accumulate))] if accumulate > 1 else []
+        at_once = part_size(train.loader.batch_size, accumulate)
+        stepping = [Accumulate(at_once)] if accumulate > 1 else []
+        averaging = _averaging(phase, fit_train, at_once, here)
+        if averaging:
+            tell(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
         audit = FreezeAudit()
         audit.snapshot(model)
         if here is not None:
@@ -167,10 +173,18 @@ def fit_phases(
         if number == first and on_begin is not None:
             on_begin()
 
-        def fill(state: TrainingState, number: int = number, phase: Phase = phase, audit: FreezeAudit = audit) -> None:
+        def fill(
+            state: TrainingState,
+            number: int = number,
+            phase: Phase = phase,
+            audit: FreezeAudit = audit,
+            averaging: list[AverageWeights] = averaging,
+        ) -> None:
             state.phase, state.learning_rate, state.phases = number, phase.rate, result.phases
             state.audit, state.seconds = audit.memory(), clock()
             own.fill(state)
+            for part in averaging:
+                part.fill(state)
 
         # 3. model.fit, and proof that it trained what it should and nothing else.
         try:
@@ -185,7 +199,7 @@ def fit_phases(
                     fit_train,
                     fit_val,
                     phase.epochs,
-                    [*stepping, *own.around(watchers), *keeping, *keeper],
+                    [*stepping, *own.around(watchers), *keeping, *averaging, *keeper],
                     here,
                 )
         finally:
@@ -302,6 +316,12 @@ def _with_rate(
     return phase.model_copy(update={"learning_rate": found.suggestion})
 
 
+def _averaging(phase: Phase, train: Batches, at_once: int, state: TrainingState | None) -> list[AverageWeights]:
+    if phase.average == "none":
+        return []
+    return [AverageWeights(phase.average, phase.ema_momentum, train, at_once, state)]
+
+
 def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: _OwnCallbacks, audit: FreezeAudit) -> None:
     """Put a phase that was broken off back to where it was."""
     trained.optimizer.build(trained.trainable_variables)
@@ -365,8 +385,9 @@ def _what_trains(
 
 
 def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
-    """Say whether all callbacks are Keras's own: another one may want to call the whole model on pictures."""
-    return all(type(callback).__module__.split(".")[0] == "keras" for callback in callbacks)
+    """Say whether all callbacks are Keras's own or log figures: another one may want to call the whole model on pictures."""
+    modules = [type(callback).__module__ for callback in callbacks]
+    return all(module.split(".")[0] == "keras" or module in FIGURES_ONLY for module in modules)
 
 
 def _keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.callbacks.Callback]:

@@ -73,6 +73,7 @@ def train(
     from keras_transfer.training import parts
     from keras_transfer.training.faults import free_memory, is_out_of_memory
     from keras_transfer.training.fit import phase_of
+    from keras_transfer.training.loggers import Loggers
     from keras_transfer.training.state import newest_state
 
     # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
@@ -97,13 +98,14 @@ def train(
     # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
     model, batches = _prepare(config, data)
     parts.check_phases(config, model)
+    loggers = Loggers(config, say)
     for line in parts.network_notes(config):
         say(line)
     say(f"groups: {parts.group_shapes(model, config.model.backbone)}")
 
     # 5. The run directory, for this process alone: from here on there is something to keep.
     run = resume or RunDirectory.create(config.output.dir, config.name)
-    with run.locked(), _stops_explained(run, config):
+    with run.locked(), loggers, _stops_explained(run, config):
         if resume is None:
             run.start(config, data.split_table(), manifest)
         else:
@@ -112,11 +114,14 @@ def train(
         if state is not None:
             began -= state.seconds
             say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")  # type: ignore[arg-type]
+        loggers.begin(run, config)
 
         # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
         while True:
             try:
-                result = _fit(config, data, run, model, batches, callbacks, state, manifest, bool(changed), began, say)
+                result = _fit(
+                    config, data, run, model, batches, callbacks, loggers, state, manifest, bool(changed), began, say
+                )
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -146,6 +151,7 @@ def train(
         if config.output.plots:
             parts.draw_confusion(run, metrics, data)
         run.update_manifest({"phases": result.phases})
+        loggers.result(metrics)
         run.write_json(run.metrics, metrics)
     say(parts.verdict(metrics))
 
@@ -185,6 +191,7 @@ def _fit(
     model: Any,
     batches: Any,
     callbacks: Sequence[Any],
+    loggers: Any,
     state: Any,
     manifest: dict[str, Any],
     changed: bool,
@@ -209,6 +216,10 @@ def _fit(
         manifest["chosen"].append(f"phases.{number}.learning_rate = {rate:g} (by a range test)")
         keep()
 
+    def keep_rows(rows: list[dict[str, Any]]) -> None:
+        run.write_history(rows)
+        loggers.log(rows)
+
     with contextlib.closing(batches):
         return fit_phases(
             model,
@@ -225,7 +236,7 @@ def _fit(
             callbacks=[*parts.tensorboard(config, run), *callbacks],
             save_best=lambda best: parts.save_model(best, config, data, run.model),
             save_epoch=parts.save_epoch(config, data, run),
-            on_row=run.write_history,
+            on_row=keep_rows,
             state_file=run.state_file,
             save_every=Interval.parse(config.output.save_every),
             resume=state,

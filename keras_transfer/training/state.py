@@ -47,6 +47,8 @@ class TrainingState:
         optimizer: values of the optimizer's variables.
         metrics: values of the metrics' variables, within an epoch.
         callbacks: plain attributes of Keras's and the caller's callbacks.
+        average: kind of the averages of the weights, and how often weights were added; nothing without them.
+        averages: values of the averages.
         audit: digests of the variables when the phase began.
         so_far: what the history knows of the epoch under way.
         history: a row an epoch.
@@ -66,6 +68,8 @@ class TrainingState:
     optimizer: list[np.ndarray] = field(default_factory=list)
     metrics: list[np.ndarray] = field(default_factory=list)
     callbacks: list[dict[str, Any]] = field(default_factory=list)
+    average: dict[str, Any] = field(default_factory=dict)
+    averages: list[np.ndarray] = field(default_factory=list)
     audit: list[str] = field(default_factory=list)
     so_far: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -79,7 +83,7 @@ class TrainingState:
         return f"{batch}epoch {self.epoch + bool(self.batch)}"
 
 
-ARRAYS = ("model", "optimizer", "metrics", "best_weights")
+ARRAYS = ("model", "optimizer", "metrics", "averages", "best_weights")
 
 
 def save_state(path: Path, state: TrainingState) -> None:

@@ -8,6 +8,8 @@ import pytest
 
 import keras_transfer as kt
 from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.training import fit
+from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.faults import is_not_deterministic, is_out_of_memory, not_deterministic, out_of_memory
 from keras_transfer.training.run import resume_run, train
 from tests.training.small import StopAt, read_weights, settings
@@ -131,30 +133,50 @@ def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, t
         np.testing.assert_array_equal(a, b)
 
 
+class Tighten(keras.callbacks.Callback):
+    """Less memory after so many epochs."""
+
+    def __init__(self, memory, epochs):
+        super().__init__()
+        self._memory, self._left = memory, epochs
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._left -= 1
+        if self._left == 0:
+            self._memory.limit = 8
+
+
 @pytest.mark.slow
 def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memory):
-    class Tighten(keras.callbacks.Callback):
-        """Less memory from the third epoch on."""
-
-        done = 0
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.done += 1
-            if self.done == 2:
-                memory.limit = 8
-
     phases = [
         {"name": "head", "epochs": 2, "learning_rate": 0.01},
         {"name": "all", "epochs": 2, "learning_rate": 0.003, "schedule": "cosine"},
     ]
     run = train(
         settings(photos, tmp_path / "run", data=data_of(photos), phases=phases),
-        callbacks=[Tighten()],
+        callbacks=[Tighten(memory, 2)],
         say=lambda _: None,
     )
     rows = [(row["phase"], row["epoch"]) for row in run.read_history()]
     assert rows == [("head", 1), ("head", 2), ("all", 1), ("all", 2)]
     assert run.read_config().data.accumulate == 2
+
+
+@pytest.mark.slow
+def test_averages_of_the_weights_go_on_too(photos, tmp_path, memory, monkeypatch):
+    made = []
+
+    class Watched(AverageWeights):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(fit, "AverageWeights", Watched)
+    phases = [{"name": "all", "epochs": 2, "learning_rate": 0.003, "average": "ema"}]
+    config = settings(photos, tmp_path / "run", data=data_of(photos), phases=phases)
+    run = train(config, callbacks=[Tighten(memory, 1)], say=lambda _: None)
+    assert run.read_config().data.accumulate == 2
+    assert [average.count for average in made] == [3, 6]  # steps
 
 
 @pytest.mark.slow

@@ -1,0 +1,227 @@
+"""Averages of the weights over a phase: validation, and the model that is kept, are those of the averages.
+
+Training itself goes on with the weights as they are. Two kinds:
+
+- ``ema``, an exponential moving average over the steps (Polyak & Juditsky 1992). A phase may have few steps, so the momentum
+  grows to its value: at step n it is at most (1 + n) / (10 + n), or what the phase began with would stay in for long.
+- ``swa``, the mean over the ends of the epochs (stochastic weight averaging, Izmailov et al. 2018,
+  https://arxiv.org/abs/1803.05407).
+
+The statistics of a BatchNormalization that trains are those of other weights than the averages. For ``ema``, whose averages lie
+near the weights, they are averaged along. For ``swa`` they are measured anew, by a pass over the training pictures, as in the paper.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.models.graph import flat_layers
+from keras_transfer.training.state import TrainingState, assign, check_shapes, values
+
+
+class AverageWeights(keras.callbacks.Callback):
+    """Average the weights of a ``fit``, and put the averages in their place from validation to the epoch's end.
+
+    Must come after all callbacks that are to see the averages in ``on_epoch_end``, and before what saves the state.
+
+    Args:
+        kind: ``"ema"`` or ``"swa"``.
+        momentum: of ``ema``, 0 to below 1.
+        train: what is trained on.
+        at_once: pictures that are computed at once, at most.
+        resumed: a state to take the averages from, if it has some of this kind.
+    """
+
+    def __init__(self, kind: str, momentum: float, train: Batches, at_once: int, resumed: TrainingState | None = None):
+        super().__init__()
+        self.kind, self.momentum, self.train, self.at_once = kind, momentum, train, at_once
+        self.count = 0
+        self._averages: list[Any] | None = None
+        self._weights: list[Any] | None = None  # of training, while the averages are in their place
+        self._epoch = 0
+        memory = resumed.average if resumed is not None else {}
+        self._resumed = resumed if memory.get("kind") == kind and memory["count"] else None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Begin with the weights as they are, or take up what a state holds."""
+        if self._averages is not None:  # a second fit of the same phase
+            return
+        self._variables = averaged_variables(self.model)
+        self._mix = _mix()
+        if self._resumed is not None:
+            check_shapes(self._variables, self._resumed.averages)
+            before = self._exchange(self._resumed.averages)
+            self._averages, self.count = self._exchange(before), self._resumed.average["count"]
+            self._resumed = None
+        elif self.kind == "ema":
+            self._averages = self._copies()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Note which batches the epoch has."""
+        self._epoch = self.train.epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Add the weights after a step."""
+        if self.kind == "ema":
+            self.count += 1
+            self._add(1.0 - min(self.momentum, (1 + self.count) / (10 + self.count)))
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Put the averages into the model."""
+        if self.kind == "swa":
+            self.count += 1
+            self._add(1.0 / self.count)
+        assert self._averages is not None
+        self._weights = self._exchange(self._averages)
+        if self.kind == "swa":
+            measure_statistics(self.model, self.train, self._epoch, self.at_once)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Put the weights of training back."""
+        assert self._weights is not None
+        self._exchange(self._weights)
+        self._weights = None
+
+    def fill(self, state: TrainingState) -> None:
+        """Add the averages to a state."""
+        state.average = {"kind": self.kind, "count": self.count}
+        state.averages = [np.array(keras.ops.convert_to_numpy(average)) for average in self._averages or []]
+
+    def _add(self, share: float) -> None:
+        if self._averages is None:
+            self._averages = self._copies()
+        else:
+            self._averages = self._mix(self._averages, _values_now(self._model, self._variables), share)
+
+    def _copies(self) -> list[Any]:
+        values_now = _values_now(self._model, self._variables)
+        return [keras.ops.copy(keras.ops.stop_gradient(value)) for value in values_now]
+
+    def _exchange(self, new: list[Any]) -> list[Any]:
+        """Put values into the variables and return copies of the old ones, with their layout in memory."""
+        old = self._copies()
+        for variable, value in zip(self._variables, new):
+            variable.assign(keras.ops.copy(value))  # jax may give the memory of a variable's array away
+        return old
+
+
+def averaged_variables(model: keras.Model) -> list[Any]:
+    """Return what is averaged: trainable variables, then statistics of BatchNormalization layers that train."""
+    return [*model.trainable_variables, *(v for layer in _norms(model) for v in _statistics(layer))]
+
+
+def measure_statistics(model: keras.Model, train: Batches, epoch: int, at_once: int) -> None:
+    """Give the BatchNormalization layers that train the mean of the statistics of an epoch's batches.
+
+    Args:
+        model: what the pictures go through, in training mode; nothing else of it changes.
+        train: what is trained on.
+        epoch: whose batches.
+        at_once: pictures that are computed at once, at most; larger batches are computed in parts.
+    """
+    norms = _norms(model)
+    if not norms:
+        return
+    statistics = [variable for layer in norms for variable in _statistics(layer)]
+    sums, count = [np.zeros(variable.shape, np.float64) for variable in statistics], 0
+    with _no_momentum(norms), _left_alone(model, train), _no_gradients():
+        train.set_epoch(epoch)
+        for number in range(len(train.loader)):
+            pictures = train.batch(number)[0]
+            for start in range(0, len(pictures), at_once):
+                part = pictures[start : start + at_once]
+                model(part, training=True)
+                for total, value in zip(sums, values(statistics)):
+                    total += len(part) * value.astype(np.float64)
+                count += len(part)
+    assign(statistics, [(total / count).astype(np.float32) for total in sums])
+
+
+def _values_now(model: keras.Model, variables: list[Any]) -> list[Any]:
+    """Return the backend's arrays; on jax, during an epoch, ``fit`` has them.
+
+    ``callback.model`` would bring all arrays, the optimizer's too, back into variables: that can take as long as a small step.
+    """
+    state = getattr(model, "_jax_state", None)
+    if not state or model._jax_state_synced:
+        return [variable.value for variable in variables]
+    kinds = ("trainable_variables", "non_trainable_variables")
+    found = {id(variable): value for kind in kinds for variable, value in zip(getattr(model, kind), state[kind])}
+    return [found[id(variable)] for variable in variables]
+
+
+def _norms(model: keras.Model) -> list[keras.layers.Layer]:
+    layers = flat_layers(model)
+    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable]
+
+
+def _statistics(layer: keras.layers.Layer) -> list[Any]:
+    return [layer.moving_mean, layer.moving_variance]
+
+
+@contextlib.contextmanager
+def _no_momentum(norms: list[keras.layers.Layer]) -> Iterator[None]:
+    """Have each batch leave its own statistics in the layers."""
+    before = [layer.momentum for layer in norms]
+    try:
+        for layer in norms:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for layer, momentum in zip(norms, before):
+            layer.momentum = momentum
+
+
+@contextlib.contextmanager
+def _left_alone(model: keras.Model, train: Batches) -> Iterator[None]:
+    """Put back the random state of dropout, and the epoch and clock of what is trained on."""
+    weights = {id(variable) for variable in model.weights}
+    random = [variable for variable in model.variables if id(variable) not in weights]
+    before, epoch, waited = values(random), train.epoch, train.loader.waited
+    try:
+        yield
+    finally:
+        assign(random, before)
+        train.set_epoch(epoch)
+        train.loader.waited = waited
+
+
+def _no_gradients() -> contextlib.AbstractContextManager[None]:
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()  # type: ignore[return-value]
+
+
+@functools.cache
+def _mix() -> Callable[[list[Any], list[Any], float], list[Any]]:
+    """Return what moves averages towards values by a share of the way, in one call of the framework."""
+
+    def mix(averages: list[Any], new: list[Any], share: Any) -> list[Any]:
+        return [average + share * (value - average) for average, value in zip(averages, new)]
+
+    if keras.backend.backend() == "torch":
+        import torch
+
+        def lerp(averages: list[Any], new: list[Any], share: float) -> list[Any]:
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, new, share)
+            return averages
+
+        return lerp
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(mix, donate_argnums=0)
+    import tensorflow as tf
+
+    compiled = tf.function(mix)
+    return lambda averages, new, share: compiled(averages, [tf.convert_to_tensor(v) for v in new], tf.constant(share))
