@@ -177,7 +177,7 @@ def test_statistics_of_the_mean_are_measured_in_every_epoch(features):
     batches.loader.close()
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=["ema", pytest.param("swa", marks=pytest.mark.slow)])
 def averaged(request, tmp_path_factory):
     """Pictures, a phase with averages, and a run over them that was never interrupted."""
     folder = tmp_path_factory.mktemp(request.param)

@@ -241,6 +241,7 @@ def test_neither_package_brings_tensorflow_in():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_frozen_layers_are_computed_once_beside_loggers(photos, tmp_path):
     for name in ("mlflow", "wandb"):
         pytest.importorskip(name)
