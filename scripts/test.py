@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -35,11 +36,22 @@ def tests_on(backends: list[str], options: list[str]) -> list[bool]:
     command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=10"]
     command += options
     results = []
-    for backend in backends:
-        first = backend == backends[0]
-        part = COVERED if first else ["-m", "backend and not slow and not exhaustive"]
-        results.append(run(f"tests on {backend}", [*command, *part], KERAS_BACKEND=backend, **ONE_THREAD))
+    with tempfile.TemporaryDirectory() as compiled:
+        for backend in backends:
+            first = backend == backends[0]
+            part = COVERED if first else ["-m", "backend and not slow and not exhaustive"]
+            environment = {**ONE_THREAD, **compiled_once(compiled)} if backend == "jax" else ONE_THREAD
+            results.append(run(f"tests on {backend}", [*command, *part], KERAS_BACKEND=backend, **environment))
     return results
+
+
+def compiled_once(folder: str) -> dict[str, str]:
+    """Have JAX keep what it compiles, which is most of its time here: many tests, in many processes, train the same small models."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": folder,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
 
 
 def main(options: list[str]) -> int:
