@@ -10,13 +10,13 @@ from torch.nn import functional
 def gradcam_by_torch(model, images, classes):
     """Logits and Grad-CAM maps, (b, C) and (b, h, w), in PyTorch's float64; the features are what goes into ``pool``."""
     values = {"": torch.tensor(np.asarray(images, np.float64)).permute(0, 3, 1, 2)}
-    for layer in model.layers:
+    for layer in model.operations:
         inputs = [values[name] for name in _sources(layer)]
         if layer.name == "pool":
             features = inputs[0].detach().requires_grad_()
             inputs = [features]
         values[layer.name] = _OPERATIONS[type(layer).__name__](layer, *inputs)
-    logits = values[model.layers[-1].name]
+    logits = values[model.operations[-1].name]
     logits[torch.arange(len(images)), torch.as_tensor(classes)].sum().backward()
     maps = functional.relu((features.grad.mean((2, 3), keepdim=True) * features).sum(1))
     maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
