@@ -12,7 +12,12 @@ pytestmark = pytest.mark.backend
 
 
 @pytest.mark.parametrize(
-    ("name", "weights"), [("efficientnet_lite0", "imagenet"), ("mobilenet_v2", "none"), ("resnet50", "none")]
+    ("name", "weights"),
+    [
+        ("efficientnet_lite0", "imagenet"),
+        ("mobilenet_v2", "none"),
+        pytest.param("resnet50", "none", marks=pytest.mark.slow),
+    ],
 )
 def test_same_as_pytorch(name, weights):
     pytest.importorskip("torch")

@@ -27,7 +27,14 @@ def make_pictures(count=6):
 
 
 # Between them: convolutions with and without bias, depthwise ones, sums, a normalization that nothing can take up.
-@pytest.mark.parametrize("backbone", ["tiny", "efficientnet_lite0", "resnet50", "densenet121"])
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        "tiny",
+        "efficientnet_lite0",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "densenet121")),
+    ],
+)
 def test_folding_changes_nothing_but_the_number_of_layers(backbone):
     from keras_transfer.export.fold import folded
 
@@ -54,6 +61,7 @@ def test_rounded_weights_are_steps_and_their_sum_stays():
     assert off[0].max() > 1 and off[1].max() <= 0.5001
 
 
+@pytest.mark.slow
 def test_rounding_keeps_the_mean_of_every_convolution():
     """Against weights that are only rounded to the nearest step."""
     from keras_transfer.export.fold import folded
