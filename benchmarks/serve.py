@@ -37,7 +37,12 @@ def cases(options: Options) -> list[Case]:
     for model in options.choose("models", MODELS) if options.models else MODELS[:1]:
         common = {"model": model, "size": size, "requests": requests}
         loops = [
-            Rival(f"{title}, batch {batch}", f"{__name__}:loop", {**common, "batch": batch, "engine": engine})
+            Rival(
+                f"{title}, batch {batch}",
+                f"{__name__}:loop",
+                {**common, "batch": batch, "engine": engine},
+                {"KERAS_BACKEND": "torch"},
+            )  # fmt: skip
             for title, engine in (("OpenVINO", "openvino"), ("PyTorch", "torch"))
             for batch in BATCHES
         ]
@@ -47,7 +52,7 @@ def cases(options: Options) -> list[Case]:
                 f"{__name__}:endpoint",
                 {**common, "backend": backend},
                 {"KERAS_BACKEND": backend},
-                against=(f"PyTorch, batch {BATCHES[-1]}",),
+                against=tuple(f"{title}, batch {BATCHES[-1]}" for title in ("OpenVINO", "PyTorch")),
                 limits={"lost": 0},
             )
             for backend in options.choose("backends", BACKENDS)
