@@ -42,7 +42,7 @@ def cases(options: Options) -> list[Case]:
                 f"{__name__}:loop",
                 {**common, "batch": batch, "engine": engine},
                 {"KERAS_BACKEND": "torch"},
-            )  # fmt: skip
+            )
             for title, engine in (("OpenVINO", "openvino"), ("PyTorch", "torch"))
             for batch in BATCHES
         ]
