@@ -20,5 +20,7 @@ BENCHMARKS: dict[str, str] = {
     "scale": "benchmarks.scale",
     "memory": "benchmarks.memory",
     "zoo": "benchmarks.zoo",
+    "export": "benchmarks.export",
+    "serve": "benchmarks.serve",
 }
 """Name on the command line → module."""

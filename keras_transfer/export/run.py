@@ -111,7 +111,9 @@ def _write_all(
     runtime.activate(backend, "cpu")
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
+    from keras_transfer.export.fold import folded
     from keras_transfer.export.pictures import pictures_of
+    from keras_transfer.export.rounding import round_weights
     from keras_transfer.models.bundle import load
 
     model, metadata = load(path)
@@ -119,6 +121,9 @@ def _write_all(
     print(f"comparing on {origin['count']} pictures: {origin['pictures']}")
     batches = np.split(pictures, range(32, len(pictures), 32))
     expected = np.concatenate([logits_of_batch(model, batch, 32) for batch in batches])
+    model = folded(model)
+    if precision == "int8":
+        round_weights(model, calibration)
     rows = []
     for item in items:
         target = folder / item.file_name(precision)
@@ -130,7 +135,7 @@ def _write_all(
             figures = compare(module.open_file(made), pictures, expected, precision)
             _put_in_place(Path(aside), folder)
         row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
-               **figures, "compared_on": origin, "versions": _versions(item)}  # fmt: skip
+               "input_shape": list(pictures.shape[1:]), **figures, "compared_on": origin, "versions": _versions(item)}  # fmt: skip
         write_json(_beside(target), row)
         _tell(row, target)
         rows.append(row)

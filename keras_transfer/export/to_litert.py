@@ -15,6 +15,8 @@ from keras_transfer.export.facts import INPUT, OUTPUT
 from keras_transfer.export.to_saved_model import write as write_saved_model
 
 METADATA, LABELS = "metadata.json", "labels.txt"
+_STAY_FLOAT = ["ADD", "FULLY_CONNECTED"]
+_FIRST = 2
 
 
 def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
@@ -31,9 +33,8 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
-        elif precision == "int8":
-            converter.representative_dataset = lambda: _one_by_one(pictures)
-        path.write_bytes(converter.convert())
+        plain = tf.lite.TFLiteConverter.from_saved_model(folder)
+        path.write_bytes(_int8(converter, plain, pictures) if precision == "int8" else converter.convert())
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(METADATA, json.dumps({k: json.loads(v) for k, v in facts.items()}, ensure_ascii=False))
         archive.writestr(LABELS, "\n".join(json.loads(facts["classes"])) + "\n")
@@ -45,6 +46,37 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
     run = Interpreter(model_path=str(path)).get_signature_runner()
     return lambda images: run(**{INPUT: images})[OUTPUT]
+
+
+def _int8(converter: Any, plain: Any, pictures: np.ndarray) -> bytes:
+    """Quantize all but the first two convolutions, sums and the last layer, whose output may be far beyond the ranges measured.
+
+    TensorFlow offers such a choice only with its debugger of quantization.
+    """
+    import tensorflow as tf
+
+    converter.representative_dataset = lambda: _one_by_one(pictures)
+    options = tf.lite.experimental.QuantizationDebugOptions(
+        denylisted_ops=_STAY_FLOAT, denylisted_nodes=_convolutions(plain.convert())[:_FIRST]
+    )
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        converter=converter, debug_dataset=converter.representative_dataset, debug_options=options
+    )
+    quantized: bytes = debugger.get_nondebug_quantized_model()
+    return quantized
+
+
+def _convolutions(graph: bytes) -> list[str]:
+    """Names of what the convolutions put out, in the order in which they are computed."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    opened = Interpreter(model_content=graph)
+    names = {tensor["index"]: tensor["name"] for tensor in opened.get_tensor_details()}
+    return [
+        names[step["outputs"][0]]
+        for step in opened._get_ops_details()
+        if step["op_name"] in ("CONV_2D", "DEPTHWISE_CONV_2D")
+    ]
 
 
 def _one_by_one(pictures: np.ndarray) -> Iterator[dict[str, np.ndarray]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from keras_transfer.export.facts import INPUT, OUTPUT
 
+_QUANTIZED = ["Conv", "MatMul", "Gemm"]
 IR_VERSION = 10  # of the file's layout: read by ONNX Runtime from 1.18 on, later ones by the newest only
 
 
@@ -72,7 +73,11 @@ def _float16(graph: Any) -> Any:
 
 
 def _int8(graph: Any, pictures: np.ndarray) -> Any:
-    """Quantize convolutions and the last layer, ranges measured on pictures; the rest stays float32."""
+    """Quantize what goes into convolutions and the last layer, and their weights; ranges are measured on pictures.
+
+    What they put out stays float32 until the next of them takes it: a range that is measured in front of an activation wastes
+    most of its steps, and sums would pass on the errors of all blocks before them.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, quant_pre_process, quantize_static
 
@@ -88,8 +93,8 @@ def _int8(graph: Any, pictures: np.ndarray) -> Any:
         plain, prepared, quantized = (str(Path(folder) / f"{name}.onnx") for name in ("plain", "prepared", "quantized"))
         onnx.save(graph, plain)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
-        quantize_static(prepared, quantized, Pictures(), per_channel=True,
-                        op_types_to_quantize=["Conv", "MatMul", "Gemm"])  # fmt: skip
+        quantize_static(prepared, quantized, Pictures(), per_channel=True, op_types_to_quantize=_QUANTIZED,
+                        extra_options={"OpTypesToExcludeOutputQuantization": _QUANTIZED})  # fmt: skip
         return onnx.load(quantized)
 
 

@@ -1,0 +1,70 @@
+"""Exported files: images a second of each in its own runtime, opened as `export` opens it to compare it with the model.
+
+The rivals are the files of `export` in the folders that `--models` names, those in folders below them included. Beside the speed
+stands what `export` found on pictures of the run's own data.
+
+    python scripts/export.py RUN onnx openvino --output files/torch --backend torch
+    python scripts/export.py RUN onnx litert --output files/tensorflow --backend tensorflow --precision int8
+    python scripts/benchmark.py export --models files
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.contenders import throughput
+from benchmarks.harness import Case, Options, Rival
+from keras_transfer.errors import UserError
+from keras_transfer.export import FORMATS
+from keras_transfer.export.compare import BATCH
+from keras_transfer.export.formats import PRECISIONS
+
+QUICKSTART = "runs/quickstart/export"
+
+
+def cases(options: Options) -> list[Case]:
+    batch, precisions = options.batch or BATCH, options.choose("precisions", PRECISIONS)
+    found = []
+    for folder in options.models or (QUICKSTART,):
+        records = [file for file in sorted(Path(folder).rglob("*.json")) if _precision(file) in precisions]
+        records = records or [Path(folder, f"{item.file}.json") for item in FORMATS.values()]  # it says what is missing
+        rivals = [
+            Rival(
+                str(file.relative_to(folder).with_suffix("")),
+                f"{__name__}:opened",
+                {"record": str(file), "batch": batch},
+            )
+            for file in records
+        ]
+        found.append(Case(f"{folder}, batch {batch}", "images/s", tuple(rivals)))
+    return found
+
+
+def _precision(file: Path) -> str | None:
+    """Precision of the export that the file is the record of; None if it is something else, such as a SavedModel's own."""
+    content = json.loads(file.read_text("utf-8"))
+    return content.get("precision") if "label_agreement" in content else None
+
+
+def opened(record: str, batch: int) -> Callable[[], dict[str, float]]:
+    if not Path(record).is_file():
+        raise UserError(f"{record} is not there: scripts/export.py writes it beside the file")
+    row = json.loads(Path(record).read_text("utf-8"))
+    run = FORMATS[row["format"]].module().open_file(Path(record).with_suffix(""))
+    images = np.random.default_rng(0).integers(0, 256, (batch, *row["input_shape"])).astype(np.float32)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            run(images)
+
+    measure = throughput(steps, batch)
+    return lambda: {
+        "value": measure(),
+        "MB": row["bytes"] / 1e6,
+        "largest difference": row["max_difference"],
+        "same labels, %": 100 * row["label_agreement"],
+    }
