@@ -21,15 +21,14 @@ from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
-from keras_transfer.notebook import in_notebook
 from keras_transfer.report import words
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.average import AverageWeights
-from keras_transfer.training.callbacks import BestModel, EveryEpoch, RunHistory, StopOnNaN
+from keras_transfer.training.callbacks import BestModel, EveryEpoch
 from keras_transfer.training.group_rates import variable_factors
 from keras_transfer.training.lr_find import STEPS, SweepSettings, sweep
 from keras_transfer.training.optimizer import compile_phase
-from keras_transfer.training.progress import Progress
+from keras_transfer.training.own_callbacks import OwnCallbacks
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
 from keras_transfer.training.stopping import StopRequest, stop_on_request
 
@@ -135,7 +134,7 @@ def fit_phases(
     """
     settings = settings or CallbacksConfig()
     result = FitResult()
-    own = _OwnCallbacks(BestModel(settings.monitor, save_best, save_every.seconds), model, on_row, verbose)
+    own = OwnCallbacks(BestModel(settings.monitor, save_best, save_every.seconds), model, on_row, verbose)
     tell = (lambda line: own.progress.tell(line, say)) if verbose else (lambda _: None)
     first = 0 if resume is None else _take_up(resume, result, own, model, backbone, phases)
     for number, phase in enumerate(phases[first:], first):
@@ -218,54 +217,6 @@ def fit_phases(
     return result
 
 
-class _OwnCallbacks:
-    """The run's own callbacks, which go through all phases."""
-
-    def __init__(
-        self,
-        best: BestModel,
-        model: keras.Model,
-        on_row: Callable[[list[dict[str, Any]]], None] | None,
-        verbose: bool,
-    ):
-        self.nan, self.best, self.history = StopOnNaN(), best, RunHistory()
-        self.progress = _progress() if verbose else Progress()
-        self.best.whole, self.verbose = model, verbose
-        self.history.on_row = (lambda _: on_row(self.history.rows)) if on_row else None
-
-    def begin(self, phase: Phase, train: Batches, first_epoch: int) -> None:
-        """Tell them about a phase."""
-        self.nan.phase = self.best.phase = self.history.phase = self.progress.phase = phase.name
-        self.nan.train = self.history.train = self.progress.train = train
-        self.history.first_epoch, self.progress.epochs = first_epoch, phase.epochs
-        self.progress.rows = self.history.rows
-
-    def around(self, watchers: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
-        """All callbacks in the order in which they must be called."""
-        return [self.nan, self.best, *watchers, self.history, *([self.progress] if self.verbose else [])]
-
-    def fill(self, state: TrainingState) -> None:
-        """Add what they know to a state."""
-        state.best, state.best_weights = self.best.memory(), self.best.weights or []
-        state.history, state.so_far = self.history.rows, self.history.memory()
-        state.iterations = [list(pair) for pair in self.history.iterations]
-
-    def recall(self, state: TrainingState) -> None:
-        """Take back what a state holds, but for an epoch that was broken off."""
-        self.best.recall(state.best, state.best_weights)
-        self.history.rows = state.history
-        self.history.iterations = [(name, loss) for name, loss in state.iterations]
-
-
-def _progress() -> Progress:
-    """Progress where the caller looks: in the notebook's cell, or on standard error."""
-    if not in_notebook():
-        return Progress()
-    from keras_transfer.notebook.live import LiveProgress
-
-    return LiveProgress()
-
-
 def phase_of(state: TrainingState, phases: Sequence[Phase]) -> Phase:
     """Return the phase that a state is of.
 
@@ -280,7 +231,7 @@ def phase_of(state: TrainingState, phases: Sequence[Phase]) -> Phase:
 def _take_up(
     state: TrainingState,
     result: FitResult,
-    own: _OwnCallbacks,
+    own: OwnCallbacks,
     model: keras.Model,
     backbone: str,
     phases: Sequence[Phase],
@@ -322,7 +273,7 @@ def _averaging(phase: Phase, train: Batches, at_once: int, state: TrainingState 
     return [AverageWeights(phase.average, phase.ema_momentum, train, at_once, state)]
 
 
-def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: _OwnCallbacks, audit: FreezeAudit) -> None:
+def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: OwnCallbacks, audit: FreezeAudit) -> None:
     """Put a phase that was broken off back to where it was."""
     trained.optimizer.build(trained.trainable_variables)
     assign(trained.optimizer.variables, state.optimizer)

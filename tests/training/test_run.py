@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import pytest
 
+from keras_transfer.classifier import load
 from keras_transfer.errors import UserError
-from keras_transfer.training.run import train
+from keras_transfer.training.run import open_data, train
 from tests.training.small import PHASES, settings
 
 pytestmark = pytest.mark.backend
@@ -44,6 +45,16 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     assert "phase head" in text and "phase all" in text and "test accuracy" in text
     assert "auto" not in [line.partition(": ")[2] for line in run.config.read_text().splitlines()]
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 1, 2]
+
+
+def test_the_final_figures_are_those_of_the_file_in_float32(photos, tmp_path):
+    run = train(settings(photos, tmp_path / "run", precision="bfloat16"), say=lambda _: None)
+    metrics = run.read_json(run.metrics)
+    found = load(run.model).evaluate(open_data(run.read_config()).val)
+    assert found["loss"] == pytest.approx(metrics["val"]["loss"], rel=1e-5)
+    assert found["accuracy"] == metrics["val"]["accuracy"]
+    best = min(row["val_loss"] for row in run.read_history())
+    assert abs(metrics["val"]["loss"] - best) > 1e-5 * best  # training did compute in bfloat16
 
 
 def test_the_kept_model_is_the_best_by_validation(whole):
