@@ -29,6 +29,9 @@ QUICKSTART = "runs/quickstart/export"
 def cases(options: Options) -> list[Case]:
     batch, precisions = options.batch or BATCH, options.choose("precisions", PRECISIONS)
     found = []
+    for folder in options.models or ():
+        if not Path(folder).is_dir():
+            raise UserError(f"--models: expected folders of exported files, there is none at {folder!r}")
     for folder in options.models or (QUICKSTART,):
         records = [file for file in sorted(Path(folder).rglob("*.json")) if _precision(file) in precisions]
         records = records or [Path(folder, f"{item.file}.json") for item in FORMATS.values()]  # it says what is missing

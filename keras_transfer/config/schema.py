@@ -29,7 +29,15 @@ Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
-Title = Annotated[str, Field(min_length=1)]
+
+
+def _switch_or_name(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, str) and value):
+        return value
+    raise ValueError(f"expected true, false or a name, got {value!r}")
+
+
+SwitchOrName = Annotated[bool | str, BeforeValidator(_switch_or_name)]
 ImageSize = Side | tuple[Side, Side]
 
 
@@ -224,11 +232,11 @@ class CallbacksConfig(Section):
         default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; null turns it off."
     )
     tensorboard: bool = Field(False, description="Also write TensorBoard logs into the run directory.")
-    mlflow: bool | Title = Field(
+    mlflow: SwitchOrName = Field(
         False,
         description="Also log to MLflow; the name of an experiment, or true: that of `MLFLOW_EXPERIMENT_NAME`, else `name`.",
     )
-    wandb: bool | Title = Field(
+    wandb: SwitchOrName = Field(
         False,
         description="Also log to Weights & Biases; the name of a project, or true: that of `WANDB_PROJECT`, else `name`.",
     )

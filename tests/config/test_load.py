@@ -82,6 +82,8 @@ def test_overrides_address_lists_by_number_and_read_numbers(tmp_path):
         ("phases.1.epochs=2", "a number from 0 to 0"),
         ("name.first=x", "has no keys inside"),
         ("phases.0.learning_rate=autoo", "valid number.*or auto; did you mean 'auto'"),
+        ("callbacks.mlflow=3", "^callbacks.mlflow: expected true, false or a name, got 3$"),
+        ("callbacks.wandb=", "^callbacks.wandb: expected true, false or a name, got None$"),
         ("data.batch_size=large", "valid integer.*or auto, got 'large'"),
     ],
 )
