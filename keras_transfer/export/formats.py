@@ -25,6 +25,7 @@ class Format:
         not_from: backend → why it cannot write this format.
         not_in: precision → why it is not offered.
         writer_packages: backend → packages that only its way of writing needs.
+        by_way_of: precision → the format that it is converted from.
     """
 
     name: str
@@ -34,11 +35,26 @@ class Format:
     not_from: dict[str, str] = field(default_factory=dict)
     not_in: dict[str, str] = field(default_factory=dict)
     writer_packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    by_way_of: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def backends(self) -> tuple[str, ...]:
-        """The backends that can write it, the preferred one first."""
-        return tuple(name for name in BACKENDS if name not in self.not_from)
+    def refusals(self, precision: str) -> dict[str, str]:
+        """Return backend → why it cannot write this format in this precision."""
+        if precision not in self.by_way_of:
+            return self.not_from
+        first = FORMATS[self.by_way_of[precision]]
+        return {**self.not_from, **{backend: f"its {precision} is made from {first.title}, and {why}"
+                                    for backend, why in first.refusals(precision).items()}}  # fmt: skip
+
+    def backends(self, precision: str = "float32") -> tuple[str, ...]:
+        """Return the backends that can write it, the preferred one first."""
+        return tuple(name for name in BACKENDS if name not in self.refusals(precision))
+
+    def all_packages(self, backend: str, precision: str) -> tuple[str, ...]:
+        """Return what writing from this backend and running need besides it."""
+        own = (*self.packages, *self.writer_packages.get(backend, ()))
+        if precision not in self.by_way_of:
+            return own
+        return (*own, *FORMATS[self.by_way_of[precision]].all_packages(backend, precision))
 
     def file_name(self, precision: str) -> str:
         """Return the artefact's file (or folder) name."""
@@ -59,12 +75,13 @@ class Format:
         if precision in self.not_in:
             offered = ", ".join(name for name in PRECISIONS if name not in self.not_in)
             raise UserError(f"{self.name} is not offered in {precision}: {self.not_in[precision]} (offered: {offered})")
-        if backend in self.not_from:
+        refusals = self.refusals(precision)
+        if backend in refusals:
             raise UserError(
-                f"{self.name} cannot be written from {backend}: {self.not_from[backend]}; "
-                f"use --backend {' or '.join(self.backends)} (the model file loads on every backend)"
+                f"{self.name} cannot be written from {backend}: {refusals[backend]}; "
+                f"use --backend {' or '.join(self.backends(precision))} (the model file loads on every backend)"
             )
-        for package in (*self.packages, *self.writer_packages.get(backend, ())):
+        for package in self.all_packages(backend, precision):
             if importlib.util.find_spec(package) is None:
                 raise MissingExtra(package.replace("_", "-"), "export", f"export to {self.title}")
 
@@ -87,7 +104,7 @@ FORMATS: dict[str, Format] = {
             "OpenVINO",
             "model.xml",
             packages=("openvino",),
-            not_in={"int8": "OpenVINO quantizes through NNCF, which is not among the extra's packages; onnx has int8"},
+            by_way_of={"int8": "onnx"},
         ),
         Format(
             "torch",

@@ -60,7 +60,7 @@ def export(
     trained_on = run.read_config().backend if run is not None else None
     groups: dict[str, list[Format]] = {}
     for item in wanted:
-        chosen = choose_backend(item, backend, trained_on)
+        chosen = choose_backend(item, precision, backend, trained_on)
         item.require(chosen, precision)
         groups.setdefault(chosen, []).append(item)
     folder = _output_folder(Path(output) if output is not None else path.parent / "export")
@@ -69,7 +69,7 @@ def export(
     return [row for name, items in groups.items() for row in _write_all(path, run, items, folder, precision, name)]
 
 
-def choose_backend(item: Format, asked: str | None, trained_on: str | None) -> str:
+def choose_backend(item: Format, precision: str, asked: str | None, trained_on: str | None) -> str:
     """Choose the backend to write a format from: the one asked for, that of the training, or the first that can.
 
     Raises:
@@ -77,10 +77,11 @@ def choose_backend(item: Format, asked: str | None, trained_on: str | None) -> s
     """
     if asked or os.environ.get("KERAS_BACKEND"):
         return runtime.choose_backend(asked).value
-    installed = [name for name in item.backends if name in runtime.installed_backends()]
+    able = item.backends(precision)
+    installed = [name for name in able if name in runtime.installed_backends()]
     if not installed:
-        raise UserError(f"{item.name} is written from {' or '.join(item.backends)}, which is not installed: "
-                        f'pip install "keras_transfer[{item.backends[0]}]"')  # fmt: skip
+        raise UserError(f"{item.name} is written from {' or '.join(able)}, which is not installed: "
+                        f'pip install "keras_transfer[{able[0]}]"')  # fmt: skip
     return trained_on if trained_on in installed else installed[0]
 
 
@@ -135,7 +136,7 @@ def _write_all(
             figures = compare(module.open_file(made), pictures, expected, precision)
             _put_in_place(Path(aside), folder)
         row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
-               "input_shape": list(pictures.shape[1:]), **figures, "compared_on": origin, "versions": _versions(item)}  # fmt: skip
+               "input_shape": list(pictures.shape[1:]), **figures, "compared_on": origin, "versions": _versions(item, precision, backend)}  # fmt: skip
         write_json(_beside(target), row)
         _tell(row, target)
         rows.append(row)
@@ -155,9 +156,9 @@ def _beside(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
 
 
-def _versions(item: Format) -> dict[str, str]:
+def _versions(item: Format, precision: str, backend: str) -> dict[str, str]:
     found = runtime.versions()
-    for package in (*item.packages, *(name for names in item.writer_packages.values() for name in names)):
+    for package in item.all_packages(backend, precision):
         name = package.replace("_", "-")
         with suppress(PackageNotFoundError):
             found[name] = version(name)

@@ -1,7 +1,11 @@
-"""OpenVINO (.xml and .bin): a channels-first graph written from the Keras layers, on any backend."""
+"""OpenVINO (.xml and .bin): a channels-first graph written from the Keras layers, on any backend; int8 from ONNX.
+
+OpenVINO reads the ranges that the quantized ONNX file has, and computes between them in int8.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,13 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
     """Write ``model`` as .xml with its weights beside it as .bin; see :mod:`keras_transfer.export.formats`."""
     import openvino
 
+    graph = _int8(model, pictures) if precision == "int8" else _translated(model)
+    for key, value in facts.items():
+        graph.set_rt_info(value, [SECTION, key])
+    openvino.save_model(graph, str(path), compress_to_fp16=precision == "float16")
+
+
+def _translated(model: Any) -> Any:
     from keras_transfer.engine.openvino_graph import NotTranslatable, translate
 
     try:
@@ -27,9 +38,18 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
         raise UserError(f"the OpenVINO graph has no builder for the layer {layer}; export to onnx instead") from layer
     graph.input(0).set_names({INPUT})
     graph.output(0).set_names({OUTPUT})
-    for key, value in facts.items():
-        graph.set_rt_info(value, [SECTION, key])
-    openvino.save_model(graph, str(path), compress_to_fp16=precision == "float16")
+    return graph
+
+
+def _int8(model: Any, pictures: np.ndarray) -> Any:
+    import openvino
+
+    from keras_transfer.export import to_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        to_onnx.write(model, file, {}, "int8", pictures)
+        return openvino.Core().read_model(file.read_bytes())  # from memory: nothing holds on to the file
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:

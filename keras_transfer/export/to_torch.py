@@ -24,13 +24,9 @@ def trace(model: Any) -> Any:
     """Return the model's inference as an ``ExportedProgram`` of one input ``image``, with any number of pictures."""
     import torch
 
-    class Inference(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
+    class Inference(torch.nn.Module):  # the model is no part of it: its weights are traced, and would be kept twice
         def forward(self, image: Any) -> Any:
-            return self.model(image, training=False)
+            return model(image, training=False)
 
     example = torch.zeros((2, *model.input_shape[1:]))
     with torch.no_grad():

@@ -77,6 +77,10 @@ def test_smaller_numbers(name, precision, run, whole, backend, tmp_path):
         with pytest.raises(UserError, match=rf"{name} is not offered in {precision}: .*offered: float32"):
             export(run, [name], precision=precision, output=tmp_path, backend=backend)
         return
+    if backend in FORMATS[name].refusals(precision):
+        with pytest.raises(UserError, match=f"{name} cannot be written from {backend}: its {precision} is made from "):
+            export(run, [name], precision=precision, output=tmp_path, backend=backend)
+        return
     full, _ = whole(name)
     small = export(run, [name], precision=precision, output=tmp_path, backend=backend)[0]
     assert small["agrees"], small
@@ -92,7 +96,7 @@ def test_a_backend_that_cannot_names_those_that_can(name, run, backend, tmp_path
     assert main(["export", str(run), name, "--output", str(tmp_path / "new"), "--backend", backend]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {name} cannot be written from {backend}: ")
-    assert f"--backend {' or '.join(FORMATS[name].backends)}" in line
+    assert f"--backend {' or '.join(FORMATS[name].backends())}" in line
     assert not (tmp_path / "new").exists()
 
 
@@ -154,6 +158,17 @@ def test_formats_of_two_backends_in_one_command(run, backend, tmp_path):
     rows = [json.loads((tmp_path / f"{FORMATS[name].file}.json").read_text("utf-8")) for name in ("torch", "litert")]
     assert [row["backend"] for row in rows] == ["torch", "tensorflow"]
     assert all(row["label_agreement"] == 1 for row in rows)
+
+
+def test_the_torch_file_has_each_weight_once(run, whole, backend):
+    import torch
+
+    from keras_transfer.models.bundle import load
+
+    _skip_unless_written_from("torch", backend)
+    program = torch.export.load(str(whole("torch")[1] / "runs" / "flowers" / "export" / "model.pt2"))
+    kept = sum(value.numel() for value in (*program.state_dict.values(), *program.constants.values()))
+    assert 0 < kept <= load(run / "model.keras")[0].count_params()
 
 
 def test_labels_of_litert_can_be_unzipped(run, whole, backend):
