@@ -29,10 +29,13 @@ from keras_transfer.training.state import assign, values
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-6, 10.0
-# Times the lowest mean loss so far (fastai's figure), and times the first: nothing more to see from there on.
+# Times the lowest mean loss so far (fastai's figure), and times the first: nothing more to see from there on. Unless it is
+# still below that of guessing: of a model that has learnt all, the loss may rise tenfold and mean little.
 BROKEN, RISEN = 4.0, 2.0
 RECENT = 5  # steps of that mean
-SPARE = 10.0  # an order of magnitude below the rate where it goes wrong
+FALL = 0.2  # less of the first loss than this is no fall
+LEARNT = 0.75  # below this part of the loss of guessing a model has learnt
+SPARE = 3.0  # times below the rate of the lowest loss, or at which half of what was learnt is lost
 
 
 @dataclass(frozen=True)
@@ -134,12 +137,13 @@ def sweep(model: keras.Model, phase: Phase, train: Batches, settings: SweepSetti
         UserError: the loss is not a number from the beginning.
     """
     growth = keras.optimizers.schedules.ExponentialDecay(LOWEST, settings.steps - 1, HIGHEST / LOWEST)
-    watch = _Watch()
+    guessing = math.log(max(2, model.output_shape[-1]))
+    watch = _Watch(guessing)
     with unchanged(model):
         _train(model, phase, growth, train, settings, [watch])
     losses = np.array([loss for _, loss in watch.iterations])
     rates = np.geomspace(LOWEST, HIGHEST, settings.steps)[: len(losses)]
-    return _judge(phase.name, rates, losses, watch.diverged)
+    return _judge(phase.name, rates, losses, watch.diverged, guessing)
 
 
 @contextmanager
@@ -210,6 +214,10 @@ class _Watch(RunHistory):
 
     diverged = False
 
+    def __init__(self, guessing: float):
+        super().__init__()
+        self.guessing = guessing
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Look at the mean of the last losses: a single batch may be hard."""
         super().on_train_batch_end(batch, logs)
@@ -219,14 +227,18 @@ class _Watch(RunHistory):
             self.diverged = True
         elif len(losses) >= RECENT:
             means = np.convolve(losses, np.full(RECENT, 1 / RECENT), "valid")
-            self.diverged = bool(means[-1] > max(BROKEN * means.min(), RISEN * means[0]))
+            self.diverged = bool(means[-1] > max(BROKEN * means.min(), RISEN * means[0], self.guessing))
         self.model.stop_training = self.diverged
 
 
-def _judge(phase: str, rates: np.ndarray, losses: np.ndarray, diverged: bool) -> Sweep:
-    """Choose a rate: where the loss falls fastest, but well below where it is lowest.
+def _judge(phase: str, rates: np.ndarray, losses: np.ndarray, diverged: bool, guessing: float) -> Sweep:
+    """Choose a rate: half way, by its logarithm, from where the loss falls fastest to where it is lowest, or a third of that.
 
-    A model that has learnt already may have nothing to fall to: then far below where it begins to rise.
+    A model that has learnt already shows no such thing, or a small one at rates far too low: then well below where half of
+    what it has learnt is lost. A smaller rise is that of a head that fits its old features too well, and it recovers.
+
+    Args:
+        guessing: the loss of a model that knows nothing.
     """
     if len(losses) < RECENT:
         raise UserError(
@@ -236,14 +248,16 @@ def _judge(phase: str, rates: np.ndarray, losses: np.ndarray, diverged: bool) ->
     # From the median, as the steps in which the loss breaks away are no noise; 1.48 makes it a standard deviation.
     noise = 1.48 * float(np.median(np.abs(losses - smooth))) + 1e-6 * abs(float(smooth[0]))
     lowest = int(smooth.argmin())
-    risen = np.flatnonzero(smooth > smooth[0] + 2 * noise)
-    if smooth[0] - smooth[lowest] > noise and lowest > 0:
+    risen = np.flatnonzero(smooth > smooth[0] + max(2 * noise, (guessing - smooth[0]) / 2))
+    falls = lowest > 0 and smooth[0] - smooth[lowest] > max(noise, FALL * smooth[0])
+    if falls and smooth[0] > LEARNT * guessing:
         slope = np.gradient(smooth, np.log(rates))[: lowest + 1]
         steepest, least = float(rates[slope.argmin()]), float(rates[lowest])
-        rate, why = min(steepest, least / SPARE), f"the loss falls fastest at {steepest:.1e}, is lowest at {least:.1e}"
+        rate = max(math.sqrt(steepest * least), least / SPARE)
+        why = f"the loss falls fastest at {steepest:.1e}, is lowest at {least:.1e}"
     else:
-        rise = float(rates[risen[0] if len(risen) else -1])
-        rate, why = rise / SPARE**2, f"the loss does not fall, and stays as it is up to {rise:.1e}"
+        lost = float(rates[risen[0] if len(risen) else -1])
+        rate, why = lost / SPARE, f"what was learnt lasts up to {lost:.1e}"
     rate = float(f"{rate:.1e}")  # two digits: more would be noise
     return Sweep(phase, rates.tolist(), losses.tolist(), smooth.tolist(), rate, why, diverged)
 

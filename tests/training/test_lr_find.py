@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -61,20 +63,37 @@ def test_a_loss_that_breaks_away_ends_the_sweep(clf, data, tmp_path, monkeypatch
 
 
 def sweep_of(losses) -> Sweep:
-    return _judge("head", np.geomspace(1e-6, 10, 100)[: len(losses)], np.array(losses, float), False)
+    """Judge the losses of a classifier of ten classes."""
+    return _judge("head", np.geomspace(1e-6, 10, 100)[: len(losses)], np.array(losses, float), False, math.log(10))
 
 
-def test_the_rate_is_that_of_the_fastest_fall():
+def test_a_new_head_gets_a_rate_between_the_fastest_fall_and_the_lowest_loss():
     x = np.linspace(-6, 1, 100)  # log10 of the rate
     losses = 1 + 2 / (1 + np.exp(4 * (x + 3))) + np.exp(6 * x)  # falls around 1e-3, rises from 1e-1 on
-    assert sweep_of(losses[losses < 4]).suggestion == pytest.approx(1e-3, rel=0.3)
+    lowest = 10 ** x[losses.argmin()]
+    found = sweep_of(losses[losses < 4])
+    assert "falls fastest" in found.why
+    assert found.suggestion == pytest.approx(max(np.sqrt(1e-3 * lowest), lowest / 3), rel=0.2)
 
 
-def test_a_model_that_has_learnt_gets_a_rate_far_below_the_harmful_one():
+@pytest.mark.parametrize("dip", [0, 0.1])
+def test_a_model_that_has_learnt_gets_a_rate_below_the_one_that_undoes_it(dip):
+    """Whether the loss rises a little before, as that of a head that fits too well does, or falls a little, is no matter."""
     x = np.linspace(-6, 1, 100)
     noise = np.random.default_rng(0).normal(0, 0.01, 100)
-    found = sweep_of(0.2 + noise + np.exp(4 * (x + 1)))
-    assert "does not fall" in found.why and 1e-5 < found.suggestion < 1e-3
+    small = 0.1 / (1 + np.exp(-4 * (x + 4))) - dip * np.exp(-((x + 4.5) ** 2))
+    losses = 0.2 + noise + small + 2 / (1 + np.exp(-8 * (x + 2.5)))  # half of the way to guessing, 2.3, at 10**-2.5
+    found = sweep_of(losses)
+    assert "what was learnt lasts up to" in found.why
+    assert found.suggestion == pytest.approx(10**-2.5 / 3, rel=0.3)
+
+
+def test_a_loss_that_stays_as_it_is_gets_a_rate_below_its_first_rise():
+    """Of a model that has learnt nothing, and does not begin to."""
+    x = np.linspace(-6, 1, 100)
+    noise = np.random.default_rng(0).normal(0, 0.01, 100)
+    found = sweep_of(2.4 + noise + np.exp(6 * (x + 1)))
+    assert 10**-2 / 3 < found.suggestion < 10**-1 / 3
 
 
 def test_a_loss_that_is_no_number_is_told():
