@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_grid", "write_json"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """What the model says about one picture.
 
@@ -38,6 +38,15 @@ class Prediction:
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
+        return f"Prediction({self.path}: {self.error or found})"
+
+    def _repr_html_(self) -> str:
+        from keras_transfer.notebook.views import of_prediction
+
+        return of_prediction(self)
 
 
 def predict_files(

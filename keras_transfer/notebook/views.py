@@ -1,4 +1,4 @@
-"""What a cell shows of data, classifier and results: HTML that suits a light page and a dark one.
+"""What a cell shows of data, classifier, rates, results and predictions: HTML that suits a light page and a dark one.
 
 The colours are mixtures with the colour that text has around it, so that nothing needs to know the notebook's theme.
 A notebook that is not trusted loses the style and keeps the tables.
@@ -22,7 +22,9 @@ from keras_transfer.report.templates import environment, page_file
 if TYPE_CHECKING:
     from keras_transfer.classifier import Classifier
     from keras_transfer.data.dataset import Dataset, Split
+    from keras_transfer.evaluation.predict import Prediction
     from keras_transfer.training.fit import FitResult
+    from keras_transfer.training.lr_find import Sweep
 
 SHEET = 12
 """Pictures of a sheet, at most."""
@@ -91,6 +93,21 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
         rows=rows,
         classes=len(figures["per_class"]),
     )
+
+
+def of_prediction(prediction: Prediction) -> str:
+    """The classes with their probabilities, and the picture if it is a file."""
+    from keras_transfer.report.thumbnails import of_file
+
+    rows = list(zip(prediction.classes, prediction.probabilities))
+    return _render("prediction.html", prediction=prediction, rows=rows, picture=of_file(prediction.path))
+
+
+def of_sweep(sweep: Sweep) -> str:
+    """The suggestion, and loss against learning rate."""
+    label = f"Loss against learning rate, {len(sweep.rates)} steps"
+    drawn = drawing(lambda out: plots.rate_sweeps([sweep], out), f"kt-{uuid.uuid4().hex[:8]}", label)
+    return _render("sweep.html", sweep=sweep, curves=drawn)
 
 
 def curves(history: Sequence[Mapping[str, Any]]) -> Markup:

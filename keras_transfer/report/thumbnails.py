@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from keras_transfer.data.augment import Transform
-from keras_transfer.data.store import BadImage
+from keras_transfer.data.store import BadImage, FileStore, ImageStore
 from keras_transfer.explain.colours import overlay
 
 if TYPE_CHECKING:
@@ -34,8 +34,17 @@ class Thumbnail(NamedTuple):
 
 def of_sample(split: Split, position: int) -> Thumbnail | None:
     """Picture `position` of a split in its own shape; None if it cannot be read any more."""
+    return _opened(split.manifest.images, int(split.indices[position]))
+
+
+def of_file(path: str) -> Thumbnail | None:
+    """The picture of a file in its own shape; None if there is none, or it cannot be read."""
+    return _opened(FileStore([path], None), 0)
+
+
+def _opened(store: ImageStore, number: int) -> Thumbnail | None:
     try:
-        picture = split.manifest.images.open(int(split.indices[position]))
+        picture = store.open(number)
         scale = min(1.0, SIDE / max(picture.height, picture.width))
         size = max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
         return of_pixels(Transform(size)(picture))

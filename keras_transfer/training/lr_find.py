@@ -38,7 +38,7 @@ LEARNT = 0.75  # below this part of the loss of guessing a model has learnt
 SPARE = 3.0  # times below the rate of the lowest loss, or at which half of what was learnt is lost
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sweep:
     """What a range test saw.
 
@@ -62,6 +62,14 @@ class Sweep:
 
     def __str__(self) -> str:
         return f"phase {self.phase}: learning_rate {self.suggestion:g} ({self.why})"
+
+    def __repr__(self) -> str:
+        return f"Sweep({self})"
+
+    def _repr_html_(self) -> str:
+        from keras_transfer.notebook.views import of_sweep
+
+        return of_sweep(self)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a cell shows of data, classifier and results: well-formed, escaped, small, and with the right figures in it."""
+"""What a cell shows of data, classifier, rates, results and predictions: well-formed, escaped, small, and with the right figures in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_transfer as kt
+from keras_transfer.evaluation.predict import Prediction
+from keras_transfer.training.lr_find import Sweep
 from tests.html_page import Page
 
 pytestmark = pytest.mark.backend
@@ -45,9 +48,28 @@ def figures(clf, data, result):
     return clf.evaluate(data.test)
 
 
-@pytest.fixture(params=["data", "train", "clf", "result", "figures"])
-def shown(request, data, clf, result, figures):
-    return {"data": data, "train": data.train, "clf": clf, "result": result, "figures": figures}[request.param]
+@pytest.fixture(scope="module")
+def prediction(clf, photo):
+    return replace(clf.predict(photo, top=2), classes=tuple(CLASSES[:2]))
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory):
+    path = tmp_path_factory.mktemp("new") / "a & b.jpg"
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def sweep():
+    rates = np.geomspace(1e-6, 10, 100)
+    losses = 3 - 2 / (1 + (1e-3 / rates) ** 2)
+    return Sweep(PHASE, rates.tolist(), losses.tolist(), losses.tolist(), 4e-3, "the loss falls <b>fast</b>", False)
+
+
+@pytest.fixture(params=["data", "train", "clf", "result", "figures", "prediction", "sweep"])
+def shown(request, data):
+    return data.train if request.param == "train" else request.getfixturevalue(request.param)
 
 
 def text_of(thing) -> str:
@@ -68,7 +90,7 @@ def test_names_are_text_and_nothing_is_large(shown):
 
 
 def test_a_terminal_gets_one_line(shown):
-    assert re.fullmatch(r"(Dataset|Split|Classifier|FitResult|Evaluation)\(.*\)", repr(shown))
+    assert re.fullmatch(r"(Dataset|Split|Classifier|FitResult|Evaluation|Prediction|Sweep)\(.*\)", repr(shown))
 
 
 def test_the_style_reaches_nothing_else(shown):
@@ -135,6 +157,30 @@ def test_a_result_shows_its_best_epoch_phases_and_curves(result):
 def test_two_curves_in_one_notebook_share_no_names(result):
     names = [{a["id"] for _, a, _ in Page(result._repr_html_()).elements if "id" in a} for _ in range(2)]
     assert names[0] and not names[0] & names[1]
+
+
+def test_a_prediction_shows_its_picture_and_probabilities(prediction, photo):
+    page, text = Page(prediction._repr_html_()), text_of(prediction)
+    assert str(photo) in text
+    for name, share in zip(prediction.classes, prediction.probabilities):
+        assert f"{name} {100 * share:.1f} %" in text and f"{name} {share:.4f}" in repr(prediction)
+    ((attributes, _),) = page.all("img")
+    assert attributes["alt"] == str(photo) and (attributes["width"], attributes["height"]) == ("60", "40")
+
+
+def test_a_prediction_without_a_file_shows_no_picture(prediction):
+    made = replace(prediction, path="0")
+    assert not Page(made._repr_html_()).all("img") and prediction.classes[0] in text_of(made)
+    bad = Prediction(path="x.jpg", error="cannot be decoded: <i>")
+    assert "x.jpg: cannot be decoded: <i>" in text_of(bad) and repr(bad) == "Prediction(x.jpg: cannot be decoded: <i>)"
+
+
+def test_a_sweep_shows_its_suggestion_and_the_curve(sweep):
+    page, text = Page(sweep._repr_html_()), text_of(sweep)
+    assert f"phase {PHASE}: learning_rate 0.004" in text and "falls <b>fast</b>" in text
+    ((attributes, _),) = [one for one in page.all("svg") if one[0].get("class") == "plot"]
+    assert attributes["aria-label"] == "Loss against learning rate, 100 steps"
+    assert len(repr(sweep)) < 200
 
 
 def test_an_evaluation_is_still_a_dictionary(figures):

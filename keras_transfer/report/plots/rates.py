@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from keras_transfer.report.plots.style import BLUE, INK, figure, save, shorten, styled
+from keras_transfer.report.plots.style import BLUE, INK, Target, figure, save, shorten, styled
 
 __all__ = ["rate_sweeps"]
 
 
-def rate_sweeps(sweeps: Sequence[Any], path: str | os.PathLike[str]) -> None:
+def rate_sweeps(sweeps: Sequence[Any], path: Target) -> None:
     """Loss against learning rate, one panel a phase, with the suggestion marked.
 
     Args:
         sweeps: :class:`~keras_transfer.training.lr_find.Sweep`, one a phase.
-        path: the PNG to write.
+        path: the PNG to write, or a stream for an SVG.
 
     Raises:
         UserError: the file cannot be written.
