@@ -90,6 +90,11 @@ class Loader:
         return self._job.weights is not None and self._job.with_labels
 
     @property
+    def mean_weight(self) -> float:
+        """Mean of the samples' weights, 1 without any: the loss of a model that knows nothing is so many times larger."""
+        return float(self._job.weights.mean()) if self._job.weights is not None else 1.0
+
+    @property
     def busy(self) -> float:
         """Seconds of work, added up over the threads."""
         return self._job.busy

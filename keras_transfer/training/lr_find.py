@@ -145,7 +145,7 @@ def sweep(model: keras.Model, phase: Phase, train: Batches, settings: SweepSetti
         UserError: the loss is not a number from the beginning.
     """
     growth = keras.optimizers.schedules.ExponentialDecay(LOWEST, settings.steps - 1, HIGHEST / LOWEST)
-    guessing = math.log(max(2, model.output_shape[-1]))
+    guessing = math.log(max(2, model.output_shape[-1])) * train.loader.mean_weight
     watch = _Watch(guessing)
     with unchanged(model):
         _train(model, phase, growth, train, settings, [watch])

@@ -62,6 +62,20 @@ def test_a_loss_that_breaks_away_ends_the_sweep(clf, data, tmp_path, monkeypatch
         assert picture.format == "PNG"
 
 
+def test_the_scale_of_sample_weights_is_no_sign_of_learning():
+    """Sample weights of 1/64 make every loss so small; Adam does not care, so that the rate is the same."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (32, 32, 32, 3), np.uint8), np.repeat(np.arange(4), 8)
+    found = []
+    for weights in (None, np.full(32, 1 / 64)):
+        data = kt.data.arrays(images, labels, weights=weights, image_size=32)
+        clf = kt.Classifier("tiny", data.classes, image_size=32, weights="none")
+        found += clf.lr_find(data, [kt.Phase("head", optimizer="adam")], steps=40, **{**FIND, "augment": []})
+    plain, weighted = found
+    assert weighted.losses[0] == pytest.approx(plain.losses[0] / 64, rel=1e-3)
+    assert weighted.suggestion == pytest.approx(plain.suggestion, rel=0.5)
+
+
 def sweep_of(losses) -> Sweep:
     """Judge the losses of a classifier of ten classes."""
     return _judge("head", np.geomspace(1e-6, 10, 100)[: len(losses)], np.array(losses, float), False, math.log(10))
