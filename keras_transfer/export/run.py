@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def export(
 ) -> list[dict[str, Any]]:
     """Write a model in other formats, compare each file in its own runtime with the model, and print the figures.
 
-    Formats that need different backends are written by a process of their own each.
+    Formats that need different backends, or another than Keras already runs on, are written by a process of their own each.
 
     Args:
         source: run directory or model file.
@@ -64,7 +65,8 @@ def export(
         item.require(chosen, precision)
         groups.setdefault(chosen, []).append(item)
     folder = _output_folder(Path(output) if output is not None else path.parent / "export")
-    if len(groups) > 1:
+    running = sys.modules.get("keras")
+    if len(groups) > 1 or (running is not None and running.backend.backend() not in groups):
         return [row for name, items in groups.items() for row in _in_a_process(source, items, folder, precision, name)]
     return [row for name, items in groups.items() for row in _write_all(path, run, items, folder, precision, name)]
 
@@ -101,9 +103,12 @@ def _in_a_process(
     command = [sys.executable, "-m", "keras_transfer", "export", str(source), *(item.name for item in items),
                "--output", str(folder), "--precision", precision, "--backend", backend]  # fmt: skip
     status = subprocess.run(command, env=runtime.child_environment(backend), check=False).returncode
-    if status not in (0, 1) or not all(_beside(folder / item.file_name(precision)).is_file() for item in items):
+    kept = [_beside(folder / item.file_name(precision)) for item in items]
+    rows = [json.loads(file.read_text("utf-8")) for file in kept if file.is_file()]
+    # A process that breaks down has the status of files that disagree; the figures may be those of an older export.
+    if len(rows) < len(items) or status != int(not all(row["agrees"] for row in rows)):
         raise UserError(f"the export from {backend} failed, see above")
-    return [json.loads(_beside(folder / item.file_name(precision)).read_text("utf-8")) for item in items]
+    return rows
 
 
 def _write_all(
@@ -128,19 +133,35 @@ def _write_all(
     rows = []
     for item in items:
         target = folder / item.file_name(precision)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as aside:
-            made = Path(aside) / target.name
+        with _aside(target, path.stat().st_size) as aside:
+            made = aside / target.name
             module = item.module()
             module.write(model, made, facts_of(metadata), precision, calibration)
-            size = sum(file.stat().st_size for file in Path(aside).rglob("*") if file.is_file())
+            size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             figures = compare(module.open_file(made), pictures, expected, precision)
-            _put_in_place(Path(aside), folder)
-        row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
-               "input_shape": list(pictures.shape[1:]), **figures, "compared_on": origin, "versions": _versions(item, precision, backend)}  # fmt: skip
-        write_json(_beside(target), row)
+            row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
+                   "input_shape": list(pictures.shape[1:]), **figures, "compared_on": origin, "versions": _versions(item, precision, backend)}  # fmt: skip
+            write_json(_beside(made), row)
+            _put_in_place(aside, folder)
         _tell(row, target)
         rows.append(row)
     return rows
+
+
+@contextmanager
+def _aside(target: Path, expected_size: int) -> Iterator[Path]:
+    """Give a folder beside the target that is gone at the end, and tell a full disk in one line.
+
+    Every library has its own words for that, so the disk is asked: is there less room than a file of this kind takes?
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
+        try:
+            yield Path(folder)
+        except Exception as error:
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            if full or shutil.disk_usage(folder).free < expected_size:
+                raise UserError(f"cannot write '{target}': no space left on the disk") from error
+            raise
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,9 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
     import torch
 
     text = json.dumps({key: json.loads(value) for key, value in facts.items()}, ensure_ascii=False)
-    torch.export.save(trace(model), str(path), extra_files={METADATA: text})
+    file = io.BytesIO()  # torch's own writer ends the process, without a chance to say so, where the disk is full
+    torch.export.save(trace(model), file, extra_files={METADATA: text})
+    path.write_bytes(file.getbuffer())
 
 
 def trace(model: Any) -> Any:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from keras_transfer.cli import main
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.export import FORMATS, export
 from keras_transfer.export.formats import PRECISIONS
+from keras_transfer.export.run import _in_a_process
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.backend
@@ -143,6 +145,60 @@ def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, 
     assert main(["export", str(run), "openvino", "--output", str(tmp_path), "--backend", backend]) == 1
     assert "TOO LOW" in capsys.readouterr().out
     assert json.loads((tmp_path / "model.xml.json").read_text("utf-8"))["agrees"] is False
+
+
+def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, capsys):
+    """However a library says it; what was exported before stays."""
+    from keras_transfer.export import to_openvino
+
+    export(run, ["openvino"], output=tmp_path, backend=backend)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    usage = shutil.disk_usage(tmp_path)
+
+    def write(model, path, *rest):
+        path.write_bytes(b"half")
+        raise RuntimeError("basic_ios::clear: iostream error")  # OpenVINO's words
+
+    monkeypatch.setattr(to_openvino, "write", write)
+    command = ["export", str(run), "openvino", "--output", str(tmp_path), "--backend", backend]
+    with pytest.raises(RuntimeError, match="iostream"):  # there is room: a fault of another kind
+        main(command)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
+    assert main(command) == 2
+    assert capsys.readouterr().err == f"error: cannot write '{tmp_path / 'model.xml'}': no space left on the disk\n"
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_torch_on_a_full_disk_does_not_end_the_process(tmp_path, backend):
+    """Its own writer ends it when it is thrown away."""
+    import keras
+
+    from keras_transfer.export import to_torch
+
+    _skip_unless_written_from("torch", backend)
+    with pytest.raises(OSError, match="No space left"):
+        to_torch.write(
+            keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten()]), Path("/dev/full"), {}, "", None
+        )
+
+
+@pytest.mark.parametrize("status", [1, 2])
+def test_figures_of_an_older_export_are_not_taken_for_new_ones(run, backend, tmp_path, monkeypatch, status):
+    """A process that breaks down has status 1, as one whose files disagree."""
+    (tmp_path / "model.xml.json").write_text('{"agrees": true}')
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, status))
+    with pytest.raises(UserError, match=f"the export from {backend} failed, see above"):
+        _in_a_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
+
+
+def test_keras_on_another_backend_is_no_hindrance(run, backend, tmp_path, monkeypatch):
+    other = next((name for name in runtime.installed_backends() if name != backend), None)
+    if other is None:
+        pytest.skip("needs two backends")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    [row] = export(run, ["openvino"], output=tmp_path, backend=other)
+    assert row["backend"] == other and row["agrees"]
 
 
 @pytest.mark.skipif(not {"torch", "tensorflow"} <= set(runtime.installed_backends()), reason="needs both")
