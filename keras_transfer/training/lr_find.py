@@ -258,14 +258,16 @@ def _judge(phase: str, rates: np.ndarray, losses: np.ndarray, diverged: bool, gu
     lowest = int(smooth.argmin())
     risen = np.flatnonzero(smooth > smooth[0] + max(2 * noise, (guessing - smooth[0]) / 2))
     falls = lowest > 0 and smooth[0] - smooth[lowest] > max(noise, FALL * smooth[0])
-    if falls and smooth[0] > LEARNT * guessing:
+    learnt = smooth[0] <= LEARNT * guessing
+    if falls and not learnt:
         slope = np.gradient(smooth, np.log(rates))[: lowest + 1]
         steepest, least = float(rates[slope.argmin()]), float(rates[lowest])
         rate = max(math.sqrt(steepest * least), least / SPARE)
         why = f"the loss falls fastest at {steepest:.1e}, is lowest at {least:.1e}"
     else:
         lost = float(rates[risen[0] if len(risen) else -1])
-        rate, why = lost / SPARE, f"what was learnt lasts up to {lost:.1e}"
+        rate = lost / SPARE
+        why = f"{'what was learnt lasts' if learnt else 'the loss hardly falls, and does not rise,'} up to {lost:.1e}"
     rate = float(f"{rate:.1e}")  # two digits: more would be noise
     return Sweep(phase, rates.tolist(), losses.tolist(), smooth.tolist(), rate, why, diverged)
 
