@@ -33,7 +33,6 @@ LOWEST, HIGHEST = 1e-6, 10.0
 # still below that of guessing: of a model that has learnt all, the loss may rise tenfold and mean little.
 BROKEN, RISEN = 4.0, 2.0
 RECENT = 5  # steps of that mean
-FALL = 0.2  # less of the first loss than this is no fall
 LEARNT = 0.75  # below this part of the loss of guessing a model has learnt
 SPARE = 3.0  # times below the rate of the lowest loss, or at which half of what was learnt is lost
 
@@ -257,7 +256,7 @@ def _judge(phase: str, rates: np.ndarray, losses: np.ndarray, diverged: bool, gu
     noise = 1.48 * float(np.median(np.abs(losses - smooth))) + 1e-6 * abs(float(smooth[0]))
     lowest = int(smooth.argmin())
     risen = np.flatnonzero(smooth > smooth[0] + max(2 * noise, (guessing - smooth[0]) / 2))
-    falls = lowest > 0 and smooth[0] - smooth[lowest] > max(noise, FALL * smooth[0])
+    falls = lowest > 0 and smooth[0] - smooth[lowest] > noise
     learnt = smooth[0] <= LEARNT * guessing
     if falls and not learnt:
         slope = np.gradient(smooth, np.log(rates))[: lowest + 1]
@@ -267,7 +266,7 @@ def _judge(phase: str, rates: np.ndarray, losses: np.ndarray, diverged: bool, gu
     else:
         lost = float(rates[risen[0] if len(risen) else -1])
         rate = lost / SPARE
-        why = f"{'what was learnt lasts' if learnt else 'the loss hardly falls, and does not rise,'} up to {lost:.1e}"
+        why = f"{'what was learnt lasts' if learnt else 'the loss neither falls nor rises'} up to {lost:.1e}"
     rate = float(f"{rate:.1e}")  # two digits: more would be noise
     return Sweep(phase, rates.tolist(), losses.tolist(), smooth.tolist(), rate, why, diverged)
 
