@@ -142,6 +142,7 @@ def test_doubtful_labels():
     assert doubtful_labels(planted, np.array([0, 0, 1, 1, 0, 0])).tolist() == [4]
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_a_run_finds_wrong_labels_among_what_it_was_not_trained_on(tmp_path, capsys):
     photos = make_photos(tmp_path / "photos", {"apple": 40, "berry": 40}, size=32)

@@ -175,6 +175,7 @@ def test_native_operations_change_nothing(resnet):
     remove(resnet[0])
 
 
+@pytest.mark.slow
 def test_the_command(resnet, photos, tmp_path, capsys):
     model, path = resnet
     picture = photos / "apple" / "000.png"

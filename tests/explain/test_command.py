@@ -28,6 +28,7 @@ def explain(*arguments):
     return main(["explain", *map(str, arguments)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "occlusion", "top-losses"])
 def test_the_runs_own_pictures(run, tmp_path, capsys, method):
     assert explain(method, run, "--split", "all", "--count", 5, "--output", tmp_path / "out.png") == 0

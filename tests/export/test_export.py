@@ -192,6 +192,7 @@ def test_figures_of_an_older_export_are_not_taken_for_new_ones(run, backend, tmp
         _in_a_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
 
 
+@pytest.mark.slow
 def test_keras_on_another_backend_is_no_hindrance(run, backend, tmp_path, monkeypatch):
     other = next((name for name in runtime.installed_backends() if name != backend), None)
     if other is None:

@@ -55,6 +55,7 @@ def test_members_are_keras_own_and_ours(saved):
     assert members == {"metadata.json", "config.json", "model.weights.h5", bundle.METADATA, bundle.GOLDEN}
 
 
+@pytest.mark.slow
 def test_optimizer_is_not_written_and_the_model_is_left_alone(tmp_path):
     model = build_classifier("tiny", 4, weights="none")
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=False)

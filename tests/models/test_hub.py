@@ -51,6 +51,7 @@ def preset(keras_hub, resnet, tmp_path_factory) -> str:
     return f"hub:{folder}"
 
 
+@pytest.mark.slow
 def test_record_takes_preprocessing_and_size_from_the_preset(preset):
     record = get(preset)
     assert record.name == preset and record.family == "ResNet" and record.image_size == 64

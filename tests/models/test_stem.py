@@ -48,6 +48,7 @@ def test_small_image_keeps_the_middle_of_the_kernel_and_the_size_of_the_picture(
                 np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_after_a_large_kernel_the_pooling_becomes_two_by_two(tmp_path):
     saved("alexnet", tmp_path / "whole.keras", image_size=64)
     model = build_classifier("alexnet", 3, weights=tmp_path / "whole.keras", image_size=32, stem="small_image")

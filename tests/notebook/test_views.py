@@ -17,7 +17,7 @@ from keras_transfer.evaluation.predict import Prediction
 from keras_transfer.training.lr_find import Sweep
 from tests.html_page import Page
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 CLASSES = ["<script>alert(1)</script>", 'cat & "dog"', "plain"]
 PHASE = "<img src=x onerror=alert(1)>"

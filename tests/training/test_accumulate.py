@@ -69,6 +69,7 @@ def test_weights_of_classes_and_samples_and_mixed_pictures_count_as_in_whole_bat
     assert_same(fit(data, 3, phases, **options), fit(data, 1, phases, **options))
 
 
+@pytest.mark.slow
 def test_phases_on_cached_features_are_computed_in_parts_too():
     phases = [
         kt.Phase("head", epochs=2, learning_rate=1e-2, augment=False),
@@ -78,6 +79,7 @@ def test_phases_on_cached_features_are_computed_in_parts_too():
     assert_same(fit(data, 3, phases), fit(data, 1, phases))
 
 
+@pytest.mark.slow
 def test_parts_that_all_weighed_the_same_would_be_noticed(monkeypatch):
     phases, data = [kt.Phase("all", epochs=2, learning_rate=1e-2, optimizer="sgd")], pictures()
     whole = fit(data, 1, phases)

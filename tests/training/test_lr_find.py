@@ -62,6 +62,7 @@ def test_a_loss_that_breaks_away_ends_the_sweep(clf, data, tmp_path, monkeypatch
         assert picture.format == "PNG"
 
 
+@pytest.mark.slow
 def test_the_scale_of_sample_weights_is_no_sign_of_learning():
     """Sample weights of 1/64 make every loss so small; Adam does not care, so that the rate is the same."""
     rng = np.random.default_rng(0)
