@@ -16,9 +16,7 @@ import numpy as np
 from keras_transfer.export.facts import INPUT, OUTPUT
 
 _QUANTIZED = ["Conv", "MatMul", "Gemm"]
-_FIRST = (
-    3  # convolutions stay float32: in MobileNetV2 a third of what int8 changes, and a quarter of the speed in OpenVINO
-)
+_FIRST = 3  # convolutions stay float32: in MobileNetV2 a third of what int8 changes, for a quarter of OpenVINO's speed
 IR_VERSION = 10  # of the file's layout: read by ONNX Runtime from 1.18 on, later ones by the newest only
 
 
