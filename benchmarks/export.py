@@ -1,7 +1,7 @@
 """Exported files: images a second of each in its own runtime, opened as `export` opens it to compare it with the model.
 
 The rivals are the files of `export` in the folders that `--models` names, those in folders below them included. Beside the speed
-stands what `export` found on pictures of the run's own data.
+stands what `export` found on images of the run's own data.
 
     python scripts/export.py RUN onnx openvino --output files/torch --backend torch
     python scripts/export.py RUN onnx litert --output files/tensorflow --backend tensorflow --precision int8
@@ -20,8 +20,8 @@ from benchmarks.contenders import throughput
 from benchmarks.harness import Case, Options, Rival
 from keras_transfer.errors import UserError
 from keras_transfer.export import FORMATS
-from keras_transfer.export.compare import BATCH
 from keras_transfer.export.formats import PRECISIONS
+from keras_transfer.export.verify import BATCH
 
 QUICKSTART = "runs/quickstart/export"
 

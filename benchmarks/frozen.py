@@ -2,7 +2,7 @@
 
 Both get the same batches from the same loader, train the same layers with AdamW on a label-smoothed cross-entropy, keep
 BatchNormalization frozen and validate after each epoch. A round is the whole phase, by the clock, from the
-pictures on the disk to the trained head; ours contains computing the features, unless the rival is called a second run.
+images on the disk to the trained head; ours contains computing the features, unless the rival is called a second run.
 The loop's epochs are all alike, so that by default one is measured and multiplied; its name says so.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import Case, Options, Rival
-from benchmarks.pictures import jpeg_folder
+from benchmarks.images import jpeg_folder
 
 IMAGES, BATCH, SIZE, WORKERS = 2000, 16, 224, 2
 AUGMENT = [{"name": "random_resized_crop", "scale": [0.5, 1.0]}, "horizontal_flip"]
@@ -26,7 +26,7 @@ RATE = 1e-3
 
 @dataclass(frozen=True)
 class Work:
-    """What all rivals of a case do: train `part` of `model` for some epochs on so many pictures."""
+    """What all rivals of a case do: train `part` of `model` for some epochs on so many images."""
 
     model: str
     part: str
@@ -46,7 +46,7 @@ def case(options: Options, name: str, model: str, part: str, epochs: int, views:
         model: "resnet50" or "mobilenet_v2".
         part: of `PARTS`: what trains.
         epochs: of the phase.
-        views: augmented views a picture; 0: pictures are not augmented.
+        views: augmented views an image; 0: images are not augmented.
         goal: least ratio to the loop in float32.
     """
     epochs = options.epochs or epochs
@@ -89,13 +89,13 @@ def loaders(work: Work, augment: bool) -> tuple[Any, Any]:
     """Training and validation batches, the same for everybody."""
     from keras_transfer import data
     from keras_transfer.data.augment import Transform
-    from keras_transfer.data.loader import Loader
+    from keras_transfer.data.loading.loader import Loader
 
-    pictures = data.folder(jpeg_folder(work.images), val_fraction=0.15, test_fraction=0.0)
+    opened = data.folder(jpeg_folder(work.images), val_fraction=0.15, test_fraction=0.0)
     size = (work.size, work.size)
     common: dict[str, Any] = {"batch_size": work.batch, "workers": work.workers}
-    train = Loader(pictures.train, Transform(size, AUGMENT if augment else []), shuffle=True, **common)
-    return train, Loader(pictures.val, Transform(size), **common)
+    train = Loader(opened.train, Transform(size, AUGMENT if augment else []), shuffle=True, **common)
+    return train, Loader(opened.val, Transform(size), **common)
 
 
 def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callable[[], dict[str, float]]:
@@ -115,13 +115,13 @@ def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callab
     loss_of = nn.CrossEntropyLoss(label_smoothing=0.1)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
-    def features(pictures: Any) -> Any:
-        x = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # channels last in memory, as it comes
+    def features(images: Any) -> Any:
+        x = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory, as it comes
         with torch.no_grad(), autocast:
             return frozen(x)
 
-    def step(pictures: Any, labels: Any) -> None:
-        x = features(pictures)
+    def step(images: Any, labels: Any) -> None:
+        x = features(images)
         with autocast:
             logits = top(x)
         loss = loss_of(logits.float(), torch.from_numpy(labels).argmax(1))
@@ -137,14 +137,14 @@ def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callab
 
     def run_epoch(epoch: int) -> None:
         set_mode(True)
-        for pictures, labels in train.epoch(epoch):
-            step(pictures, labels)
+        for images, labels in train.epoch(epoch):
+            step(images, labels)
         set_mode(False)
         right = 0
         with torch.no_grad():
-            for pictures, labels in val.epoch():
+            for images, labels in val.epoch():
                 with autocast:
-                    logits = top(features(pictures))
+                    logits = top(features(images))
                 right += int((logits.argmax(1).numpy() == labels.argmax(1)).sum())
 
     set_mode(True)
@@ -165,7 +165,7 @@ def ours(precision: str, views: int, again: bool = False, **same: Any) -> Callab
     from keras_transfer import Phase, runtime, use_backend
 
     use_backend()
-    from keras_transfer.data.keras_dataset import Batches
+    from keras_transfer.data.loading.keras_dataset import Batches
     from keras_transfer.engine.features import FeatureSettings
     from keras_transfer.models.classifier import build_classifier
     from keras_transfer.training.fit import fit_phases

@@ -22,10 +22,10 @@ LIMIT = 4.0  # MB
 
 
 def cases(options: Options) -> list[Case]:
-    epochs, pictures = options.epochs or EPOCHS, options.images or PREDICTIONS
+    epochs, images = options.epochs or EPOCHS, options.images or PREDICTIONS
     work = {
         f"{epochs} epochs": ("training", {"epochs": epochs}),
-        f"{pictures:,} predictions": ("prediction", {"pictures": pictures}),
+        f"{images:,} predictions": ("prediction", {"images": images}),
     }
     backends = options.choose("backends", BACKENDS)
     return [
@@ -68,16 +68,16 @@ def training(backend: str, epochs: int) -> Callable[[], dict[str, float]]:
     return measure
 
 
-def prediction(backend: str, pictures: int) -> Callable[[], dict[str, float]]:
+def prediction(backend: str, images: int) -> Callable[[], dict[str, float]]:
     _, classifier, _ = _classifier(backend)
     folder = tempfile.TemporaryDirectory(prefix="keras_transfer_")
-    arrays = _pictures(16)
+    arrays = _images(16)
     files = _write(arrays, Path(folder.name))
 
     def measure() -> dict[str, float]:
         start, sizes = resident(), []
         with folder:
-            for i in range(pictures):
+            for i in range(images):
                 classifier.predict(arrays[i % 16] if i % 2 else files[i % 16])
                 sizes.append(resident())
         return _figures(start, sizes)
@@ -89,11 +89,11 @@ def _classifier(backend: str) -> tuple[Any, Any, Any]:
     import keras_transfer as kt
 
     kt.use_backend(backend)
-    data = kt.data.arrays(_pictures(64), np.arange(64) % 2, image_size=SIDE)
+    data = kt.data.arrays(_images(64), np.arange(64) % 2, image_size=SIDE)
     return kt, kt.Classifier("tiny", classes=data.classes, weights="none", image_size=SIDE), data
 
 
-def _pictures(count: int) -> np.ndarray:
+def _images(count: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
 
 

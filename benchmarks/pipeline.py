@@ -2,7 +2,7 @@
 
 Ours against torchvision's transforms in torch's DataLoader, with as many processes as we have threads. A round is an
 epoch, begun and ended. The files have the quality that Pillow (75) or OpenCV (95) writes by default; decoding, which both
-rivals leave to libjpeg-turbo, costs more with the latter. torchvision's pictures stay uint8 too (`PILToTensor`), which is less work than the usual
+rivals leave to libjpeg-turbo, costs more with the latter. torchvision's images stay uint8 too (`PILToTensor`), which is less work than the usual
 `ToTensor` and `Normalize`, and its rotation is the quick one that it defaults to (nearest neighbour).
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness import Case, Options, Rival
-from benchmarks.pictures import jpeg_folder
+from benchmarks.images import jpeg_folder
 from keras_transfer.errors import UserError
 
 IMAGES, BATCH, SIZE, WORKERS = 1024, 64, 224, 2
@@ -57,7 +57,7 @@ def _rivals(arguments: dict[str, Any]) -> tuple[Rival, ...]:
 def ours(chain: str, quality: int, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
     from keras_transfer import data
     from keras_transfer.data.augment import Transform
-    from keras_transfer.data.loader import Loader
+    from keras_transfer.data.loading.loader import Loader
 
     ops: dict[str, list[Any]] = {
         "crop": [{"name": "random_resized_crop", "scale": [0.08, 1.0]}, "horizontal_flip"],
@@ -70,14 +70,14 @@ def ours(chain: str, quality: int, images: int, batch: int, size: int, workers: 
             {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2},
         ],
     }
-    pictures = data.folder(jpeg_folder(images, quality), size, val_fraction=0.0, test_fraction=0.0)
+    opened = data.folder(jpeg_folder(images, quality), size, val_fraction=0.0, test_fraction=0.0)
     transform = Transform((size, size), ops[chain])
     epochs = iter(range(1 << 30))
 
     def measure() -> float:
         epoch = next(epochs)
         began = time.perf_counter()
-        with Loader(pictures.train, transform, batch, shuffle=True, workers=workers) as loader:
+        with Loader(opened.train, transform, batch, shuffle=True, workers=workers) as loader:
             count = sum(len(x) for x, _ in loader.epoch(epoch))
             seconds = time.perf_counter() - began
         return count / seconds

@@ -1,7 +1,7 @@
 """One epoch of the recipe `cifar10_resnet18`, second phase: all layers, with data and augmentation, images a second.
 
 Against the same written by hand as tutorials do: torchvision's ResNet-18 and transforms on PIL images, torch's DataLoader
-with as many processes as we have threads, Adam, the loss of every iteration read. Both hold the same 32 px pictures in memory as
+with as many processes as we have threads, Adam, the loss of every iteration read. Both hold the same 32 px images in memory as
 uint8 arrays, as torchvision's CIFAR10 does; both compute in float32.
 """
 
@@ -52,10 +52,10 @@ def cases(options: Options) -> list[Case]:
     ]
 
 
-def pictures(images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make pictures, uint8 (n, 32, 32, 3), and labels, int64 (n,)."""
+def made_images(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Make images, uint8 (n, 32, 32, 3), and labels, int64 (n,)."""
     rng = np.random.default_rng(0)
-    return rng.integers(0, 256, (images, SIZE, SIZE, 3), np.uint8), rng.integers(0, CLASSES, images)
+    return rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8), rng.integers(0, CLASSES, count)
 
 
 def by_hand(images: int, batch: int, workers: int) -> Callable[[], float]:
@@ -75,16 +75,16 @@ def by_hand(images: int, batch: int, workers: int) -> Callable[[], float]:
             t.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
         ]
     )
-    arrays, labels = pictures(images)
+    arrays, labels = made_images(images)
 
-    class Pictures(Dataset):
+    class Images(Dataset):
         def __len__(self) -> int:
             return images
 
         def __getitem__(self, index: int) -> Any:
             return steps(Image.fromarray(arrays[index])), int(labels[index])
 
-    loader = DataLoader(Pictures(), batch, shuffle=True, num_workers=workers, persistent_workers=True)
+    loader = DataLoader(Images(), batch, shuffle=True, num_workers=workers, persistent_workers=True)
     model = torchvision.models.resnet18(weights=None)
     model.fc = torch.nn.Linear(model.fc.in_features, CLASSES)
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, weight_decay=DECAY)
@@ -118,15 +118,15 @@ def ours(images: int, batch: int, workers: int) -> Callable[[], float]:
     runtime.hide_progress_bars()
     from keras_transfer import data
     from keras_transfer.data.augment import Transform
-    from keras_transfer.data.keras_dataset import Batches
-    from keras_transfer.data.loader import Loader
+    from keras_transfer.data.loading.keras_dataset import Batches
+    from keras_transfer.data.loading.loader import Loader
     from keras_transfer.engine.native import install
     from keras_transfer.models.classifier import build_classifier
     from keras_transfer.training.callbacks import RunHistory
     from keras_transfer.training.fit import compile_phase
 
     config = load_config("cifar10_resnet18")
-    arrays, labels = pictures(images)
+    arrays, labels = made_images(images)
     found = data.arrays(arrays, labels, image_size=SIZE, val_fraction=0.0, test_fraction=0.0)
     loader = Loader(found.train, Transform((SIZE, SIZE), config.data.augment), batch, shuffle=True, workers=workers)
     model = build_classifier("resnet18", CLASSES, image_size=SIZE, weights="none", dropout=0.0)

@@ -1,6 +1,6 @@
 """A list file of 1.2 million lines (ImageNet's size): seconds to read, check and split it, and memory.
 
-Every file that the list names exists, and is empty: pictures are not decoded here. Each round is a process of its own,
+Every file that the list names exists, and is empty: images are not decoded here. Each round is a process of its own,
 so that its greatest memory is its own. Then two epochs of shuffled indices are walked through, names and labels
 included; the growth is that of the second.
 """
@@ -47,14 +47,14 @@ def main() -> None:
     """Read, split and walk through the list named on the command line; print the figures as JSON."""
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset
-    from keras_transfer.data.loader import Loader
+    from keras_transfer.data.loading.loader import Loader
     from keras_transfer.data.sources import SOURCES
     from keras_transfer.data.split import assign
 
     began = time.perf_counter()
-    manifest = SOURCES["list"].load(sys.argv[1])
+    samples = SOURCES["list"].load(sys.argv[1])
     read = time.perf_counter()
-    train = Dataset(assign(manifest, 0.15, 0.15, 0)).train
+    train = Dataset(assign(samples, 0.15, 0.15, 0)).train
     split = time.perf_counter()
     loader = Loader(train, Transform((224, 224)), 256, shuffle=True, workers=0)
     sizes = []

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.contenders import CLASSES, keras_classifier, torch_module
 from benchmarks.harness import Case, Options, Rival
-from benchmarks.pictures import jpeg_folder
+from benchmarks.images import jpeg_folder
 from keras_transfer.errors import UserError
 from keras_transfer.runtime import BACKENDS
 
@@ -63,7 +63,7 @@ def cases(options: Options) -> list[Case]:
 
 def loop(model: str, size: int, requests: int, batch: int, engine: str) -> Callable[[], float]:
     from keras_transfer.data.augment import Transform
-    from keras_transfer.data.store import EncodedPicture
+    from keras_transfer.data.images.store import EncodedImage
 
     compute = {"openvino": _openvino, "torch": _torch}[engine](model, size)
     files, transform = _files(requests), Transform((size, size))
@@ -71,8 +71,8 @@ def loop(model: str, size: int, requests: int, batch: int, engine: str) -> Calla
     def measure() -> float:
         began = time.perf_counter()
         for first in range(0, requests, batch):
-            pictures = [EncodedPicture(file.name, file.read_bytes()) for file in files[first : first + batch]]
-            compute(np.stack([transform(picture) for picture in pictures]))
+            images = [EncodedImage(file.name, file.read_bytes()) for file in files[first : first + batch]]
+            compute(np.stack([transform(image) for image in images]))
         return requests / (time.perf_counter() - began)
 
     measure()

@@ -1,4 +1,4 @@
-"""Start-up: seconds from the shell until `--help` is there, and until `predict` has classified one picture.
+"""Start-up: seconds from the shell until `--help` is there, and until `predict` has classified one image.
 
 Every figure is that of a whole process. For `predict`, "beyond the import" is what the command took more than a process
 that only imports the framework, measured just before it.
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.contenders import keras_classifier
 from benchmarks.harness import Case, Options, Rival
-from benchmarks.pictures import jpeg_folder
+from benchmarks.images import jpeg_folder
 from keras_transfer.runtime import BACKENDS
 
 MODELS = ("mobilenet_v2", "resnet50", "vgg16", "efficientnet_lite0")
@@ -60,7 +60,7 @@ def cases(options: Options) -> list[Case]:
             )
             for model in models
         ]
-        found.append(Case(f"predict one picture, {backend}", "s", tuple(rivals), higher_is_better=False))
+        found.append(Case(f"predict one image, {backend}", "s", tuple(rivals), higher_is_better=False))
     return found
 
 
@@ -72,10 +72,10 @@ def command(arguments: list[str]) -> Callable[[], float]:
 def predict(backend: str, model: str) -> Callable[[], dict[str, float]]:
     holder = tempfile.TemporaryDirectory()
     folder = Path(holder.name)
-    picture = next(jpeg_folder(8).glob("*/*.jpg"))
+    image = next(jpeg_folder(8).glob("*/*.jpg"))
     # The model is made in a process of its own: this one only waits, and should hold no memory.
     run(["-c", f"from benchmarks.startup import save; save({backend!r}, {model!r}, {str(folder)!r})"])
-    predicting = ["-m", "keras_transfer", "predict", str(folder / "model.keras"), str(picture), "--backend", backend]
+    predicting = ["-m", "keras_transfer", "predict", str(folder / "model.keras"), str(image), "--backend", backend]
     importing = ["-c", f"import {backend}"]
     run(predicting)
 
@@ -92,7 +92,7 @@ def save(backend: str, model: str, folder: str) -> None:
     """Write a classifier of ten classes."""
     classifier = keras_classifier(model, 224, "float32", backend, ours=False)
     from keras_transfer.models import bundle
-    from keras_transfer.training.parts import golden_images
+    from keras_transfer.training.build import golden_images
 
     metadata = {
         "name": model,

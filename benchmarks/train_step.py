@@ -29,7 +29,7 @@ def by_hand(model: str, precision: str, batch: int, size: int, compiled: bool) -
         loss_sum = torch.zeros((), device=device)
         correct = torch.zeros((), device=device, dtype=torch.int64)
         for _ in range(count):
-            # A batch of channels-last pictures is a channels-last tensor: no copy.
+            # A batch of channels-last images is a channels-last tensor: no copy.
             x, y = images.to(device).permute(0, 3, 1, 2), labels.to(device)
             with torch.autocast(device, torch.bfloat16, enabled=lossy):
                 logits = module(x)

@@ -28,7 +28,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "Phase": ("keras_transfer.config.schema", "Phase"),
     "RunConfig": ("keras_transfer.config.schema", "RunConfig"),
     "load_config": ("keras_transfer.config.load", "load_config"),
-    "train": ("keras_transfer.training.run", "train"),
+    "train": ("keras_transfer.training.train", "train"),
     "UserError": ("keras_transfer.errors", "UserError"),
 }
 

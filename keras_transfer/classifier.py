@@ -23,7 +23,7 @@ class Classifier:
         image_size: input size, one number or (height, width); by default the backbone's own.
         weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
         color: ``"rgb"`` or ``"grey"`` input.
-        resize: how pictures of another shape are fitted: ``"squash"``, ``"crop"`` or ``"pad"``.
+        resize: how images of another shape are fitted: ``"squash"``, ``"crop"`` or ``"pad"``.
         pooling: ``"avg"`` or ``"max"``.
         dropout: rate before the logits.
         stem: first layers: ``"keep"``, ``"small_image"`` or ``"one_channel"``.
@@ -127,7 +127,7 @@ class Classifier:
             callbacks: your own Keras callbacks.
             workers: threads that decode and augment.
             cache: where features of frozen layers are kept: ``"auto"``, ``"off"``, ``"memory"`` or ``"disk"``.
-            views: augmented views of each picture whose features are cached; 0: augmented anew in every epoch.
+            views: augmented views of each image whose features are cached; 0: augmented anew in every epoch.
             verbose: print phases and progress.
 
         Returns:
@@ -136,20 +136,20 @@ class Classifier:
         Raises:
             UserError: the data does not fit the classifier, memory ran out, the loss is not finite.
         """
-        from keras_transfer.data.keras_dataset import Batches
-        from keras_transfer.data.loader import Loader
+        from keras_transfer.data.loading.keras_dataset import Batches
+        from keras_transfer.data.loading.loader import Loader
         from keras_transfer.models.precision import computing_in
         from keras_transfer.training.accumulate import part_size
+        from keras_transfer.training.build import feature_settings
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
         from keras_transfer.training.fit import fit_phases
-        from keras_transfer.training.parts import feature_settings
 
         self._check_classes(data)
         self._check_fit(data)
         runtime.hide_progress_bars()
-        at_once = part_size(batch_size, accumulate)
+        micro_batch_size = part_size(batch_size, accumulate)
         train = self._training(data, augment, batch_size, class_weights, workers)
-        val = Loader(data.val, self._transform(), at_once, seed=self.seed, workers=workers)
+        val = Loader(data.val, self._transform(), micro_batch_size, seed=self.seed, workers=workers)
         try:
             with computing_in(self.model, self._training_precision()):
                 result = fit_phases(
@@ -168,7 +168,7 @@ class Classifier:
                 )
         except Exception as error:
             if is_out_of_memory(error):
-                raise out_of_memory(batch_size, at_once, tuple(self.metadata["image_size"])) from error
+                raise out_of_memory(batch_size, micro_batch_size, tuple(self.metadata["image_size"])) from error
             raise
         finally:
             train.close()
@@ -207,15 +207,15 @@ class Classifier:
             verbose: print a line a phase.
 
         Returns:
-            A :class:`~keras_transfer.training.lr_find.Sweep` a phase, with its ``suggestion``.
+            A :class:`~keras_transfer.training.range_test.Sweep` a phase, with its ``suggestion``.
 
         Raises:
             UserError: the data does not fit the classifier, too few steps, a loss that is not a number.
         """
-        from keras_transfer.data.keras_dataset import Batches
+        from keras_transfer import plots
+        from keras_transfer.data.loading.keras_dataset import Batches
         from keras_transfer.models.precision import computing_in
-        from keras_transfer.report import plots
-        from keras_transfer.training.lr_find import SweepSettings, find_rates
+        from keras_transfer.training.range_test import SweepSettings, find_rates
 
         self._check_classes(data)
         self._check_fit(data)
@@ -239,26 +239,26 @@ class Classifier:
         self._check_classes(split)
         return Evaluation(evaluate_split(self.model, split, self._transform(), batch_size))
 
-    def predict(self, pictures: Any, top: int = 3, batch_size: int = 32) -> Any:
-        """Classify pictures.
+    def predict(self, images: Any, top: int = 3, batch_size: int = 32) -> Any:
+        """Classify images.
 
         Args:
-            pictures: a path, a folder, a list of them; or one image (h, w[, c]) or images (n, h, w, c) as uint8 arrays.
-            top: classes a picture.
+            images: a path, a folder, a list of them; or one image (h, w[, c]) or images (n, h, w, c) as uint8 arrays.
+            top: classes an image.
             batch_size: images a forward pass.
 
         Returns:
-            A :class:`~keras_transfer.evaluation.predict.Prediction` for a single picture, else a list of them.
+            A :class:`~keras_transfer.evaluation.predict.Prediction` for a single image, else a list of them.
         """
         from keras_transfer.evaluation.predict import predict_files, predict_images
 
-        if isinstance(pictures, np.ndarray):
-            single = pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3, 4))
-            images = [pictures] if single else list(pictures)
+        if isinstance(images, np.ndarray):
+            single = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
+            images = [images] if single else list(images)
             found = predict_images(self.model, self.metadata, images, top=top, batch_size=batch_size)
         else:
-            single = isinstance(pictures, (str, Path)) and not Path(pictures).is_dir()
-            paths: Iterable[str | Path] = [pictures] if isinstance(pictures, (str, Path)) else pictures
+            single = isinstance(images, (str, Path)) and not Path(images).is_dir()
+            paths: Iterable[str | Path] = [images] if isinstance(images, (str, Path)) else images
             found = predict_files(self.model, self.metadata, [str(p) for p in paths], top=top, batch_size=batch_size)
         if single and found[0].error:
             raise UserError(f"{found[0].path}: {found[0].error}")
@@ -273,7 +273,7 @@ class Classifier:
         if Path(path).suffix != ".keras":
             raise UserError(f"a model is saved as a .keras file, got {str(path)!r}")
         if golden is None:
-            from keras_transfer.training.parts import golden_images
+            from keras_transfer.training.build import golden_images
 
             golden = golden_images(self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
@@ -287,10 +287,10 @@ class Classifier:
     def _training(
         self, data: Any, augment: Sequence[Any], batch_size: int, class_weights: str, workers: int | str
     ) -> Any:
-        """Return the loader of the training pictures."""
+        """Return the loader of the training images."""
         from keras_transfer.data.augment import transforms
-        from keras_transfer.data.loader import Loader
-        from keras_transfer.training.parts import class_weights as weights_of
+        from keras_transfer.data.loading.loader import Loader
+        from keras_transfer.training.build import class_weights as weights_of
 
         size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
         transform, mix = transforms(list(augment), size, self.metadata["resize"], color)
@@ -328,7 +328,7 @@ class Classifier:
 
     def _check_fit(self, data: Any) -> None:
         if not len(data.val):
-            raise UserError("there are no validation pictures to choose the best epoch by")
+            raise UserError("there are no validation images to choose the best epoch by")
         mine = tuple(self.metadata["image_size"])
         if data.image_size is not None and tuple(data.image_size) != mine:
             raise UserError(

@@ -16,15 +16,15 @@ from keras_transfer.config import load_config
 from keras_transfer.config.load import recipe_names
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data import builder
-from keras_transfer.data.examine import Examined, examine
-from keras_transfer.data.findings import Finding, findings
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.checks.examine import Examined, examine
+from keras_transfer.data.checks.findings import Finding, findings
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.split import assign
 from keras_transfer.errors import UserError
 from keras_transfer.files import check_output, write_json
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-_SHEET = 32  # pictures of a contact sheet
+_SHEET = 32  # images of a contact sheet
 
 
 def doctor(
@@ -41,16 +41,16 @@ def doctor(
 
     Args:
         source: folder, list (``.txt``), ``.csv``, ``.npz``, or a configuration by path or name.
-        run: a finished run (or model file), whose model tells likely label errors among pictures it was not trained on.
+        run: a finished run (or model file), whose model tells likely label errors among images it was not trained on.
         json_file: where to write the findings, too.
-        sheet_file: where to draw the pictures they are about.
+        sheet_file: where to draw the images they are about.
         backend: Keras backend, with ``run``.
         device: where to compute, with ``run``.
-        workers: threads that read pictures.
+        workers: threads that read images.
 
     Returns:
-        ``source``, ``pictures``, ``classes``, ``splits`` and ``findings``, a list of ``check``, ``severity``,
-        ``message`` and ``pictures`` (groups of names).
+        ``source``, ``images``, ``classes``, ``splits`` and ``findings``, a list of ``check``, ``severity``,
+        ``message`` and ``images`` (groups of names).
 
     Raises:
         UserError: the data cannot be found or opened at all, or a file cannot be written.
@@ -58,21 +58,21 @@ def doctor(
     check_output("--json", json_file)
     check_output("--sheet", sheet_file, ".png")
     config = _config(source)
-    manifest = _open(config)
-    examined = examine(manifest, workers)
-    split, found = _split(manifest, examined, config)
+    samples = _open(config)
+    examined = examine(samples, workers)
+    split, found = _split(samples, examined, config)
     if run is not None:
-        model, metadata, split = _model(run, manifest, split, backend, device)
-        found += findings(manifest, examined, split, min(metadata["image_size"]))
-        found += _label_errors(model, metadata, manifest, examined, split)
+        model, metadata, split = _model(run, samples, split, backend, device)
+        found += findings(samples, examined, split, min(metadata["image_size"]))
+        found += _label_errors(model, metadata, samples, examined, split)
     else:
-        found += findings(manifest, examined, split, _side(config))
-    report = _report(manifest, split, found)
+        found += findings(samples, examined, split, _side(config))
+    report = _report(samples, split, found)
     _print(report)
     if json_file is not None:
         write_json(json_file, report)
     if sheet_file is not None:
-        _draw(sheet_file, manifest, examined, found)
+        _draw(sheet_file, samples, examined, found)
     return report
 
 
@@ -83,22 +83,22 @@ def _config(source: str) -> RunConfig:
     return load_config(source) if is_config else load_config(None, data=source)
 
 
-def _open(config: RunConfig) -> Manifest:
+def _open(config: RunConfig) -> SampleTable:
     keys = ("path", "root", "train", "val", "test", "classes", "labels")
     options = {key: value for key, value in config.data.model_dump().items() if key in keys}
-    manifest = builder.load_source(config.data.source, options)
-    if not len(manifest):
-        raise UserError(f"{manifest.source}: no pictures")
-    return manifest
+    samples = builder.load_source(config.data.source, options)
+    if not len(samples):
+        raise UserError(f"{samples.source}: no images")
+    return samples
 
 
-def _split(manifest: Manifest, examined: Examined, config: RunConfig) -> tuple[np.ndarray, list[Finding]]:
-    """The split that training would make: of the readable pictures, with the same seed."""
-    split = np.full(len(manifest), "", object)
+def _split(samples: SampleTable, examined: Examined, config: RunConfig) -> tuple[np.ndarray, list[Finding]]:
+    """The split that training would make: of the readable images, with the same seed."""
+    split = np.full(len(samples), "", object)
     readable = np.flatnonzero([not error for error in examined.errors])
     try:
         data = config.data
-        parts = assign(manifest.take(readable), data.val_fraction, data.test_fraction, config.seed)
+        parts = assign(samples.take(readable), data.val_fraction, data.test_fraction, config.seed)
     except UserError as error:
         return split, [Finding("splits", "error", f"cannot be split: {error}")]
     split[readable] = parts.split
@@ -116,28 +116,28 @@ def _side(config: RunConfig) -> int | None:
 
 
 def _model(
-    run: str, manifest: Manifest, split: np.ndarray, backend: str | None, device: str | None
+    run: str, samples: SampleTable, split: np.ndarray, backend: str | None, device: str | None
 ) -> tuple[Any, dict[str, Any], np.ndarray]:
-    """The run's model, and the splits that it was trained with as far as they name these pictures."""
+    """The run's model, and the splits that it was trained with as far as they name these images."""
     from keras_transfer.inference import start
 
     model, metadata, directory = start(run, backend, device)
-    if set(manifest.classes) - set(metadata["classes"]):
-        raise UserError(f"{run} knows other classes than {manifest.source}")
+    if set(samples.classes) - set(metadata["classes"]):
+        raise UserError(f"{run} knows other classes than {samples.source}")
     table = {} if directory is None else directory.read_json(directory.splits)
-    names = manifest.names()
+    names = samples.names()
     if any(name in table for name in names):
         split = np.array([table.get(name, "") for name in names], object)
     return model, metadata, split
 
 
 def _label_errors(
-    model: Any, metadata: dict[str, Any], manifest: Manifest, examined: Examined, split: np.ndarray
+    model: Any, metadata: dict[str, Any], samples: SampleTable, examined: Examined, split: np.ndarray
 ) -> list[Finding]:
     """Labels that the model confidently disagrees with, the surest first.
 
-    Confident learning (C. Northcutt, L. Jiang and I. Chuang, 2021): a picture probably belongs to another class if its
-    probability there reaches what that class's own pictures have in the mean. Only pictures that the model was not
+    Confident learning (C. Northcutt, L. Jiang and I. Chuang, 2021): an image probably belongs to another class if its
+    probability there reaches what that class's own images have in the mean. Only images that the model was not
     trained on are judged, since it may have learned the others by heart.
     """
     from keras_transfer.data.dataset import Split
@@ -147,17 +147,17 @@ def _label_errors(
 
     judged = np.flatnonzero((split != "train") & np.array([not error for error in examined.errors]))
     if not len(judged):
-        return [Finding("likely label errors", "note", "every picture was trained on: there is none to judge")]
-    pictures = Split("judged", manifest, judged)
-    probabilities = np.exp(log_softmax(predict_logits(model, pictures, transform_of(metadata))))
+        return [Finding("likely label errors", "note", "every image was trained on: there is none to judge")]
+    images = Split("judged", samples, judged)
+    probabilities = np.exp(log_softmax(predict_logits(model, images, transform_of(metadata))))
     place = {name: i for i, name in enumerate(metadata["classes"])}
-    labels = np.array([place[manifest.classes[label]] for label in pictures.labels], np.int64)
+    labels = np.array([place[samples.classes[label]] for label in images.labels], np.int64)
     suspects = doubtful_labels(probabilities, labels)
     if not len(suspects):
         return []
     first = metadata["classes"][int(probabilities[suspects[0]].argmax())]
-    name = pictures.image_name(int(suspects[0]))
-    message = f"{len(suspects)} of {len(judged)} pictures not trained on, e.g. {name}, which may be {first}"
+    name = images.image_name(int(suspects[0]))
+    message = f"{len(suspects)} of {len(judged)} images not trained on, e.g. {name}, which may be {first}"
     return [Finding("likely label errors", "warning", message, tuple((int(judged[i]),) for i in suspects))]
 
 
@@ -178,18 +178,17 @@ def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
     return suspects[np.argsort(-margin[suspects], kind="stable")]
 
 
-def _report(manifest: Manifest, split: np.ndarray, found: list[Finding]) -> dict[str, Any]:
+def _report(samples: SampleTable, split: np.ndarray, found: list[Finding]) -> dict[str, Any]:
     def names(groups: Iterable[tuple[int, ...]]) -> list[list[str]]:
-        return [[manifest.images.name(i) for i in group] for group in groups]
+        return [[samples.images.name(i) for i in group] for group in groups]
 
     return {
-        "source": manifest.source,
-        "pictures": len(manifest),
-        "classes": len(manifest.classes),
+        "source": samples.source,
+        "images": len(samples),
+        "classes": len(samples.classes),
         "splits": {name: int((split == name).sum()) for name in ("train", "val", "test")},
         "findings": [
-            {"check": f.check, "severity": f.severity, "message": f.message, "pictures": names(f.pictures)}
-            for f in found
+            {"check": f.check, "severity": f.severity, "message": f.message, "images": names(f.images)} for f in found
         ],
     }
 
@@ -197,9 +196,7 @@ def _report(manifest: Manifest, split: np.ndarray, found: list[Finding]) -> dict
 def _print(report: dict[str, Any]) -> None:
     splits = ", ".join(f"{name} {count:,}" for name, count in report["splits"].items())
     console = Console()
-    console.print(
-        escape(f"{report['source']}: {report['pictures']:,} pictures, {report['classes']} classes ({splits})")
-    )
+    console.print(escape(f"{report['source']}: {report['images']:,} images, {report['classes']} classes ({splits})"))
     if not report["findings"]:
         console.print("nothing to complain about")
         return
@@ -208,22 +205,22 @@ def _print(report: dict[str, Any]) -> None:
         table.add_column(heading, overflow="fold")
     for row in report["findings"]:
         colour = _COLOURS[row["severity"]]
-        example = " = ".join(row["pictures"][0][:2]) if row["pictures"] else ""
+        example = " = ".join(row["images"][0][:2]) if row["images"] else ""
         table.add_row(f"[{colour}]{row['severity']}[/]", row["check"], escape(row["message"]), escape(example))
     console.print(table)
 
 
-def _draw(path: str, manifest: Manifest, examined: Examined, found: list[Finding]) -> None:
-    """A sheet with pictures of every finding in turn, copies and near duplicates side by side."""
-    from keras_transfer.report.plots import prediction_grid
+def _draw(path: str, samples: SampleTable, examined: Examined, found: list[Finding]) -> None:
+    """A sheet with images of every finding in turn, copies and near duplicates side by side."""
+    from keras_transfer.plots import prediction_grid
 
     chosen: list[tuple[int, str]] = []
-    shown = [f for f in found if f.pictures and f.check != "unreadable"]
+    shown = [f for f in found if f.images and f.check != "unreadable"]
     for finding in shown:
         room = max(2, _SHEET // len(shown))
         here: list[tuple[int, str]] = []
         drawn = {i for i, _ in chosen}
-        for group in finding.pictures:
+        for group in finding.images:
             if drawn.issuperset(group[:2]):
                 continue
             if len(here) + min(len(group), 2) > room:
@@ -231,10 +228,10 @@ def _draw(path: str, manifest: Manifest, examined: Examined, found: list[Finding
             here += [(i, finding.check) for i in group[:2]]
         chosen += here
     if not chosen:
-        raise UserError(f"nothing to draw on {path}: there is no finding with readable pictures")
-    images = [manifest.images.read(i) for i, _ in chosen[:_SHEET]]
+        raise UserError(f"nothing to draw on {path}: there is no finding with readable images")
+    images = [samples.images.read(i) for i, _ in chosen[:_SHEET]]
     titles = [
-        f"{textwrap.fill(check, 16)}\n{manifest.classes[manifest.labels[i]]}\n{Path(manifest.images.name(i)).name}"
+        f"{textwrap.fill(check, 16)}\n{samples.classes[samples.labels[i]]}\n{Path(samples.images.name(i)).name}"
         for i, check in chosen[:_SHEET]
     ]
-    prediction_grid(images, titles, path, title=f"{manifest.source}: what doctor found")
+    prediction_grid(images, titles, path, title=f"{samples.source}: what doctor found")

@@ -78,15 +78,15 @@ def evaluate(
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
 
-    pictures = pictures_of(run, source, metadata, data, split)
-    metrics = evaluate_split(model, pictures, transform_of(metadata), 32)
+    images = images_of(run, source, metadata, data, split)
+    metrics = evaluate_split(model, images, transform_of(metadata), 32)
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
     return metrics
 
 
-def pictures_of(
+def images_of(
     run: RunDirectory | None, source: str | Path, metadata: dict[str, Any], data: str | None, split: str
 ) -> Split:
     """Return one part of the run's own data, or of ``data``, labelled in the order of the model's classes.
@@ -120,7 +120,7 @@ def data_of(run: RunDirectory) -> Dataset | None:
     Raises:
         UserError: it cannot be read any more.
     """
-    from keras_transfer.training.run import open_data
+    from keras_transfer.training.train import open_data
 
     data = open_data(run.read_config())
     return data if run.read_json(run.splits) == data.split_table() else None
@@ -134,7 +134,7 @@ def choose_split(data: Dataset, split: str) -> Split:
     """
     chosen: Split = getattr(data, split)
     if not len(chosen):
-        raise UserError(f"there are no {split} pictures in this data")
+        raise UserError(f"there are no {split} images in this data")
     return chosen
 
 
@@ -149,7 +149,7 @@ def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
     if source != "folder":  # folders are matched by name below; elsewhere a label may be a number
         options["classes"] = classes
     opened = build(source, evaluation=True, **options).with_classes(classes)
-    has_splits = bool((opened.manifest.split != "").any())
+    has_splits = bool((opened.samples.split != "").any())
     return choose_split(opened, split if has_splits else "all")
 
 
@@ -164,15 +164,15 @@ def predict(
     backend: str | None = None,
     device: str | None = None,
 ) -> list[Any]:
-    """Classify pictures; print a line each (or write JSON or CSV) and return the predictions.
+    """Classify images; print a line each (or write JSON or CSV) and return the predictions.
 
     Args:
         source: run directory or model file.
-        paths: pictures, or folders of pictures.
-        top: classes a picture.
+        paths: images, or folders of images.
+        top: classes an image.
         json_file: write JSON here instead of printing.
         csv_file: write CSV here instead of printing.
-        grid_file: draw the pictures with their predictions here.
+        grid_file: draw the images with their predictions here.
         backend: Keras backend.
         device: where to compute.
     """

@@ -1,4 +1,4 @@
-"""What the ``lr-find`` command does: a range test of every phase of a configuration, as lines, a picture and JSON."""
+"""What the ``lr-find`` command does: a range test of every phase of a configuration, as lines, an image and JSON."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def lr_find(
         say: prints a line.
 
     Returns:
-        A :class:`~keras_transfer.training.lr_find.Sweep` a phase.
+        A :class:`~keras_transfer.training.range_test.Sweep` a phase.
 
     Raises:
         UserError: what a training with this configuration would refuse; a file that cannot be written.
     """
-    from keras_transfer.training.run import open_data
+    from keras_transfer.training.train import open_data
 
     check_output("--output", output, ".png")
     check_output("--json", json_file)
@@ -48,18 +48,18 @@ def lr_find(
     runtime.activate(choice.value, device or config.device, config.deterministic)
     runtime.hide_progress_bars()
 
-    from keras_transfer.config.defaults import resolve
-    from keras_transfer.report import plots
-    from keras_transfer.training import parts
-    from keras_transfer.training.lr_find import SweepSettings, find_rates
+    from keras_transfer import plots
+    from keras_transfer.policy.resolve import resolve
+    from keras_transfer.training import build
+    from keras_transfer.training.range_test import SweepSettings, find_rates
 
     config, choices = resolve(config, data)
     for line in choices:
         say(f"chosen: {line}")
     runtime.set_seed(config.seed)
     precision = runtime.choose_precision(config.precision, runtime.device_in_use(), config.model.native).value
-    model, batches = parts.make_model(config, data, precision), parts.make_batches(config, data)
-    parts.check_phases(config, model)
+    model, batches = build.make_model(config, data, precision), build.make_batches(config, data)
+    build.check_phases(config, model)
     settings = SweepSettings(
         label_smoothing=config.model.label_smoothing,
         weighted=data.train.weights is not None,

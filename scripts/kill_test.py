@@ -103,7 +103,7 @@ class Process:
         return seconds
 
 
-def make_pictures(folder: Path, count: int = 24) -> None:
+def make_images(folder: Path, count: int = 24) -> None:
     rng = np.random.default_rng(0)
     for number, name in enumerate(("apple", "berry", "cherry")):
         (folder / name).mkdir(parents=True)
@@ -166,9 +166,9 @@ def main() -> int:
 def kill_all(folder: Path, backend: str, moments: int, seed: int) -> tuple[list[Kill], int]:
     """Kill so many times; return the moments, and how many of them were in a run that ended as it should."""
     rng = random.Random(seed)
-    make_pictures(folder / "pictures")
+    make_images(folder / "images")
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "path": str(folder / "pictures")}}))  # type: ignore[dict-item]
+    config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "path": str(folder / "images")}}))  # type: ignore[dict-item]
     life = Process(folder / "whole", config, folder / "cache", backend).finish()
     expected = result_of(folder / "whole")
     print(f"a run that is not killed: {life:.1f} s after its imports, {len(expected[0])} weights")

@@ -66,7 +66,7 @@ def shared_weights(shared: Path) -> Path:
 
 
 def make_photos(folder: Path, classes: dict[str, int], size: int = 40, seed: int = 0) -> Path:
-    """Write class folders of easy pictures: each class has its own colour and stripe direction, plus noise."""
+    """Write class folders of easy images: each class has its own colour and stripe direction, plus noise."""
     from PIL import Image
 
     rng = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def make_photos(folder: Path, classes: dict[str, int], size: int = 40, seed: int
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three classes of 20 pictures."""
+    """Three classes of 20 images."""
     return make_photos(tmp_path / "photos", {"apple": 20, "berry": 20, "cherry": 20})
 
 

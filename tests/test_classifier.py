@@ -41,7 +41,7 @@ def test_it_learns_and_evaluates(trained, data):
 
 
 def test_it_predicts_paths_folders_and_arrays(trained, data):
-    folder = data.manifest.images.path(0).parent
+    folder = data.samples.images.path(0).parent
     one = trained.predict(folder / "000.png", top=2)
     assert one.classes[0] in data.classes
     assert len(one.probabilities) == 2
@@ -50,7 +50,7 @@ def test_it_predicts_paths_folders_and_arrays(trained, data):
     assert many[0].classes[0] == one.classes[0]
     array = trained.predict(data.test.read(0))
     assert array.probabilities[0] == pytest.approx(
-        trained.predict([data.manifest.images.path(int(data.test.indices[0]))])[0].probabilities[0], abs=1e-4
+        trained.predict([data.samples.images.path(int(data.test.indices[0]))])[0].probabilities[0], abs=1e-4
     )
     with pytest.raises(kt.UserError):
         trained.predict(folder / "nothing.png")
@@ -60,7 +60,7 @@ def test_it_is_saved_and_loaded_with_what_prediction_needs(trained, data, tmp_pa
     trained.save(tmp_path / "fruit.keras")
     loaded = kt.load(tmp_path / "fruit.keras")
     assert loaded.classes == trained.classes
-    path = data.manifest.images.path(0)
+    path = data.samples.images.path(0)
     assert loaded.predict(path).probabilities == pytest.approx(trained.predict(path).probabilities, abs=1e-5)
     with pytest.raises(kt.UserError, match=r"\.keras file"):
         trained.save(tmp_path / "fruit.h5")

@@ -10,21 +10,21 @@ import pytest
 from PIL import Image
 
 from keras_transfer.cli import main
-from keras_transfer.data.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
-from keras_transfer.data.manifest import ArrayStore, make_manifest
+from keras_transfer.data.checks.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
+from keras_transfer.data.samples import ArrayStore, make_samples
 from keras_transfer.doctor import doctor, doubtful_labels
 from tests.conftest import make_photos
 
 
 def scene(seed: int, size: int = 64) -> Image.Image:
-    """A smooth picture of its own: blobs of colour."""
+    """A smooth image of its own: blobs of colour."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
 def scenes(tmp_path):
-    """Three classes of twelve different pictures, already split."""
+    """Three classes of twelve different images, already split."""
     folder = tmp_path / "scenes"
     for number, name in enumerate(("apple", "berry", "cherry")):
         for i in range(12):
@@ -35,12 +35,12 @@ def scenes(tmp_path):
 
 
 def found(report) -> dict[str, list[list[str]]]:
-    return {row["check"]: row["pictures"] for row in report["findings"]}
+    return {row["check"]: row["images"] for row in report["findings"]}
 
 
 def test_good_data_is_left_in_peace(scenes, capsys):
     report = doctor(str(scenes))
-    assert set(found(report)) == {"small pictures"}  # 64 pixels, for a model of 224
+    assert set(found(report)) == {"small images"}  # 64 pixels, for a model of 224
     assert report["splits"] == {"train": 18, "val": 9, "test": 9}
 
 
@@ -66,8 +66,8 @@ def test_everything_that_was_planted(scenes, tmp_path, capsys):
     assert len(rows["copies"]) == 2
     assert rows["near duplicates across splits"] == [["train/berry/0.png", "val/berry/near.jpg"]]
     messages = {row["check"]: row["message"] for row in report["findings"]}
-    assert messages["missing classes"] == "test has no picture of: cherry"
-    assert messages["imbalance"].startswith("apple has 133 pictures, cherry only")
+    assert messages["missing classes"] == "test has no image of: cherry"
+    assert messages["imbalance"].startswith("apple has 133 images, cherry only")
     severities = [row["severity"] for row in report["findings"]]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -99,7 +99,7 @@ def test_kinds_of_data(scenes, tmp_path, capsys, kind):
     else:
         target = "quickstart"
     report = doctor(str(target))
-    assert report["pictures"] == (1797 if kind == "recipe" else 36)
+    assert report["images"] == (1797 if kind == "recipe" else 36)
     if kind == "config":
         assert report["findings"] == []
 
@@ -116,10 +116,10 @@ def test_what_cannot_be_opened(tmp_path, capsys):
     assert capsys.readouterr().err.count("error: ") == 2
 
 
-def test_pictures_without_contrast_are_no_duplicates():
+def test_images_without_contrast_are_no_duplicates():
     flat = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), 64).reshape(-1, 8, 8)
-    manifest = make_manifest(["a"], ArrayStore(flat), [0] * len(flat))
-    assert examine(manifest).alike() == []
+    sample_table = make_samples(["a"], ArrayStore(flat), [0] * len(flat))
+    assert examine(sample_table).alike() == []
 
 
 def test_close_pairs_are_those_of_comparing_all():

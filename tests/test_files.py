@@ -132,7 +132,7 @@ def test_errors_about_other_files_are_not_blamed_on_this_one(tmp_path):
     with pytest.raises(FileNotFoundError, match="other"), atomic_write(tmp_path / "x"):
         (tmp_path / "other").open()
     with pytest.raises(OSError, match="encoder error"), atomic_write(tmp_path / "x"):
-        raise OSError("encoder error -2")  # as picture libraries do
+        raise OSError("encoder error -2")  # as image libraries do
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ from tests.conftest import make_photos
 
 CONFIGS = sorted(path.stem for path in (Path(__file__).resolve().parents[1] / "configs").glob("*.yaml"))
 TWICE = {"cifar10_alexnet_scratch", "cifar10_resnet18_scratch"}
-"""The same networks and pictures as their namesakes."""
+"""The same networks and images as their namesakes."""
 EVERYWHERE = {
     "cifar10_resnet18", "cifar10_alexnet", "food20_resnet18", "fashion_mnist_resnet18_scratch", "mnist_resnet50",
 }  # fmt: skip
@@ -77,7 +77,7 @@ def test_it_trains_and_predicts(recipe, tmp_path, backend):
     if backend == "jax":
         pytest.skip("compiles for a minute on jax, where other tests cover the layers")
     from keras_transfer.inference import predict
-    from keras_transfer.training.run import train
+    from keras_transfer.training.train import train
 
     lines: list[str] = []
     config = load_config(recipe, small(recipe, tmp_path / "data"), output=str(tmp_path / "run"))
@@ -85,9 +85,9 @@ def test_it_trains_and_predicts(recipe, tmp_path, backend):
     metrics = run.read_json(run.metrics)
     assert [phase["name"] for phase in metrics["phases"]] == [phase.name for phase in config.phases]
     assert 0 <= metrics["test"]["accuracy"] <= 1
-    picture = tmp_path / "picture.png"
-    cv2.imwrite(str(picture), np.full((40, 40, 3), 128, np.uint8))
-    (result,) = predict(run.path, [str(picture)])
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.full((40, 40, 3), 128, np.uint8))
+    (result,) = predict(run.path, [str(image)])
     assert len(result.classes) == 3
 
 

@@ -1,5 +1,5 @@
 """Several configurations or finished runs beside each other: accuracy, time, size. Importing it imports no framework."""
 
-from keras_transfer.compare.run import compare
+from keras_transfer.compare.command import compare
 
 __all__ = ["compare"]

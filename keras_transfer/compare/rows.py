@@ -68,7 +68,7 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
     found = []
     data = _groups(finished, lambda row: row["data"])
     if len(data) > 1:
-        found.append(f"not of the same pictures, labels and splits, so accuracies do not compare: {_listed(data)}")
+        found.append(f"not of the same images, labels and splits, so accuracies do not compare: {_listed(data)}")
     machines = _groups(finished, lambda row: (row["hardware"].get("processor"), row["hardware"].get("cores")))
     if len(machines) > 1:
         found.append(f"not trained on the same kind of machine, so times do not compare: {_listed(machines)}")

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from keras_transfer.report.plots.runs import duration
+from keras_transfer.plots.runs import duration
 
 HEADINGS = ("run\nmodel, backend, device", "test accuracy\n95 % interval", "val", "time\nepochs", "images/s\na phase",
             "parameters\ntrained\nfile")  # fmt: skip

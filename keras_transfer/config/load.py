@@ -39,7 +39,7 @@ def find_config(name: str) -> Path:
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
     if path.is_dir():
-        raise UserError(f"{name} is a folder, not a configuration; to train on its pictures use --data {name}")
+        raise UserError(f"{name} is a folder, not a configuration; to train on its images use --data {name}")
     raise unknown("configuration", name, recipe_names())
 
 
@@ -147,7 +147,7 @@ def load_config(
     Args:
         name: path or recipe name; with none, ``quickstart``, or plain defaults when ``data`` is given.
         overrides: ``KEY=VALUE`` strings with dotted keys, applied last.
-        data: folder (or file) of pictures that takes the place of the configured data.
+        data: folder (or file) of images that takes the place of the configured data.
         output: run directory.
 
     Raises:

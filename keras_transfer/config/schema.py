@@ -1,6 +1,6 @@
 """The schema of a run: every key, its type, its default and its meaning. Defaults live only here.
 
-``"auto"`` stands for a value that is chosen from the data (:mod:`keras_transfer.config.defaults`); the resolved
+``"auto"`` stands for a value that is chosen from the data (:mod:`keras_transfer.policy.resolve`); the resolved
 configuration kept with a run holds none.
 """
 
@@ -56,33 +56,33 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """Where the pictures are and how they become batches."""
+    """Where the images are and how they become batches."""
 
     source: Literal["digits", "folder", "list", "csv", "arrays", "idx", "cifar10", "cifar100"] = Field(
         "folder", description="Kind of data source."
     )
     path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
     root: str | None = Field(None, description="Folder that relative paths in a list or CSV start from.")
-    train: str | None = Field(None, description="List file of the training pictures (`path label` a line).")
-    val: str | None = Field(None, description="List file of the validation pictures.")
-    test: str | None = Field(None, description="List file of the test pictures.")
+    train: str | None = Field(None, description="List file of the training images (`path label` a line).")
+    val: str | None = Field(None, description="List file of the validation images.")
+    test: str | None = Field(None, description="List file of the test images.")
     classes: list[str] | str | None = Field(None, description="Class names, or a text file with one a line.")
     labels: Literal["fine", "coarse"] | None = Field(None, description="Which labels of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
     color: Literal["auto", "rgb", "grey"] = Field("auto", description="Channels of the model's input.")
     resize: Literal["squash", "crop", "pad"] = Field(
-        "squash", description="How a picture of another shape is fitted: change its aspect, cut, or add a border."
+        "squash", description="How an image of another shape is fitted: change its aspect, cut, or add a border."
     )
     batch_size: Positive | Auto = Field("auto", description="Images in a training step.")
     accumulate: Positive = Field(
         1,
         description="Parts that a training step is computed in, to save memory; the result is that of the whole batch.",
     )
-    val_fraction: Fraction = Field(0.15, description="Share of the training pictures held out for validation.")
+    val_fraction: Fraction = Field(0.15, description="Share of the training images held out for validation.")
     test_fraction: Fraction = Field(0.15, description="Share held out for the test, where no test set is given.")
-    limit: Positive | None = Field(None, description="Use at most this many training and validation pictures.")
-    limit_test: Positive | None = Field(None, description="Use at most this many test pictures.")
-    on_bad_image: Literal["error", "skip"] = Field("error", description="What to do about unreadable pictures.")
+    limit: Positive | None = Field(None, description="Use at most this many training and validation images.")
+    limit_test: Positive | None = Field(None, description="Use at most this many test images.")
+    on_bad_image: Literal["error", "skip"] = Field("error", description="What to do about unreadable images.")
     class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
         "auto", description="Weights of the classes in the loss: inverse frequency or its square root."
     )
@@ -103,8 +103,8 @@ class DataConfig(Section):
     )
     views: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] = Field(
         0,
-        description="In augmented phases with frozen layers, augmented views of each picture whose features are cached, "
-        "one for each epoch drawn from them; 0: pictures are augmented anew, and nothing is cached.",
+        description="In augmented phases with frozen layers, augmented views of each image whose features are cached, "
+        "one for each epoch drawn from them; 0: images are augmented anew, and nothing is cached.",
     )
 
 
@@ -116,7 +116,7 @@ class ModelConfig(Section):
     stem: Literal["keep", "small_image", "one_channel"] = Field(
         "keep",
         description="The first layers: `small_image` keeps the middle of the first convolution's kernel and does not shrink "
-        "the picture there; `one_channel` lets it take grey pictures as they are.",
+        "the image there; `one_channel` lets it take grey images as they are.",
     )
     pooling: Literal["avg", "max"] = Field("avg", description="Global pooling between backbone and head.")
     dropout: Fraction = Field(0.2, description="Dropout rate before the logits.")
@@ -155,7 +155,7 @@ class Phase(Section):
         "`auto`: frozen if the weights are pretrained.",
     )
     augment: bool = Field(
-        True, description="Whether the training pictures are augmented; if not, frozen layers are computed only once."
+        True, description="Whether the training images are augmented; if not, frozen layers are computed only once."
     )
     clip_norm: Rate | None = Field(None, description="Clip the global norm of the gradients.")
     group_decay: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = Field(
@@ -275,7 +275,7 @@ class RunConfig(Section):
         False,
         description="Compute only by operations that give the same bits in every run, where a GPU has faster ones.",
     )
-    data: DataConfig = Field(default_factory=DataConfig, description="The pictures.")
+    data: DataConfig = Field(default_factory=DataConfig, description="The images.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
     phases: Annotated[list[Phase], Field(min_length=1)] | Auto = Field("auto", description="Stages of training.")
     callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks.")

@@ -1,4 +1,4 @@
-"""Data sets of labelled pictures: read, checked, split, augmented and served as uint8 batches.
+"""Data sets of labelled images: read, checked, split, augmented and served as uint8 batches.
 
     data = keras_transfer.data.folder("photos/", image_size=224)
     data.train, data.val, data.test, data.classes
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from keras_transfer.data.manifest import SPLITS, BadImage
+from keras_transfer.data.samples import SPLITS, BadImage
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -80,7 +80,7 @@ def folder(
             limit=None, limit_test=None, split_table=None, workers="auto": see `keras_transfer.data.builder.build`.
 
     Raises:
-        UserError: the folder is missing or empty, has one class, unreadable pictures …
+        UserError: the folder is missing or empty, has one class, unreadable images …
     """
     return build("folder", path=path, image_size=image_size, classes=classes, **common)
 

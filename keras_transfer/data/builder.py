@@ -8,12 +8,12 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
+from keras_transfer.data.checks.verify import drop_bad, with_leak_note
 from keras_transfer.data.dataset import Color, Dataset, Resize
-from keras_transfer.data.facts import sample_pictures
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
-from keras_transfer.data.verify import drop_bad, with_leak_note
+from keras_transfer.data.statistics import sample_images
 from keras_transfer.errors import UserError, unknown
 
 _CHOICES = {
@@ -48,15 +48,15 @@ def build(
         val_fraction: share of the validation split, unless the source has one.
         test_fraction: share of the test split, unless the source has one.
         seed: of the splits and of `limit`.
-        color: "rgb", "grey", or "auto": grey if a sample of the pictures has no colour.
-        resize: how a picture of another shape is fitted.
-        on_bad_image: "error" refuses data with unreadable pictures and lists them; "skip" leaves them out and records
+        color: "rgb", "grey", or "auto": grey if a sample of the images has no colour.
+        resize: how an image of another shape is fitted.
+        on_bad_image: "error" refuses data with unreadable images and lists them; "skip" leaves them out and records
             them in `Dataset.skipped`.
-        limit: use at most this many pictures for train and val together, stratified; test is cut before.
-        limit_test: use at most this many test pictures.
+        limit: use at most this many images for train and val together, stratified; test is cut before.
+        limit_test: use at most this many test images.
         split_table: splits saved from `Dataset.split_table`; takes the place of splitting and of the limits.
-        workers: threads that check the pictures.
-        evaluation: the data is only to be measured: any number of classes and pictures will do, and nothing is split
+        workers: threads that check the images.
+        evaluation: the data is only to be measured: any number of classes and images will do, and nothing is split
             that the source does not split itself.
         **options: of the source (see its `load`); None stands for "not given".
 
@@ -65,25 +65,25 @@ def build(
     """
     _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
-    manifest = load_source(source, options)
+    samples = load_source(source, options)
     if evaluation:
-        manifest, checked = drop_bad(manifest, on_bad_image, workers)
-        return Dataset(manifest, size, _color(color, manifest), resize, tuple(checked.bad))
-    _check_classes(manifest)
-    # Without a limit every picture is checked before splitting, so that bad files do not disturb the split; with one,
+        samples, checked = drop_bad(samples, on_bad_image, workers)
+        return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
+    _check_classes(samples)
+    # Without a limit every image is checked before splitting, so that bad files do not disturb the split; with one,
     # only those that are used.
     if limit is None:
-        manifest, checked = drop_bad(manifest, on_bad_image, workers)
-        _check_classes(manifest)
+        samples, checked = drop_bad(samples, on_bad_image, workers)
+        _check_classes(samples)
     if split_table is not None:
-        manifest = apply_table(manifest, dict(split_table))
+        samples = apply_table(samples, dict(split_table))
     else:
-        manifest = assign(manifest, val_fraction, test_fraction, seed, limit, limit_test)
+        samples = assign(samples, val_fraction, test_fraction, seed, limit, limit_test)
     if limit is not None:
-        manifest, checked = drop_bad(manifest, on_bad_image, workers)
-    _check_training_classes(manifest)
-    manifest = with_leak_note(manifest, checked.digests)
-    return Dataset(manifest, size, _color(color, manifest), resize, tuple(checked.bad))
+        samples, checked = drop_bad(samples, on_bad_image, workers)
+    _check_training_classes(samples)
+    samples = with_leak_note(samples, checked.digests)
+    return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -97,7 +97,7 @@ def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None
     return int(size[0]), int(size[1])
 
 
-def load_source(source: str, options: Mapping[str, Any]) -> Manifest:
+def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     """What a source finds, before anything is checked or split; options that are None are not given.
 
     Raises:
@@ -123,32 +123,32 @@ def _check_options(given: Mapping[str, str]) -> None:
             raise unknown(name, value, _CHOICES[name])
 
 
-def _check_classes(manifest: Manifest) -> None:
-    """There must be two classes, each with two pictures; classes are named where they are not."""
-    if len(manifest) == 0:
-        raise UserError(f"{manifest.source}: no pictures")
-    if len(manifest.classes) < 2:
-        raise UserError(f"{manifest.source}: only one class ({manifest.classes[0]!r}); expected at least two")
-    counts = np.bincount(manifest.labels, minlength=len(manifest.classes))
-    for least, what in ((0, "no picture"), (1, "only one picture")):
-        few = [manifest.classes[c] for c in np.flatnonzero(counts == least)]
+def _check_classes(samples: SampleTable) -> None:
+    """There must be two classes, each with two images; classes are named where they are not."""
+    if len(samples) == 0:
+        raise UserError(f"{samples.source}: no images")
+    if len(samples.classes) < 2:
+        raise UserError(f"{samples.source}: only one class ({samples.classes[0]!r}); expected at least two")
+    counts = np.bincount(samples.labels, minlength=len(samples.classes))
+    for least, what in ((0, "no image"), (1, "only one image")):
+        few = [samples.classes[c] for c in np.flatnonzero(counts == least)]
         if few:
-            raise UserError(f"{manifest.source}: {what} of {_shown(few)}; expected at least two of each class")
+            raise UserError(f"{samples.source}: {what} of {_shown(few)}; expected at least two of each class")
 
 
-def _check_training_classes(manifest: Manifest) -> None:
-    missing = missing_from(manifest.labels[manifest.split == "train"], manifest.classes)
+def _check_training_classes(samples: SampleTable) -> None:
+    missing = missing_from(samples.labels[samples.split == "train"], samples.classes)
     if missing:
-        raise UserError(f"{manifest.source}: no training picture of {_shown(missing)}")
+        raise UserError(f"{samples.source}: no training image of {_shown(missing)}")
 
 
 def _shown(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:10])) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
-def _color(color: str, manifest: Manifest) -> Color:
+def _color(color: str, samples: SampleTable) -> Color:
     if color == "auto":
-        seen = np.flatnonzero(manifest.split == "train")
-        seen = seen if len(seen) else np.arange(len(manifest))
-        return "grey" if sample_pictures(manifest.images, seen, 64)[1] else "rgb"
+        seen = np.flatnonzero(samples.split == "train")
+        seen = seen if len(seen) else np.arange(len(samples))
+        return "grey" if sample_images(samples.images, seen, 64)[1] else "rgb"
     return cast(Color, color)

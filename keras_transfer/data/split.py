@@ -9,18 +9,18 @@ from dataclasses import replace
 import numpy as np
 
 from keras_transfer.data import rng
-from keras_transfer.data.manifest import SPLITS, Manifest
+from keras_transfer.data.samples import SPLITS, SampleTable
 from keras_transfer.errors import UserError
 
 
 def assign(
-    manifest: Manifest,
+    samples: SampleTable,
     val_fraction: float = 0.15,
     test_fraction: float = 0.15,
     seed: int = 0,
     limit: int | None = None,
     limit_test: int | None = None,
-) -> Manifest:
+) -> SampleTable:
     """Give every sample a split.
 
     Splits that the data came with are kept. A split that is missing is cut from the rest: first test, then val. Each
@@ -29,7 +29,7 @@ def assign(
     sorted names, not on where or in what order they were read.
 
     Args:
-        manifest: in canonical order.
+        samples: in canonical order.
         val_fraction: share of val, in [0, 1): of all samples if test is cut too, else of those not in test.
         test_fraction: share of test, in [0, 1); not used if the data came with a test split.
         seed: any integer.
@@ -38,31 +38,31 @@ def assign(
         limit_test: use at most this many test samples.
 
     Returns:
-        The manifest without unassigned samples (and, with a limit, without those that are not used).
+        The samples without unassigned samples (and, with a limit, without those that are not used).
 
     Raises:
         UserError: fractions out of range, a group in two splits, a limit that is too small.
     """
     _check_fractions(val_fraction, test_fraction)
-    manifest = _join_groups(manifest)
-    split = manifest.split.copy()
+    samples = _join_groups(samples)
+    split = samples.split.copy()
     given = set(split.tolist()) - {""}
     split[split == ""] = "train"
-    pool_sizes = _counts(manifest.labels[split == "train"], len(manifest.classes))
+    pool_sizes = _counts(samples.labels[split == "train"], len(samples.classes))
     share = val_fraction
     if "test" not in given and test_fraction > 0:
         reserve = 2 if "val" not in given and val_fraction > 0 else 1
-        _cut(manifest, split, "test", test_fraction, pool_sizes, reserve, seed, rng.SPLIT_TEST)
+        _cut(samples, split, "test", test_fraction, pool_sizes, reserve, seed, rng.SPLIT_TEST)
         share = val_fraction / (1 - test_fraction)
     if limit is not None:
-        _limit(manifest, split, "train", limit, seed, rng.LIMIT, room=1 + ("val" not in given and val_fraction > 0))
+        _limit(samples, split, "train", limit, seed, rng.LIMIT, room=1 + ("val" not in given and val_fraction > 0))
     if limit_test is not None:
-        _limit(manifest, split, "test", limit_test, seed, rng.LIMIT_TEST)
+        _limit(samples, split, "test", limit_test, seed, rng.LIMIT_TEST)
     if "val" not in given and share > 0:
-        _cut(manifest, split, "val", share, pool_sizes, 1, seed, rng.SPLIT_VAL)
-    manifest = replace(manifest, split=split)
+        _cut(samples, split, "val", share, pool_sizes, 1, seed, rng.SPLIT_VAL)
+    samples = replace(samples, split=split)
     used = split != ""
-    return manifest if used.all() else manifest.take(np.flatnonzero(used))
+    return samples if used.all() else samples.take(np.flatnonzero(used))
 
 
 def allocate(sizes: np.ndarray, total: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -88,29 +88,27 @@ def allocate(sizes: np.ndarray, total: int, low: np.ndarray, high: np.ndarray) -
     return count
 
 
-def apply_table(manifest: Manifest, table: dict[str, str]) -> Manifest:
+def apply_table(samples: SampleTable, table: dict[str, str]) -> SampleTable:
     """Restore splits that were saved with `Dataset.split_table`.
 
     Args:
-        manifest: the samples.
+        samples: the samples.
         table: split of each name; samples that it does not name are left out.
 
     Raises:
         UserError: a name in the table is not in the data, or its split is not a split.
     """
-    names = manifest.names()
+    names = samples.names()
     gone = sorted(set(table) - set(names))
     if gone:
-        raise UserError(f"{len(gone)} pictures of the saved split are not in the data, e.g. {gone[0]!r}")
+        raise UserError(f"{len(gone)} images of the saved split are not in the data, e.g. {gone[0]!r}")
     odd = sorted(set(table.values()) - set(SPLITS))
     if odd:
         raise UserError(f"the saved split names {odd[0]!r}: expected one of {', '.join(SPLITS)}")
     split = np.array([table.get(name, "") for name in names], object)
     left = int((split == "").sum())
-    notes = (
-        (*manifest.notes, f"left out: {left} pictures that the saved split does not name") if left else manifest.notes
-    )
-    return replace(manifest, split=split, notes=notes).take(np.flatnonzero(split != ""))
+    notes = (*samples.notes, f"left out: {left} images that the saved split does not name") if left else samples.notes
+    return replace(samples, split=split, notes=notes).take(np.flatnonzero(split != ""))
 
 
 def _check_fractions(val_fraction: float, test_fraction: float) -> None:
@@ -137,7 +135,7 @@ def _pick(labels: np.ndarray, count: np.ndarray, seed: int, stream: int) -> np.n
 
 
 def _cut(
-    manifest: Manifest,
+    samples: SampleTable,
     split: np.ndarray,
     name: str,
     fraction: float,
@@ -151,15 +149,15 @@ def _cut(
     Classes that had at least 3 samples (`before`, int64 (C,)) give at least one, and keep `reserve`; others keep one.
     """
     pool = np.flatnonzero(split == "train")
-    labels = manifest.labels[pool]
-    sizes = _counts(labels, len(manifest.classes))
+    labels = samples.labels[pool]
+    sizes = _counts(labels, len(samples.classes))
     total = round(fraction * len(pool))
-    if manifest.groups is None:
+    if samples.groups is None:
         high = np.maximum(sizes - np.where(before >= 3, reserve, 1), 0)
         low = np.minimum((before >= 3).astype(np.int64), high)
         chosen = _pick(labels, allocate(sizes, total, low, high), seed, stream)
     else:
-        chosen = _pick_groups(labels, manifest.groups[pool], sizes, fraction, seed, stream)
+        chosen = _pick_groups(labels, samples.groups[pool], sizes, fraction, seed, stream)
     split[pool[chosen]] = name
 
 
@@ -200,34 +198,36 @@ def _pick_groups(
     return np.array(sorted(chosen), np.int64)
 
 
-def _limit(manifest: Manifest, split: np.ndarray, name: str, limit: int, seed: int, stream: int, room: int = 1) -> None:
+def _limit(
+    samples: SampleTable, split: np.ndarray, name: str, limit: int, seed: int, stream: int, room: int = 1
+) -> None:
     """Keep at most `limit` samples of a split, in place; every class keeps `room` samples where the limit allows."""
     pool = np.flatnonzero(split == name)
     if limit < 1:
         raise UserError(f"limit must be at least 1, received {limit}")
     if len(pool) <= limit:
         return
-    labels = manifest.labels[pool]
-    sizes = _counts(labels, len(manifest.classes))
+    labels = samples.labels[pool]
+    sizes = _counts(labels, len(samples.classes))
     present = int((sizes > 0).sum())
     if limit < present and name == "train":
-        raise UserError(f"limit={limit} is too small: expected at least one picture for each of the {present} classes")
+        raise UserError(f"limit={limit} is too small: expected at least one image for each of the {present} classes")
     low = np.minimum(sizes, min(room, limit // present))
     kept = _pick(labels, allocate(sizes, limit, low, sizes), seed, stream)
     split[pool] = ""
     split[pool[kept]] = name
 
 
-def _join_groups(manifest: Manifest) -> Manifest:
+def _join_groups(samples: SampleTable) -> SampleTable:
     """Put unassigned samples of a group into the split that the group is in already."""
-    if manifest.groups is None:
-        return manifest
+    if samples.groups is None:
+        return samples
     home: dict[str, str] = {}
-    for group, split in zip(manifest.groups.tolist(), manifest.split.tolist()):
+    for group, split in zip(samples.groups.tolist(), samples.split.tolist()):
         if group != "" and split != "" and home.setdefault(group, split) != split:
             raise UserError(f"the group {group!r} is in two splits: {home[group]} and {split}")
-    joined = [s or home.get(g, "") for g, s in zip(manifest.groups.tolist(), manifest.split.tolist())]
-    return replace(manifest, split=np.array(joined, object))
+    joined = [s or home.get(g, "") for g, s in zip(samples.groups.tolist(), samples.split.tolist())]
+    return replace(samples, split=np.array(joined, object))
 
 
 def missing_from(labels: np.ndarray, classes: Sequence[str]) -> list[str]:

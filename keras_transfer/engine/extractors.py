@@ -41,7 +41,7 @@ def choose_extractor(prefix: keras.Model, precision: str, native: bool, tell: Te
     """Load a prefix into the fastest engine that is here; say so where that is not the one hoped for.
 
     Args:
-        prefix: pictures to features, all frozen.
+        prefix: images to features, all frozen.
         precision: ``"float32"`` or ``"bfloat16"``.
         native: whether the backend may use fused torch operations.
         tell: is told why OpenVINO is not used on a processor.
@@ -98,12 +98,12 @@ class OpenVINOExtractor:
             idle.append(request)
             return number, request.get_output_tensor(0).data[:count].copy()
 
-        for number, pictures in enumerate(batches):
+        for number, images in enumerate(batches):
             if not idle:
                 yield oldest()
             request = idle.pop()
-            request.start_async([_filled(pictures)])
-            running.append((number, len(pictures), request))
+            request.start_async([_filled(images)])
+            running.append((number, len(images), request))
         while running:
             yield oldest()
 
@@ -121,12 +121,12 @@ class BackendExtractor:
 
     def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """See :class:`Extractor`."""
-        for number, pictures in enumerate(batches):
-            found = self._prefix.predict_on_batch(_filled(pictures))
-            yield number, np.asarray(keras.ops.convert_to_numpy(found), np.float32)[: len(pictures)]
+        for number, images in enumerate(batches):
+            found = self._prefix.predict_on_batch(_filled(images))
+            yield number, np.asarray(keras.ops.convert_to_numpy(found), np.float32)[: len(images)]
 
 
-def _filled(pictures: np.ndarray) -> np.ndarray:
-    """Repeat the last picture up to the batch size: one shape for all batches, and engines compile once."""
-    missing = BATCH_SIZE - len(pictures)
-    return np.concatenate([pictures, np.repeat(pictures[-1:], missing, axis=0)]) if missing else pictures
+def _filled(images: np.ndarray) -> np.ndarray:
+    """Repeat the last image up to the batch size: one shape for all batches, and engines compile once."""
+    missing = BATCH_SIZE - len(images)
+    return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images

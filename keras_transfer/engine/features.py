@@ -1,4 +1,4 @@
-"""Features of a frozen prefix, computed once and served to ``model.fit`` in the order the pictures would have had."""
+"""Features of a frozen prefix, computed once and served to ``model.fit`` in the order the images would have had."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.data import rng
-from keras_transfer.data.keras_dataset import Batches
-from keras_transfer.data.loader import Loader
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.extractors import BATCH_SIZE, Extractor, choose_extractor
+from keras_transfer.engine.feature_cache import CannotStore, FeatureStore, gib
 from keras_transfer.engine.keys import features_key, prefix_digest
 from keras_transfer.engine.numbers import STORED, pack, unpack
 from keras_transfer.engine.prefix import Cut, find_cut
-from keras_transfer.engine.store import CannotStore, FeatureStore, gib
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory for one phase
 EVERY_EPOCH = "frozen layers are computed in every epoch"
@@ -36,7 +36,7 @@ class FeatureSettings:
         cache: ``"auto"`` (disk, else memory), ``"off"``, ``"memory"`` or ``"disk"``.
         limit: bytes that all features on disk may take.
         precision: ``"float32"`` or ``"bfloat16"``.
-        views: augmented views a picture; 0: augmented pictures are never cached.
+        views: augmented views an image; 0: augmented images are never cached.
         native: whether the backend, where it computes them, may use fused torch operations.
         folder: where they are kept on disk; None: in the user's cache folder.
     """
@@ -50,11 +50,11 @@ class FeatureSettings:
 
 
 class FeatureBatches(Batches):
-    """Batches of features in place of pictures, with the labels, weights, order and size of a loader's batches.
+    """Batches of features in place of images, with the labels, weights, order and size of a loader's batches.
 
     Args:
         features: a view each, as they are kept: (samples, …) in the order of the loader's split.
-        loader: of the pictures.
+        loader: of the images.
     """
 
     def __init__(self, features: Sequence[np.ndarray], loader: Loader):
@@ -142,7 +142,7 @@ def cut_for_phase(
     tell: Tell,
     against: str = "",
 ) -> Cut | None:
-    """Cut ``model`` where that saves work: several epochs over pictures, or views of them, that stay the same.
+    """Cut ``model`` where that saves work: several epochs over images, or views of them, that stay the same.
 
     Args:
         model: ``trainable`` set as for the phase.
@@ -173,9 +173,9 @@ def cut_for_phase(
 
 def _reason_against(loader: Loader, epochs: int, views: int) -> str:
     if loader.mixes:
-        return "pictures are mixed with each other (mixup, cutmix)"
+        return "images are mixed with each other (mixup, cutmix)"
     if views == 0:
-        return "pictures are augmented anew each time (data.views: 4 would keep four views of each, and be faster)"
+        return "images are augmented anew each time (data.views: 4 would keep four views of each, and be faster)"
     return f"{views} views are not fewer than {epochs} epochs" if views >= epochs else ""
 
 
@@ -215,17 +215,17 @@ class FrozenFeatures:
         return FeatureBatches([self.of(loader, view) for view in views], loader)
 
     def of(self, loader: Loader, view: int | None = None) -> np.ndarray:
-        """Return the features of every picture of the loader's split, as they are kept: (samples, …).
+        """Return the features of every image of the loader's split, as they are kept: (samples, …).
 
         Args:
-            loader: of the pictures.
+            loader: of the images.
             view: number of the augmented view; None: not augmented.
 
         Raises:
             CannotStore: there is room for them neither on disk nor in memory.
         """
         shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.extractor.precision]
-        what = f"frozen features of {len(loader.split)} {loader.split.name} pictures"
+        what = f"frozen features of {len(loader.split)} {loader.split.name} images"
         if view is not None:
             what += f", view {view + 1} of {self.settings.views}"
         if self.store is None:
@@ -262,8 +262,8 @@ class FrozenFeatures:
     def _compute(self, loader: Loader, view: int | None, write: Callable[[int, np.ndarray], Any], what: str) -> None:
         began = time.perf_counter()
         engine = self.extractor
-        with loader.in_order(BATCH_SIZE, view) as pictures:
-            for number, rows in engine.compute(_batches(pictures)):
+        with loader.in_order(BATCH_SIZE, view) as images:
+            for number, rows in engine.compute(_batches(images)):
                 write(number * BATCH_SIZE, pack(rows, engine.precision))
         seconds = max(time.perf_counter() - began, 1e-9)
         rate = len(loader.split) / seconds

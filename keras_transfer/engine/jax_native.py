@@ -111,13 +111,13 @@ def _forward(inputs: Any, kernel: Any, strides: tuple[int, int], padding: str) -
 def _backward(strides: tuple[int, int], padding: str, saved: Any, gradient: Any) -> tuple[Any, Any]:
     """Return the gradients of inputs and kernel.
 
-    The kernel's is summed picture by picture: the products of a whole batch would go through main memory.
+    The kernel's is summed image by image: the products of a whole batch would go through main memory.
     """
     inputs, kernel = saved
     to_inputs = jax.vjp(lambda x: _depthwise_forward(x, kernel, strides, padding), inputs)[1](gradient)[0]
 
-    def add(sums: list[Any], picture: Any) -> tuple[list[Any], None]:
-        one, slope = picture
+    def add(sums: list[Any], image: Any) -> tuple[list[Any], None]:
+        one, slope = image
         taps = _taps(one[None], kernel.shape[:2], strides, padding)
         return [total + jnp.sum(tap[0] * slope, 0, total.dtype) for total, (_, tap) in zip(sums, taps)], None
 

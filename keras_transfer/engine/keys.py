@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.data.loader import Loader
+from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.prefix import graph_nodes
 from keras_transfer.runtime import versions
 
@@ -18,11 +18,11 @@ _NO_EFFECT = ("name", "trainable", "dtype", "batch_shape")  # in a layer's confi
 
 
 def features_key(prefix: str, loader: Loader, view: int | None, engine: str) -> str:
-    """Return the key of one view of a split's pictures: hex SHA-256.
+    """Return the key of one view of a split's images: hex SHA-256.
 
     Args:
         prefix: what :func:`prefix_digest` says.
-        loader: of the pictures.
+        loader: of the images.
         view: number of the augmented view, or None.
         engine: what computes, with its version and precision.
     """
@@ -30,7 +30,7 @@ def features_key(prefix: str, loader: Loader, view: int | None, engine: str) -> 
     parts: dict[str, Any] = {
         "layout": LAYOUT,
         "prefix": prefix,
-        "pictures": pictures_digest(split),
+        "images": images_digest(split),
         "transform": repr(loader.transform),
         "opencv": versions().get("opencv-python-headless"),
         "engine": engine,
@@ -59,13 +59,13 @@ def prefix_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def pictures_digest(split: Any) -> str:
-    """Return the hex SHA-256 of a split's pictures, in order: names, sizes and times of change of the files.
+def images_digest(split: Any) -> str:
+    """Return the hex SHA-256 of a split's images, in order: names, sizes and times of change of the files.
 
     Reading every file would cost as much as decoding it; a file that is replaced by another of the same size with
-    its old time is not noticed. Pictures in memory count with their pixels. Labels do not enter.
+    its old time is not noticed. Images in memory count with their pixels. Labels do not enter.
     """
-    images = split.manifest.images.take(split.indices)
+    images = split.samples.images.take(split.indices)
     digest = hashlib.sha256()
     for i, stamp in enumerate(images.stamps()):
         digest.update(images.name(i).encode("utf-8", "surrogateescape") + b"\0" + stamp)

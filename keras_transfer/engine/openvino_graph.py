@@ -34,8 +34,8 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
     Args:
         model: a built functional model of one input (height, width, channels) and one output, channels last. The
             layers' precision policies do not matter: the graph is float32, and is compiled for what is wanted.
-        batch_size: pictures a call; -1 leaves it open.
-        dtype: of the pictures, uint8 or float32.
+        batch_size: images a call; -1 leaves it open.
+        dtype: of the images, uint8 or float32.
 
     Returns:
         (batch_size, height, width, channels) to float32 (batch_size, …), channels last.

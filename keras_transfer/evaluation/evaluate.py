@@ -30,7 +30,7 @@ def predict_logits(
     Returns:
         float32 (n, C); (0, C) for an empty split.
     """
-    from keras_transfer.data.loader import Loader
+    from keras_transfer.data.loading.loader import Loader
 
     if len(split) == 0:
         return np.zeros((0, len(split.classes)), np.float32)

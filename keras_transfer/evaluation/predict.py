@@ -1,4 +1,4 @@
-"""Class names and probabilities for picture files, with one bad file never stopping the others."""
+"""Class names and probabilities for image files, with one bad file never stopping the others."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from keras_transfer.evaluation.metrics import log_softmax
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
-    from keras_transfer.data.store import Picture
+    from keras_transfer.data.images.store import Image
 
 __all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_grid", "write_json"]
 
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """What the model says about one picture.
+    """What the model says about one image.
 
     Attributes:
-        path: the file as it was given or found, or the picture's name.
+        path: the file as it was given or found, or the image's name.
         classes: the K most probable class names, most probable first; empty if the file could not be read.
         probabilities: theirs, in 0..1; they add up to 1 only if K is the number of classes.
         error: why the file could not be read, or None.
@@ -57,23 +57,23 @@ def predict_files(
     batch_size: int = 32,
     workers: int | None = None,
 ) -> list[Prediction]:
-    """Classify files, and all pictures in folders.
+    """Classify files, and all images in folders.
 
     Args:
         model: a `keras.Model` from raw images to logits.
         metadata: what was stored in the model file; `classes`, `image_size`, `color` and `resize` are used.
         paths: files and folders; see `find_images` for the order.
-        top: how many classes a picture; more than there are means all.
-        batch_size: pictures a forward pass.
+        top: how many classes an image; more than there are means all.
+        batch_size: images a forward pass.
         workers: decoding threads; None means as many as there are processors, up to 8.
 
     Returns:
         One prediction a file. A file that cannot be read has its `error` and the rest go on.
 
     Raises:
-        UserError: nothing at all could be read, or a folder has no pictures in it, or `top` is below 1.
+        UserError: nothing at all could be read, or a folder has no images in it, or `top` is below 1.
     """
-    from keras_transfer.data.manifest import FileStore
+    from keras_transfer.data.samples import FileStore
 
     found = find_images(paths)
     store = FileStore(found, None)
@@ -88,20 +88,20 @@ def predict_images(
     top: int = 5,
     batch_size: int = 32,
 ) -> list[Prediction]:
-    """The same for pictures in memory.
+    """The same for images in memory.
 
     Args:
         model: as in `predict_files`.
         metadata: as in `predict_files`.
         images: uint8 arrays (h, w) or (h, w, 1) grey, (h, w, 3) RGB or (h, w, 4) RGB with alpha, of any sizes.
         names: what to call them in `Prediction.path`; by default their numbers.
-        top: how many classes a picture.
-        batch_size: pictures a forward pass.
+        top: how many classes an image.
+        batch_size: images a forward pass.
 
     Raises:
         UserError: an array of another type or shape, or `top` is below 1.
     """
-    from keras_transfer.data.manifest import ArrayStore
+    from keras_transfer.data.samples import ArrayStore
 
     if not len(images):
         return []
@@ -113,11 +113,11 @@ def predict_images(
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
     """The files that `paths` stand for, without repeats.
 
-    A folder stands for all pictures in it and below it, sorted by path; hidden files are left out. Anything else
+    A folder stands for all images in it and below it, sorted by path; hidden files are left out. Anything else
     stands for itself, whatever its name, so that a missing file is reported where the others are.
 
     Raises:
-        UserError: a folder without pictures, no paths, or none of them exists.
+        UserError: a folder without images, no paths, or none of them exists.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
@@ -126,7 +126,7 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         raise UserError(f"no such file or folder: {', '.join(map(str, given[:5]))}{' …' if len(given) > 5 else ''}")
     found: dict[Path, None] = {}
     for path in map(Path, given):
-        found.update(dict.fromkeys(_pictures_below(path) if path.is_dir() else [path]))
+        found.update(dict.fromkeys(_images_below(path) if path.is_dir() else [path]))
     return list(found)
 
 
@@ -157,28 +157,28 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
 
 
 def write_grid(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
-    """Draw the first `limit` readable pictures with their most probable class to a PNG.
+    """Draw the first `limit` readable images with their most probable class to a PNG.
 
     Raises:
-        UserError: none of the predictions has a readable picture, or `path` cannot be written.
+        UserError: none of the predictions has a readable image, or `path` cannot be written.
     """
-    from keras_transfer.data.manifest import FileStore
-    from keras_transfer.report.plots import prediction_grid
+    from keras_transfer.data.samples import FileStore
+    from keras_transfer.plots import prediction_grid
 
     readable = [p for p in predictions if p.error is None]
     if not readable:
-        raise UserError("no picture grid: none of the files could be read")
+        raise UserError("no image grid: none of the files could be read")
     shown = readable[:limit]
     store = FileStore([Path(p.path) for p in shown], None)
     titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
-    note = f"the first {len(shown)} of {len(readable)} pictures" if len(shown) < len(readable) else ""
+    note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
     prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
 
 
 def _predict(
     model: Any,
     metadata: Mapping[str, Any],
-    open_picture: Callable[[int], Picture],
+    open_image: Callable[[int], Image],
     names: Sequence[str],
     top: int,
     batch_size: int,
@@ -191,7 +191,7 @@ def _predict(
     size = min(batch_size, len(names))
     predictions = []
     # The next batch is decoded while the model works on this one, and no more than that is held in memory.
-    for start, batch in _ahead(lambda i: _input_of(open_picture, transform, i), len(names), size, workers):
+    for start, batch in _ahead(lambda i: _input_of(open_image, transform, i), len(names), size, workers):
         good = [image for image in batch if isinstance(image, np.ndarray)]
         logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
         for name, image in zip(names[start : start + size], batch):
@@ -222,10 +222,10 @@ def _ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _input_of(open_picture: Callable[[int], Picture], transform: Transform, i: int) -> np.ndarray | str:
+def _input_of(open_image: Callable[[int], Image], transform: Transform, i: int) -> np.ndarray | str:
     """The model's input, or the reason why there is none."""
     try:
-        return transform(open_picture(i), None)
+        return transform(open_image(i), None)
     except (UserError, OSError) as error:
         return str(getattr(error, "reason", None) or error)
 
@@ -244,8 +244,8 @@ def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[st
     return tuple(classes[k] for k in order), tuple(float(probabilities[k]) for k in order)
 
 
-def _pictures_below(folder: Path) -> list[Path]:
-    from keras_transfer.data.manifest import IMAGE_SUFFIXES
+def _images_below(folder: Path) -> list[Path]:
+    from keras_transfer.data.samples import IMAGE_SUFFIXES
 
     seen: set[str] = set()
     found = []
@@ -258,5 +258,5 @@ def _pictures_below(folder: Path) -> list[Path]:
         seen.add(real)
         found += [Path(root, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES]
     if not found:
-        raise UserError(f"no pictures in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError(f"no images in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(found)

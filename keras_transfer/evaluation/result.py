@@ -11,7 +11,7 @@ class Evaluation(dict[str, Any]):
     def __repr__(self) -> str:
         low, high = self["accuracy_ci95"]
         interval = f"95 % interval {low:.4f} to {high:.4f}"
-        return f"Evaluation(accuracy {self['accuracy']:.4f}, {interval}, loss {self['loss']:.4f}, {self['n']} pictures)"
+        return f"Evaluation(accuracy {self['accuracy']:.4f}, {interval}, loss {self['loss']:.4f}, {self['n']} images)"
 
     def _repr_html_(self) -> str:
         from keras_transfer.notebook.views import of_evaluation

@@ -16,7 +16,7 @@ __all__ = ["metrics_table"]
 
 
 def metrics_table(metrics: Mapping[str, Any], title: str = "", max_classes: int = 20, max_confused: int = 5) -> Group:
-    """A picture in text of what `classification_metrics` returned, to be given to `rich.print`.
+    """An image in text of what `classification_metrics` returned, to be given to `rich.print`.
 
     Args:
         metrics: the dictionary of `classification_metrics`, or the same read back from JSON.

@@ -1,4 +1,4 @@
-"""Why the model says what it says: Grad-CAM and occlusion maps, the pictures with the highest losses, residual blocks.
+"""Why the model says what it says: Grad-CAM and occlusion maps, the images with the highest losses, residual blocks.
 
 Importing this package imports neither Keras nor a framework.
 """

@@ -39,7 +39,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockSize:
-    """What a block adds, over all pictures, positions and channels.
+    """What a block adds, over all images, positions and channels.
 
     Attributes:
         name: of the layer that adds.
@@ -69,7 +69,7 @@ class Residuals:
     fewer steps than the other: the shortcut. A sum whose longer branch holds a sum itself, as in NASNet's cells, is none.
 
     Args:
-        model: a functional ``keras.Model`` from pictures (b, h, w, c).
+        model: a functional ``keras.Model`` from images (b, h, w, c).
 
     Raises:
         UserError: it has no such block.
@@ -91,11 +91,11 @@ class Residuals:
             images: (b, h, w, c) pixels 0..255 in the model's size, at least one.
 
         Raises:
-            UserError: pictures of another shape, or none.
+            UserError: images of another shape, or none.
         """
         images = checked_images(images, self.size)
         if not len(images):
-            raise UserError("expected at least one picture")
+            raise UserError("expected at least one image")
         sums = np.zeros((len(self.blocks), 4))
         for image in images:  # one by one: the branches of a deep network are large
             for row, (x, f) in zip(sums, self._compute(image)):
@@ -110,7 +110,7 @@ class Residuals:
             name: of the block.
 
         Raises:
-            UserError: there is no such block, or the picture has another shape.
+            UserError: there is no such block, or the image has another shape.
         """
         names = [block.name for block in self.blocks]
         if name not in names:

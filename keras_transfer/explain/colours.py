@@ -1,4 +1,4 @@
-"""A map laid over its picture."""
+"""A map laid over its image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 
 _COLOURS = "inferno"  # equal steps look equal, with any colour vision and in grey
-_STRENGTH = 0.75  # of the colour where the map is highest: some of the picture stays visible
+_STRENGTH = 0.75  # of the colour where the map is highest: some of the image stays visible
 
 
 def heat(values: np.ndarray) -> np.ndarray:
@@ -26,7 +26,7 @@ def heat(values: np.ndarray) -> np.ndarray:
 
 
 def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Lay a map over a picture.
+    """Lay a map over an image.
 
     Args:
         image: uint8 (h, w, 3) or (h, w, 1).

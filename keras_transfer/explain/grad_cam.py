@@ -1,4 +1,4 @@
-"""Grad-CAM: which parts of a picture speak for a class.
+"""Grad-CAM: which parts of an image speak for a class.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
 """
@@ -21,11 +21,11 @@ Classes = int | Sequence[int] | np.ndarray | None
 class GradCam:
     """Grad-CAM of a model, cut once and used often.
 
-    The model is cut in two at a layer's output: pictures to features, and features to logits. The halves share
+    The model is cut in two at a layer's output: images to features, and features to logits. The halves share
     the model's layers, so they follow its weights.
 
     Args:
-        model: a functional ``keras.Model`` from pictures (b, h, w, c) to logits (b, C).
+        model: a functional ``keras.Model`` from images (b, h, w, c) to logits (b, C).
         layer: name of a layer with a feature map (b, h, w, c) as its output; None: what flows into the pooling layer.
 
     Raises:
@@ -39,7 +39,7 @@ class GradCam:
         self.body = keras.Model(model.input, features)
         try:
             self.head, self.separates = keras.Model(features, model.output), True
-        except ValueError:  # the layer lies on one of several ways: the others start from the picture
+        except ValueError:  # the layer lies on one of several ways: the others start from the image
             self.head, self.separates = keras.Model([features, model.input], model.output), False
 
     def __call__(self, images: np.ndarray, class_index: Classes = None) -> np.ndarray:
@@ -65,16 +65,16 @@ def gradcam(model: Any, images: np.ndarray, class_index: Classes = None, layer: 
     inference mode, without softmax.
 
     Args:
-        model: a classifier, such as ``clf.model``: a functional model from pictures to logits.
+        model: a classifier, such as ``clf.model``: a functional model from images to logits.
         images: (b, h, w, c) pixels 0..255 in the model's size.
-        class_index: the class to explain, one for all or one a picture; None: the most probable one of each.
+        class_index: the class to explain, one for all or one an image; None: the most probable one of each.
         layer: name of the layer whose feature map is shown; None: the last one, which flows into the pooling layer.
 
     Returns:
         float32 (b, h, w), 0..1 in the size of the input. All zeros where nothing speaks for the class.
 
     Raises:
-        UserError: pictures of another shape, a class or layer that the model does not have.
+        UserError: images of another shape, a class or layer that the model does not have.
     """
     return GradCam(model, layer)(images, class_index)
 
@@ -106,7 +106,7 @@ def _is_feature_map(tensor: Any) -> bool:
 
 
 def checked_images(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return the pictures as float32 (b, h, w, c).
+    """Return the images as float32 (b, h, w, c).
 
     Raises:
         UserError: another shape.
@@ -114,13 +114,13 @@ def checked_images(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or images.shape[1:3] != size:
         raise UserError(
-            f"expected pictures of shape (n, {size[0]}, {size[1]}, channels), the model's size, got {images.shape}"
+            f"expected images of shape (n, {size[0]}, {size[1]}, channels), the model's size, got {images.shape}"
         )
     return images
 
 
 def checked_classes(class_index: Classes, count: int, classes: int) -> np.ndarray | None:
-    """Return one class index a picture, int32 (count,), or None.
+    """Return one class index an image, int32 (count,), or None.
 
     Raises:
         UserError: not one for all or one each, or outside of 0..classes - 1.

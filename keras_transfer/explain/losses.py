@@ -1,4 +1,4 @@
-"""The pictures that a model gets most wrong."""
+"""The images that a model gets most wrong."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loss:
-    """One picture and what the model made of it.
+    """One image and what the model made of it.
 
     Attributes:
-        position: of the picture in its split.
-        name: of the picture.
+        position: of the image in its split.
+        name: of the image.
         loss: cross-entropy in nats.
         label: index of the true class.
         label_probability: what the model gave it.
@@ -40,14 +40,14 @@ class Loss:
 
 
 def top_losses(model: Any, split: Split, transform: Transform, count: int = 12, batch_size: int = 32) -> list[Loss]:
-    """Return the ``count`` pictures of a split with the highest losses, highest first: mistakes and wrong labels.
+    """Return the ``count`` images of a split with the highest losses, highest first: mistakes and wrong labels.
 
     Args:
-        model: from pictures to logits.
-        split: labelled pictures.
+        model: from images to logits.
+        split: labelled images.
         transform: the evaluation transform.
         count: how many; more than there are means all.
-        batch_size: pictures a forward pass.
+        batch_size: images a forward pass.
 
     Raises:
         UserError: ``count`` is below 1.

@@ -1,4 +1,4 @@
-"""Occlusion: how much the model's trust in a class falls when a patch of the picture is hidden.
+"""Occlusion: how much the model's trust in a class falls when a patch of the image is hidden.
 
 Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
 """
@@ -25,22 +25,22 @@ def occlusion(
 ) -> np.ndarray:
     """Hide a square patch everywhere in turn and see what that does to the probability of a class.
 
-    No gradient and no layer is needed, only predictions: about (side / stride)² a picture. A patch is filled with the
-    picture's mean colour. Where patches overlap, a pixel has the mean of those that hid it.
+    No gradient and no layer is needed, only predictions: about (side / stride)² an image. A patch is filled with the
+    image's mean colour. Where patches overlap, a pixel has the mean of those that hid it.
 
     Args:
-        model: a classifier from pictures to logits.
+        model: a classifier from images to logits.
         images: (b, h, w, c) pixels 0..255 in the model's size.
-        class_index: the class to explain, one for all or one a picture; None: the most probable one of each.
+        class_index: the class to explain, one for all or one an image; None: the most probable one of each.
         patch: side of the patch in pixels; None: a fifth of the shorter side.
         stride: pixels from one place to the next; None: half a patch.
-        batch_size: pictures a forward pass.
+        batch_size: images a forward pass.
 
     Returns:
         float32 (b, h, w), -1..1: by how much the probability fell. Negative where hiding made the class more probable.
 
     Raises:
-        UserError: pictures of another shape, a class that the model does not have, a patch or stride out of range.
+        UserError: images of another shape, a class that the model does not have, a patch or stride out of range.
     """
     images = checked_images(images, tuple(model.input_shape[1:3]))
     classes = checked_classes(class_index, len(images), int(model.output_shape[-1]))

@@ -1,6 +1,6 @@
-"""Trained models as files of other runtimes, each proved equal on pictures."""
+"""Trained models as files of other runtimes, each proved equal on images."""
 
+from keras_transfer.export.command import export
 from keras_transfer.export.formats import FORMATS
-from keras_transfer.export.run import export
 
 __all__ = ["FORMATS", "export"]

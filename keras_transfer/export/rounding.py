@@ -16,15 +16,15 @@ _STEPS = 127
 _BATCH = 8
 
 
-def round_weights(model: Any, pictures: np.ndarray) -> None:
+def round_weights(model: Any, images: np.ndarray) -> None:
     """Round the kernels of a model's convolutions to symmetric int8 steps a channel, and correct their biases.
 
     Args:
         model: a functional model, as :func:`keras_transfer.export.fold.folded` returns it; it is changed.
-        pictures: float32 (n, height, width, channels), to measure the mean inputs of the convolutions on.
+        images: float32 (n, height, width, channels), to measure the mean inputs of the convolutions on.
     """
     layers = [layer for layer in model.layers if _is_plain(layer)]
-    for layer, mean in zip(layers, _mean_inputs(model, layers, pictures)):
+    for layer, mean in zip(layers, _mean_inputs(model, layers, images)):
         kernel, bias = layer.get_weights()
         if isinstance(layer, keras.layers.DepthwiseConv2D):
             rounded = rounded_kernel(kernel.reshape(*kernel.shape[:2], -1), keep_sum=True).reshape(kernel.shape)
@@ -62,15 +62,15 @@ def _is_plain(layer: Any) -> bool:
     )
 
 
-def _mean_inputs(model: Any, layers: list[Any], pictures: np.ndarray) -> list[np.ndarray]:
+def _mean_inputs(model: Any, layers: list[Any], images: np.ndarray) -> list[np.ndarray]:
     """The mean of each channel that flows into each layer, float64 (channels,)."""
     if not layers:
         return []
     inputs = keras.Model(model.input, [layer.input for layer in layers])
     sums = [np.zeros(layer.input.shape[-1]) for layer in layers]
-    for start in range(0, len(pictures), _BATCH):
-        batch = pictures[start : start + _BATCH]
+    for start in range(0, len(images), _BATCH):
+        batch = images[start : start + _BATCH]
         found = inputs.predict_on_batch(batch)
         for total, one in zip(sums, found if len(layers) > 1 else [found]):
             total += np.asarray(one, np.float64).mean(axis=(1, 2)).sum(axis=0)
-    return [total / len(pictures) for total in sums]
+    return [total / len(images) for total in sums]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.facts import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT
 from keras_transfer.export.to_saved_model import write as write_saved_model
 
 METADATA, LABELS = "metadata.json", "labels.txt"
@@ -19,7 +19,7 @@ _STAY_FLOAT = ["ADD", "FULLY_CONNECTED"]
 _FIRST = 2
 
 
-def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as a .tflite file; see :mod:`keras_transfer.export.formats`.
 
     The metadata are in a zip archive behind the graph, as TensorFlow Lite puts a model's associated files.
@@ -27,17 +27,17 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
     import tensorflow as tf
 
     with tempfile.TemporaryDirectory() as folder:
-        write_saved_model(model, Path(folder), facts, precision, pictures)
+        write_saved_model(model, Path(folder), metadata, precision, images)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if precision == "float16":
             converter.target_spec.supported_types = [tf.float16]
         plain = tf.lite.TFLiteConverter.from_saved_model(folder)
-        path.write_bytes(_int8(converter, plain, pictures) if precision == "int8" else converter.convert())
+        path.write_bytes(_int8(converter, plain, images) if precision == "int8" else converter.convert())
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA, json.dumps({k: json.loads(v) for k, v in facts.items()}, ensure_ascii=False))
-        archive.writestr(LABELS, "\n".join(json.loads(facts["classes"])) + "\n")
+        archive.writestr(METADATA, json.dumps({k: json.loads(v) for k, v in metadata.items()}, ensure_ascii=False))
+        archive.writestr(LABELS, "\n".join(json.loads(metadata["classes"])) + "\n")
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
@@ -48,14 +48,14 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: run(**{INPUT: images})[OUTPUT]
 
 
-def _int8(converter: Any, plain: Any, pictures: np.ndarray) -> bytes:
+def _int8(converter: Any, plain: Any, images: np.ndarray) -> bytes:
     """Quantize all but the first two convolutions, sums and the last layer, whose output may be far beyond the ranges measured.
 
     TensorFlow offers such a choice only with its debugger of quantization.
     """
     import tensorflow as tf
 
-    converter.representative_dataset = lambda: _one_by_one(pictures)
+    converter.representative_dataset = lambda: _one_by_one(images)
     options = tf.lite.experimental.QuantizationDebugOptions(
         denylisted_ops=_STAY_FLOAT, denylisted_nodes=_convolutions(plain.convert())[:_FIRST]
     )
@@ -79,6 +79,6 @@ def _convolutions(graph: bytes) -> list[str]:
     ]
 
 
-def _one_by_one(pictures: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    for picture in pictures:
-        yield {INPUT: picture[None]}
+def _one_by_one(images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    for image in images:
+        yield {INPUT: image[None]}

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.facts import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT
 
 _QUANTIZED = ["Conv", "MatMul", "Gemm"]
 _FIRST = 3  # convolutions stay float32: in MobileNetV2 a third of what int8 changes, for a quarter of OpenVINO's speed
 IR_VERSION = 10  # of the file's layout: read by ONNX Runtime from 1.18 on, later ones by the newest only
 
 
-def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as one ONNX file; see :mod:`keras_transfer.export.formats`."""
     import keras
     import onnx
@@ -29,9 +29,9 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
     if precision == "float16":
         graph = _float16(graph)
     elif precision == "int8":
-        graph = _int8(graph, pictures)
+        graph = _int8(graph, images)
     graph.ir_version = min(graph.ir_version, IR_VERSION)
-    onnx.helper.set_model_props(graph, facts)
+    onnx.helper.set_model_props(graph, metadata)
     onnx.save(graph, str(path))
 
 
@@ -73,18 +73,18 @@ def _float16(graph: Any) -> Any:
     return convert_float_to_float16(graph, keep_io_types=True)
 
 
-def _int8(graph: Any, pictures: np.ndarray) -> Any:
+def _int8(graph: Any, images: np.ndarray) -> Any:
     """Quantize what goes into all but the first convolutions and into the last layer, and their weights.
 
     What they put out stays float32 until the next of them takes it: a range that is measured in front of an activation wastes
-    most of its steps, and sums would pass on the errors of all blocks before them. Ranges are measured on the pictures.
+    most of its steps, and sums would pass on the errors of all blocks before them. Ranges are measured on the images.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, quant_pre_process, quantize_static
 
-    class Pictures(CalibrationDataReader):
+    class Images(CalibrationDataReader):
         def __init__(self) -> None:
-            self._batches = iter(np.array_split(pictures, -(-len(pictures) // 8)))
+            self._batches = iter(np.array_split(images, -(-len(images) // 8)))
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             batch = next(self._batches, None)
@@ -95,7 +95,7 @@ def _int8(graph: Any, pictures: np.ndarray) -> Any:
         onnx.save(graph, plain)
         quant_pre_process(plain, prepared, skip_symbolic_shape=True)
         convolutions = [node.name for node in onnx.load(prepared).graph.node if node.op_type == "Conv"]
-        quantize_static(prepared, quantized, Pictures(), per_channel=True, op_types_to_quantize=_QUANTIZED,
+        quantize_static(prepared, quantized, Images(), per_channel=True, op_types_to_quantize=_QUANTIZED,
                         nodes_to_exclude=convolutions[:_FIRST],
                         extra_options={"OpTypesToExcludeOutputQuantization": _QUANTIZED})  # fmt: skip
         return onnx.load(quantized)

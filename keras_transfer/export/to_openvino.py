@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.export.facts import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT
 
 SECTION = "keras_transfer"
 ANY = -1  # a size that is left open
 
 
-def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as .xml with its weights beside it as .bin; see :mod:`keras_transfer.export.formats`."""
     import openvino
 
-    graph = _int8(model, pictures) if precision == "int8" else _translated(model)
-    for key, value in facts.items():
+    graph = _int8(model, images) if precision == "int8" else _translated(model)
+    for key, value in metadata.items():
         graph.set_rt_info(value, [SECTION, key])
     openvino.save_model(graph, str(path), compress_to_fp16=precision == "float16")
 
@@ -41,14 +41,14 @@ def _translated(model: Any) -> Any:
     return graph
 
 
-def _int8(model: Any, pictures: np.ndarray) -> Any:
+def _int8(model: Any, images: np.ndarray) -> Any:
     import openvino
 
     from keras_transfer.export import to_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
-        to_onnx.write(model, file, {}, "int8", pictures)
+        to_onnx.write(model, file, {}, "int8", images)
         return openvino.Core().read_model(file.read_bytes())  # from memory: nothing holds on to the file
 
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.facts import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT
 from keras_transfer.files import write_json
 
 SIGNATURE = "serving_default"
 METADATA = "assets.extra/metadata.json"  # TensorFlow's own place for what belongs to a model but not to its graph
 
 
-def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as a folder with one signature; see :mod:`keras_transfer.export.formats`."""
     import tensorflow as tf
 
@@ -24,11 +24,11 @@ def write(model: Any, path: Path, facts: dict[str, str], precision: str, picture
     module.variables_of_model = [variable.value for variable in model.variables]
     module.serve = serving_function(model)
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
-    write_json(path / METADATA, {key: json.loads(value) for key, value in facts.items()})
+    write_json(path / METADATA, {key: json.loads(value) for key, value in metadata.items()})
 
 
 def serving_function(model: Any) -> Any:
-    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}``, with any number of pictures."""
+    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}``, with any number of images."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)])

@@ -13,18 +13,18 @@ import numpy as np
 METADATA = "metadata.json"
 
 
-def write(model: Any, path: Path, facts: dict[str, str], precision: str, pictures: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as a program of ATen operations; see :mod:`keras_transfer.export.formats`."""
     import torch
 
-    text = json.dumps({key: json.loads(value) for key, value in facts.items()}, ensure_ascii=False)
+    text = json.dumps({key: json.loads(value) for key, value in metadata.items()}, ensure_ascii=False)
     file = io.BytesIO()  # torch's own writer ends the process, without a chance to say so, where the disk is full
     torch.export.save(trace(model), file, extra_files={METADATA: text})
     path.write_bytes(file.getbuffer())
 
 
 def trace(model: Any) -> Any:
-    """Return the model's inference as an ``ExportedProgram`` of one input ``image``, with any number of pictures."""
+    """Return the model's inference as an ``ExportedProgram`` of one input ``image``, with any number of images."""
     import torch
 
     class Inference(torch.nn.Module):  # the model is no part of it: its weights are traced, and would be kept twice

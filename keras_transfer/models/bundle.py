@@ -44,7 +44,7 @@ def save(
     Args:
         model: a classifier.
         path: name that ends in ``.keras``; missing folders are made.
-        metadata: JSON-able facts; ``classes`` (one name a logit) is required. ``created``, ``backend``, ``versions``
+        metadata: JSON-able values; ``classes`` (one name a logit) is required. ``created``, ``backend``, ``versions``
             and ``requires`` (packages whose layers the model uses) are added where they are missing.
         golden_images: uint8 (n, height, width, channels), a few images of the model's input size.
 
@@ -54,15 +54,15 @@ def save(
     path = Path(path)
     if path.suffix != ".keras":
         raise UserError(f"a model file's name ends in .keras, got {str(path)!r}")
-    facts = {**_created(model), **metadata}
-    _check_classes(facts, model, path)
+    stored = {**_created(model), **metadata}
+    _check_classes(stored, model, path)
     with tempfile.TemporaryDirectory() as folder, as_float32(model), _trained_positions(model):
         # The same layers in a model of its own: not compiled, so no optimizer goes into the file.
         plain = keras.Model(model.input, model.output, name=model.name)
         aside = Path(folder) / "model.keras"
         keras.saving.save_model(plain, aside)
         with zipfile.ZipFile(aside, "a") as archive:
-            archive.writestr(METADATA, json.dumps(facts, ensure_ascii=False, indent=2))
+            archive.writestr(METADATA, json.dumps(stored, ensure_ascii=False, indent=2))
             if golden_images is not None:
                 archive.writestr(GOLDEN, _golden(plain, golden_images))
         with atomic_write(path) as out, aside.open("rb") as source:
@@ -106,13 +106,13 @@ def load(
         MissingExtra: the model's layers belong to a package that is not installed.
     """
     path = Path(path)
-    facts, golden = _read_members(path)
-    _check_required(facts, path, custom_objects)
+    stored, golden = _read_members(path)
+    _check_required(stored, path, custom_objects)
     model = load_keras(_with_suffix(path), custom_objects)
-    _check_classes(facts, model, path)
+    _check_classes(stored, model, path)
     if check and golden is not None:
         _check_golden(model, golden, path)
-    return model, facts
+    return model, stored
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -143,8 +143,8 @@ def _created(model: keras.Model) -> dict[str, Any]:
     }
 
 
-def _check_classes(facts: Mapping[str, Any], model: keras.Model, path: Path) -> None:
-    classes, width = facts.get("classes"), model.output_shape[-1]
+def _check_classes(stored: Mapping[str, Any], model: keras.Model, path: Path) -> None:
+    classes, width = stored.get("classes"), model.output_shape[-1]
     if not isinstance(classes, (list, tuple)) or len(classes) != width:
         received = len(classes) if isinstance(classes, (list, tuple)) else classes
         raise UserError(f"{str(path)!r}: the model has {width} outputs, expected as many class names, got {received}")
@@ -181,37 +181,37 @@ def _read_members(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray] | N
                 f"{str(path)!r} is a plain Keras file without class names; load it with keras.models.load_model"
             )
         try:
-            facts = json.loads(archive.read(METADATA))
+            stored = json.loads(archive.read(METADATA))
             golden = None
             if GOLDEN in members:
                 golden = read_npz(io.BytesIO(archive.read(GOLDEN)), path, ("images", "logits"), 1 << 28)
         except (zipfile.BadZipFile, EOFError, KeyError, ValueError, RecursionError) as error:
             raise UserError(f"{str(path)!r} is not a Keras model file, or is damaged: {error}") from error
-    _check_facts(facts, path)
+    _check_stored(stored, path)
     if golden is not None and (set(golden) != {"images", "logits"} or golden["images"].dtype != np.uint8):
         raise UserError(f"{str(path)!r}: damaged golden images")
-    return facts, golden
+    return stored, golden
 
 
-def _check_facts(facts: Any, path: Path) -> None:
+def _check_stored(stored: Any, path: Path) -> None:
     """What prediction reads from the metadata must be what :func:`save` wrote."""
-    if not isinstance(facts, dict):
+    if not isinstance(stored, dict):
         raise UserError(f"{str(path)!r}: damaged metadata")
-    size = facts.get("image_size", [1, 1])
+    size = stored.get("image_size", [1, 1])
     good = isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size)
     if not good:
         raise UserError(f"{str(path)!r}: damaged metadata: image_size {str(size)[:100]}")
     for key, valid in (("color", ("rgb", "grey")), ("resize", ("squash", "crop", "pad"))):
-        if facts.get(key, valid[0]) not in valid:
-            raise UserError(f"{str(path)!r}: damaged metadata: {key} {str(facts[key])[:100]!r}")
-    classes = facts.get("classes")
+        if stored.get(key, valid[0]) not in valid:
+            raise UserError(f"{str(path)!r}: damaged metadata: {key} {str(stored[key])[:100]!r}")
+    classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(path)!r}: damaged metadata: class names that are no text")
 
 
-def _check_required(facts: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:
+def _check_required(stored: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:
     """Say which package a model needs, in better words than those for the first layer of it that is refused."""
-    requires = facts.get("requires", [])
+    requires = stored.get("requires", [])
     for package in requires if isinstance(requires, list) else []:
         if package == "keras_hub":
             import_hub(path)

@@ -12,10 +12,10 @@ import keras
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.models import backbones
 from keras_transfer.models import stem as stems
-from keras_transfer.models.backbones.twin import suited
+from keras_transfer.models.backbones.torch_variant import suited
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights, without_drawing
-from keras_transfer.models.parts import backbone_layers
+from keras_transfer.models.layer_names import backbone_layers
 from keras_transfer.runtime import set_seed
 
 POOLING = ("avg", "max")
@@ -39,7 +39,7 @@ def build_classifier(
 
     The model takes RGB (or grey) pixels 0..255, float32 or uint8, of shape (batch, height, width, channels), and
     returns float32 logits (batch, n_classes), without softmax. Its layers are, in order: ``image``, for grey
-    pictures ``grey_to_rgb``, ``preprocess``, the backbone's own, ``pool``, ``dropout``, ``logits``. It is an ordinary
+    images ``grey_to_rgb``, ``preprocess``, the backbone's own, ``pool``, ``dropout``, ``logits``. It is an ordinary
     functional ``keras.Model`` of Keras's own layers, so that its file loads without this package.
 
     Initial weights (``logits``, and the backbone's for ``weights="none"``) depend on ``seed`` and on nothing else:
@@ -66,7 +66,7 @@ def build_classifier(
     _check(record, n_classes, channels, pooling, dropout, str(weights), stem)
     # Initialisers of layers that are not drawn below, and Keras's own dropout seeds.
     set_seed(seed)
-    # Before its first layers are exchanged, a backbone may be unable to take pictures this small.
+    # Before its first layers are exchanged, a backbone may be unable to take images this small.
     built = (record.min_size, record.min_size) if stem == "small_image" else (height, width)
     features = _features(record, (*built, 3), str(weights))
 
@@ -121,8 +121,7 @@ def _image_size(record: backbones.Backbone, image_size: int | Sequence[int] | No
         raise UserError(f"image_size: expected one number or (height, width), got {image_size!r}")
     if min(size) < smallest:
         raise UserError(
-            f"backbone {record.name} needs pictures of at least {smallest} px a side,"
-            f" got image_size {size[0]}x{size[1]}"
+            f"backbone {record.name} needs images of at least {smallest} px a side, got image_size {size[0]}x{size[1]}"
         )
     return size
 
@@ -139,7 +138,7 @@ def _check(
     if stem not in stems.STEMS:
         raise unknown("stem", stem, stems.STEMS)
     if stem == "one_channel" and channels != 1:
-        raise UserError("model.stem: one_channel is for grey pictures; set data.color: grey")
+        raise UserError("model.stem: one_channel is for grey images; set data.color: grey")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout: expected 0 <= dropout < 1, got {dropout}")
     if weights in ("imagenet", "none") and weights not in record.weights:

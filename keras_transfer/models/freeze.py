@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from keras_transfer.errors import UserError, nearest, unknown
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.groups import layer_groups
-from keras_transfer.models.parts import backbone_layers, head_layers
+from keras_transfer.models.layer_names import backbone_layers, head_layers
 
 if TYPE_CHECKING:
     import keras

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from keras_transfer.models import backbones
-from keras_transfer.models.parts import backbone_layers
+from keras_transfer.models.layer_names import backbone_layers
 
 if TYPE_CHECKING:
     import keras

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from keras_transfer.errors import unknown
-from keras_transfer.models.parts import INPUT_LAYERS
+from keras_transfer.models.layer_names import INPUT_LAYERS
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 # Preprocessing would lose bits of the pixels, and the loss needs float32 logits.

@@ -1,6 +1,6 @@
-"""Other first layers for a pretrained backbone: for small pictures, or for pictures of one channel.
+"""Other first layers for a pretrained backbone: for small images, or for images of one channel.
 
-Backbones for ImageNet begin by making a picture of 224 px four times smaller. Of one of 32 px that leaves 8 × 8 pixels to
+Backbones for ImageNet begin by making an image of 224 px four times smaller. Of one of 32 px that leaves 8 × 8 pixels to
 the whole network. The usual remedy (He et al. 2015, section 4.2, https://arxiv.org/abs/1512.03385) is a first convolution
 of 3 × 3 without stride and little or no pooling after it; the rest of the network is used as it is.
 """

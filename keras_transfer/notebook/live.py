@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_transfer.notebook import current_cell, views
-from keras_transfer.report.templates import environment
+from keras_transfer.templates import environment
 from keras_transfer.training.progress import Progress
 
 REST = 10
@@ -28,7 +28,7 @@ class LiveProgress(Progress):
         self.live = True
         self.notes: list[str] = []
         self._line, self._curves = _Output(), _Output()
-        self._facts: dict[str, Any] = {}
+        self._figures: dict[str, Any] = {}
         self._next = 0.0
         self._drawn_rows = 0
 
@@ -40,19 +40,19 @@ class LiveProgress(Progress):
 
     def finish(self, result: Any) -> None:
         """Show the result in place of the line."""
-        self._draw_curves(at_once=True)
-        self._facts = {"result": str(result)}
+        self._draw_curves(micro_batch_size=True)
+        self._figures = {"result": str(result)}
         self._show()
         result.drawn_in = current_cell()
 
-    def _move(self, batches: tuple[int, int], facts: list[str]) -> None:
-        self._facts |= {"title": self._title(), "batches": batches, "facts": facts}
+    def _move(self, batches: tuple[int, int], figures: list[str]) -> None:
+        self._figures |= {"title": self._title(), "batches": batches, "figures": figures}
         self._show()
 
-    def _end(self, facts: list[str]) -> None:
-        self._facts = {"title": self._title(), "batches": (1, 1), "facts": facts[-2:], "epoch": facts[:-3]}
+    def _end(self, figures: list[str]) -> None:
+        self._figures = {"title": self._title(), "batches": (1, 1), "figures": figures[-2:], "epoch": figures[:-3]}
         self._show()
-        self._draw_curves(at_once=self._epoch + 1 == self.epochs)
+        self._draw_curves(micro_batch_size=self._epoch + 1 == self.epochs)
 
     def _write(self, text: str) -> None:
         self.notes.append(text.strip())
@@ -62,13 +62,13 @@ class LiveProgress(Progress):
         return f"{self.phase}, epoch {self._epoch + 1} of {self.epochs}"
 
     def _show(self) -> None:
-        made = environment(__package__).get_template("progress.html").render(notes=self.notes, **self._facts)
-        words = [self._facts.get("result") or self._facts.get("title", ""), *self._facts.get("facts", [])]
+        made = environment(__package__).get_template("progress.html").render(notes=self.notes, **self._figures)
+        words = [self._figures.get("result") or self._figures.get("title", ""), *self._figures.get("figures", [])]
         self._line.show(made, "  ".join(words))
 
-    def _draw_curves(self, at_once: bool) -> None:
+    def _draw_curves(self, micro_batch_size: bool) -> None:
         began = time.perf_counter()
-        if len(self.rows) == self._drawn_rows or (began < self._next and not at_once):
+        if len(self.rows) == self._drawn_rows or (began < self._next and not micro_batch_size):
             return
         self._curves.show(views.of_curves(self.rows), f"curves of {len(self.rows)} epochs")
         self._drawn_rows = len(self.rows)

@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
+from keras_transfer import plots
 from keras_transfer.errors import UserError
 from keras_transfer.notebook import current_cell
-from keras_transfer.report import plots
 from keras_transfer.report.drawing import drawing
-from keras_transfer.report.templates import environment, page_file
+from keras_transfer.templates import environment, page_file
 
 if TYPE_CHECKING:
     from keras_transfer.classifier import Classifier
     from keras_transfer.data.dataset import Dataset, Split
     from keras_transfer.evaluation.predict import Prediction
     from keras_transfer.training.fit import FitResult
-    from keras_transfer.training.lr_find import Sweep
+    from keras_transfer.training.range_test import Sweep
 
 SHEET = 12
-"""Pictures of a sheet, at most."""
+"""Images of a sheet, at most."""
 LONGEST = 30
 """Classes up to which all stand in the table of an evaluation; of more, the weakest do."""
 WEAKEST = 15
 
 
 def of_dataset(data: Dataset) -> str:
-    """Pictures of each class in each split, sizes, and a sheet of training pictures."""
+    """Images of each class in each split, sizes, and a sheet of training images."""
     from keras_transfer.report.sections.data import sizes_of
 
     splits = {"training": data.train, "validation": data.val, "test": data.test}
@@ -51,7 +51,7 @@ def of_dataset(data: Dataset) -> str:
 
 
 def of_split(split: Split) -> str:
-    """How many pictures there are, and some of them."""
+    """How many images there are, and some of them."""
     return _render("split.html", split=split, sheet=_sheet(split))
 
 
@@ -96,11 +96,11 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
 
 
 def of_prediction(prediction: Prediction) -> str:
-    """The classes with their probabilities, and the picture if it is a file."""
+    """The classes with their probabilities, and the image if it is a file."""
     from keras_transfer.report.thumbnails import of_file
 
     rows = list(zip(prediction.classes, prediction.probabilities))
-    return _render("prediction.html", prediction=prediction, rows=rows, picture=of_file(prediction.path))
+    return _render("prediction.html", prediction=prediction, rows=rows, image=of_file(prediction.path))
 
 
 def of_sweep(sweep: Sweep) -> str:
@@ -128,7 +128,7 @@ def _render(name: str, **variables: Any) -> str:
 
 
 def _sheet(split: Split) -> list[dict[str, Any]]:
-    """Pictures of a split, by class: as many of each as there is room for, or one of some classes."""
+    """Images of a split, by class: as many of each as there is room for, or one of some classes."""
     from keras_transfer.report.thumbnails import of_sample
 
     present = np.unique(split.labels)
@@ -141,7 +141,7 @@ def _sheet(split: Split) -> list[dict[str, Any]]:
         {
             "label": split.classes[split.labels[place]],
             "name": split.image_name(place),
-            "picture": of_sample(split, place),
+            "image": of_sample(split, place),
         }
         for place in places
     ]
@@ -150,7 +150,7 @@ def _sheet(split: Split) -> list[dict[str, Any]]:
 def _groups(clf: Classifier) -> list[dict[str, Any]]:
     """Layer groups from input to output, the head last; none where the backbone is not one of ours."""
     from keras_transfer.models.groups import layer_groups
-    from keras_transfer.models.parts import head_layers
+    from keras_transfer.models.layer_names import head_layers
 
     try:
         groups = layer_groups(clf.model, str(clf.metadata.get("backbone", "")))

@@ -1,5 +1,5 @@
 """Parity: the same weights and batches through every backend, each in a process of its own, compared."""
 
-from keras_transfer.parity.compare import compare_backends
+from keras_transfer.parity.command import compare_backends
 
 __all__ = ["compare_backends"]

@@ -29,25 +29,25 @@ def prepare(job: dict[str, Any]) -> None:
 
 
 def _from_config(config: RunConfig, work: Path) -> None:
-    from keras_transfer.config.defaults import resolve
     from keras_transfer.models import bundle
-    from keras_transfer.training import parts
-    from keras_transfer.training.run import open_data
+    from keras_transfer.policy.resolve import resolve
+    from keras_transfer.training import build
+    from keras_transfer.training.train import open_data
 
     data = open_data(config)
     config, _ = resolve(config, data, probe=False)
     runtime.set_seed(config.seed)
-    model = parts.make_model(config, data, "float32")
-    images, labels = _batches(data.train, parts.evaluation_transform(config))
+    model = build.make_model(config, data, "float32")
+    images, labels = _batches(data.train, build.evaluation_transform(config))
     np.savez(work / "batches.npz", images=images, labels=labels)
-    bundle.save(model, work / "start.keras", parts.metadata_of(config, data), images[:2])
+    bundle.save(model, work / "start.keras", build.metadata_of(config, data), images[:2])
 
 
 def _from_model(model: Path, run: str | None, work: Path) -> None:
     from keras_transfer.inference import transform_of
     from keras_transfer.models import bundle
     from keras_transfer.runs import RunDirectory
-    from keras_transfer.training.run import open_data
+    from keras_transfer.training.train import open_data
 
     _, metadata = bundle.load(model)
     shutil.copy(model, work / "start.keras")

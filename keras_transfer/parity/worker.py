@@ -88,7 +88,7 @@ def load(job: dict[str, Any]) -> None:
 
 
 def _batches(job: dict[str, Any], step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pictures (uint8) and one-hot labels (float32) of a step."""
+    """Return the images (uint8) and one-hot labels (float32) of a step."""
     batches, size = np.load(job["batches"]), int(job["batch_size"])
     chosen = (np.arange(size) + step * size) % len(batches["images"])
     return batches["images"][chosen], batches["labels"][chosen]

@@ -13,7 +13,7 @@ from keras_transfer.runs import RunDirectory
 def report(path: str, backend: str | None = None, device: str | None = None) -> RunDirectory:
     """Write ``report.html`` of a finished run again.
 
-    The figures are those that the run measured. Its pictures are predicted again to be shown; where they are not at
+    The figures are those that the run measured. Its images are predicted again to be shown; where they are not at
     hand any more, or are not what they were, the page goes without.
 
     Args:
@@ -33,12 +33,12 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
         data, missing = None, str(problem)
     model, logits = None, None
     if data is None:
-        print(f"without pictures: {missing}")
+        print(f"without images: {missing}")
     else:
         model, _, _ = start(path, backend, device)
-        from keras_transfer.training import parts  # imports Keras, whose backend is settled now
+        from keras_transfer.training import build  # imports Keras, whose backend is settled now
 
-        logits = parts.predict(model, run.read_config(), data)
+        logits = build.predict(model, run.read_config(), data)
     began = time.perf_counter()
     write_report(run, data, model, logits, missing if data is None else "")
     print(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")

@@ -9,14 +9,14 @@ from typing import TextIO
 
 from markupsafe import Markup, escape
 
-from keras_transfer.report.plots.style import COLOURS
+from keras_transfer.plots.style import COLOURS
 
 
 def drawing(draw: Callable[[TextIO], None], name: str, label: str) -> Markup:
     """An ``svg`` element of what ``draw`` writes.
 
     Args:
-        draw: writes a figure's SVG to a stream: one of `keras_transfer.report.plots`.
+        draw: writes a figure's SVG to a stream: one of `keras_transfer.plots`.
         name: goes before every id, so that several drawings can stand in one page.
         label: what a screen reader says in its place.
     """

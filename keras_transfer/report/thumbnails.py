@@ -1,4 +1,4 @@
-"""Pictures small enough to stand in the page itself, as ``data:`` addresses."""
+"""Images small enough to stand in the page itself, as ``data:`` addresses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from keras_transfer.data.augment import Transform
-from keras_transfer.data.store import BadImage, FileStore, ImageStore
+from keras_transfer.data.images.store import BadImage, FileStore, ImageStore
 from keras_transfer.explain.colours import overlay
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 SIDE = 128
 """Pixels of the longer side, at most."""
-_TINY = 48  # pixels up to which a picture is shown pixel by pixel
+_TINY = 48  # pixels up to which an image is shown pixel by pixel
 
 
 class Thumbnail(NamedTuple):
-    """A picture for an ``img`` element; ``tiny`` ones are to be enlarged without blur."""
+    """An image for an ``img`` element; ``tiny`` ones are to be enlarged without blur."""
 
     uri: Markup
     width: int
@@ -33,27 +33,27 @@ class Thumbnail(NamedTuple):
 
 
 def of_sample(split: Split, position: int) -> Thumbnail | None:
-    """Picture `position` of a split in its own shape; None if it cannot be read any more."""
-    return _opened(split.manifest.images, int(split.indices[position]))
+    """Image `position` of a split in its own shape; None if it cannot be read any more."""
+    return _opened(split.samples.images, int(split.indices[position]))
 
 
 def of_file(path: str) -> Thumbnail | None:
-    """The picture of a file in its own shape; None if there is none, or it cannot be read."""
+    """The image of a file in its own shape; None if there is none, or it cannot be read."""
     return _opened(FileStore([path], None), 0)
 
 
 def _opened(store: ImageStore, number: int) -> Thumbnail | None:
     try:
-        picture = store.open(number)
-        scale = min(1.0, SIDE / max(picture.height, picture.width))
-        size = max(1, round(picture.height * scale)), max(1, round(picture.width * scale))
-        return of_pixels(Transform(size)(picture))
+        image = store.open(number)
+        scale = min(1.0, SIDE / max(image.height, image.width))
+        size = max(1, round(image.height * scale)), max(1, round(image.width * scale))
+        return of_pixels(Transform(size)(image))
     except BadImage:
         return None
 
 
 def of_pixels(image: np.ndarray) -> Thumbnail:
-    """A uint8 picture (h, w, 1 or 3)."""
+    """A uint8 image (h, w, 1 or 3)."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     if scale < 1:
@@ -65,7 +65,7 @@ def of_pixels(image: np.ndarray) -> Thumbnail:
 
 
 def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
-    """A picture (h, w, 1 or 3) with a map (h, w) laid over it."""
+    """An image (h, w, 1 or 3) with a map (h, w) laid over it."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -74,7 +74,7 @@ def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
 
 
 def encoded(image: Image.Image, kind: str) -> Markup:
-    """The address of a picture as ``"PNG"`` or ``"JPEG"``."""
+    """The address of an image as ``"PNG"`` or ``"JPEG"``."""
     buffer = io.BytesIO()
     image.save(buffer, kind, quality=80)  # which PNG does not know
     return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}")  # noqa: S704

@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from keras_transfer import __version__
 from keras_transfer.files import write_text
-from keras_transfer.report.material import Evidence, Material
+from keras_transfer.report.run_view import Evidence, RunView
 from keras_transfer.report.sections import SECTIONS
 from keras_transfer.report.sections.result import verdict
-from keras_transfer.report.templates import REPORT, environment, page_file
 from keras_transfer.runs import RunDirectory
+from keras_transfer.templates import REPORT, environment, page_file
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset
@@ -30,30 +30,30 @@ def write_report(
 ) -> None:
     """Write the report of a finished run.
 
-    Nothing is predicted but Grad-CAM of a few pictures: the figures are those of the run.
+    Nothing is predicted but Grad-CAM of a few images: the figures are those of the run.
 
     Args:
         run: the run.
-        data: its pictures; without them, the report has none.
+        data: its images; without them, the report has none.
         model: its model.
-        logits: float32 (n, C) for each of ``"val"`` and ``"test"`` that has pictures, in the order of the split.
-        missing: why there are no pictures, for the reader.
+        logits: float32 (n, C) for each of ``"val"`` and ``"test"`` that has images, in the order of the split.
+        missing: why there are no images, for the reader.
 
     Raises:
         UserError: the run did not finish, or the file cannot be written.
     """
     evidence = None if data is None or logits is None else Evidence(data, model, logits)
-    write_text(run.report, render(Material(run, evidence, missing)))
+    write_text(run.report, render(RunView(run, evidence, missing)))
 
 
-def render(material: Material) -> str:
+def render(view: RunView) -> str:
     """Return the page; the same for the same run."""
-    sections = [(name, title, make(material)) for name, (title, make) in SECTIONS.items()]
+    sections = [(name, title, make(view)) for name, (title, make) in SECTIONS.items()]
     style, script = page_file(REPORT, "report.css"), page_file(REPORT, "report.js")
     return environment().get_template("report.html").render(
         sections=[section for section in sections if section[2] is not None],
-        verdict=verdict(material),
-        material=material,
+        verdict=verdict(view),
+        view=view,
         style=Markup(style),  # noqa: S704 - files of this package
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -135,7 +135,7 @@ class RunDirectory:
                 self._forget_state()
 
     def start(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
-        """Keep the resolved configuration, which picture is in which split, and what the run runs on.
+        """Keep the resolved configuration, which image is in which split, and what the run runs on.
 
         Call it inside of :meth:`locked`: of two runs that were created at the same time, one is refused.
 

@@ -38,7 +38,7 @@ MEMBERS = {
 """Members of a model file and the largest size of each."""
 KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 MAX_TENSOR = 1 << 28
-"""Largest feature map a picture, in numbers: a gigabyte of float32."""
+"""Largest feature map an image, in numbers: a gigabyte of float32."""
 SPARE_WEIGHTS = 1 << 20
 """Numbers that layers may ask for beyond those in the file (states of dropout, say)."""
 

@@ -21,10 +21,10 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from keras_transfer import __version__
-from keras_transfer.data.store import BadImage, EncodedPicture
+from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.errors import UserError
 from keras_transfer.inference import transform_of
-from keras_transfer.serve import pictures
+from keras_transfer.serve import images
 from keras_transfer.serve.corrections import Corrections
 from keras_transfer.serve.guard import LimitBody, SameOrigin
 from keras_transfer.serve.predictor import Answer, Predictor
@@ -38,7 +38,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _FORM_BYTES = 64 * 1024  # what a form has beside the file
-_DECODERS = 4  # pictures in the making at one time: bounds the memory
+_DECODERS = 4  # images in the making at one time: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Limits:
 
     Attributes:
         upload: bytes of a file.
-        pixels: height x width of a picture.
+        pixels: height x width of an image.
         local: only requests to a name of this computer.
     """
 
@@ -64,22 +64,22 @@ class ClassProbability(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the model says about a picture."""
+    """What the model says about an image."""
 
     file: str = Field(description="The file's name, as it was sent.")
     classes: list[ClassProbability] = Field(description="The most probable classes, most probable first.")
-    picture: str | None = Field(None, description="With `explain`: what the model saw, as a JPEG data: address.")
+    image: str | None = Field(None, description="With `explain`: what the model saw, as a JPEG data: address.")
     heatmap: str | None = Field(
-        None, description="With `explain`: Grad-CAM of the first class, as a transparent PNG to be laid over `picture`."
+        None, description="With `explain`: Grad-CAM of the first class, as a transparent PNG to be laid over `image`."
     )
 
 
 class Correction(BaseModel):
     """What was saved."""
 
-    picture: str = Field(description="The copy of the picture.")
+    image: str = Field(description="The copy of the image.")
     label: str
-    list: str = Field(description="The list file that names the picture and its label, for `data.source: list`.")
+    list: str = Field(description="The list file that names the image and its label, for `data.source: list`.")
 
 
 class ModelFacts(BaseModel):
@@ -87,7 +87,7 @@ class ModelFacts(BaseModel):
 
     backbone: str
     classes: list[str] = Field(description="All class names, in label order.")
-    image_size: list[int] = Field(description="Height and width that pictures are fitted to.")
+    image_size: list[int] = Field(description="Height and width that images are fitted to.")
     color: str
     resize: str
     max_upload_bytes: int
@@ -102,7 +102,7 @@ class Problem(BaseModel):
 
 _PROBLEMS: Any = {
     413: {"model": Problem, "description": "The upload is too large."},
-    422: {"model": Problem, "description": "Not a picture that can be used, or an argument that is missing or wrong."},
+    422: {"model": Problem, "description": "Not an image that can be used, or an argument that is missing or wrong."},
 }
 
 
@@ -111,7 +111,7 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
 
     Args:
         predictor: the model; it is closed when the application ends.
-        corrections: where corrected pictures are kept.
+        corrections: where corrected images are kept.
         limits: what is accepted.
     """
     limits = limits or Limits()
@@ -168,15 +168,15 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
     transform = transform_of(dict(predictor.metadata))
     limiter = anyio.CapacityLimiter(_DECODERS)
 
-    def opened(file: UploadFile) -> tuple[bytes, EncodedPicture]:
+    def opened(file: UploadFile) -> tuple[bytes, EncodedImage]:
         if (file.size or 0) > limits.upload:
             raise BadImage("", f"the file is larger than the {limits.upload / 2**20:.3g} MiB allowed here")
         data = file.file.read()
-        return data, pictures.open_upload(file.filename or "picture", data, limits.pixels)
+        return data, images.open_upload(file.filename or "image", data, limits.pixels)
 
     def prepared(file: UploadFile, explain: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        _, picture = opened(file)
-        return transform(picture), pictures.view(picture, predictor.metadata) if explain else None
+        _, image = opened(file)
+        return transform(image), images.view(image, predictor.metadata) if explain else None
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
         best = np.argsort(-answer.probabilities, kind="stable")[:top]
@@ -187,19 +187,19 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         if shown is None or answer.map is None:
             return Prediction(file=name, classes=classes)
         return Prediction(
-            file=name, classes=classes, picture=pictures.picture_uri(shown), heatmap=pictures.heat_uri(answer.map)
+            file=name, classes=classes, image=images.image_uri(shown), heatmap=images.heat_uri(answer.map)
         )
 
     def saved(file: UploadFile, label: str) -> Correction:
-        data, picture = opened(file)
-        picture.pixels()  # what cannot be decoded would stop the next training
-        return Correction(picture=str(corrections.save(data, label)), label=label, list=str(corrections.list))
+        data, image = opened(file)
+        image.pixels()  # what cannot be decoded would stop the next training
+        return Correction(image=str(corrections.save(data, label)), label=label, list=str(corrections.list))
 
-    @app.post("/api/predict", responses=_PROBLEMS, summary="Classify a picture")
+    @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
         file: UploadFile,
         top: Annotated[int, Query(ge=1, description="How many classes; more than there are means all.")] = 5,
-        explain: Annotated[bool, Query(description="Also return the picture and its Grad-CAM map.")] = False,
+        explain: Annotated[bool, Query(description="Also return the image and its Grad-CAM map.")] = False,
     ) -> Prediction:
         image, shown = await anyio.to_thread.run_sync(prepared, file, explain, limiter=limiter)
         answer = await asyncio.wrap_future(predictor.ask(image, explain))
@@ -207,7 +207,7 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
             return prediction(file.filename or "", answer, None, top)
         return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top, limiter=limiter)
 
-    @app.post("/api/correct", responses=_PROBLEMS, summary="Keep a picture with its right label")
+    @app.post("/api/correct", responses=_PROBLEMS, summary="Keep an image with its right label")
     async def correct(
         file: UploadFile, label: Annotated[str, Form(description="The right class's name.")]
     ) -> Correction:

@@ -1,4 +1,4 @@
-"""Pictures with their right labels, kept as a list that the next training can read."""
+"""Images with their right labels, kept as a list that the next training can read."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from keras_transfer.data.sources.list_file import read_list
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import atomic_write, write_text
-from keras_transfer.serve.pictures import suffix_of
+from keras_transfer.serve.images import suffix_of
 
 
 class Corrections:
-    """A folder with ``list.txt`` (`path label` lines), ``classes.txt`` and ``pictures/``, for ``data.source: list``.
+    """A folder with ``list.txt`` (`path label` lines), ``classes.txt`` and ``images/``, for ``data.source: list``.
 
-    A picture is known by its bytes: correcting it again replaces its label. Labels are written as names; as numbers
+    An image is known by its bytes: correcting it again replaces its label. Labels are written as names; as numbers
     where a class name holds a space, which a list cannot have in a label.
 
     Args:
@@ -40,10 +40,10 @@ class Corrections:
             )
 
     def save(self, data: bytes, label: str) -> Path:
-        """Keep a picture under its right label; return the picture's file.
+        """Keep an image under its right label; return the image's file.
 
         Args:
-            data: a picture file that was opened without an error.
+            data: an image file that was opened without an error.
             label: class name.
 
         Raises:
@@ -53,7 +53,7 @@ class Corrections:
             raise unknown("class", label, self.classes)
         if self._labels is None:
             raise UserError("corrections cannot be kept: some class names hold spaces and others are numbers")
-        name = f"pictures/{hashlib.sha256(data).hexdigest()[:24]}{suffix_of(data)}"
+        name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix_of(data)}"
         with self._lock:
             labels = self._read()
             labels[name] = self._labels[self.classes.index(label)]

@@ -1,4 +1,4 @@
-"""The model behind the page: probabilities and Grad-CAM maps for pictures that come one by one."""
+"""The model behind the page: probabilities and Grad-CAM maps for images that come one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = (1, 4, 16)
 
 
 class Answer(NamedTuple):
-    """What the model says about a picture.
+    """What the model says about an image.
 
     Attributes:
         probabilities: float64 (classes,).
@@ -30,10 +30,10 @@ class Answer(NamedTuple):
 
 
 class Predictor:
-    """Answers questions about pictures from any thread, computing those that wait as one batch.
+    """Answers questions about images from any thread, computing those that wait as one batch.
 
     Args:
-        model: a classifier from pictures to logits.
+        model: a classifier from images to logits.
         metadata: what was stored with it (``classes``, ``image_size``, ``color``, ``resize``, ``backbone``).
     """
 
@@ -44,7 +44,7 @@ class Predictor:
         self._batcher = Batcher(self._answer, SIZES[-1])
 
     def ask(self, image: np.ndarray, explain: bool = False) -> Future[Answer]:
-        """Queue a picture.
+        """Queue an image.
 
         Args:
             image: uint8 (h, w, c) in the model's size.
@@ -72,7 +72,7 @@ class Predictor:
     def _maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if not len(images):
             return np.zeros((0,))
-        # Copies of the first picture fill the batch.
+        # Copies of the first image fill the batch.
         places = np.arange(_size_for(len(images)))
         places[len(images) :] = 0
         return self._cam(images[places], classes[places])[: len(images)]

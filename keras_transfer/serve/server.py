@@ -31,7 +31,7 @@ def serve(
         source: run directory or model file.
         host: address to listen on; by default only this computer reaches it.
         port: to listen on; 0 takes a free one.
-        corrections: folder for corrected pictures; None: ``corrections`` beside the model.
+        corrections: folder for corrected images; None: ``corrections`` beside the model.
         max_upload: largest file that is accepted, in MiB.
         backend: Keras backend.
         device: where to compute.

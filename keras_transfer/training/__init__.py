@@ -1,1 +1,1 @@
-"""Training: phases, callbacks, resume and the whole run (:mod:`keras_transfer.training.run`)."""
+"""Training: phases, callbacks, resume and the whole run (:mod:`keras_transfer.training.train`)."""

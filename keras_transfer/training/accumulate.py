@@ -2,7 +2,7 @@
 
 Keras's optimizers can add gradients up over calls, but then each part is a step to callbacks, schedules and logs, and all
 parts weigh the same, whatever their size. Here a step stays one batch for everything around it; inside, each part's
-gradients and figures count by its share of the pictures, which makes sums of means the mean over the batch.
+gradients and figures count by its share of the images, which makes sums of means the mean over the batch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import keras
 
 
 def part_size(batch_size: int, parts: int) -> int:
-    """Return the pictures computed at once where a batch is computed in ``parts``: at least one."""
+    """Return the images computed at once where a batch is computed in ``parts``: at least one."""
     return -(-batch_size // parts)
 
 
@@ -25,7 +25,7 @@ class Accumulate(keras.callbacks.Callback):
     trains) or draw random numbers (dropout), which see the parts. Logs are those of whole batches.
 
     Args:
-        size: pictures that are computed at once, at most.
+        size: images that are computed at once, at most.
     """
 
     def __init__(self, size: int):

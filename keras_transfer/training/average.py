@@ -8,7 +8,7 @@ Training itself goes on with the weights as they are. Two kinds:
   https://arxiv.org/abs/1803.05407).
 
 The statistics of a BatchNormalization that trains are those of other weights than the averages. For ``ema``, whose averages lie
-near the weights, they are averaged along. For ``swa`` they are measured anew, by a pass over the training pictures, as in the paper.
+near the weights, they are averaged along. For ``swa`` they are measured anew, by a pass over the training images, as in the paper.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.training.state import TrainingState, assign, check_shapes, values
 
@@ -35,13 +35,15 @@ class AverageWeights(keras.callbacks.Callback):
         kind: ``"ema"`` or ``"swa"``.
         momentum: of ``ema``, 0 to below 1.
         train: what is trained on.
-        at_once: pictures that are computed at once, at most.
+        micro_batch_size: images that are computed at once, at most.
         resumed: a state to take the averages from, if it has some of this kind.
     """
 
-    def __init__(self, kind: str, momentum: float, train: Batches, at_once: int, resumed: TrainingState | None = None):
+    def __init__(
+        self, kind: str, momentum: float, train: Batches, micro_batch_size: int, resumed: TrainingState | None = None
+    ):
         super().__init__()
-        self.kind, self.momentum, self.train, self.at_once = kind, momentum, train, at_once
+        self.kind, self.momentum, self.train, self.micro_batch_size = kind, momentum, train, micro_batch_size
         self.count = 0
         self._averages: list[Any] | None = None
         self._weights: list[Any] | None = None  # of training, while the averages are in their place
@@ -81,7 +83,7 @@ class AverageWeights(keras.callbacks.Callback):
         assert self._averages is not None
         self._weights = self._exchange(self._averages)
         if self.kind == "swa":
-            measure_statistics(self.model, self.train, self._epoch, self.at_once)
+            measure_statistics(self.model, self.train, self._epoch, self.micro_batch_size)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Put the weights of training back."""
@@ -117,14 +119,14 @@ def averaged_variables(model: keras.Model) -> list[Any]:
     return [*model.trainable_variables, *(v for layer in _norms(model) for v in _statistics(layer))]
 
 
-def measure_statistics(model: keras.Model, train: Batches, epoch: int, at_once: int) -> None:
+def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_batch_size: int) -> None:
     """Give the BatchNormalization layers that train the mean of the statistics of an epoch's batches.
 
     Args:
-        model: what the pictures go through, in training mode; nothing else of it changes.
+        model: what the images go through, in training mode; nothing else of it changes.
         train: what is trained on.
         epoch: whose batches.
-        at_once: pictures that are computed at once, at most; larger batches are computed in parts.
+        micro_batch_size: images that are computed at once, at most; larger batches are computed in parts.
     """
     norms = _norms(model)
     if not norms:
@@ -134,9 +136,9 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, at_once: 
     with _no_momentum(norms), _left_alone(model, train), _no_gradients():
         train.set_epoch(epoch)
         for number in range(len(train.loader)):
-            pictures = train.batch(number)[0]
-            for start in range(0, len(pictures), at_once):
-                part = pictures[start : start + at_once]
+            images = train.batch(number)[0]
+            for start in range(0, len(images), micro_batch_size):
+                part = images[start : start + micro_batch_size]
                 model(part, training=True)
                 for total, value in zip(sums, values(statistics)):
                     total += len(part) * value.astype(np.float64)

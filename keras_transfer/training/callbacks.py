@@ -179,7 +179,7 @@ class LossNotFinite(UserError):
     """The loss, or a weight, became infinite or NaN.
 
     Attributes:
-        where: phase, epoch and batch (both from 1) and the batch's pictures: index in the training split, and name.
+        where: phase, epoch and batch (both from 1) and the batch's images: index in the training split, and name.
     """
 
     def __init__(self, message: str, where: dict[str, Any]):
@@ -220,7 +220,7 @@ class StopOnNaN(keras.callbacks.Callback):
             "phase": self.phase,
             "epoch": self._epoch + 1,
             "batch": batch,
-            "pictures": [
+            "images": [
                 {"index": i, "name": loader.split.image_name(i)} for i in loader.positions(*self._batch).tolist()
             ],
         }

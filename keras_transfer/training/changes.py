@@ -29,7 +29,7 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
         if name not in others:
             lines[f"versions.{name}"] = f"versions: {name} {_shown(old)} → {_shown(new)}"
     if _part(before, "data").get("fingerprint") != _part(now, "data").get("fingerprint"):
-        lines["data"] = "data: other pictures, labels or splits"
+        lines["data"] = "data: other images, labels or splits"
     return lines
 
 

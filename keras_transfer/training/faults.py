@@ -22,19 +22,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return not kinds.isdisjoint(_KINDS) or any(sign in str(error) for sign in _SIGNS)
 
 
-def out_of_memory(batch_size: int, at_once: int, image_size: tuple[int, int]) -> UserError:
+def out_of_memory(batch_size: int, micro_batch_size: int, image_size: tuple[int, int]) -> UserError:
     """Build the error that says what was tried and what to set.
 
     Args:
-        batch_size: pictures of a step.
-        at_once: pictures that were computed at once.
+        batch_size: images of a step.
+        micro_batch_size: images that were computed at once.
         image_size: (height, width).
     """
     height, width = image_size
-    tried = f"out of memory with {at_once} pictures of {height} × {width} at once (batch_size {batch_size})"
-    if at_once == 1:
+    tried = f"out of memory with {micro_batch_size} images of {height} × {width} at once (batch_size {batch_size})"
+    if micro_batch_size == 1:
         return UserError(f"{tried}: set a smaller image_size, another backbone, or phases that train fewer layers")
-    parts = 2 * -(-batch_size // at_once)
+    parts = 2 * -(-batch_size // micro_batch_size)
     return UserError(
         f"{tried}: set accumulate to {parts}, for the same result in less memory, or a smaller batch_size or image_size"
     )

@@ -12,23 +12,23 @@ from typing import Any
 
 import keras
 
+from keras_transfer import formatting
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.schema import CallbacksConfig, Phase
-from keras_transfer.data.keras_dataset import Batches
-from keras_transfer.data.loader import Loader
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.features import FeatureSettings, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
-from keras_transfer.report import words
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import BestModel, EveryEpoch
+from keras_transfer.training.core_callbacks import CoreCallbacks
 from keras_transfer.training.group_rates import variable_factors
-from keras_transfer.training.lr_find import STEPS, SweepSettings, sweep
 from keras_transfer.training.optimizer import compile_phase
-from keras_transfer.training.own_callbacks import OwnCallbacks
+from keras_transfer.training.range_test import STEPS, SweepSettings, sweep
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
 from keras_transfer.training.stopping import StopRequest, stop_on_request
 
@@ -58,7 +58,7 @@ class FitResult:
 
     def __str__(self) -> str:
         spent = sum(phase["seconds"] + phase["features_seconds"] for phase in self.phases)
-        text = f"{len(self.history)} epochs in {words.seconds(spent)}"
+        text = f"{len(self.history)} epochs in {formatting.seconds(spent)}"
         if not self.best:
             return text
         name, value = next(item for item in self.best.items() if item[0] not in ("phase", "epoch"))
@@ -105,7 +105,7 @@ def fit_phases(
         model: a classifier built by :func:`keras_transfer.models.classifier.build_classifier`; outputs logits.
         backbone: name of its backbone.
         phases: what is trained, in order; each phase starts from the best weights so far.
-        train: training :class:`~keras_transfer.data.keras_dataset.Batches` (uint8 images, one-hot labels).
+        train: training :class:`~keras_transfer.data.loading.keras_dataset.Batches` (uint8 images, one-hot labels).
         val: validation batches; the figure that they give chooses the best epoch.
         settings: monitor, ReduceLROnPlateau and EarlyStopping.
         label_smoothing: of the training loss and of ``val_loss``.
@@ -134,7 +134,7 @@ def fit_phases(
     """
     settings = settings or CallbacksConfig()
     result = FitResult()
-    own = OwnCallbacks(BestModel(settings.monitor, save_best, save_every.seconds), model, on_row, verbose)
+    own = CoreCallbacks(BestModel(settings.monitor, save_best, save_every.seconds), model, on_row, verbose)
     tell = (lambda line: own.progress.tell(line, say)) if verbose else (lambda _: None)
     first = 0 if resume is None else _take_up(resume, result, own, model, backbone, phases)
     for number, phase in enumerate(phases[first:], first):
@@ -142,9 +142,9 @@ def fit_phases(
         # 1. What trains, and on what.
         counts = apply_train(model, backbone, phase.train, batch_norm=phase.batch_norm)
         tell(f"phase {phase.name}: {counts}")
-        pictures = train if phase.augment else Batches(train.loader.plain())
+        images = train if phase.augment else Batches(train.loader.plain())
         began = time.perf_counter()
-        trained, fit_train, fit_val = _what_trains(model, phase, pictures, val, features, callbacks, tell)
+        trained, fit_train, fit_val = _what_trains(model, phase, images, val, features, callbacks, tell)
         features_seconds = time.perf_counter() - began
         if native:
             install(trained)
@@ -160,9 +160,9 @@ def fit_phases(
         own.begin(phase, fit_train, first_epoch=sum(p.epochs for p in phases[:number]))
         watchers = [*_keras_callbacks(phase, settings), *callbacks]
         keeping = [EveryEpoch(save_epoch, model, number + 1)] if save_epoch else []
-        at_once = part_size(train.loader.batch_size, accumulate)
-        stepping = [Accumulate(at_once)] if accumulate > 1 else []
-        averaging = _averaging(phase, fit_train, at_once, here)
+        micro_batch_size = part_size(train.loader.batch_size, accumulate)
+        stepping = [Accumulate(micro_batch_size)] if accumulate > 1 else []
+        averaging = _averaging(phase, fit_train, micro_batch_size, here)
         if averaging:
             tell(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
         audit = FreezeAudit()
@@ -202,8 +202,8 @@ def fit_phases(
                     here,
                 )
         finally:
-            if pictures is not train:
-                pictures.loader.close()
+            if images is not train:
+                images.loader.close()
         audit.check(model)
         result.phases.append(_phase_summary(phase, own.history.rows, counts, features_seconds))
         if verbose:
@@ -231,7 +231,7 @@ def phase_of(state: TrainingState, phases: Sequence[Phase]) -> Phase:
 def _take_up(
     state: TrainingState,
     result: FitResult,
-    own: OwnCallbacks,
+    own: CoreCallbacks,
     model: keras.Model,
     backbone: str,
     phases: Sequence[Phase],
@@ -267,13 +267,15 @@ def _with_rate(
     return phase.model_copy(update={"learning_rate": found.suggestion})
 
 
-def _averaging(phase: Phase, train: Batches, at_once: int, state: TrainingState | None) -> list[AverageWeights]:
+def _averaging(
+    phase: Phase, train: Batches, micro_batch_size: int, state: TrainingState | None
+) -> list[AverageWeights]:
     if phase.average == "none":
         return []
-    return [AverageWeights(phase.average, phase.ema_momentum, train, at_once, state)]
+    return [AverageWeights(phase.average, phase.ema_momentum, train, micro_batch_size, state)]
 
 
-def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: OwnCallbacks, audit: FreezeAudit) -> None:
+def _restore(state: TrainingState, phase: Phase, trained: keras.Model, own: CoreCallbacks, audit: FreezeAudit) -> None:
     """Put a phase that was broken off back to where it was."""
     trained.optimizer.build(trained.trainable_variables)
     assign(trained.optimizer.variables, state.optimizer)
@@ -313,7 +315,7 @@ def _fit(
 
 
 def _batches_done(state: TrainingState, loader: Loader) -> int:
-    """Return the batches of the broken epoch that are done: by their pictures, as the batch size may be another now."""
+    """Return the batches of the broken epoch that are done: by their images, as the batch size may be another now."""
     return min(int(state.so_far["images"]) // loader.batch_size, len(loader) - 1)
 
 
@@ -336,7 +338,7 @@ def _what_trains(
 
 
 def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
-    """Say whether all callbacks are Keras's own or log figures: another one may want to call the whole model on pictures."""
+    """Say whether all callbacks are Keras's own or log figures: another one may want to call the whole model on images."""
     modules = [type(callback).__module__ for callback in callbacks]
     return all(module.split(".")[0] == "keras" or module in FIGURES_ONLY for module in modules)
 

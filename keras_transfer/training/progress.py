@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import keras
 
 WAITING = 0.2
-"""Share of a phase's training time beyond which waiting for pictures, for more than a second, is worth a line."""
+"""Share of a phase's training time beyond which waiting for images, for more than a second, is worth a line."""
 
 
 class Progress(keras.callbacks.Callback):
@@ -51,8 +51,12 @@ class Progress(keras.callbacks.Callback):
         left = (len(self.train.loader.split) * epochs_left - self._images) / speed
         first = self.train.first
         batches = first + batch + 1, first + len(self.train)
-        facts = [f"loss {float((logs or {}).get('loss', 0)):.4f}", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"]
-        self._move(batches, facts)
+        figures = [
+            f"loss {float((logs or {}).get('loss', 0)):.4f}",
+            f"{speed:.0f} images/s",
+            f"phase ETA {_clock(left)}",
+        ]
+        self._move(batches, figures)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the epoch's final line."""
@@ -75,7 +79,7 @@ class Progress(keras.callbacks.Callback):
         """The run is over: ``result`` is its :class:`~keras_transfer.training.fit.FitResult`."""
 
     def tell_waiting(self, phase: dict[str, Any]) -> None:
-        """Write a line if a finished phase, as `metrics.json` has it, waited for its pictures for long."""
+        """Write a line if a finished phase, as `metrics.json` has it, waited for its images for long."""
         waited = phase["data_wait"] or 0.0
         if waited > WAITING and waited * phase["seconds"] > 1:
             self._write(
@@ -83,14 +87,14 @@ class Progress(keras.callbacks.Callback):
                 "smaller files or fewer augmentations help\n"
             )
 
-    def _move(self, batches: tuple[int, int], facts: list[str]) -> None:
+    def _move(self, batches: tuple[int, int], figures: list[str]) -> None:
         """Show where the epoch is: batches done, and of how many."""
-        self._write(f"\r{self._title()}  {batches[0]}/{batches[1]}  {'  '.join(facts)}   ")
+        self._write(f"\r{self._title()}  {batches[0]}/{batches[1]}  {'  '.join(figures)}   ")
 
-    def _end(self, facts: list[str]) -> None:
+    def _end(self, figures: list[str]) -> None:
         """Show the figures of a whole epoch."""
         start = "\r" if self.live else ""
-        self._write(f"{start}{self._title()}  {'  '.join(facts)}\n")
+        self._write(f"{start}{self._title()}  {'  '.join(figures)}\n")
 
     def _title(self) -> str:
         return f"{self.phase} {self._epoch + 1}/{self.epochs}"

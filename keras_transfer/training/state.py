@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 from keras_transfer.config.interval import Interval
-from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 from keras_transfer.safety.archive import read_npz

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import contenders, pipeline, scale, startup
 from benchmarks.harness import Options
-from benchmarks.pictures import jpeg_folder
+from benchmarks.images import jpeg_folder
 from keras_transfer.errors import UserError
 from tests.conftest import ROOT
 
@@ -97,7 +97,7 @@ def test_each_model_and_precision_is_a_case_and_ours_meets_its_rivals():
         contenders.cases(Options(models=("vgg",)), "m")
 
 
-def test_pictures_are_made_once_and_are_what_they_say(cache):
+def test_images_are_made_once_and_are_what_they_say(cache):
     import cv2
 
     folder = jpeg_folder(6)

@@ -86,10 +86,10 @@ def test_lists_with_faults_name_the_line(capsys, photos):
 
 
 @pytest.mark.backend
-def test_pictures_that_cannot_be_read_are_all_listed_before_training(capsys, photos, tmp_path):
+def test_images_that_cannot_be_read_are_all_listed_before_training(capsys, photos, tmp_path):
     whole = (photos / "apple" / "000.png").read_bytes()
     (photos / "apple" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (photos / "berry" / "text.jpg").write_text("not a picture")
+    (photos / "berry" / "text.jpg").write_text("not an image")
     (photos / "cherry" / "empty.png").write_bytes(b"")
     output = tmp_path / "run"
     text = fails(capsys, "train", "--data", photos, *SMALL, "--output", output)
@@ -185,18 +185,18 @@ def test_a_bad_size_is_one_line(capsys, photos, size):
 def test_output_files_are_refused_before_anything_is_computed(capsys, photos, tmp_path):
     model = tmp_path / "m.keras"
     model.write_bytes(b"no model")
-    picture = photos / "apple" / "000.png"
+    image = photos / "apple" / "000.png"
     for command in (
-        ("predict", model, picture, "--json", tmp_path),
-        ("predict", model, picture, "--csv", tmp_path),
+        ("predict", model, image, "--json", tmp_path),
+        ("predict", model, image, "--csv", tmp_path),
         ("evaluate", model, "--json", tmp_path),
         ("doctor", photos, "--json", tmp_path),
     ):
         assert "is a folder; name a file" in fails(capsys, *command)
     for command in (
-        ("predict", model, picture, "--grid", "grid.txt"),
+        ("predict", model, image, "--grid", "grid.txt"),
         ("doctor", photos, "--sheet", "sheet.txt"),
-        ("explain", "gradcam", model, picture, "--output", "cam.txt"),
+        ("explain", "gradcam", model, image, "--output", "cam.txt"),
     ):
         assert "expected a name that ends in .png" in fails(capsys, *command)
-    assert "is not a Keras model file" in fails(capsys, "predict", model, picture)
+    assert "is not a Keras model file" in fails(capsys, "predict", model, image)

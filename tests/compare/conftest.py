@@ -22,7 +22,7 @@ def write_config(path, photos, **phase):
 
 @pytest.fixture
 def configs(tmp_path, photos):
-    """Two configurations of the same pictures."""
+    """Two configurations of the same images."""
     return [write_config(tmp_path / "one.yaml", photos), write_config(tmp_path / "two.yaml", photos, epochs=3)]
 
 

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from keras_transfer.cli import main
+from keras_transfer.compare import command as compare_run
 from keras_transfer.compare import compare, rows
-from keras_transfer.compare import run as compare_run
 from keras_transfer.compare.plan import Asked, as_json
 from keras_transfer.config import load_config
 from keras_transfer.errors import Interrupted
 from keras_transfer.files import write_json
 from keras_transfer.runs import RunDirectory
-from keras_transfer.training.run import train
+from keras_transfer.training.train import train
 from tests.compare.conftest import write_config
 from tests.conftest import make_photos
 
@@ -105,7 +105,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, ph
     assert "error: lost: " in said.err and "nowhere" in said.err and "Traceback" not in said.err
     report = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [row["state"] for row in report["runs"]] == ["failed", "finished", "finished"]
-    assert len(report["notes"]) == 1 and "same pictures, labels and splits" in report["notes"][0]
+    assert len(report["notes"]) == 1 and "same images, labels and splits" in report["notes"][0]
     assert report["notes"][0] in said.out and "failed" in said.out
 
 

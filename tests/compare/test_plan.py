@@ -7,7 +7,7 @@ import json
 import pytest
 
 from keras_transfer.cli import main
-from keras_transfer.compare import run as compare_run
+from keras_transfer.compare import command as compare_run
 from keras_transfer.compare.plan import Asked, as_json, plan
 from keras_transfer.config import load_config
 from keras_transfer.errors import UserError

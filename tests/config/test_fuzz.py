@@ -86,10 +86,10 @@ def outcome(folder: Any, content: bytes, overrides: list[str]) -> str:
 
 def _open(config: RunConfig) -> None:
     """What a valid configuration opens has the labels of its folders."""
-    from keras_transfer.training.run import open_data
+    from keras_transfer.training.train import open_data
 
     found = open_data(config)
-    for name, label in zip(found.manifest.names(), found.manifest.labels):
+    for name, label in zip(found.samples.names(), found.samples.labels):
         assert name.split("/")[0] == found.classes[label]
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def smooth(height: int = 30, width: int = 40, seed: int = 0) -> np.ndarray:
-    """A picture of gentle colour gradients, which survives JPEG and resampling: uint8 (h, w, 3)."""
+    """An image of gentle colour gradients, which survives JPEG and resampling: uint8 (h, w, 3)."""
     small = np.random.default_rng(seed).integers(30, 226, (4, 5, 3), np.uint8)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -24,10 +24,10 @@ def encoded(image: np.ndarray | Image.Image, kind: str = "PNG", **options) -> by
 
 @pytest.fixture
 def write() -> Callable[..., Path]:
-    """Write pictures `{path: seed}` below a folder as small PNGs (or JPEGs, by their ending)."""
+    """Write images `{path: seed}` below a folder as small PNGs (or JPEGs, by their ending)."""
 
-    def write(root: Path, pictures: dict[str, int]) -> Path:
-        for name, seed in pictures.items():
+    def write(root: Path, images: dict[str, int]) -> Path:
+        for name, seed in images.items():
             path = root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             kind = "JPEG" if path.suffix == ".jpg" else "PNG"

@@ -13,7 +13,7 @@ from keras_transfer.data.augment import AUGMENTATIONS, Augmentation, BatchTransf
 from keras_transfer.data.augment import color as colors
 from keras_transfer.data.augment.color import apply_colors
 from keras_transfer.data.augment.randaugment import OPERATIONS
-from keras_transfer.data.manifest import FileStore
+from keras_transfer.data.samples import FileStore
 from keras_transfer.errors import UserError
 from tests.data.conftest import encoded, smooth
 
@@ -50,7 +50,7 @@ class Fixed:
 @pytest.mark.parametrize("color", ["rgb", "grey"])
 @pytest.mark.parametrize("resize", ["squash", "crop", "pad"])
 def test_contract(name, color, resize):
-    """Every augmentation gives the right shape for pictures of any shape, does not write to its input, and depends
+    """Every augmentation gives the right shape for images of any shape, does not write to its input, and depends
     on the generator alone."""
     transform = Transform((20, 28), [name], resize, color)
     for shape in (60, 80, 3), (80, 60, 1), (20, 28, 3), (7, 5, 3), (1, 1, 3), (200, 3, 1):
@@ -144,16 +144,16 @@ class TestFitting:
             names.append(f"{value}.jpg")
             (tmp_path / names[-1]).write_bytes(encoded(image, "JPEG", quality=98, exif=exif))
         store = FileStore(names, tmp_path)
-        # The middle, which no rotation by 30 degrees takes out of the picture: at its edges the two blur differently.
+        # The middle, which no rotation by 30 degrees takes out of the image: at its edges the two blur differently.
         turned = [{"name": "rotation", "degrees": 30}, {"name": "center_crop", "fraction": 0.65}]
         for ops in [], ["random_resized_crop", "horizontal_flip"], turned:
             transform = Transform((24, 24), ops)
             for i in range(8):
-                picture = store.open(i)
-                array, matrix = picture.reduced(8)
+                image = store.open(i)
+                array, matrix = image.reduced(8)
                 assert matrix is not None
                 assert max(array.shape) == 38
-                few, all_ = transform(picture, generator(i)), transform(store.read(i), generator(i))
+                few, all_ = transform(image, generator(i)), transform(store.read(i), generator(i))
                 assert np.abs(few.astype(int) - all_).mean() < 0.8
 
 
@@ -316,7 +316,7 @@ class TestColor:
             result = apply_colors(IMAGE, [colors.sharpness(factor)])
             assert np.abs(result[1:-1, 1:-1].astype(int) - expected[1:-1, 1:-1]).max() <= 2
 
-    def test_grey_pictures(self):
+    def test_grey_images(self):
         grey = smooth(8, 8)[..., :1]
         for op in colors.brightness(1.5), colors.contrast(0.5), colors.saturation(0.2), colors.hue(0.2):
             out = apply_colors(grey, [op])
@@ -428,7 +428,7 @@ class TestSpecs:
         assert transforms([], (8, 8))[1] is None
         with pytest.raises(UserError, match="works on batches"):
             Transform((8, 8), ["mixup"])
-        with pytest.raises(UserError, match="works on single pictures"):
+        with pytest.raises(UserError, match="works on single images"):
             BatchTransform(["horizontal_flip"])
         with pytest.raises(UserError, match="unknown resize"):
             Transform((8, 8), resize="stretch")

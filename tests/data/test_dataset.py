@@ -11,9 +11,9 @@ import pytest
 
 from keras_transfer import data
 from keras_transfer.data.augment import transforms
-from keras_transfer.data.facts import describe
-from keras_transfer.data.loader import Loader
-from keras_transfer.data.verify import check, listed, resolve_workers
+from keras_transfer.data.checks.verify import check, listed, resolve_workers
+from keras_transfer.data.loading.loader import Loader
+from keras_transfer.data.statistics import describe
 from keras_transfer.errors import UserError
 from tests.data.conftest import encoded, smooth
 
@@ -37,8 +37,8 @@ def test_folder(animals):
     split = ds.test
     assert repr(split) == "Split('test', 4 images, 3 classes)"
     i = int(split.indices[2])
-    assert split.image_name(2) == ds.manifest.images.name(i)
-    assert np.array_equal(split.read(2), ds.manifest.images.read(i))
+    assert split.image_name(2) == ds.samples.images.name(i)
+    assert np.array_equal(split.read(2), ds.samples.images.read(i))
     assert split.labels[2] == ("cat", "dog", "owl").index(split.image_name(2).split("/")[0])
     part = split.take([3, 1])
     assert [part.image_name(k) for k in (0, 1)] == [split.image_name(k) for k in (3, 1)]
@@ -99,12 +99,12 @@ def test_color_auto(animals, tmp_path, write):
 
 
 def test_facts(animals):
-    facts = describe(data.folder(animals, val_fraction=0.2, test_fraction=0.2))
-    assert (facts.n_train, facts.n_val, facts.n_test, facts.n_classes) == (18, 6, 6, 3)
-    assert sum(facts.counts.values()) == 18
-    assert facts.imbalance == max(facts.counts.values()) / min(facts.counts.values())
-    assert facts.median_side == 12
-    assert not facts.is_grey
+    statistics = describe(data.folder(animals, val_fraction=0.2, test_fraction=0.2))
+    assert (statistics.n_train, statistics.n_val, statistics.n_test, statistics.n_classes) == (18, 6, 6, 3)
+    assert sum(statistics.counts.values()) == 18
+    assert statistics.imbalance == max(statistics.counts.values()) / min(statistics.counts.values())
+    assert statistics.median_side == 12
+    assert not statistics.is_grey
     digits = describe(data.digits(limit=100))
     assert digits.is_grey
     assert digits.median_side == 8
@@ -117,8 +117,8 @@ def test_summary_and_html(animals, tmp_path):
     ds = data.folder(animals, (20, 30), on_bad_image="skip")
     text = ds.summary()
     assert "dog" in text
-    assert "left out: 1 files that are not pictures" in text
-    assert "left out: 1 pictures that cannot be read, e.g. cat/00.jpg" in text
+    assert "left out: 1 files that are not images" in text
+    assert "left out: 1 images that cannot be read, e.g. cat/00.jpg" in text
     assert "input: 20 x 30, rgb, squash" in text
     html = ds._repr_html_()
     assert "&lt;b&gt;owl" in html
@@ -175,7 +175,7 @@ class TestBadImages:
         with pytest.raises(UserError) as error:
             data.folder(broken)
         lines = str(error.value).splitlines()
-        assert lines[0] == "3 of 30 pictures cannot be read (on_bad_image='skip' leaves them out):"
+        assert lines[0] == "3 of 30 images cannot be read (on_bad_image='skip' leaves them out):"
         assert [line.split(":")[0].strip() for line in lines[1:]] == ["cat/03.jpg", "dog/01.jpg", "owl/02.jpg"]
         assert "HTML" in lines[2]
         assert "empty" in lines[3]
@@ -201,7 +201,7 @@ class TestBadImages:
     def test_nothing_readable(self, animals):
         for path in animals.rglob("*.jpg"):
             path.write_bytes(b"x")
-        with pytest.raises(UserError, match="none of the 30 pictures can be read"):
+        with pytest.raises(UserError, match="none of the 30 images can be read"):
             data.folder(animals, on_bad_image="skip")
         with pytest.raises(UserError, match=r"30 of 30(.|\n)*and 10 more$"):
             data.folder(animals)
@@ -209,12 +209,12 @@ class TestBadImages:
     def test_a_class_that_skipping_empties(self, animals):
         for path in list((animals / "owl").iterdir())[1:]:
             path.write_bytes(b"x")
-        with pytest.raises(UserError, match="only one picture of 'owl'"):
+        with pytest.raises(UserError, match="only one image of 'owl'"):
             data.folder(animals, on_bad_image="skip")
 
     def test_check_agrees_for_any_number_of_workers(self, broken):
-        manifest = data.folder(broken, on_bad_image="skip").manifest
-        assert check(manifest).bad == []
+        sample_table = data.folder(broken, on_bad_image="skip").samples
+        assert check(sample_table).bad == []
         from keras_transfer.data.sources import SOURCES
 
         whole = SOURCES["folder"].load(broken)
@@ -237,23 +237,23 @@ class TestRefusals:
 
     def test_a_class_with_one_image(self, animals, write):
         write(animals, {"rare/1.png": 0})
-        self.refused("only one picture of 'rare'; expected at least two of each class", "folder", path=animals)
+        self.refused("only one image of 'rare'; expected at least two of each class", "folder", path=animals)
 
     def test_a_class_without_images(self, animals):
         (animals / "l.txt").write_text("cat/00.jpg 0\ncat/01.jpg 0\ndog/00.jpg 1\ndog/01.jpg 1\n")
-        self.refused("no picture of 'owl'", "list", path=animals / "l.txt", classes=["cat", "dog", "owl"])
+        self.refused("no image of 'owl'", "list", path=animals / "l.txt", classes=["cat", "dog", "owl"])
         self.refused(
-            "no picture of 'c2', .* and 4 more", "list", path=animals / "l.txt", classes=[f"c{i}" for i in range(16)]
+            "no image of 'c2', .* and 4 more", "list", path=animals / "l.txt", classes=[f"c{i}" for i in range(16)]
         )
 
     def test_a_class_that_is_not_trained(self, tmp_path, write):
         root = write(tmp_path, {f"{s}/{c}/{i}.png": i for s in ("train", "test") for c in "abc" for i in range(3)})
         for path in (root / "train/c").iterdir():
             path.unlink()
-        self.refused("no training picture of 'c'", "folder", path=root)
+        self.refused("no training image of 'c'", "folder", path=root)
 
     def test_empty_arrays(self):
-        self.refused("no pictures", "arrays", x=np.zeros((0, 2, 2), np.uint8), y=np.zeros(0, int))
+        self.refused("no images", "arrays", x=np.zeros((0, 2, 2), np.uint8), y=np.zeros(0, int))
 
     def test_options(self, animals):
         self.refused("unknown data source 'foldr'; did you mean 'folder'", "foldr")

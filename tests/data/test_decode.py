@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from keras_transfer.data import decode as module
-from keras_transfer.data.decode import DecodeError, decode, on_white, read_header, to_8_bit
-from keras_transfer.data.manifest import BadImage, FileStore
+from keras_transfer.data.images import decode as module
+from keras_transfer.data.images.decode import DecodeError, decode, on_white, read_header, to_8_bit
+from keras_transfer.data.samples import BadImage, FileStore
 from tests.data.conftest import encoded, smooth
 
 PICTURE = smooth()
@@ -188,13 +188,13 @@ def test_damage_inside_of_a_png_is_found():
     [
         (b"", "the file is empty"),
         (b"<!DOCTYPE html><html>404</html>", "HTML"),
-        (b"hello, this is text", "not a picture"),
-        (b"\xff\xd8\xff", "not a picture"),
-        (b"\xff\xd8\xff\xe0 nonsense that has no segments", "Truncated|not a picture"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture"),
+        (b"hello, this is text", "not an image"),
+        (b"\xff\xd8\xff", "not an image"),
+        (b"\xff\xd8\xff\xe0 nonsense that has no segments", "Truncated|not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
     ],
 )
-def test_things_that_are_not_pictures(data, reason):
+def test_things_that_are_not_images(data, reason):
     with pytest.raises(DecodeError, match=reason):
         decode(data)
 
@@ -258,7 +258,7 @@ def test_file_store(tmp_path):
     with pytest.raises(BadImage) as error:
         store.read(2)
     assert error.value.name == "bad.jpg"
-    assert "not a picture" in error.value.reason
+    assert "not an image" in error.value.reason
     with pytest.raises(BadImage, match="no such file"):
         store.read(3)
     with pytest.raises(BadImage, match="directory"):
@@ -271,6 +271,6 @@ def test_file_store(tmp_path):
 
 def test_files_too_large_are_refused(tmp_path, monkeypatch):
     (tmp_path / "x.png").write_bytes(encoded(PICTURE))
-    monkeypatch.setattr("keras_transfer.data.store.MAX_FILE_BYTES", 100)
+    monkeypatch.setattr("keras_transfer.data.images.store.MAX_FILE_BYTES", 100)
     with pytest.raises(BadImage, match="MiB"):
         FileStore(["x.png"], tmp_path).read(0)

@@ -7,14 +7,14 @@ import pytest
 
 from keras_transfer import data
 from keras_transfer.data.augment import Transform
-from keras_transfer.data.loader import Loader
+from keras_transfer.data.loading.loader import Loader
 
 pytestmark = pytest.mark.backend
 
 
 @pytest.fixture
 def batches():
-    from keras_transfer.data.keras_dataset import Batches
+    from keras_transfer.data.loading.keras_dataset import Batches
 
     split = data.digits(limit=60, limit_test=20).train
     loader = Loader(split, Transform((8, 8), ["padded_random_crop"], color="grey"), 16, shuffle=True, seed=2, workers=2)
@@ -57,7 +57,7 @@ def test_fit_goes_through_epochs_in_order(batches):
 
 
 def test_evaluate_predict_and_validation(batches):
-    from keras_transfer.data.keras_dataset import Batches
+    from keras_transfer.data.loading.keras_dataset import Batches
 
     net = model()
     loader = Loader(batches.loader.split, Transform((8, 8), color="grey"), 16, workers=1)

@@ -10,8 +10,8 @@ import pytest
 
 from keras_transfer import data
 from keras_transfer.data.augment import Transform, transforms
-from keras_transfer.data.loader import Loader
-from keras_transfer.data.manifest import BadImage
+from keras_transfer.data.loading.loader import Loader
+from keras_transfer.data.samples import BadImage
 from keras_transfer.errors import UserError
 
 OPS = ["random_resized_crop", "horizontal_flip", "rand_augment", "random_erasing"]
@@ -111,8 +111,8 @@ def test_evaluation_is_what_the_transform_does(animals, loader):
     transform = Transform((9, 9), [], "crop")
     x, _ = loader(ds.test, transform, 4).batch(0, 0)
     for k in range(4):
-        picture = ds.manifest.images.open(int(ds.test.indices[k]))
-        assert np.array_equal(x[k], transform(picture, None))
+        image = ds.samples.images.open(int(ds.test.indices[k]))
+        assert np.array_equal(x[k], transform(image, None))
 
 
 def test_drop_last_and_no_labels(digits, loader):
@@ -165,7 +165,7 @@ class TestWeights:
 
 
 class Slow:
-    """A store whose pictures take a while."""
+    """A store whose images take a while."""
 
     def __init__(self, store, seconds=0.005, fail_at=None):
         self.store, self.seconds, self.fail_at, self.read = store, seconds, fail_at, 0
@@ -187,8 +187,8 @@ class Slow:
 def slow_split(digits, **options):
     import dataclasses
 
-    store = Slow(digits.manifest.images, **options)
-    return dataclasses.replace(digits, manifest=dataclasses.replace(digits.manifest, images=store)).train, store
+    store = Slow(digits.samples.images, **options)
+    return dataclasses.replace(digits, samples=dataclasses.replace(digits.samples, images=store)).train, store
 
 
 def test_threads_work_side_by_side_and_ahead(digits, loader):

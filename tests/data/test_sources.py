@@ -14,7 +14,7 @@ import types
 import numpy as np
 import pytest
 
-from keras_transfer.data.manifest import ArrayStore, BadImage, fingerprint, make_manifest
+from keras_transfer.data.samples import ArrayStore, BadImage, fingerprint, make_samples
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.sources.cifar10 import CLASSES
 from keras_transfer.data.sources.cifar100 import COARSE, FINE
@@ -34,14 +34,14 @@ def refused(match, source, *args, **options):
 
 
 def test_digits():
-    manifest = load("digits")
-    assert len(manifest) == 1797
-    assert manifest.classes == tuple("0123456789")
-    image = manifest.images.read(0)
+    sample_table = load("digits")
+    assert len(sample_table) == 1797
+    assert sample_table.classes == tuple("0123456789")
+    image = sample_table.images.read(0)
     assert image.shape == (8, 8, 3)
     assert image.dtype == np.uint8
-    assert manifest.images.array.max() == 255
-    assert manifest.images.array.min() == 0
+    assert sample_table.images.array.max() == 255
+    assert sample_table.images.array.min() == 0
 
 
 class TestFolder:
@@ -52,37 +52,37 @@ class TestFolder:
         (animals / "README.md").write_text("x")
         (animals / ".git").mkdir()
         write(animals, {"stray.png": 1, "cat/deeper/still/x.PNG": 2})
-        manifest = load("folder", animals)
-        assert manifest.classes == ("cat", "dog", "owl")
-        assert np.bincount(manifest.labels).tolist() == [13, 10, 8]
-        assert manifest.names() == sorted(manifest.names())
-        assert "cat/deeper/still/x.PNG" in manifest.names()
-        assert set(manifest.split) == {""}
-        assert manifest.notes == (
+        sample_table = load("folder", animals)
+        assert sample_table.classes == ("cat", "dog", "owl")
+        assert np.bincount(sample_table.labels).tolist() == [13, 10, 8]
+        assert sample_table.names() == sorted(sample_table.names())
+        assert "cat/deeper/still/x.PNG" in sample_table.names()
+        assert set(sample_table.split) == {""}
+        assert sample_table.notes == (
             "left out: 2 hidden files",
-            "left out: 2 files that are not pictures",
-            "left out: 1 pictures outside of class folders",
+            "left out: 2 files that are not images",
+            "left out: 1 images outside of class folders",
         )
 
     @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
     def test_split_folders(self, tmp_path, write, val):
         names = [f"{s}/{c}/{i}.png" for s in ("train", val, "test") for c in "ab" for i in range(2)]
-        manifest = load("folder", write(tmp_path / "d", dict.fromkeys(names, 0)))
-        assert manifest.classes == ("a", "b")
+        sample_table = load("folder", write(tmp_path / "d", dict.fromkeys(names, 0)))
+        assert sample_table.classes == ("a", "b")
         expected = {"train": "train", "test": "test", val: "val"}
-        assert all(manifest.split[i] == expected[n.split("/")[0]] for i, n in enumerate(manifest.names()))
-        assert [n.split("/")[1] == "b" for n in manifest.names()] == manifest.labels.astype(bool).tolist()
+        assert all(sample_table.split[i] == expected[n.split("/")[0]] for i, n in enumerate(sample_table.names()))
+        assert [n.split("/")[1] == "b" for n in sample_table.names()] == sample_table.labels.astype(bool).tolist()
 
     def test_a_class_may_be_called_train(self, tmp_path, write):
         root = write(tmp_path / "d", {"train/1.png": 0, "bus/1.png": 1, "train/2.png": 2, "bus/2.png": 3})
         assert load("folder", root).classes == ("bus", "train")
 
     def test_chosen_classes(self, animals):
-        manifest = load("folder", animals, classes=["owl", "cat"])
-        assert manifest.classes == ("owl", "cat")
-        assert np.bincount(manifest.labels).tolist() == [8, 12]
-        assert "10 pictures of classes" in manifest.notes[0]
-        refused("no pictures of the class 'cow'", "folder", animals, classes=["cow", "cat"])
+        sample_table = load("folder", animals, classes=["owl", "cat"])
+        assert sample_table.classes == ("owl", "cat")
+        assert np.bincount(sample_table.labels).tolist() == [8, 12]
+        assert "10 images of classes" in sample_table.notes[0]
+        refused("no images of the class 'cow'", "folder", animals, classes=["cow", "cat"])
 
     def test_links_in_a_circle(self, animals):
         (animals / "cat/loop").symlink_to(animals / "cat", target_is_directory=True)
@@ -92,9 +92,9 @@ class TestFolder:
         refused("no such folder; did you mean 'animals'", "folder", tmp_path / "animal")
         refused("is a file", "folder", animals / "cat/00.jpg")
         (tmp_path / "empty").mkdir()
-        refused("no pictures in class folders", "folder", tmp_path / "empty")
+        refused("no images in class folders", "folder", tmp_path / "empty")
         write(tmp_path / "flat", {"1.png": 0, "2.png": 0})
-        assert "2 pictures outside" in refused("expected flat/CLASS", "folder", tmp_path / "flat")
+        assert "2 images outside" in refused("expected flat/CLASS", "folder", tmp_path / "flat")
         refused(
             "mixes split folders",
             "folder",
@@ -112,15 +112,15 @@ class TestList:
     def test_one_list(self, tmp_path, write):
         write(tmp_path, {"my cats/a b.png": 0, "dogs/x.png": 1, "dogs/y.png": 2})
         (tmp_path / "all.txt").write_text("\nmy cats/a b.png  cat\n./dogs//x.png dog\n  dogs/y.png\tdog\n\n")
-        manifest = load("list", tmp_path / "all.txt")
-        assert manifest.names() == ["dogs/x.png", "dogs/y.png", "my cats/a b.png"]
-        assert manifest.classes == ("cat", "dog")
-        assert manifest.labels.tolist() == [1, 1, 0]
-        assert set(manifest.split) == {""}
-        assert manifest.images.read(2).shape == (12, 16, 3)
+        sample_table = load("list", tmp_path / "all.txt")
+        assert sample_table.names() == ["dogs/x.png", "dogs/y.png", "my cats/a b.png"]
+        assert sample_table.classes == ("cat", "dog")
+        assert sample_table.labels.tolist() == [1, 1, 0]
+        assert set(sample_table.split) == {""}
+        assert sample_table.images.read(2).shape == (12, 16, 3)
 
     def test_lists_of_splits_with_root_and_class_file(self, tmp_path, write):
-        root = write(tmp_path / "pictures", {f"{i}.png": i for i in range(4)})
+        root = write(tmp_path / "images", {f"{i}.png": i for i in range(4)})
         lists = tmp_path / "lists"
         lists.mkdir()
         (lists / "train.txt").write_text(f"0.png 0\n{root}/1.png 1\n")
@@ -128,11 +128,11 @@ class TestList:
         (lists / "test.txt").write_text("3.png 1\n")
         (lists / "classes.txt").write_text("zebra\nant\n\n")
         options = {s: lists / f"{s}.txt" for s in ("train", "val", "test")}
-        manifest = load("list", root=root, classes=lists / "classes.txt", **options)
-        assert manifest.classes == ("zebra", "ant")
-        assert manifest.names() == ["0.png", "1.png", "2.png", "3.png"]
-        assert manifest.labels.tolist() == [0, 1, 0, 1]
-        assert manifest.split.tolist() == ["train", "train", "val", "test"]
+        sample_table = load("list", root=root, classes=lists / "classes.txt", **options)
+        assert sample_table.classes == ("zebra", "ant")
+        assert sample_table.names() == ["0.png", "1.png", "2.png", "3.png"]
+        assert sample_table.labels.tolist() == [0, 1, 0, 1]
+        assert sample_table.split.tolist() == ["train", "train", "val", "test"]
         assert load("list", lists / "train.txt", test=lists / "test.txt", root=root).split.tolist() == [
             "train",
             "train",
@@ -142,9 +142,9 @@ class TestList:
     def test_labels_as_numbers(self, tmp_path, write):
         write(tmp_path, {f"{i}.png": i for i in range(4)})
         (tmp_path / "l.txt").write_text("0.png 10\n1.png 2\n2.png 1\n3.png 02\n")
-        manifest = load("list", tmp_path / "l.txt")
-        assert manifest.classes == ("1", "2", "10")
-        assert manifest.labels.tolist() == [2, 1, 0, 1]
+        sample_table = load("list", tmp_path / "l.txt")
+        assert sample_table.classes == ("1", "2", "10")
+        assert sample_table.labels.tolist() == [2, 1, 0, 1]
         (tmp_path / "m.txt").write_text("0.png 1\n1.png 2\n")
         assert load("list", tmp_path / "m.txt", classes=["2", "1"]).labels.tolist() == [1, 0]
         assert load("list", tmp_path / "m.txt", classes=["a", "b", "c"]).labels.tolist() == [1, 2]
@@ -152,9 +152,9 @@ class TestList:
     def test_repeats(self, tmp_path, write):
         write(tmp_path, {"a.png": 0, "b.png": 1})
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\n./a.png x\n")
-        manifest = load("list", tmp_path / "l.txt")
-        assert len(manifest) == 2
-        assert manifest.notes == ("left out: 1 repeated lines",)
+        sample_table = load("list", tmp_path / "l.txt")
+        assert len(sample_table) == 2
+        assert sample_table.notes == ("left out: 1 repeated lines",)
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\na.png y\n")
         refused(r"l.txt:3: 'a.png' has another label than at .*l.txt:1", "list", tmp_path / "l.txt")
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\n")
@@ -204,9 +204,9 @@ class TestList:
         write(tmp_path / "p", {"a.png": 0, "b.png": 1})
         (tmp_path / "q").mkdir()
         (tmp_path / "q/l.txt").write_text(f"{tmp_path}/p/a.png x\n../p/b.png y\n")
-        manifest = load("list", tmp_path / "q/l.txt")
-        assert sorted(manifest.names()) == ["../p/b.png", f"{tmp_path}/p/a.png"]
-        assert manifest.images.read(0).shape == manifest.images.read(1).shape
+        sample_table = load("list", tmp_path / "q/l.txt")
+        assert sorted(sample_table.names()) == ["../p/b.png", f"{tmp_path}/p/a.png"]
+        assert sample_table.images.read(0).shape == sample_table.images.read(1).shape
 
     def test_a_hundred_thousand_lines_do_not_ask_for_each_file(self, tmp_path, monkeypatch):
         names = [f"{i}.png" for i in range(100_000)]
@@ -234,20 +234,20 @@ class TestCsv:
             'Label, path ,split,weight,group\n"big cat",0.png,train,2,p1\ndog,1.png,valid,,p2\n\ndog,2.png,test,0.5,\n'
             "big cat,3.png,,1,p1\n",
         )
-        manifest = load("csv", file)
-        assert manifest.classes == ("big cat", "dog")
-        assert manifest.labels.tolist() == [0, 1, 1, 0]
-        assert manifest.split.tolist() == ["train", "val", "test", ""]
-        assert manifest.weights.tolist() == [2, 1, 0.5, 1]
-        assert manifest.groups.tolist() == ["p1", "p2", "", "p1"]
+        sample_table = load("csv", file)
+        assert sample_table.classes == ("big cat", "dog")
+        assert sample_table.labels.tolist() == [0, 1, 1, 0]
+        assert sample_table.split.tolist() == ["train", "val", "test", ""]
+        assert sample_table.weights.tolist() == [2, 1, 0.5, 1]
+        assert sample_table.groups.tolist() == ["p1", "p2", "", "p1"]
 
     def test_two_columns_and_repeats(self, tmp_path, write):
         write(tmp_path / "p", {"a.png": 0, "b.png": 1})
         file = self.write(tmp_path / "d.csv", "\ufeffpath,label\na.png,1\nb.png,0\na.png,1\n")
-        manifest = load("csv", file, root=tmp_path / "p", classes=["x", "y"])
-        assert manifest.labels.tolist() == [1, 0]
-        assert manifest.weights is None
-        assert manifest.groups is None
+        sample_table = load("csv", file, root=tmp_path / "p", classes=["x", "y"])
+        assert sample_table.labels.tolist() == [1, 0]
+        assert sample_table.weights is None
+        assert sample_table.groups is None
 
     @pytest.mark.parametrize(
         ("text", "match"),
@@ -295,11 +295,11 @@ class TestArrays:
         "labels", [Y, Y[:, None], np.eye(3)[Y], Y.astype(np.uint8), Y.tolist(), np.array(["0", "1", "2"])[Y]]
     )
     def test_labels_in_every_form(self, labels):
-        manifest = load("arrays", X, labels)
-        assert manifest.classes == ("0", "1", "2")
-        assert manifest.labels.tolist() == Y.tolist()
-        assert np.array_equal(manifest.images.read(3), X[3])
-        assert manifest.split.tolist() == [""] * 6
+        sample_table = load("arrays", X, labels)
+        assert sample_table.classes == ("0", "1", "2")
+        assert sample_table.labels.tolist() == Y.tolist()
+        assert np.array_equal(sample_table.images.read(3), X[3])
+        assert sample_table.split.tolist() == [""] * 6
 
     def test_names_as_objects_and_class_names(self):
         names = np.array(["b", "a", "b", "a", "b", "a"], object)
@@ -314,11 +314,11 @@ class TestArrays:
     def test_npz_with_splits(self, tmp_path):
         path = tmp_path / "d.npz"
         np.savez(path, x_train=X, y_train=Y, x_test=X[:3], y_test=Y[:3], weights_train=np.arange(6))
-        manifest = load("arrays", path=path)
-        assert manifest.split.tolist() == ["test"] * 3 + ["train"] * 6
-        assert np.array_equal(manifest.images.read(4), X[1])
-        assert manifest.labels.tolist() == [*Y[:3], *Y]
-        assert manifest.weights.tolist() == [1, 1, 1, 0, 1, 2, 3, 4, 5]
+        sample_table = load("arrays", path=path)
+        assert sample_table.split.tolist() == ["test"] * 3 + ["train"] * 6
+        assert np.array_equal(sample_table.images.read(4), X[1])
+        assert sample_table.labels.tolist() == [*Y[:3], *Y]
+        assert sample_table.weights.tolist() == [1, 1, 1, 0, 1, 2, 3, 4, 5]
 
     def test_groups(self):
         assert load("arrays", X, Y, groups=[1, 1, 2, 2, 3, 3]).groups.tolist() == list("112233")
@@ -389,10 +389,10 @@ class TestIdx:
 
     @pytest.mark.parametrize(("dash", "zipped"), [("-", False), ("-", True), (".", False)])
     def test_reads(self, tmp_path, dash, zipped):
-        manifest = load("idx", self.make(tmp_path / "d", dash, zipped))
-        assert manifest.split.tolist() == ["test"] * 3 + ["train"] * 6
-        assert np.array_equal(manifest.images.read(5)[..., 0], X[2, ..., 0])
-        assert manifest.labels.tolist() == [*Y[:3], *Y]
+        sample_table = load("idx", self.make(tmp_path / "d", dash, zipped))
+        assert sample_table.split.tolist() == ["test"] * 3 + ["train"] * 6
+        assert np.array_equal(sample_table.images.read(5)[..., 0], X[2, ..., 0])
+        assert sample_table.labels.tolist() == [*Y[:3], *Y]
 
     def test_refusals(self, tmp_path):
         refused("no such folder", "idx", tmp_path / "gone")
@@ -411,9 +411,9 @@ class TestIdx:
         refused("cannot read", "idx", folder)
 
     def test_real_data(self, shared_data):
-        manifest = load("idx", shared_data / "fashion-mnist", classes="fashion-mnist")
-        assert np.bincount(manifest.labels).tolist() == [7000] * 10
-        assert manifest.classes[9] == "Ankle boot"
+        sample_table = load("idx", shared_data / "fashion-mnist", classes="fashion-mnist")
+        assert np.bincount(sample_table.labels).tolist() == [7000] * 10
+        assert sample_table.classes[9] == "Ankle boot"
 
 
 def cifar_pickle(path, n=20, keys=(b"labels",), classes=10, protocol=2, seed=0):
@@ -434,11 +434,11 @@ class TestCifar:
     def test_original_folder(self, tmp_path):
         data = self.make10(tmp_path / "cifar-10-batches-py")
         for path in tmp_path, tmp_path / "cifar-10-batches-py":
-            manifest = load("cifar10", path)
-            assert manifest.classes == CLASSES
-            assert (manifest.split == "train").sum() == 100
-            assert (manifest.split == "test").sum() == 20
-            assert np.array_equal(manifest.images.read(3), data[3].reshape(3, 32, 32).transpose(1, 2, 0))
+            sample_table = load("cifar10", path)
+            assert sample_table.classes == CLASSES
+            assert (sample_table.split == "train").sum() == 100
+            assert (sample_table.split == "test").sum() == 20
+            assert np.array_equal(sample_table.images.read(3), data[3].reshape(3, 32, 32).transpose(1, 2, 0))
 
     def test_original_archive(self, tmp_path, monkeypatch):
         monkeypatch.setenv("KERAS_TRANSFER_CACHE", str(tmp_path / "cache"))
@@ -456,7 +456,7 @@ class TestCifar:
         assert (len(FINE), len(COARSE)) == (100, 20)
         refused("unknown kind of label 'course'", "cifar100", tmp_path, labels="course")
 
-    def test_pictures_with_lists(self, tmp_path, write):
+    def test_images_with_lists(self, tmp_path, write):
         write(tmp_path / "c", {f"{s}/{c}/{i}.jpg": i for s in ("train", "test") for c in "ab" for i in range(2)})
         for split in "train", "test":
             lines = [f"{split}/{c}/{i}.jpg {'ab'.index(c)}" for c in "ab" for i in range(2)]
@@ -502,9 +502,9 @@ class TestCifar:
             cifar10=types.SimpleNamespace(load_data=lambda: ((x, y), (x[:10], y[:10])))
         )
         monkeypatch.setitem(sys.modules, "keras", keras)
-        manifest = load("cifar10")
-        assert manifest.classes == CLASSES
-        assert (manifest.split == "test").sum() == 10
+        sample_table = load("cifar10")
+        assert sample_table.classes == CLASSES
+        assert (sample_table.split == "test").sum() == 10
 
         def fail(label_mode):
             raise Exception(f"URL fetch failure on\nhttps://example.org: {label_mode}")
@@ -608,13 +608,15 @@ class TestManifest:
         return ArrayStore(X[:n], ["b", "c", "a"][:n])
 
     def test_canonical_order(self):
-        manifest = make_manifest(["x", "y"], self.store(), [0, 1, 1], ["train", "", "test"], [1, 2, 3], ["g", "h", "i"])
-        assert manifest.names() == ["a", "b", "c"]
-        assert manifest.labels.tolist() == [1, 0, 1]
-        assert manifest.split.tolist() == ["test", "train", ""]
-        assert manifest.weights.tolist() == [3, 1, 2]
-        assert manifest.groups.tolist() == ["i", "g", "h"]
-        assert np.array_equal(manifest.images.read(0), X[2])
+        sample_table = make_samples(
+            ["x", "y"], self.store(), [0, 1, 1], ["train", "", "test"], [1, 2, 3], ["g", "h", "i"]
+        )
+        assert sample_table.names() == ["a", "b", "c"]
+        assert sample_table.labels.tolist() == [1, 0, 1]
+        assert sample_table.split.tolist() == ["test", "train", ""]
+        assert sample_table.weights.tolist() == [3, 1, 2]
+        assert sample_table.groups.tolist() == ["i", "g", "h"]
+        assert np.array_equal(sample_table.images.read(0), X[2])
 
     def test_refusals(self):
         for options, match in (
@@ -624,25 +626,25 @@ class TestManifest:
             ({"labels": [0, 1, 1], "weights": [1, 1, np.inf]}, "weight inf of 'a'"),
         ):
             with pytest.raises(UserError, match=match):
-                make_manifest(["x", "y"], self.store(), **options)
+                make_samples(["x", "y"], self.store(), **options)
 
     def test_fingerprint_sees_names_labels_classes_weights_and_pixels(self, animals, tmp_path):
-        def manifest(classes=("x", "y"), names="abc", labels=(0, 1, 1), weights=None, array=X[:3]):
-            return make_manifest(classes, ArrayStore(array, list(names)), labels, weights=weights)
+        def sample_table(classes=("x", "y"), names="abc", labels=(0, 1, 1), weights=None, array=X[:3]):
+            return make_samples(classes, ArrayStore(array, list(names)), labels, weights=weights)
 
         prints = [
             fingerprint(m)
             for m in (
-                manifest(),
-                manifest(classes=("x", "z")),
-                manifest(names="abd"),
-                manifest(labels=(0, 0, 1)),
-                manifest(weights=[1, 1, 2]),
-                manifest(array=X[:3] ^ 1),
+                sample_table(),
+                sample_table(classes=("x", "z")),
+                sample_table(names="abd"),
+                sample_table(labels=(0, 0, 1)),
+                sample_table(weights=[1, 1, 2]),
+                sample_table(array=X[:3] ^ 1),
             )
         ]
         assert len(set(prints)) == 6
-        assert fingerprint(manifest()) == prints[0]
+        assert fingerprint(sample_table()) == prints[0]
         before = fingerprint(load("folder", animals))
         animals.rename(tmp_path / "moved")
         assert fingerprint(load("folder", tmp_path / "moved")) == before
@@ -652,4 +654,4 @@ class TestManifest:
     def test_bad_image_is_a_user_error(self):
         error = BadImage("x.jpg", "cut short")
         assert isinstance(error, UserError)
-        assert str(error) == "cannot read the picture 'x.jpg': cut short"
+        assert str(error) == "cannot read the image 'x.jpg': cut short"

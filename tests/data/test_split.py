@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_transfer.data.manifest import ArrayStore, make_manifest
+from keras_transfer.data.samples import ArrayStore, make_samples
 from keras_transfer.data.split import allocate, apply_table, assign
 from keras_transfer.errors import UserError
 
@@ -13,15 +13,15 @@ from keras_transfer.errors import UserError
 def samples(labels, **options):
     labels = np.asarray(labels)
     images = ArrayStore(np.zeros((len(labels), 1, 1), np.uint8))
-    return make_manifest([f"c{k}" for k in range(labels.max() + 1)], images, labels, **options)
+    return make_samples([f"c{k}" for k in range(labels.max() + 1)], images, labels, **options)
 
 
-def table(manifest):
+def table(sample_table):
     """Samples of each class (rows) in train, val, test."""
     return np.array(
         [
-            [int(((manifest.labels == c) & (manifest.split == s)).sum()) for s in ("train", "val", "test")]
-            for c in range(len(manifest.classes))
+            [int(((sample_table.labels == c) & (sample_table.split == s)).sum()) for s in ("train", "val", "test")]
+            for c in range(len(sample_table.classes))
         ]
     )
 
@@ -30,8 +30,8 @@ LABELS = np.repeat([0, 1, 2], [100, 60, 20])
 
 
 def test_stratified_disjoint_and_complete():
-    manifest = assign(samples(LABELS), 0.15, 0.15)
-    counts = table(manifest)
+    sample_table = assign(samples(LABELS), 0.15, 0.15)
+    counts = table(sample_table)
     assert counts.sum() == 180
     assert counts.tolist() == [[70, 15, 15], [42, 9, 9], [14, 3, 3]]
 
@@ -47,7 +47,7 @@ def test_order_of_the_source_does_not_matter():
     names = [f"{i:03d}" for i in range(180)]
     back = np.arange(180)[::-1]
     store = ArrayStore(np.zeros((180, 1, 1), np.uint8), [names[i] for i in back])
-    a, b = samples(LABELS), make_manifest(["c0", "c1", "c2"], store, LABELS[back])
+    a, b = samples(LABELS), make_samples(["c0", "c1", "c2"], store, LABELS[back])
     assert assign(a, seed=3).split.tolist() == assign(b, seed=3).split.tolist()
 
 
@@ -79,18 +79,18 @@ def test_no_fractions():
 
 def test_given_splits_are_kept():
     split = np.where(np.arange(180) % 3 == 0, "test", "train").astype(object)
-    manifest = assign(samples(LABELS, split=split), 0.1, 0.5)
-    assert (manifest.split[split == "test"] == "test").all()
-    assert (manifest.split == "test").sum() == 60
-    assert (manifest.split == "val").sum() == 12
+    sample_table = assign(samples(LABELS, split=split), 0.1, 0.5)
+    assert (sample_table.split[split == "test"] == "test").all()
+    assert (sample_table.split == "test").sum() == 60
+    assert (sample_table.split == "val").sum() == 12
     split[split == "test"] = "val"
-    manifest = assign(samples(LABELS, split=split), 0.1, 0.25)
-    assert (manifest.split == "val").sum() == 60
-    assert (manifest.split == "test").sum() == 30
+    sample_table = assign(samples(LABELS, split=split), 0.1, 0.25)
+    assert (sample_table.split == "val").sum() == 60
+    assert (sample_table.split == "test").sum() == 30
     split = np.where(np.arange(180) % 3 == 0, "test", "").astype(object)
     split[np.arange(180) % 3 == 1] = "val"
-    manifest = assign(samples(LABELS, split=split))
-    assert [int((manifest.split == s).sum()) for s in ("train", "val", "test")] == [60, 60, 60]
+    sample_table = assign(samples(LABELS, split=split))
+    assert [int((sample_table.split == s).sum()) for s in ("train", "val", "test")] == [60, 60, 60]
 
 
 class TestLimit:
@@ -109,11 +109,11 @@ class TestLimit:
 
     def test_given_test(self):
         split = np.where(np.arange(180) % 3 == 0, "test", "train").astype(object)
-        manifest = assign(samples(LABELS, split=split), 0.2, limit=40, limit_test=10)
-        assert table(manifest)[:, :2].sum() == 40
-        assert (manifest.split == "val").sum() == 8
-        assert (manifest.split == "test").sum() == 10
-        assert (table(manifest) >= 1).all()
+        sample_table = assign(samples(LABELS, split=split), 0.2, limit=40, limit_test=10)
+        assert table(sample_table)[:, :2].sum() == 40
+        assert (sample_table.split == "val").sum() == 8
+        assert (sample_table.split == "test").sum() == 10
+        assert (table(sample_table) >= 1).all()
 
     def test_given_val_is_left_whole(self):
         split = np.where(np.arange(180) % 3 == 0, "val", "train").astype(object)
@@ -142,31 +142,35 @@ class TestGroups:
         rng = np.random.default_rng(seed)
         groups = np.array([f"g{g}" for g in rng.integers(0, 40, 300)], object)
         groups[rng.random(300) < 0.1] = ""
-        manifest = assign(samples(rng.integers(0, 3, 300), groups=groups), 0.2, 0.2, seed)
+        sample_table = assign(samples(rng.integers(0, 3, 300), groups=groups), 0.2, 0.2, seed)
         homes = {}
-        for group, split in zip(manifest.groups, manifest.split):
+        for group, split in zip(sample_table.groups, sample_table.split):
             if group:
                 assert homes.setdefault(group, split) == split
-        assert len(manifest) == 300
+        assert len(sample_table) == 300
         for name in "val", "test":
-            assert 30 <= (manifest.split == name).sum() <= 90
-        assert (table(manifest) > 0).all()
+            assert 30 <= (sample_table.split == name).sum() <= 90
+        assert (table(sample_table) > 0).all()
 
     def test_few_large_groups(self):
         groups = np.array(list("aaaaabbbbbccccc"), object)
-        manifest = assign(samples(np.tile([0, 1, 0], 5), groups=groups), 0.1, 0.1)
-        assert sorted(len(set(manifest.groups[manifest.split == s])) for s in ("train", "val", "test")) == [1, 1, 1]
+        sample_table = assign(samples(np.tile([0, 1, 0], 5), groups=groups), 0.1, 0.1)
+        assert sorted(len(set(sample_table.groups[sample_table.split == s])) for s in ("train", "val", "test")) == [
+            1,
+            1,
+            1,
+        ]
 
     def test_a_group_is_never_taken_if_a_class_would_vanish_from_training(self):
-        manifest = assign(samples(np.repeat([0, 1], 10), groups=np.repeat(["a", "b"], 10)), 0.3, 0.3)
-        assert set(manifest.split) == {"train"}
+        sample_table = assign(samples(np.repeat([0, 1], 10), groups=np.repeat(["a", "b"], 10)), 0.3, 0.3)
+        assert set(sample_table.split) == {"train"}
 
     def test_given_splits_draw_their_groups(self):
         split = ["test", "", "train", ""] + [""] * 8
         groups = ["a", "a", "b", "b", *(f"x{i}" for i in range(8))]
-        manifest = assign(samples([0, 1] * 6, split=split, groups=groups), 0.25)
-        assert manifest.split[1] == "test"
-        assert (manifest.split == "test").sum() == 2
+        sample_table = assign(samples([0, 1] * 6, split=split, groups=groups), 0.25)
+        assert sample_table.split[1] == "test"
+        assert (sample_table.split == "test").sum() == 2
 
     def test_a_group_in_two_given_splits_is_refused(self):
         with pytest.raises(UserError, match="the group 'a' is in two splits: train and test"):
@@ -197,15 +201,15 @@ def test_allocation_is_exact_and_bounded(sizes, total):
 
 
 def test_saved_splits_are_restored():
-    manifest = assign(samples(LABELS), seed=9)
-    saved = dict(zip(manifest.names(), manifest.split.tolist()))
-    assert apply_table(samples(LABELS), saved).split.tolist() == manifest.split.tolist()
+    sample_table = assign(samples(LABELS), seed=9)
+    saved = dict(zip(sample_table.names(), sample_table.split.tolist()))
+    assert apply_table(samples(LABELS), saved).split.tolist() == sample_table.split.tolist()
     name = next(iter(saved))
     del saved[name]
     fewer = apply_table(samples(LABELS), saved)
     assert name not in fewer.names()
-    assert fewer.notes == ("left out: 1 pictures that the saved split does not name",)
-    with pytest.raises(UserError, match=r"1 pictures of the saved split are not in the data, e.g. 'gone'"):
+    assert fewer.notes == ("left out: 1 images that the saved split does not name",)
+    with pytest.raises(UserError, match=r"1 images of the saved split are not in the data, e.g. 'gone'"):
         apply_table(samples(LABELS), {**saved, "gone": "train"})
     with pytest.raises(UserError, match="names 'trian'"):
         apply_table(samples(LABELS), dict.fromkeys(saved, "trian"))

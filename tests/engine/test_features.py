@@ -10,13 +10,13 @@ import pytest
 
 from keras_transfer import data
 from keras_transfer.data.augment import transforms
-from keras_transfer.data.keras_dataset import Batches
-from keras_transfer.data.loader import Loader
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine import features as features_module
+from keras_transfer.engine.feature_cache import ArrayWriter
 from keras_transfer.engine.features import FeatureSettings, FrozenFeatures, draw_views, upper_part
 from keras_transfer.engine.keys import prefix_digest
 from keras_transfer.engine.prefix import find_cut
-from keras_transfer.engine.store import ArrayWriter
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
 
@@ -63,15 +63,15 @@ def served(part: Batches, epoch: int) -> list[tuple[np.ndarray, ...]]:
     return [tuple(np.asarray(x) for x in part[i]) for i in range(len(part))]
 
 
-def test_features_stand_in_the_place_of_their_pictures(dataset):
+def test_features_stand_in_the_place_of_their_images(dataset):
     model, (train, val) = make_model(), batches(dataset)
     upper, said = halves(model, train, val)
     assert len(said) == 2 and all("images/s, by " in line and "float32" in line for line in said)
     prefix = find_cut(model).prefix
     for epoch in 0, 3:
-        for found, pictures in zip(served(upper.train, epoch), served(train, epoch)):
-            np.testing.assert_allclose(found[0], prefix.predict(pictures[0], verbose=0), rtol=1e-3, atol=1e-4)
-            np.testing.assert_array_equal(found[1], pictures[1])
+        for found, images in zip(served(upper.train, epoch), served(train, epoch)):
+            np.testing.assert_allclose(found[0], prefix.predict(images[0], verbose=0), rtol=1e-3, atol=1e-4)
+            np.testing.assert_array_equal(found[1], images[1])
 
 
 def test_a_second_run_takes_what_the_first_one_kept(dataset, cache, monkeypatch):
@@ -86,7 +86,7 @@ def test_a_second_run_takes_what_the_first_one_kept(dataset, cache, monkeypatch)
     np.testing.assert_array_equal(first.train.features[0], second.train.features[0])
 
 
-@pytest.mark.parametrize("change", ["weights", "file", "size", "picture", "part", "precision"])
+@pytest.mark.parametrize("change", ["weights", "file", "size", "image", "part", "precision"])
 def test_whatever_features_depend_on_makes_them_others(dataset, photos, cache, change):
     halves(make_model(), *batches(dataset))
     before = set(cache.glob("*.npy"))
@@ -98,7 +98,7 @@ def test_whatever_features_depend_on_makes_them_others(dataset, photos, cache, c
         parts = tuple(
             Batches(Loader(b.loader.split, transforms([], (32, 32), "crop")[0], 16, workers=1)) for b in parts
         )
-    elif change == "picture":
+    elif change == "image":
         parts = tuple(
             Batches(Loader(b.loader.split.take(np.arange(5)), b.loader.transform, 16, workers=1)) for b in parts
         )
@@ -194,10 +194,10 @@ def test_views_are_drawn_anew_each_epoch_and_the_same_in_every_run(dataset, cach
     fewer, said = halves(make_model(), *batches(dataset, augment), views=2)
     assert all("found in" in line for line in said) and len(fewer.train.features) == 2
     _, said = halves(make_model(), *batches(dataset, augment, seed=1), views=2)
-    assert sum("found in" in line for line in said) == 1  # the validation pictures only
+    assert sum("found in" in line for line in said) == 1  # the validation images only
 
 
-def test_a_view_is_the_picture_as_it_is_augmented(dataset):
+def test_a_view_is_the_image_as_it_is_augmented(dataset):
     train, val = batches(dataset, ["horizontal_flip", "color_jitter"])
     model = make_model()
     upper, _ = halves(model, train, val, views=2)

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: E402
 from keras_transfer.engine.torch_native import autograd, onednn  # noqa: E402
 from keras_transfer.engine.torch_native.activation import LINEAR, RELU  # noqa: E402
 
-# channels in and out, side of the picture, side of the window, stride, groups
+# channels in and out, side of the image, side of the window, stride, groups
 CASES = {
     "plain": (8, 12, 9, 3, 1, 1),
     "pointwise": (8, 12, 9, 1, 1, 1),

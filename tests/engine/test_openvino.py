@@ -20,7 +20,7 @@ pytestmark = pytest.mark.backend
 L = keras.layers
 
 
-def pictures(shape: tuple[int, ...], count: int = 3, seed: int = 0) -> np.ndarray:
+def images(shape: tuple[int, ...], count: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
@@ -90,7 +90,7 @@ def test_every_layer_computes_what_keras_does(name):
     model = randomised(keras.Model(image, LAYERS[name](image)))
     extractor, said = chosen(model)
     assert extractor.name.startswith("OpenVINO") and not said
-    x = pictures((10, 21, 3))
+    x = images((10, 21, 3))
     assert furthest(computed(extractor, [x]), np.asarray(model.predict(x, verbose=0))) < 1e-5
 
 
@@ -116,7 +116,7 @@ def test_features_of_backbones_are_those_of_the_backend(name):
     cut = find_cut(model)
     extractor, said = chosen(cut.prefix)
     assert extractor.name.startswith("OpenVINO") and not said
-    x = pictures((size, size, 3))
+    x = images((size, size, 3))
     found, expected = computed(extractor, [x]), np.asarray(cut.prefix.predict(x, verbose=0))
     assert furthest(found, expected) < 1e-4
 
@@ -126,7 +126,7 @@ def test_an_average_over_one_sided_padding_is_what_the_backend_makes_of_it():
     model = keras.Model(image, L.AveragePooling2D(3, strides=2, padding="same")(image))
     extractor, said = chosen(model)
     assert isinstance(extractor, BackendExtractor) == (keras.backend.backend() == "torch") == bool(said)
-    x = pictures((10, 21, 3))
+    x = images((10, 21, 3))
     assert furthest(computed(extractor, [x]), np.asarray(model.predict(x, verbose=0))) < 1e-5
 
 
@@ -145,7 +145,7 @@ def test_bfloat16_points_the_same_way_as_float32():
 def test_many_batches_come_back_under_their_numbers():
     image = keras.Input((6, 6, 3))
     model = keras.Model(image, L.GlobalAveragePooling2D()(image))
-    x = pictures((6, 6, 3), 7 * BATCH_SIZE + 5)
+    x = images((6, 6, 3), 7 * BATCH_SIZE + 5)
     extractor, _ = chosen(model)
     batches = [x[start : start + BATCH_SIZE] for start in range(0, len(x), BATCH_SIZE)]
     np.testing.assert_allclose(computed(extractor, batches), x.mean((1, 2)), rtol=1e-5)
@@ -162,7 +162,7 @@ def test_a_layer_without_builder_is_computed_by_the_backend_and_named():
     extractor, said = chosen(model)
     assert isinstance(extractor, BackendExtractor)
     assert len(said) == 1 and "odd_one (Squared)" in said[0]
-    x = pictures((6, 6, 3)) // 16
+    x = images((6, 6, 3)) // 16
     np.testing.assert_allclose(computed(extractor, [x]), (x.astype(float) ** 2).mean((1, 2)), rtol=1e-5)
 
 
@@ -184,5 +184,5 @@ def test_without_openvino_the_backend_computes_and_says_what_to_install(monkeypa
     extractor, said = chosen(model)
     assert isinstance(extractor, BackendExtractor)
     assert said == ['frozen features would be faster with OpenVINO: pip install "keras_transfer[cpu]"']
-    x = pictures((6, 6, 3), 5)
+    x = images((6, 6, 3), 5)
     np.testing.assert_allclose(computed(extractor, [x]), x.mean((1, 2)), rtol=1e-5)

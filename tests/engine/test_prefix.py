@@ -24,10 +24,10 @@ def test_the_cut_is_as_high_as_it_can_be_and_changes_nothing(train, where):
     model = classifier(train)
     cut = find_cut(model)
     assert cut.name == where
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
-    features = cut.prefix.predict(pictures, verbose=0)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype(np.float32)
+    features = cut.prefix.predict(images, verbose=0)
     assert features.shape[1:] == cut.shape
-    whole, halves = model.predict(pictures, verbose=0), cut.suffix.predict(features, verbose=0)
+    whole, halves = model.predict(images, verbose=0), cut.suffix.predict(features, verbose=0)
     np.testing.assert_allclose(whole, halves, rtol=1e-4, atol=1e-5)
     assert not cut.prefix.trainable_variables
     assert len(cut.suffix.trainable_variables) == len(model.trainable_variables)

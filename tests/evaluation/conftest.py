@@ -6,7 +6,7 @@ from PIL import Image
 
 
 class ColourModel:
-    """Stands for a model: the logits are the mean red, green and blue of the picture, in tens."""
+    """Stands for a model: the logits are the mean red, green and blue of the image, in tens."""
 
     def __init__(self):
         self.shapes: list[tuple[int, ...]] = []
@@ -27,9 +27,9 @@ def metadata():
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of 7 pictures of one colour each; the file's name says which."""
-    folder = tmp_path / "pictures"
+def images(tmp_path):
+    """A folder of 7 images of one colour each; the file's name says which."""
+    folder = tmp_path / "images"
     for name in (
         "b/blue2.png",
         "a/red1.png",
@@ -45,8 +45,8 @@ def pictures(tmp_path):
         pixels = np.full((12, 9, 3), 20, np.uint8)
         pixels[..., channel] = 120
         Image.fromarray(pixels).save(path)
-    (folder / "notes.txt").write_text("no picture")
-    (folder / ".hidden.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes(b"no image")
     (folder / ".cache").mkdir()
-    (folder / ".cache" / "x.png").write_bytes(b"no picture")
+    (folder / ".cache" / "x.png").write_bytes(b"no image")
     return folder

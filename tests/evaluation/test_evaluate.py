@@ -15,7 +15,7 @@ from keras_transfer.evaluation.evaluate import logits_of_batch
 
 @pytest.fixture
 def colours():
-    """53 pictures of one colour, brighter with their number, in three classes."""
+    """53 images of one colour, brighter with their number, in three classes."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 53)
     images = np.zeros((53, 6, 6, 3), np.uint8)

@@ -30,8 +30,8 @@ def colour(path):
     return RIGHT[Path(path).stem[:-1].lower()]
 
 
-def test_folders_are_walked_in_order_and_hidden_files_left_out(pictures):
-    found = [p.relative_to(pictures).as_posix() for p in find_images(pictures)]
+def test_folders_are_walked_in_order_and_hidden_files_left_out(images):
+    found = [p.relative_to(images).as_posix() for p in find_images(images)]
     assert found == [
         "a/deep/green1.JPG",
         "a/red1.png",
@@ -43,21 +43,21 @@ def test_folders_are_walked_in_order_and_hidden_files_left_out(pictures):
     ]
 
 
-def test_files_come_as_given_and_once(pictures):
-    given = [pictures / "red3.bmp", str(pictures / "b"), pictures / "b" / "red2.png", pictures / "notes.txt"]
+def test_files_come_as_given_and_once(images):
+    given = [images / "red3.bmp", str(images / "b"), images / "b" / "red2.png", images / "notes.txt"]
     assert [p.name for p in find_images(given)] == ["red3.bmp", "blue1.png", "blue2.png", "red2.png", "notes.txt"]
-    assert find_images(str(pictures / "red3.bmp")) == [pictures / "red3.bmp"]
+    assert find_images(str(images / "red3.bmp")) == [images / "red3.bmp"]
 
 
-def test_a_link_in_a_circle_ends(pictures):
-    (pictures / "a" / "up").symlink_to(pictures, target_is_directory=True)
-    assert len(find_images(pictures)) == 7
+def test_a_link_in_a_circle_ends(images):
+    (images / "a" / "up").symlink_to(images, target_is_directory=True)
+    assert len(find_images(images)) == 7
 
 
-def test_nothing_to_predict_is_said_at_once(tmp_path, pictures):
+def test_nothing_to_predict_is_said_at_once(tmp_path, images):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no pictures in .*empty.*\.jpg"):
-        find_images([pictures, tmp_path / "empty"])
+    with pytest.raises(UserError, match=r"no images in .*empty.*\.jpg"):
+        find_images([images, tmp_path / "empty"])
     with pytest.raises(UserError, match="at least one"):
         find_images([])
     with pytest.raises(UserError, match=r"no such file or folder: .*absent\.png"):
@@ -65,9 +65,9 @@ def test_nothing_to_predict_is_said_at_once(tmp_path, pictures):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 32])
-def test_every_picture_gets_its_own_answer(model, metadata, pictures, batch_size):
-    found = predict_files(model, metadata, pictures, top=3, batch_size=batch_size)
-    assert [p.path for p in found] == [str(p) for p in find_images(pictures)]
+def test_every_image_gets_its_own_answer(model, metadata, images, batch_size):
+    found = predict_files(model, metadata, images, top=3, batch_size=batch_size)
+    assert [p.path for p in found] == [str(p) for p in find_images(images)]
     assert len(found) == 7
     for p in found:
         assert p.error is None
@@ -102,8 +102,8 @@ def test_large_photos_give_the_same_pixels_as_in_evaluation(model, metadata, tmp
         np.testing.assert_allclose(p.probabilities, expected, rtol=1e-5)
 
 
-def test_the_number_of_classes_is_clipped(model, metadata, pictures):
-    path = pictures / "red3.bmp"
+def test_the_number_of_classes_is_clipped(model, metadata, images):
+    path = images / "red3.bmp"
     assert len(predict_files(model, metadata, path, top=99)[0].classes) == 3
     assert len(predict_files(model, metadata, path, top=1)[0].classes) == 1
     with pytest.raises(UserError, match="top must be at least 1, got 0"):
@@ -111,11 +111,11 @@ def test_the_number_of_classes_is_clipped(model, metadata, pictures):
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 32])
-def test_a_bad_file_is_reported_and_the_rest_go_on(model, metadata, pictures, batch_size):
-    (pictures / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    whole = (pictures / "a" / "deep" / "green1.JPG").read_bytes()
-    (pictures / "b" / "half.jpg").write_bytes(whole[: len(whole) // 2])
-    found = predict_files(model, metadata, [pictures, pictures / "absent.png"], batch_size=batch_size)
+def test_a_bad_file_is_reported_and_the_rest_go_on(model, metadata, images, batch_size):
+    (images / "b" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    whole = (images / "a" / "deep" / "green1.JPG").read_bytes()
+    (images / "b" / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    found = predict_files(model, metadata, [images, images / "absent.png"], batch_size=batch_size)
     bad = {Path(p.path).name: p.error for p in found if p.error}
     assert set(bad) == {"broken.png", "half.jpg", "absent.png"}
     assert all(bad.values())
@@ -123,34 +123,34 @@ def test_a_bad_file_is_reported_and_the_rest_go_on(model, metadata, pictures, ba
     good = [p for p in found if not p.error]
     assert len(good) == 7
     assert all(p.classes[0] == colour(p.path) for p in good)
-    assert [p.path for p in found] == [str(p) for p in find_images([pictures, pictures / "absent.png"])]
+    assert [p.path for p in found] == [str(p) for p in find_images([images, images / "absent.png"])]
 
 
 def test_nothing_readable_is_an_error_that_names_the_files(model, metadata, tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    (tmp_path / "b.jpg").write_text("not a picture")
+    (tmp_path / "b.jpg").write_text("not an image")
     with pytest.raises(UserError, match=r"none of the 2 files could be read:\n  .*a\.png: .+\n  .*b\.jpg: .+"):
         predict_files(model, metadata, tmp_path)
     assert model.shapes == []
 
 
-def test_grey_models_get_one_channel(metadata, pictures):
+def test_grey_models_get_one_channel(metadata, images):
     class Grey:
         def predict_on_batch(self, images):
             assert images.shape[1:] == (8, 10, 1)
             assert images.dtype == np.uint8
             return np.zeros((len(images), 3), np.float32)
 
-    assert len(predict_files(Grey(), {**metadata, "color": "grey"}, pictures)) == 7
+    assert len(predict_files(Grey(), {**metadata, "color": "grey"}, images)) == 7
 
 
-def test_a_failing_model_stops_the_readers(metadata, pictures):
+def test_a_failing_model_stops_the_readers(metadata, images):
     class Broken:
         def predict_on_batch(self, images):
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        predict_files(Broken(), metadata, pictures, batch_size=2)
+        predict_files(Broken(), metadata, images, batch_size=2)
 
 
 def test_no_more_than_two_batches_are_held(monkeypatch):
@@ -161,7 +161,7 @@ def test_no_more_than_two_batches_are_held(monkeypatch):
         assert [int(b) for b in batch] == list(range(start, start + 5))
 
 
-def test_pictures_in_memory_of_every_kind(model, metadata):
+def test_images_in_memory_of_every_kind(model, metadata):
     red = np.zeros((5, 6, 3), np.uint8)
     red[..., 0] = 200
     clear_red = np.concatenate([red, np.full((5, 6, 1), 255, np.uint8)], axis=2)
@@ -222,8 +222,8 @@ def test_tables_that_cannot_be_written_are_the_users_to_mend(tmp_path):
             write(SOME, tmp_path / "file" / "p")
 
 
-def test_grid_shows_the_readable_ones_with_their_class(model, metadata, pictures, tmp_path, monkeypatch):
-    from keras_transfer.report import plots
+def test_grid_shows_the_readable_ones_with_their_class(model, metadata, images, tmp_path, monkeypatch):
+    from keras_transfer import plots
 
     drawn = {}
     real = plots.prediction_grid
@@ -233,11 +233,11 @@ def test_grid_shows_the_readable_ones_with_their_class(model, metadata, pictures
         real(images, titles, path, title=title)
 
     monkeypatch.setattr(plots, "prediction_grid", spy)
-    (pictures / "a" / "broken.png").write_bytes(b"")
-    found = predict_files(model, {**metadata, "classes": ["red", "green", "blue"]}, pictures)
+    (images / "a" / "broken.png").write_bytes(b"")
+    found = predict_files(model, {**metadata, "classes": ["red", "green", "blue"]}, images)
     write_grid(found, tmp_path / "grid.png", limit=4)
     assert Image.open(tmp_path / "grid.png").format == "PNG"
-    assert drawn["title"] == "the first 4 of 7 pictures"
+    assert drawn["title"] == "the first 4 of 7 images"
     assert [t.split("\n")[0] for t in drawn["titles"]] == ["green", "red", "blue", "blue"]
     assert drawn["images"][1][0, 0].tolist() == [120, 20, 20]
     write_grid(found, tmp_path / "all.png")
@@ -247,9 +247,9 @@ def test_grid_shows_the_readable_ones_with_their_class(model, metadata, pictures
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are always valid there")
-def test_a_file_name_that_is_no_text(model, metadata, pictures, tmp_path):
-    name = pictures / os.fsdecode(b"caf\xe9.png")
-    name.write_bytes((pictures / "green2.png").read_bytes())
+def test_a_file_name_that_is_no_text(model, metadata, images, tmp_path):
+    name = images / os.fsdecode(b"caf\xe9.png")
+    name.write_bytes((images / "green2.png").read_bytes())
     found = predict_files(model, metadata, [name])
     assert found[0].classes[0] == "green"
     write_json(found, tmp_path / "p.json")

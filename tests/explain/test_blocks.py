@@ -15,7 +15,7 @@ from keras_transfer.cli import main
 from keras_transfer.errors import UserError
 from keras_transfer.explain import Residuals, residuals
 from keras_transfer.explain.blocks import blocks_table, find_blocks
-from keras_transfer.report.plots import residual_blocks
+from keras_transfer.plots import residual_blocks
 
 pytestmark = pytest.mark.backend
 
@@ -57,7 +57,7 @@ def by_numpy(model, images):
 
 
 @pytest.fixture
-def pictures():
+def images():
     return np.random.default_rng(1).integers(0, 256, (3, 8, 10, 3)).astype(np.uint8)
 
 
@@ -65,11 +65,11 @@ def rms(values):
     return float(np.sqrt(np.mean(values**2)))
 
 
-def test_same_as_numpy(pictures):
+def test_same_as_numpy(images):
     model = small_model()
-    expected = by_numpy(model, pictures)
+    expected = by_numpy(model, images)
     found = Residuals(model)
-    sizes = found.measure(pictures)
+    sizes = found.measure(images)
     assert [(one.name, one.projected, one.shape) for one in sizes] == [
         ("one", False, (8, 10, 4)),
         ("two", True, (4, 5, 5)),
@@ -81,27 +81,27 @@ def test_same_as_numpy(pictures):
             rms(f) / rms(x), rel=1e-5
         )
         assert one.cosine == pytest.approx((x * f).sum() / np.sqrt((x**2).sum() * (f**2).sum()), abs=1e-5)
-        for values, wanted in zip(found.maps(pictures[1], one.name), (x, f)):
+        for values, wanted in zip(found.maps(images[1], one.name), (x, f)):
             np.testing.assert_allclose(values, wanted[1], rtol=1e-4, atol=1e-3)
 
 
-def test_follows_the_weights_and_leaves_them_alone(pictures):
+def test_follows_the_weights_and_leaves_them_alone(images):
     model = small_model()
     found = Residuals(model)
-    before, weights = found.measure(pictures), [w.copy() for w in model.get_weights()]
+    before, weights = found.measure(images), [w.copy() for w in model.get_weights()]
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights()))
     model.get_layer("one_b").set_weights([2 * w for w in model.get_layer("one_b").get_weights()])
-    after = found.measure(pictures)
+    after = found.measure(images)
     assert (
         after[0].residual == pytest.approx(2 * before[0].residual, rel=1e-5) and after[0].shortcut == before[0].shortcut
     )
 
 
-def test_a_block_that_adds_nothing_and_a_shortcut_of_zeros(pictures):
+def test_a_block_that_adds_nothing_and_a_shortcut_of_zeros(images):
     model = small_model()
     model.get_layer("one_b").set_weights([0 * w for w in model.get_layer("one_b").get_weights()])
     model.get_layer("two_shortcut").set_weights([0 * w for w in model.get_layer("two_shortcut").get_weights()])
-    one, two = residuals(model, pictures)
+    one, two = residuals(model, images)
     assert one.ratio == 0 and one.output == one.shortcut and one.cosine == 0
     assert math.isinf(two.ratio) and two.output == two.residual
 
@@ -178,14 +178,14 @@ def test_native_operations_change_nothing(resnet):
 @pytest.mark.slow
 def test_the_command(resnet, photos, tmp_path, capsys):
     model, path = resnet
-    picture = photos / "apple" / "000.png"
-    arguments = ["explain", "residuals", path, "--json", tmp_path / "r.json", "--output", tmp_path / "r.png", picture]
+    image = photos / "apple" / "000.png"
+    arguments = ["explain", "residuals", path, "--json", tmp_path / "r.json", "--output", tmp_path / "r.png", image]
     assert main([str(argument) for argument in arguments]) == 0
     said = capsys.readouterr().out
     report = json.loads((tmp_path / "r.json").read_text())
     assert [block["name"] for block in report["blocks"]] == [block.name for block in find_blocks(model)]
     assert all(block["name"] in said and f"{block['ratio']:.3g}" in said for block in report["blocks"])
-    assert len(report["pictures"]) == 1 and report["pictures"][0].endswith("000.png")
+    assert len(report["images"]) == 1 and report["images"][0].endswith("000.png")
     with Image.open(tmp_path / "r.png") as drawn:
         whole = drawn.size
         assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
@@ -195,16 +195,16 @@ def test_the_command(resnet, photos, tmp_path, capsys):
 
 
 def test_bad_arguments(resnet, photos, tmp_path, capsys):
-    path, picture, out = resnet[1], photos / "apple" / "000.png", tmp_path / "o.png"
+    path, image, out = resnet[1], photos / "apple" / "000.png", tmp_path / "o.png"
     for arguments, says in [
-        ([path, picture, "--class", "apple"], "leave out --class"),
-        ([path, picture, "--layer", "layer2_block1_ad"], "did you mean 'layer2_block1_add'"),
-        ([path, picture, "--json", tmp_path], "is a folder"),
-        ([path], "name the pictures"),
+        ([path, image, "--class", "apple"], "leave out --class"),
+        ([path, image, "--layer", "layer2_block1_ad"], "did you mean 'layer2_block1_add'"),
+        ([path, image, "--json", tmp_path], "is a folder"),
+        ([path], "name the images"),
     ]:
         assert main(["explain", "residuals", *map(str, arguments), "--output", str(out)]) == 2, says
         assert says in capsys.readouterr().err
-    assert main(["explain", "gradcam", str(path), str(picture), "--json", "x.json", "--output", str(out)]) == 2
+    assert main(["explain", "gradcam", str(path), str(image), "--json", "x.json", "--output", str(out)]) == 2
     assert "leave out --json" in capsys.readouterr().err
     assert not out.exists()
     for left in (["--outptu", "x"], ["a.png", "--count=2", "--nothing"]):
@@ -213,12 +213,12 @@ def test_bad_arguments(resnet, photos, tmp_path, capsys):
         assert stop.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
     with pytest.raises(UserError, match=r"\(n, 32, 32, channels\)"):
         residuals(resnet[0], np.zeros((1, 30, 32, 3), np.uint8))
-    with pytest.raises(UserError, match="at least one picture"):
+    with pytest.raises(UserError, match="at least one image"):
         residuals(resnet[0], np.zeros((0, 32, 32, 3), np.uint8))
 
 
-def test_many_blocks_draw(tmp_path, pictures):
-    size = residuals(small_model(), pictures)
+def test_many_blocks_draw(tmp_path, images):
+    size = residuals(small_model(), images)
     residual_blocks(size * 80, [], tmp_path / "many.png")
     residual_blocks(size[:1], [("one", np.zeros((4, 5, 1)), np.zeros((4, 5, 1)))], tmp_path / "one.png", title="[a]")
     assert (tmp_path / "many.png").stat().st_size > 1000 and (tmp_path / "one.png").stat().st_size > 1000

@@ -30,7 +30,7 @@ def explain(*arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["gradcam", "occlusion", "top-losses"])
-def test_the_runs_own_pictures(run, tmp_path, capsys, method):
+def test_the_runs_own_images(run, tmp_path, capsys, method):
     assert explain(method, run, "--split", "all", "--count", 5, "--output", tmp_path / "out.png") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and all(" is " in line or "(is " in line for line in lines)
@@ -38,7 +38,7 @@ def test_the_runs_own_pictures(run, tmp_path, capsys, method):
         assert drawn.width > 400 and len(np.unique(np.asarray(drawn.convert("L")))) > 20
 
 
-def test_given_pictures_and_a_bad_one(run, tmp_path, capsys):
+def test_given_images_and_a_bad_one(run, tmp_path, capsys):
     photos = run.parent / "photos"
     (tmp_path / "bad.png").write_bytes(b"broken")
     paths = [tmp_path / "bad.png", photos / "berry" / "000.png", photos / "apple"]

@@ -137,7 +137,7 @@ def test_follows_the_weights_of_the_model(model, images):
 
 
 def test_shows_where_the_evidence_is():
-    """One channel is the brightness of the picture; the bright square must be found where it is."""
+    """One channel is the brightness of the image; the bright square must be found where it is."""
     import keras
 
     image = keras.Input((32, 32, 3), name="image")
@@ -146,11 +146,11 @@ def test_shows_where_the_evidence_is():
     model = keras.Model(image, keras.layers.Dense(2, name="logits")(pooled))
     model.get_layer("features").set_weights([np.full((4, 4, 3, 1), 0.01)])
     model.get_layer("logits").set_weights([np.array([[1.0, -1.0]]), np.zeros(2)])
-    picture = np.zeros((1, 32, 32, 3), np.uint8)
-    picture[0, 4:12, 20:28] = 255
-    found = gradcam(model, picture, 0)[0]
+    image = np.zeros((1, 32, 32, 3), np.uint8)
+    image[0, 4:12, 20:28] = 255
+    found = gradcam(model, image, 0)[0]
     assert found[6:10, 22:26].min() > 0.9 and found[16:].max() == 0
-    assert not gradcam(model, picture, 1).any(), "brightness speaks against class 1"
+    assert not gradcam(model, image, 1).any(), "brightness speaks against class 1"
 
 
 def test_layers_on_one_of_several_ways(images):
@@ -188,7 +188,7 @@ def test_bad_arguments(model, images, options, says):
         gradcam(model, images, **options)
 
 
-def test_bad_pictures(model, images):
+def test_bad_images(model, images):
     with pytest.raises(UserError, match=r"\(n, 32, 40, channels\)"):
         gradcam(model, images[:, :30])
     assert gradcam(model, make_images(5)[:1], np.int64(2)).shape == (1, 32, 40)

@@ -18,14 +18,14 @@ class SquareModel:
 
 
 @pytest.fixture
-def picture():
+def image():
     image = np.zeros((1, 16, 20, 3), np.uint8)
     image[0, 4:8, 8:12] = 255
     return image
 
 
-def test_hiding_the_evidence_costs_the_most(picture):
-    found = occlusion(SquareModel(), picture, patch=4, stride=2)
+def test_hiding_the_evidence_costs_the_most(image):
+    found = occlusion(SquareModel(), image, patch=4, stride=2)
     assert found.shape == (1, 16, 20) and found.dtype == np.float32
     inside = np.zeros((16, 20), bool)
     inside[4:8, 8:12] = True
@@ -33,19 +33,19 @@ def test_hiding_the_evidence_costs_the_most(picture):
     assert np.unravel_index(found[0].argmax(), (16, 20))[0] in range(4, 8)
     # Far away from it nothing changes; for the other class hiding it is a gain.
     assert abs(found[0, 14:, :4]).max() < 1e-6
-    np.testing.assert_allclose(occlusion(SquareModel(), picture, 0, patch=4, stride=2), -found, atol=1e-6)
+    np.testing.assert_allclose(occlusion(SquareModel(), image, 0, patch=4, stride=2), -found, atol=1e-6)
 
 
-def test_each_pixel_is_hidden_whatever_the_size(picture):
+def test_each_pixel_is_hidden_whatever_the_size(image):
     for patch, stride in ((5, 3), (16, 16), (1, 1), (3, 3), (None, None)):
-        found = occlusion(SquareModel(), picture, 1, patch=patch, stride=stride)
+        found = occlusion(SquareModel(), image, 1, patch=patch, stride=stride)
         assert np.isfinite(found).all() and found.max() > 0
 
 
 @pytest.mark.parametrize("options", [{"patch": 0}, {"patch": 17}, {"patch": 4, "stride": 5}, {"patch": 4, "stride": 0}])
-def test_bad_sizes(picture, options):
+def test_bad_sizes(image, options):
     with pytest.raises(UserError, match="stride <= patch <= 16"):
-        occlusion(SquareModel(), picture, **options)
+        occlusion(SquareModel(), image, **options)
 
 
 def test_heat_is_transparent_where_nothing_is():
@@ -57,7 +57,7 @@ def test_heat_is_transparent_where_nothing_is():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_overlay_keeps_the_picture_where_nothing_is(channels):
+def test_overlay_keeps_the_image_where_nothing_is(channels):
     image = np.full((4, 4, channels), 77, np.uint8)
     values = np.zeros((4, 4))
     values[1, 1] = 1

@@ -11,7 +11,7 @@ from tests.conftest import make_photos
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory) -> Path:
-    """A run directory: EfficientNet-Lite0 at 64 px, its head trained on three classes, 16 pictures of each."""
+    """A run directory: EfficientNet-Lite0 at 64 px, its head trained on three classes, 16 images of each."""
     import keras_transfer as kt
     from keras_transfer.config import load_config
     from keras_transfer.config.load import dump

@@ -20,8 +20,8 @@ from keras_transfer import runtime
 from keras_transfer.cli import main
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.export import FORMATS, export
+from keras_transfer.export.command import _in_a_process
 from keras_transfer.export.formats import PRECISIONS
-from keras_transfer.export.run import _in_a_process
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.backend
@@ -53,7 +53,7 @@ def test_the_file_gives_the_models_labels(name, whole, backend):
     row, root = whole(name)
     assert row["label_agreement"] == 1 and row["agrees"]
     assert 0 < row["max_difference"] < 1e-3
-    assert row["compared_on"] == {"pictures": "test split", "count": 7}
+    assert row["compared_on"] == {"images": "test split", "count": 7}
     made = root / "runs" / "flowers" / "export" / FORMATS[name].file
     assert json.loads((made.parent / f"{made.name}.json").read_text("utf-8")) == row
     files = [file for file in made.parent.rglob("*") if file.is_file() and file.name != f"{made.name}.json"]
@@ -61,7 +61,7 @@ def test_the_file_gives_the_models_labels(name, whole, backend):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_any_number_of_pictures(name, whole, backend):
+def test_any_number_of_images(name, whole, backend):
     _skip_unless_written_from(name, backend)
     logits = FORMATS[name].module().open_file(whole(name)[1] / "runs" / "flowers" / "export" / FORMATS[name].file)
     images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3)).astype(np.float32)
@@ -126,7 +126,7 @@ def test_a_model_file_alone_is_compared_on_its_golden_batch(run, backend, tmp_pa
     shutil.copy(run / "model.keras", tmp_path)
     [row] = export(tmp_path / "model.keras", ["openvino"], backend=backend)
     assert row["agrees"] and row["compared_on"]["count"] == len(read_golden(run / "model.keras"))
-    assert row["compared_on"]["pictures"].startswith("golden batch")
+    assert row["compared_on"]["images"].startswith("golden batch")
     assert (tmp_path / "export" / "model.xml").is_file()
 
 
@@ -243,14 +243,14 @@ def test_every_format_has_an_example():
 
 @pytest.mark.parametrize(("name", "code"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_the_example_in_the_docs_runs(name, code, run, whole, backend):
-    """It prints the classes and probabilities that the classifier gives for the same picture."""
+    """It prints the classes and probabilities that the classifier gives for the same image."""
     import keras_transfer as kt
 
     _skip_unless_written_from(name, backend)
     _, root = whole(name)
-    picture = root / "new.jpg"
+    image = root / "new.jpg"
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(picture, format="PNG")  # without loss, and already of the model's size
+    Image.fromarray(pixels).save(image, format="PNG")  # without loss, and already of the model's size
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = kt.load(run / "model.keras").predict(pixels, top=3)

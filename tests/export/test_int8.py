@@ -21,7 +21,7 @@ def make_model(backbone, seed=1):
     return model
 
 
-def make_pictures(count=6):
+def make_images(count=6):
     coarse = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3))
     return coarse.repeat(16, axis=1).repeat(16, axis=2).astype(np.float32)
 
@@ -38,10 +38,10 @@ def make_pictures(count=6):
 def test_folding_changes_nothing_but_the_number_of_layers(backbone):
     from keras_transfer.export.fold import folded
 
-    model, pictures = make_model(backbone), make_pictures()
-    before, weights = model.predict_on_batch(pictures), [np.array(weight) for weight in model.get_weights()]
+    model, images = make_model(backbone), make_images()
+    before, weights = model.predict_on_batch(images), [np.array(weight) for weight in model.get_weights()]
     small = folded(model)
-    np.testing.assert_allclose(small.predict_on_batch(pictures), before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+    np.testing.assert_allclose(small.predict_on_batch(images), before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
     norms = [sum(type(one).__name__ == "BatchNormalization" for one in each.layers) for each in (model, small)]
     assert norms[1] < norms[0] if backbone == "densenet121" else norms[1] == 0 < norms[0]
     assert all(np.array_equal(a, b) for a, b in zip(weights, model.get_weights()))
@@ -67,9 +67,9 @@ def test_rounding_keeps_the_mean_of_every_convolution():
     from keras_transfer.export.fold import folded
     from keras_transfer.export.rounding import round_weights, rounded_kernel
 
-    model, pictures = make_model("efficientnet_lite0"), make_pictures()
+    model, images = make_model("efficientnet_lite0"), make_images()
     exact, corrected, nearest = folded(model), folded(model), folded(model)
-    round_weights(corrected, pictures)
+    round_weights(corrected, images)
     for layer in nearest.layers:
         if type(layer).__name__ == "Conv2D":
             kernel, bias = layer.get_weights()
@@ -77,6 +77,6 @@ def test_rounding_keeps_the_mean_of_every_convolution():
         elif type(layer).__name__ == "DepthwiseConv2D":
             kernel, bias = layer.get_weights()
             layer.set_weights([rounded_kernel(kernel[..., 0])[..., None], bias])
-    wanted = exact.predict_on_batch(pictures)
-    far, near = (np.abs(np.asarray(one.predict_on_batch(pictures)) - wanted).mean() for one in (nearest, corrected))
+    wanted = exact.predict_on_batch(images)
+    far, near = (np.abs(np.asarray(one.predict_on_batch(images)) - wanted).mean() for one in (nearest, corrected))
     assert 0 < near < 0.7 * far

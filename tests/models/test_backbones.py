@@ -15,7 +15,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get, names
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.groups import layer_groups
-from keras_transfer.models.parts import HEAD_LAYERS, INPUT_LAYERS, backbone_layers, head_layers
+from keras_transfer.models.layer_names import HEAD_LAYERS, INPUT_LAYERS, backbone_layers, head_layers
 from keras_transfer.safety.config import check_config
 
 pytestmark = pytest.mark.backend

@@ -9,7 +9,7 @@ import pytest
 from keras_transfer.errors import UserError
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
-from keras_transfer.models.parts import backbone_layers
+from keras_transfer.models.layer_names import backbone_layers
 
 pytestmark = pytest.mark.backend
 

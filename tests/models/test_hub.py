@@ -114,7 +114,7 @@ def test_token_features_are_refused():
         hub_module._feature_map("hub:x", keras.Model(inputs, tokens), (32, 32, 3))
     with pytest.raises(UserError, match="one image input and one output"):
         hub_module._feature_map("hub:x", keras.Model(inputs, [tokens, inputs]), (32, 32, 3))
-    with pytest.raises(UserError, match="does not accept pictures of"):
+    with pytest.raises(UserError, match="does not accept images of"):
         hub_module._feature_map("hub:x", keras.Model(inputs, tokens), (16, 16, 3))
 
 

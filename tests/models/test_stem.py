@@ -11,7 +11,7 @@ from keras_transfer.models.classifier import build_classifier
 
 pytestmark = pytest.mark.backend
 
-# backbone → first convolution, side of its kernel before, side of the feature map of a picture of 32 px before and after
+# backbone → first convolution, side of its kernel before, side of the feature map of an image of 32 px before and after
 SMALL = {
     "resnet18": ("stem_conv", 7, 1, 4),
     "alexnet": ("conv1", 11, None, 1),
@@ -30,7 +30,7 @@ def saved(name, path, **more):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name == "alexnet" else []) for name in SMALL]
 )
-def test_small_image_keeps_the_middle_of_the_kernel_and_the_size_of_the_picture(name, tmp_path):
+def test_small_image_keeps_the_middle_of_the_kernel_and_the_size_of_the_image(name, tmp_path):
     layer, kernel, before, after = SMALL[name]
     whole = saved(name, tmp_path / "whole.keras", image_size=32 if before else 64)
     small = build_classifier(name, 3, weights=tmp_path / "whole.keras", image_size=32, stem="small_image")
@@ -56,7 +56,7 @@ def test_after_a_large_kernel_the_pooling_becomes_two_by_two(tmp_path):
     assert model.get_layer("conv1_pool").output.shape[1:3] == (16, 16)
 
 
-def test_one_channel_gives_what_a_repeated_grey_picture_gave():
+def test_one_channel_gives_what_a_repeated_grey_image_gave():
     """Exactly so where the three channels are scaled alike, as here."""
     model = build_classifier("efficientnet_lite0", 3, image_size=64, channels=1, seed=1)
     one = build_classifier("efficientnet_lite0", 3, image_size=64, channels=1, stem="one_channel", seed=1)
@@ -77,7 +77,7 @@ def test_it_is_an_ordinary_model_of_keras(stem, tmp_path):
 
 
 def test_what_cannot_be_is_one_line():
-    with pytest.raises(UserError, match=r"one_channel is for grey pictures; set data\.color: grey"):
+    with pytest.raises(UserError, match=r"one_channel is for grey images; set data\.color: grey"):
         build_classifier("tiny", 3, weights="none", stem="one_channel")
     with pytest.raises(UserError, match="at least 16 px"):
         build_classifier("resnet18", 3, image_size=8, weights="none", stem="small_image")

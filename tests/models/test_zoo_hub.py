@@ -73,6 +73,6 @@ def test_it_builds_freezes_trains_a_step_and_predicts(preset, tmp_path):
     np.testing.assert_allclose(loaded.predict(pixels, verbose=0), model.predict(pixels, verbose=0), atol=1e-4)
 
 
-def test_another_size_of_pictures(preset):
+def test_another_size_of_images(preset):
     model = build_classifier(preset[0], 2, 64, weights="none")
     assert model.get_layer("pool").input.shape[1:] == (8, 8, 16)

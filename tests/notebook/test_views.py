@@ -14,7 +14,7 @@ from PIL import Image
 
 import keras_transfer as kt
 from keras_transfer.evaluation.predict import Prediction
-from keras_transfer.training.lr_find import Sweep
+from keras_transfer.training.range_test import Sweep
 from tests.html_page import Page
 
 pytestmark = [pytest.mark.backend, pytest.mark.slow]
@@ -29,7 +29,7 @@ def data():
     y = np.arange(90) % 3
     x = rng.integers(0, 120, (90, 20, 30, 3)) + (y * 60)[:, None, None, None]
     made = kt.data.arrays(x.astype(np.uint8), y, 32, classes=CLASSES)
-    return replace(made, manifest=replace(made.manifest, source="<b>made</b>"))
+    return replace(made, samples=replace(made.samples, source="<b>made</b>"))
 
 
 @pytest.fixture(scope="module")
@@ -96,13 +96,13 @@ def test_a_terminal_gets_one_line(shown):
 def test_the_style_reaches_nothing_else(shown):
     rules = " ".join(text for _, text in Page(shown._repr_html_()).all("style"))
     selectors = [one.strip() for rule in re.findall(r"([^{}]+)\{", rules) for one in rule.split(",")]
-    drawn = "*"  # matplotlib's own, inside of its picture
+    drawn = "*"  # matplotlib's own, inside of its image
     assert selectors and all(one.startswith(".kt-view") or one == drawn for one in selectors)
 
 
-def test_data_shows_counts_sizes_and_pictures(data):
+def test_data_shows_counts_sizes_and_images(data):
     page, text = Page(data._repr_html_()), text_of(data)
-    assert "<b>made</b>: 90 pictures, 3 classes" in text
+    assert "<b>made</b>: 90 images, 3 classes" in text
     assert (
         f"{CLASSES[0]} {' '.join(str(getattr(data, split).counts()[0]) for split in ('train', 'val', 'test'))}" in text
     )
@@ -111,7 +111,7 @@ def test_data_shows_counts_sizes_and_pictures(data):
     assert [attributes["alt"] for attributes, _ in page.all("img")] == [name for name in CLASSES for _ in range(4)]
 
 
-def test_a_picture_that_is_gone_is_said(tmp_path):
+def test_an_image_that_is_gone_is_said(tmp_path):
     from tests.conftest import make_photos
 
     photos = make_photos(tmp_path / "photos", {"apple": 9, "berry": 9})
@@ -122,9 +122,9 @@ def test_a_picture_that_is_gone_is_said(tmp_path):
     assert data.test._repr_html_()
 
 
-def test_data_without_pictures_in_a_split(data):
+def test_data_without_images_in_a_split(data):
     empty = data.test.take(np.array([], int))
-    assert "0 pictures" in text_of(empty)
+    assert "0 images" in text_of(empty)
 
 
 def test_a_classifier_shows_what_trains(clf, result):
@@ -159,7 +159,7 @@ def test_two_curves_in_one_notebook_share_no_names(result):
     assert names[0] and not names[0] & names[1]
 
 
-def test_a_prediction_shows_its_picture_and_probabilities(prediction, photo):
+def test_a_prediction_shows_its_image_and_probabilities(prediction, photo):
     page, text = Page(prediction._repr_html_()), text_of(prediction)
     assert str(photo) in text
     for name, share in zip(prediction.classes, prediction.probabilities):
@@ -168,7 +168,7 @@ def test_a_prediction_shows_its_picture_and_probabilities(prediction, photo):
     assert attributes["alt"] == str(photo) and (attributes["width"], attributes["height"]) == ("60", "40")
 
 
-def test_a_prediction_without_a_file_shows_no_picture(prediction):
+def test_a_prediction_without_a_file_shows_no_image(prediction):
     made = replace(prediction, path="0")
     assert not Page(made._repr_html_()).all("img") and prediction.classes[0] in text_of(made)
     bad = Prediction(path="x.jpg", error="cannot be decoded: <i>")
@@ -191,10 +191,10 @@ def test_an_evaluation_is_still_a_dictionary(figures):
 
 
 def test_an_evaluation_shows_interval_matrix_and_classes(figures):
-    from keras_transfer.report.words import range_of, share
+    from keras_transfer.formatting import range_of, share
 
     page, text = Page(figures._repr_html_()), text_of(figures)
-    assert f"{share(figures['accuracy'])} of {figures['n']} pictures right".replace("\xa0", " ") in text
+    assert f"{share(figures['accuracy'])} of {figures['n']} images right".replace("\xa0", " ") in text
     assert range_of(figures["accuracy_ci95"]).replace("\xa0", " ") in text or figures["accuracy"] == 1
     cells = [int(words.split()[0]) for a, words in page.all("td") if "--share" in a.get("style", "")]
     assert np.array(cells).reshape(3, 3).tolist() == figures["confusion"]

@@ -1,4 +1,4 @@
-"""Runs beside each other, as a picture and as a table."""
+"""Runs beside each other, as an image and as a table."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from keras_transfer import plots
 from keras_transfer.compare.rows import notes
 from keras_transfer.compare.table import comparison_table
-from keras_transfer.report import plots
-from keras_transfer.report.plots import runs as module
-from keras_transfer.report.plots.runs import duration
+from keras_transfer.plots import runs as module
+from keras_transfer.plots.runs import duration
 
 
 def row(name="resnet18", accuracy=0.85, seconds=600.0, **more):

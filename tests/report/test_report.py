@@ -30,7 +30,7 @@ FILE = "<img src=x onerror=alert(%s)>.png"
 def run(tmp_path_factory) -> RunDirectory:
     """Three classes with names that are markup, another script, and long; trained in two phases."""
     from keras_transfer.config.load import validate
-    from keras_transfer.training.run import train
+    from keras_transfer.training.train import train
 
     folder = tmp_path_factory.mktemp("hostile")
     photos = make_photos(folder / "photos", {"a": 20, "b": 20, "c": 20})
@@ -98,16 +98,16 @@ def test_a_screen_reader_finds_its_way(page):
     assert all(a.get("scope") in ("col", "row") for a, _ in page.all("th"))
 
 
-def test_pictures_are_pictures_and_small(run, page):
+def test_images_are_images_and_small(run, page):
     assert run.report.stat().st_size < 5_000_000
     uris = [a["src"] for a, _ in page.all("img")]
     assert len(uris) > 12
     for uri in uris:
         kind, _, data = uri.partition(";base64,")
         assert len(data) < 200_000
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            assert kind == f"data:image/{picture.format.lower()}"
-            picture.load()
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert kind == f"data:image/{image.format.lower()}"
+            image.load()
 
 
 def test_the_figures_are_those_of_the_run(run, page):
@@ -115,7 +115,7 @@ def test_the_figures_are_those_of_the_run(run, page):
     test = metrics["test"]
     accuracy = f"{100 * test['accuracy']:.1f}\u00a0%"
     text = page.all("header")[0][1].replace(" %", "\u00a0%")
-    assert f"right on {accuracy} of {test['n']} test pictures" in text
+    assert f"right on {accuracy} of {test['n']} test images" in text
     assert f"{test['loss']:.4f}" in page.section("result")
     low, high = test["accuracy_ci95"]
     if test["accuracy"] < 1:
@@ -128,7 +128,7 @@ def test_the_figures_are_those_of_the_run(run, page):
     for stage in ("features", "waiting for data", "validation", "the rest"):
         assert stage in training
     data = page.section("data")
-    assert "42 training, 9 validation, 9 test pictures" in data and "40 × 40 pixels" in data
+    assert "42 training, 9 validation, 9 test images" in data and "40 × 40 pixels" in data
     repeat = page.section("repeat")
     assert run.config.read_text(encoding="utf-8").split()[1] in repeat
     assert f"train {run.path}/config.yaml" in repeat and "keras==" in repeat
@@ -142,26 +142,26 @@ def test_every_mistake_has_its_probabilities_and_its_map(run, page):
     maps = [a["alt"] for a, _ in page.all("img") if a["alt"].startswith("Grad-CAM")]
     assert len(maps) == min(wrong, 12)
     if wrong:
-        assert f"{wrong} of {test['n']} test pictures are taken for another class" in page.section("mistakes")
+        assert f"{wrong} of {test['n']} test images are taken for another class" in page.section("mistakes")
 
 
 def test_what_augmentation_shows_is_what_training_saw(run):
-    from keras_transfer.data.loader import Loader
-    from keras_transfer.report.material import Evidence, Material
+    from keras_transfer.data.loading.loader import Loader
+    from keras_transfer.report.run_view import Evidence, RunView
     from keras_transfer.report.sections import data as section
-    from keras_transfer.training import parts
-    from keras_transfer.training.run import open_data
+    from keras_transfer.training import build
+    from keras_transfer.training.train import open_data
 
     config = run.read_config()
     data = open_data(config)
-    samples = section._samples(Material(run), Evidence(data, None, {}))
+    samples = section._samples(RunView(run), Evidence(data, None, {}))
     assert [len(sample["views"]) for sample in samples] == [section.EPOCHS] * 3
-    # Without mixing, a view is the very picture of that epoch.
+    # Without mixing, a view is the very image of that epoch.
     plain = config.data.model_copy(update={"augment": config.data.augment[:2]})
-    material = Material(run)
-    material.__dict__["config"] = config.model_copy(update={"data": plain})
-    first = section._samples(material, Evidence(data, None, {}))[0]
-    batches = parts.make_batches(material.config, data)
+    view = RunView(run)
+    view.__dict__["config"] = config.model_copy(update={"data": plain})
+    first = section._samples(view, Evidence(data, None, {}))[0]
+    batches = build.make_batches(view.config, data)
     loader: Loader = batches.train.loader
     place = next(i for i in range(len(data.train)) if data.train.image_name(i) == first["name"])
     (batch,) = [k for k in range(len(loader)) if place in loader.positions(1, k)]
@@ -186,16 +186,16 @@ def test_the_command_writes_the_same_every_time_and_nothing_else(run, tmp_path, 
     assert {**after, "report.html": b""} == {**before, "report.html": b""}
 
 
-def test_without_its_pictures_the_figures_stay(run, page, tmp_path, capsys):
+def test_without_its_images_the_figures_stay(run, page, tmp_path, capsys):
     shutil.copytree(run.path, tmp_path / "run")
     copy = RunDirectory(tmp_path / "run")
     config = copy.config.read_text(encoding="utf-8")
     copy.config.write_text(re.sub(r"path: .*", f"path: {tmp_path / 'gone.csv'}", config), encoding="utf-8")
     assert main(["report", str(copy.path)]) == 0
-    assert "without pictures" in capsys.readouterr().out
+    assert "without images" in capsys.readouterr().out
     bare = Page(copy.report.read_text(encoding="utf-8"))
-    assert "Without pictures: " in bare.all("header")[0][1] and not bare.all("img")
-    assert {a["id"] for a, _ in bare.all("section")} == set(SECTIONS) - {"mistakes", "sureness", "labels"}
+    assert "Without images: " in bare.all("header")[0][1] and not bare.all("img")
+    assert {a["id"] for a, _ in bare.all("section")} == set(SECTIONS) - {"mistakes", "confidence", "labels"}
     assert bare.all("h1") == page.all("h1") and bare.section("confusion") == page.section("confusion")
 
 
@@ -211,7 +211,7 @@ def test_a_run_that_did_not_finish_has_no_report(run, tmp_path, capsys):
 
 def test_a_report_that_fails_is_a_warning_and_the_run_is_finished(photos, tmp_path, monkeypatch):
     from keras_transfer.report import write
-    from keras_transfer.training.run import train
+    from keras_transfer.training.train import train
     from tests.training.small import PHASES, settings
 
     def fail(*_):

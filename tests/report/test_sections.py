@@ -10,36 +10,37 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_transfer.evaluation import classification_metrics
-from keras_transfer.report import intervals, plots, thumbnails, words
+from keras_transfer import formatting, plots
+from keras_transfer.evaluation import classification_metrics, intervals
+from keras_transfer.report import thumbnails
 from keras_transfer.report.drawing import drawing
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 from keras_transfer.report.sections import SECTIONS, confusion, result, training
 from keras_transfer.runs import RunDirectory
 from tests.conftest import ROOT
 
 
-def material(**known) -> Material:
+def view(**known) -> RunView:
     """A run of which only this is known."""
-    made = Material(RunDirectory("nowhere"))
+    made = RunView(RunDirectory("nowhere"))
     made.__dict__.update(known)
     return made
 
 
-def measured(counts) -> Material:
-    """A run with that confusion matrix on its test pictures."""
+def measured(counts) -> RunView:
+    """A run with that confusion matrix on its test images."""
     counts = np.asarray(counts)
     true, predicted = (np.repeat(np.indices(counts.shape)[k].ravel(), counts.ravel()) for k in (0, 1))
     names = [f"class {k}" for k in range(len(counts))]
     metrics = classification_metrics(np.eye(len(counts), dtype=np.float32)[predicted] * 9, true, names)
     phases = [{"name": "all", "data_wait": 0.0}]
-    return material(metrics={"test": metrics, "best": {}, "phases": phases}, classes=names, history=[])
+    return view(metrics={"test": metrics, "best": {}, "phases": phases}, classes=names, history=[])
 
 
 def pixels(uri: str) -> np.ndarray:
     assert len(uri) < 200_000
-    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as picture:
-        return np.asarray(picture.convert("RGB")).astype(int)
+    with Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
 
 
 def test_every_section_has_a_template_and_all_of_the_page_is_packaged():
@@ -60,10 +61,10 @@ def test_a_small_matrix_is_a_table_of_all_counts():
 
 
 @pytest.mark.parametrize("n", [confusion.NUMBERS_UP_TO + 1, 200, 1000])
-def test_a_large_matrix_is_a_picture_in_which_a_single_mistake_shows(n):
+def test_a_large_matrix_is_an_image_in_which_a_single_mistake_shows(n):
     counts = np.eye(n, dtype=np.int64) * 400
     counts[3, 17] = 1
-    made = confusion.make(measured(counts) if n < 1000 else material(
+    made = confusion.make(measured(counts) if n < 1000 else view(
         metrics={"test": {"confusion": counts.tolist()}}, classes=[str(k) for k in range(n)]))  # fmt: skip
     for shown in (pixels(made["light"]), pixels(made["dark"])):
         assert shown.shape == (n, n, 3)
@@ -76,10 +77,10 @@ def test_a_large_matrix_is_a_picture_in_which_a_single_mistake_shows(n):
 
 def test_a_matrix_full_of_mistakes_stays_small():
     shares = np.random.default_rng(0).integers(0, 2, (1300, 1300)) / 650  # no colours make these bits fewer
-    assert pixels(confusion.picture(shares, confusion._DARK)).shape == (650, 650, 3)
+    assert pixels(confusion.cell_image(shares, confusion._DARK)).shape == (650, 650, 3)
 
 
-def test_intervals_are_those_of_drawing_pictures():
+def test_intervals_are_those_of_drawing_images():
     counts = np.array([[30, 4, 0], [2, 18, 5], [0, 1, 9]])
     true, predicted = (np.repeat(np.indices((3, 3))[k].ravel(), counts.ravel()) for k in (0, 1))
     some = np.random.default_rng(1).integers(0, len(true), (4000, len(true)))
@@ -104,7 +105,7 @@ def test_the_interval_of_a_mean():
 def test_the_verdict_without_a_mistake_has_a_bound_and_no_interval_without_width():
     said = result.verdict(measured([[30, 0], [0, 30]])).replace("\u00a0", " ")
     assert said == (
-        "The model is right on 100.0 % of 60 test pictures (95 % interval: 95.0 % or more). It made no mistake there."
+        "The model is right on 100.0 % of 60 test images (95 % interval: 95.0 % or more). It made no mistake there."
     )
     once = result.verdict(measured([[30, 1], [0, 30]]))
     assert "It made no mistake twice." in once
@@ -120,15 +121,15 @@ def test_what_stands_out():
     poor.metrics["phases"][0]["data_wait"] = 0.5
     said = " ".join(result._remarks(poor)).replace("\u00a0", " ")
     for words_of in ("interval is wide", "weakest class is “class 0”: 25.0 % of its 40", "too sure of itself",
-                     "39.0 % above validation", "waited for pictures in “all”"):  # fmt: skip
+                     "39.0 % above validation", "waited for images in “all”"):  # fmt: skip
         assert words_of in said
 
 
-def test_without_test_pictures_validation_stands_in_and_that_is_said():
+def test_without_test_images_validation_stands_in_and_that_is_said():
     run = measured([[30, 2], [0, 30]])
     run.metrics["val"] = run.metrics.pop("test")
     run.__dict__["config"] = type("Config", (), {"model": type("Model", (), {"label_smoothing": 0.0})})
-    assert "of 62 validation pictures" in result.verdict(run)
+    assert "of 62 validation images" in result.verdict(run)
     assert "a little too good" in next(result._remarks(run))
 
 
@@ -136,9 +137,7 @@ def test_stages_add_up():
     phase = {"name": "all", "seconds": 10.0, "features_seconds": 2.0}
     rows = [{"phase": "all", "images_per_second": 50.0, "data_wait": 0.25, "seconds": 5.0}] * 2
     config = type("Config", (), {"phases": [type("Phase", (), {"name": "all"})]})
-    run = material(
-        config=config, history=rows, metrics={"seconds": 15.0}, manifest={"data": {"images": {"train": 200}}}
-    )
+    run = view(config=config, history=rows, metrics={"seconds": 15.0}, manifest={"data": {"images": {"train": 200}}})
     made = training._phase(run, phase)
     assert made["times"] == {"features": 2.0, "training": 6.0, "waiting": 2.0, "validation": 2.0}
     stages = {stage["name"]: stage["seconds"] for stage in training._stages(run, [made])}
@@ -173,7 +172,7 @@ def test_thumbnails_keep_their_shape_and_are_small(shape):
         np.testing.assert_array_equal(shown, np.broadcast_to(image, (*shape[:2], 3)))
 
 
-def test_a_map_lies_on_its_picture():
+def test_a_map_lies_on_its_image():
     values = np.zeros((16, 16), np.float32)
     values[:8, :8] = 1
     shown = pixels(thumbnails.with_map(np.full((16, 16, 1), 128, np.uint8), values).uri)
@@ -186,11 +185,11 @@ def test_a_map_lies_on_its_picture():
     [(None, "–"), (0, "0.0 %"), (0.0001, "< 0.1 %"), (0.12345, "12.3 %"), (0.9996, "> 99.9 %"), (1, "100.0 %")],
 )
 def test_shares_are_never_rounded_to_certainty(value, text):
-    assert words.share(value).replace("\u00a0", " ") == text
+    assert formatting.share(value).replace("\u00a0", " ") == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.0121, "12 ms"), (1.23, "1.2 s"), (90, "90 s"), (300, "5 min"), (9000, "2 h 30 min")]
 )
 def test_times(value, text):
-    assert words.seconds(value) == text
+    assert formatting.seconds(value) == text

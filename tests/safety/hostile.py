@@ -178,7 +178,7 @@ def layer_of_a_terabyte(base, path):
 
 
 @hostile("too large to compute")
-def picture_of_a_terabyte(base, path):
+def image_of_a_terabyte(base, path):
     padding = {"padding": [[1 << 18, 1 << 18], [1 << 18, 1 << 18]]}
     config = json.loads(Base(base).members["config.json"])
     first = next(layer for layer in config["config"]["layers"] if layer["name"] == "block1_pool")
@@ -548,7 +548,7 @@ def cifar_batch_with_a_huge_array(base, path):
     return cifar(path, b"\x80\x02}(C\x04data" + array + b"C\x06labels]u.")
 
 
-# Archives of data, and pictures
+# Archives of data, and images
 
 
 def tar(path: Path, name: str, content: bytes = b"x", link: str = "", mode: str = "w:gz") -> Path:
@@ -615,12 +615,12 @@ def png(path: Path, width: int, height: int) -> Path:
     return folder / "bomb.png"
 
 
-@hostile("decompression bomb", "picture")
+@hostile("decompression bomb", "image")
 def png_of_ten_gigabytes(base, path):
     return png(path, 60_000, 60_000)
 
 
-@hostile("decompression bomb", "picture")
+@hostile("decompression bomb", "image")
 def gif_of_four_gigabytes(base, path):
     from PIL import Image
 

@@ -35,8 +35,8 @@ from keras_transfer.runtime import use_backend
 use_backend()
 from keras_transfer.training.state import load_state
 
-def picture(path):
-    from keras_transfer.data.manifest import FileStore
+def image(path):
+    from keras_transfer.data.samples import FileStore
     FileStore([path]).read(0)
 
 READERS = {
@@ -48,7 +48,7 @@ READERS = {
     "safetensors": read_safetensors,
     "cifar10": kt.data.cifar10,
     "idx": kt.data.idx,
-    "picture": picture,
+    "image": image,
 }
 get("tiny").build((32, 32, 3), "none")
 def peak():

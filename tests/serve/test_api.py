@@ -32,12 +32,12 @@ def png_header(height: int, width: int) -> bytes:
     ("kind", "mode"), [("PNG", "RGB"), ("JPEG", "L"), ("WEBP", "RGB"), ("GIF", "P"), ("PNG", "RGBA")]
 )
 def test_the_same_probabilities_as_predict(site, tmp_path, kind, mode):
-    picture = encoded(kind, 3, (200, 300), mode)
-    (tmp_path / "x").write_bytes(picture)
+    image = encoded(kind, 3, (200, 300), mode)
+    (tmp_path / "x").write_bytes(image)
     (expected,) = predict_files(site.predictor.model, METADATA, tmp_path / "x", top=2)
-    status, answer = site.post("/api/predict?top=2", picture, "holiday.png")
+    status, answer = site.post("/api/predict?top=2", image, "holiday.png")
     assert status == 200
-    assert answer["file"] == "holiday.png" and answer["picture"] is None and answer["heatmap"] is None
+    assert answer["file"] == "holiday.png" and answer["image"] is None and answer["heatmap"] is None
     assert [one["name"] for one in answer["classes"]] == list(expected.classes)
     np.testing.assert_allclose([one["probability"] for one in answer["classes"]], expected.probabilities, atol=1e-5)
 
@@ -46,13 +46,13 @@ def test_explanation(site):
     from keras_transfer.explain import gradcam, heat
     from keras_transfer.inference import transform_of
 
-    picture = encoded("PNG", 5, (120, 90))
-    _, answer = site.post("/api/predict?explain=true&top=99", picture)
+    image = encoded("PNG", 5, (120, 90))
+    _, answer = site.post("/api/predict?explain=true&top=99", image)
     assert len(answer["classes"]) == 3
-    shown, laid_over = (_image(answer[key]) for key in ("picture", "heatmap"))
+    shown, laid_over = (_image(answer[key]) for key in ("image", "heatmap"))
     assert (shown.format, shown.size) == ("JPEG", (90, 120)), "in its own shape"
     assert (laid_over.format, laid_over.mode, laid_over.size) == ("PNG", "RGBA", (40, 32))
-    image = transform_of(METADATA)(np.asarray(Image.open(io.BytesIO(picture))))
+    image = transform_of(METADATA)(np.asarray(Image.open(io.BytesIO(image))))
     values = gradcam(site.predictor.model, image[None], CLASSES.index(answer["classes"][0]["name"]))[0]
     difference = np.asarray(laid_over)[..., 3].astype(int) - heat(values)[..., 3]
     assert abs(difference).max() <= 1
@@ -66,7 +66,7 @@ def _image(uri: str) -> Image.Image:
     ("content", "says"),
     [
         (b"", "empty"),
-        (b"just text", "not a picture"),
+        (b"just text", "not an image"),
         (b"<html><body>404</body></html>", "HTML"),
         (encoded("JPEG", 0, (300, 300))[:600], ""),
         (encoded("PNG")[:200], ""),
@@ -81,7 +81,7 @@ def test_bad_files_get_a_message(site, content, says):
         status, answer = site.post(address, content, label="apple")
         assert status == 422 and set(answer) == {"detail"}
         assert says in answer["detail"] and 5 < len(answer["detail"]) < 200 and "Traceback" not in answer["detail"]
-    assert not site.folder.exists() or b"" not in [p.read_bytes() for p in site.folder.glob("pictures/*")]
+    assert not site.folder.exists() or b"" not in [p.read_bytes() for p in site.folder.glob("images/*")]
 
 
 def test_bad_requests_get_a_message(site):
@@ -126,22 +126,22 @@ def test_correction(site):
     status, answer = site.post("/api/correct", encoded(seed=8), label="big berry")
     assert status == 200 and answer["label"] == "big berry"
     read = data.build("list", path=answer["list"], classes=str(site.folder / "classes.txt"), evaluation=True).all
-    labels = {read.manifest.images.path(i).name: read.classes[read.labels[i]] for i in range(len(read))}
-    assert labels[answer["picture"].rpartition("/")[2]] == "big berry"
+    labels = {read.samples.images.path(i).name: read.classes[read.labels[i]] for i in range(len(read))}
+    assert labels[answer["image"].rpartition("/")[2]] == "big berry"
     status, answer = site.post("/api/correct", encoded(seed=8), label="big bery")
     assert status == 422 and "did you mean 'big berry'" in answer["detail"]
 
 
 def test_two_hundred_at_once(site):
     """None is lost, and nobody gets another's answer."""
-    pictures = [encoded(seed=i) for i in range(8)]
-    expected = [site.post("/api/predict?top=3", picture)[1]["classes"] for picture in pictures]
+    images = [encoded(seed=i) for i in range(8)]
+    expected = [site.post("/api/predict?top=3", image)[1]["classes"] for image in images]
     gate = threading.Barrier(50)
 
     def ask(i):
         if i < 50:
             gate.wait(60)
-        return site.post("/api/predict?top=3", pictures[i % 8], f"{i}.png")
+        return site.post("/api/predict?top=3", images[i % 8], f"{i}.png")
 
     with ThreadPoolExecutor(50) as pool:
         answers = list(pool.map(ask, range(200)))

@@ -51,12 +51,12 @@ class Page:
 def files(tmp_path):
     for i, kind in enumerate(["PNG", "JPEG", "WEBP"]):
         (tmp_path / f"{i}.{kind.lower()}").write_bytes(encoded(kind, i))
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "large.png").write_bytes(bytes(300_000))
     return tmp_path
 
 
-def test_several_pictures_with_bars_and_overlay(page, site, files):
+def test_several_images_with_bars_and_overlay(page, site, files):
     page.choose(files / "0.png", files / "1.jpeg", files / "2.webp")
     for card, name in zip(page.cards(3), ["0.png", "1.jpeg", "2.webp"]):
         assert page.one("h2", card).text == name
@@ -65,10 +65,10 @@ def test_several_pictures_with_bars_and_overlay(page, site, files):
         assert [page.one(".name", bar).text for bar in bars] == [one["name"] for one in expected]
         widths = [page.one(".fill", bar).size["width"] / page.one(".track", bar).size["width"] for bar in bars]
         assert widths == pytest.approx([one["probability"] for one in expected], abs=0.02)
-        heat, picture = page.one(".heat", card), page.one(".picture", card)
+        heat, image = page.one(".heat", card), page.one(".image", card)
         page.wait(lambda heat=heat: heat.get_property("naturalWidth") == 40)
-        assert heat.is_displayed() and heat.rect == picture.rect, "the map lies on the picture"
-        assert name in picture.get_attribute("alt")
+        assert heat.is_displayed() and heat.rect == image.rect, "the map lies on the image"
+        assert name in image.get_attribute("alt")
     page.one("#heat").click()
     assert not any(heat.is_displayed() for heat in page.all(".heat"))
     page.one("#clear").click()
@@ -78,7 +78,7 @@ def test_several_pictures_with_bars_and_overlay(page, site, files):
 def test_bad_files_get_a_message_beside_the_good_ones(page, files):
     page.choose(files / "notes.txt", files / "0.png", files / "large.png")
     text, good, large = page.cards(3)
-    assert "Not a picture" in page.one(".status", text).text
+    assert "Not an image" in page.one(".status", text).text
     assert "larger than the 0.191 MiB allowed" in page.one(".status", large).text
     assert page.all(".bars li", good) and "failed" not in good.get_attribute("class")
     for bad in (text, large):
@@ -98,7 +98,7 @@ def test_correction_is_saved_for_the_next_training(page, site, files):
     page.one("form button", card).click()
     page.wait(lambda: "Saved as “big berry”" in page.one(".saved", card).text)
     read = data.build("list", path=site.folder / "list.txt", classes=str(site.folder / "classes.txt"), evaluation=True)
-    files_of = {read.all.manifest.images.path(i).read_bytes(): int(read.all.labels[i]) for i in range(len(read.all))}
+    files_of = {read.all.samples.images.path(i).read_bytes(): int(read.all.labels[i]) for i in range(len(read.all))}
     assert files_of[(files / "1.jpeg").read_bytes()] == CLASSES.index("big berry")
 
 

@@ -33,7 +33,7 @@ def test_correcting_again_replaces_the_label(tmp_path):
     again = Corrections(tmp_path, ["a", "b"])  # a server that starts later goes on with the same list
     again.save(encoded(seed=2), "a")
     assert [line[-1] for line in kept.list.read_text().splitlines()] == ["b", "a", "a"]
-    assert len(list((tmp_path / "pictures").iterdir())) == 3
+    assert len(list((tmp_path / "images").iterdir())) == 3
 
 
 def test_what_cannot_be_kept_is_refused_and_nothing_written(tmp_path):

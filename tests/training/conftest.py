@@ -12,9 +12,9 @@ from tests.conftest import make_photos
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[Path, RunDirectory]:
-    """Pictures, and a run over them that was never interrupted."""
+    """Images, and a run over them that was never interrupted."""
     # Only now is the backend chosen.
-    from keras_transfer.training.run import train
+    from keras_transfer.training.train import train
     from tests.training.small import settings
 
     folder = tmp_path_factory.mktemp("whole")

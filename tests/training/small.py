@@ -11,7 +11,7 @@ import numpy as np
 from keras_transfer.config.load import validate
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.runs import RunDirectory
-from keras_transfer.training.run import resume_run, train
+from keras_transfer.training.train import resume_run, train
 
 PHASES = [
     {"name": "head", "epochs": 2, "learning_rate": 0.01, "schedule": "plateau"},

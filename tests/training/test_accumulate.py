@@ -8,7 +8,7 @@ import pytest
 import keras_transfer as kt
 from keras_transfer.errors import Interrupted
 from keras_transfer.training import accumulate
-from keras_transfer.training.run import resume_run, train
+from keras_transfer.training.train import resume_run, train
 from tests.training.small import StopAt, read_weights, settings
 
 pytestmark = pytest.mark.backend
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.backend
 CLOSE = 1e-5
 
 
-def pictures(count: int = 60, weights: bool = False):
-    """Three classes that differ in colour; of 42 training pictures, batches of 16 leave a last one of 10."""
+def images(count: int = 60, weights: bool = False):
+    """Three classes that differ in colour; of 42 training images, batches of 16 leave a last one of 10."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 3
     x = rng.integers(0, 120, (count, 16, 16, 3))
@@ -27,7 +27,7 @@ def pictures(count: int = 60, weights: bool = False):
 
 
 def fit(data, parts, phases, **options):
-    """Train a network that looks at each picture for itself: BatchNorm frozen, no dropout."""
+    """Train a network that looks at each image for itself: BatchNorm frozen, no dropout."""
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, dropout=0.0, precision="float32")
     phases = [phase.model_copy(update={"batch_norm": "frozen"}) for phase in phases]
     options = {"cache": "memory", "workers": 1, **options}
@@ -57,15 +57,15 @@ OPTIMIZERS = {
 @pytest.mark.parametrize(("name", "parts"), list(zip(OPTIMIZERS, (3, 16, 2))))
 def test_parts_give_the_weights_and_figures_of_whole_batches(name, parts):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3, **OPTIMIZERS[name])]
-    data, options = pictures(), {"augment": ["horizontal_flip"], "label_smoothing": 0.1}
+    data, options = images(), {"augment": ["horizontal_flip"], "label_smoothing": 0.1}
     assert_same(fit(data, parts, phases, **options), fit(data, 1, phases, **options))
 
 
 @pytest.mark.parametrize("weights", [False, True])
-def test_weights_of_classes_and_samples_and_mixed_pictures_count_as_in_whole_batches(weights):
+def test_weights_of_classes_and_samples_and_mixed_images_count_as_in_whole_batches(weights):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3)]
     options = {"class_weights": "balanced", "augment": ["mixup", "cutmix"]}
-    data = pictures(weights=weights)
+    data = images(weights=weights)
     assert_same(fit(data, 3, phases, **options), fit(data, 1, phases, **options))
 
 
@@ -75,13 +75,13 @@ def test_phases_on_cached_features_are_computed_in_parts_too():
         kt.Phase("head", epochs=2, learning_rate=1e-2, augment=False),
         kt.Phase("top", train="last 1 groups", epochs=2, learning_rate=1e-3, augment=False),
     ]
-    data = pictures()
+    data = images()
     assert_same(fit(data, 3, phases), fit(data, 1, phases))
 
 
 @pytest.mark.slow
 def test_parts_that_all_weighed_the_same_would_be_noticed(monkeypatch):
-    phases, data = [kt.Phase("all", epochs=2, learning_rate=1e-2, optimizer="sgd")], pictures()
+    phases, data = [kt.Phase("all", epochs=2, learning_rate=1e-2, optimizer="sgd")], images()
     whole = fit(data, 1, phases)
     parts = accumulate._parts
 
@@ -95,7 +95,7 @@ def test_parts_that_all_weighed_the_same_would_be_noticed(monkeypatch):
 
 
 @pytest.mark.slow
-def test_no_more_pictures_than_a_part_are_computed_at_once(monkeypatch):
+def test_no_more_images_than_a_part_are_computed_at_once(monkeypatch):
     import keras
 
     seen = []
@@ -111,13 +111,13 @@ def test_no_more_pictures_than_a_part_are_computed_at_once(monkeypatch):
             seen.clear()  # Keras has only looked at shapes so far
 
     monkeypatch.setattr(layer, "call", watched)
-    fit(pictures(), 4, [kt.Phase("all", epochs=1)], augment=["horizontal_flip"], callbacks=[Begin()])
+    fit(images(), 4, [kt.Phase("all", epochs=1)], augment=["horizontal_flip"], callbacks=[Begin()])
     assert seen and max(size or 0 for size in seen) <= 4
 
 
 @pytest.mark.slow
 def test_afterwards_the_model_trains_as_keras_does():
-    data = pictures()
+    data = images()
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16)
     classifier.fit(data, [kt.Phase("all", epochs=1)], batch_size=16, accumulate=4, verbose=False)
     model = classifier.model

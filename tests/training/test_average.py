@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.average import measure_statistics
-from keras_transfer.training.run import train
 from keras_transfer.training.state import newest_state
+from keras_transfer.training.train import train
 from tests.conftest import make_photos
 from tests.training.small import PHASES, StopAt, assert_same, like_keras, read_weights, resume, settings
-from tests.training.test_accumulate import pictures
+from tests.training.test_accumulate import images
 
 pytestmark = pytest.mark.backend
 
@@ -56,7 +56,7 @@ def by_hand(kind, watch, momentum, steps):
 
 
 def fit(phase, watch=Watch, **options):
-    data = pictures()
+    data = images()
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, precision="float32")
     watching = watch(classifier.model)
     options = {"cache": "memory", "workers": 1, **options}
@@ -118,13 +118,13 @@ def batches_of(classifier, data, batch_size, augment=("horizontal_flip",)):
 
 
 def test_measured_statistics_are_those_of_the_batches_and_nothing_else_changes():
-    data = pictures()
+    data = images()
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, precision="float32")
     model, batches = classifier.model, batches_of(classifier, data, 16)
     batches.set_epoch(4)
     variables = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in model.variables}
     moments = {layer.name: layer.momentum for layer in model.layers if hasattr(layer, "momentum")}
-    measure_statistics(model, batches, epoch=1, at_once=16)
+    measure_statistics(model, batches, epoch=1, micro_batch_size=16)
     assert batches.epoch == 4
     assert moments and moments == {la.name: la.momentum for la in model.layers if hasattr(la, "momentum")}
     moved = {
@@ -148,7 +148,7 @@ def _named(model, path):
 
 @pytest.mark.slow
 def test_with_a_single_batch_training_and_prediction_compute_the_same():
-    data = pictures(40)
+    data = images(40)
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, dropout=0.0, precision="float32")
     batches = batches_of(classifier, data, 64)
 
@@ -157,7 +157,7 @@ def test_with_a_single_batch_training_and_prediction_compute_the_same():
         return np.abs(modes[0] - modes[1]).max()
 
     assert gap() > 1e-2
-    measure_statistics(classifier.model, batches, epoch=0, at_once=64)
+    measure_statistics(classifier.model, batches, epoch=0, micro_batch_size=64)
     assert gap() < 1e-4
     batches.loader.close()
 
@@ -171,7 +171,7 @@ def test_statistics_of_the_mean_are_measured_in_every_epoch(features):
     batches = batches_of(classifier, data, 16, augment)
     for epoch, (weights, _) in enumerate(watching.ends):
         classifier.model.set_weights(weights)
-        measure_statistics(classifier.model, batches, epoch, at_once=16)
+        measure_statistics(classifier.model, batches, epoch, micro_batch_size=16)
         for a, b in zip(weights, classifier.model.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     batches.loader.close()
@@ -179,7 +179,7 @@ def test_statistics_of_the_mean_are_measured_in_every_epoch(features):
 
 @pytest.fixture(scope="module", params=["ema", pytest.param("swa", marks=pytest.mark.slow)])
 def averaged(request, tmp_path_factory):
-    """Pictures, a phase with averages, and a run over them that was never interrupted."""
+    """Images, a phase with averages, and a run over them that was never interrupted."""
     folder = tmp_path_factory.mktemp(request.param)
     photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
     phase = {**PHASES[1], "average": request.param, "epochs": 3}

@@ -11,7 +11,7 @@ from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.training import fit
 from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.faults import is_not_deterministic, is_out_of_memory, not_deterministic, out_of_memory
-from keras_transfer.training.run import resume_run, train
+from keras_transfer.training.train import resume_run, train
 from tests.training.small import StopAt, read_weights, settings
 
 pytestmark = pytest.mark.backend
@@ -37,7 +37,7 @@ def exhaust(backend: str):
 
 @pytest.fixture
 def memory(backend, monkeypatch):
-    """A machine whose memory ends at `limit` pictures."""
+    """A machine whose memory ends at `limit` images."""
 
     class Memory:
         limit = 10**6
@@ -52,7 +52,7 @@ def memory(backend, monkeypatch):
         return count
 
     def small(self, values, sample_weight=None):
-        """Stands for the whole step; Keras gives the number of pictures, and does not call it to learn shapes."""
+        """Stands for the whole step; Keras gives the number of images, and does not call it to learn shapes."""
         if self.name != "loss":
             return update(self, values, sample_weight)
         if backend != "tensorflow":
@@ -92,7 +92,7 @@ def test_other_errors_are_not_taken_for_it(error, found):
 
 
 def test_the_message_says_what_was_tried_and_what_to_set():
-    assert "16 pictures of 224 × 160 at once (batch_size 32): set accumulate to 4" in str(
+    assert "16 images of 224 × 160 at once (batch_size 32): set accumulate to 4" in str(
         out_of_memory(32, 16, (224, 160))
     )
     assert "accumulate" not in str(out_of_memory(32, 1, (224, 160)))
@@ -101,7 +101,7 @@ def test_the_message_says_what_was_tried_and_what_to_set():
 @pytest.mark.slow
 def test_a_batch_size_of_the_user_is_an_error_of_one_line(photos, tmp_path, memory):
     memory.limit = 8
-    with pytest.raises(UserError, match=r"16 pictures of 32 × 32 at once .* set accumulate to 2") as raised:
+    with pytest.raises(UserError, match=r"16 images of 32 × 32 at once .* set accumulate to 2") as raised:
         train(settings(photos, tmp_path / "run", data=data_of(photos, batch_size=16)), say=lambda _: None)
     assert "\n" not in str(raised.value)
 
@@ -111,7 +111,7 @@ def test_the_classifier_says_the_same(memory):
     memory.limit = 8
     data = kt.data.arrays(np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2, image_size=16)
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16)
-    with pytest.raises(UserError, match="12 pictures of 16 × 16 at once"):
+    with pytest.raises(UserError, match="12 images of 16 × 16 at once"):
         classifier.fit(data, [kt.Phase("all", epochs=1)], batch_size=12, verbose=False)
 
 
@@ -121,8 +121,8 @@ def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, t
     lines = []
     run = train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lines.append)
     assert [line for line in lines if "out of memory" in line] == [
-        "out of memory: 8 pictures at once from here on (data.accumulate = 2)",
-        "out of memory: 4 pictures at once from here on (data.accumulate = 4)",
+        "out of memory: 8 images at once from here on (data.accumulate = 2)",
+        "out of memory: 4 images at once from here on (data.accumulate = 4)",
     ]
     config = run.read_config()
     assert (config.data.batch_size, config.data.accumulate) == (16, 4)
@@ -190,9 +190,9 @@ def test_a_resumed_run_still_knows_that_the_batch_size_was_automatic(photos, tmp
 
 
 @pytest.mark.slow
-def test_parts_of_one_picture_are_the_end(photos, tmp_path, memory):
+def test_parts_of_one_image_are_the_end(photos, tmp_path, memory):
     memory.limit = 0
-    with pytest.raises(UserError, match=r"with 1 pictures of 32 × 32 at once"):
+    with pytest.raises(UserError, match=r"with 1 images of 32 × 32 at once"):
         train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lambda _: None)
 
 

@@ -17,7 +17,7 @@ from keras_transfer.errors import Interrupted, MissingExtra
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training import loggers
 from keras_transfer.training.fit import _know_no_model
-from keras_transfer.training.run import train
+from keras_transfer.training.train import train
 from tests.conftest import ROOT
 from tests.training.small import StopAt, resume, settings
 

@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.data.keras_dataset import Batches
+from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
-from keras_transfer.training import parts
-from keras_transfer.training.run import resume_run, train
+from keras_transfer.training import build
 from keras_transfer.training.state import TrainingState, newest_state, save_state, within_epoch
 from keras_transfer.training.stopping import NOTICE, stop_on_request
+from keras_transfer.training.train import resume_run, train
 from tests.training.small import PHASES, StopAt, assert_same, figures, like_keras, read_weights, resume, settings
 
 pytestmark = pytest.mark.backend
@@ -47,7 +47,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(whole, tmp_path, epochs, ba
     state = cut(photos, tmp_path / "cut", StopAt(epochs, batch), save_every=every)
     assert (None if state is None else (state.phase, state.epoch, state.batch)) == saved
     losses = []
-    monkeypatch.setattr(parts, "draw_history", lambda run, result: losses.extend(result.iterations))
+    monkeypatch.setattr(build, "draw_history", lambda run, result: losses.extend(result.iterations))
     assert_same(whole, resume(tmp_path / "cut"))
     assert len(losses) == 4 * 3
     with pytest.raises(UserError, match="is finished"):
@@ -185,7 +185,7 @@ def test_an_ignored_signal_stays_ignored():
 
 
 @pytest.mark.slow
-def test_another_batch_size_goes_on_after_the_same_pictures(photos, tmp_path, monkeypatch):
+def test_another_batch_size_goes_on_after_the_same_images(photos, tmp_path, monkeypatch):
     cut(photos, tmp_path / "cut", StopAt(1, 1), save_every="1 step")
     served = []
     batch = Batches.batch
@@ -193,7 +193,7 @@ def test_another_batch_size_goes_on_after_the_same_pictures(photos, tmp_path, mo
         Batches, "batch", lambda self, i: served.append((self.loader.shuffle, self.epoch, i)) or batch(self, i)
     )
     run = resume(tmp_path / "cut", "data.batch_size=8", "phases.1.epochs=1")
-    assert {i for shuffle, epoch, i in served if shuffle and epoch == 1} == {2, 3, 4, 5}  # 16 of 42 pictures were done
+    assert {i for shuffle, epoch, i in served if shuffle and epoch == 1} == {2, 3, 4, 5}  # 16 of 42 images were done
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 1]
 
 

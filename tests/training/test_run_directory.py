@@ -16,8 +16,8 @@ import yaml
 from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.models.bundle import load
 from keras_transfer.runs import RunDirectory
-from keras_transfer.training.run import resume_run, train
 from keras_transfer.training.state import load_state, newest_state, within_epoch
+from keras_transfer.training.train import resume_run, train
 from tests.conftest import ROOT
 from tests.training.small import PHASES, StopAt, resume, settings
 
@@ -113,7 +113,7 @@ def test_what_changed_is_listed_and_refused_unless_accepted(cut, photos):
     assert lines[:-1] == [
         "phases.1.epochs: 2 → 1",
         f"versions: keras 3.0.0 → {keras.__version__}",
-        "data: other pictures, labels or splits",
+        "data: other images, labels or splits",
     ]
     assert cut.read_json(cut.manifest) == now
 
@@ -173,7 +173,7 @@ def test_a_damaged_configuration_is_one_line(cut):
         resume(cut.path)
 
 
-def test_a_loss_that_is_not_a_number_names_the_pictures_and_how_to_go_on(photos, tmp_path):
+def test_a_loss_that_is_not_a_number_names_the_images_and_how_to_go_on(photos, tmp_path):
     bad = {"name": "all", "epochs": 2, "learning_rate": 3e38, "optimizer": "sgd"}
     with pytest.raises(UserError, match="lower the phase's learning_rate") as stop:
         train(settings(photos, tmp_path / "run", "1 step", phases=[PHASES[0], bad]), say=lambda _: None)
@@ -183,8 +183,8 @@ def test_a_loss_that_is_not_a_number_names_the_pictures_and_how_to_go_on(photos,
     assert "in batch 2 of epoch 1 of phase all" in str(stop.value)
     splits = run.read_json(run.splits)
     names = [name for name, split in splits.items() if split == "train"]
-    assert len(told["pictures"]) == 16
-    assert all(names[picture["index"]] == picture["name"] for picture in told["pictures"])
+    assert len(told["images"]) == 16
+    assert all(names[image["index"]] == image["name"] for image in told["images"])
 
     state = load_state(run.state_file)
     assert (state.phase, state.phase_done) == (0, True)  # and nothing of what came later
@@ -207,7 +207,7 @@ def test_weights_that_the_last_step_of_an_epoch_spoils(photos, tmp_path):
     with pytest.raises(UserError, match=r"the weight .* became infinite or NaN in batch 1 of epoch 1"):
         train(settings(photos, tmp_path / "run", data=data), callbacks=[Spoil()], say=lambda _: None)
     run = RunDirectory(tmp_path / "run")
-    assert len(run.read_json(run.bad_batch)["pictures"]) == 42
+    assert len(run.read_json(run.bad_batch)["images"]) == 42
     assert not run.state_file.exists()
 
 
@@ -217,7 +217,7 @@ from keras_transfer import runtime
 runtime.use_backend()
 import keras
 from keras_transfer import cli
-from keras_transfer.training import run
+from keras_transfer.training import train
 
 class FullDisk(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):

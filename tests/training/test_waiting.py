@@ -1,4 +1,4 @@
-"""How long training waited for its pictures: measured, kept and told."""
+"""How long training waited for its images: measured, kept and told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from keras_transfer.config.load import validate
 from keras_transfer.data.augment import Transform
 from keras_transfer.training.progress import Progress
-from keras_transfer.training.run import train
+from keras_transfer.training.train import train
 
 pytestmark = pytest.mark.backend
 
@@ -27,7 +27,7 @@ def run(photos, output):
 
 
 @pytest.mark.slow
-def test_slow_pictures_are_measured_and_told(photos, tmp_path, monkeypatch, capfd):
+def test_slow_images_are_measured_and_told(photos, tmp_path, monkeypatch, capfd):
     quick = Transform.__call__
 
     def slow(self, *arguments):

@@ -60,7 +60,7 @@ def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | Bat
 def transforms(
     specs: Sequence[Any], image_size: tuple[int, int], resize: str = "squash", color: str = "rgb"
 ) -> tuple[Transform, BatchTransform | None]:
-    """Sort a list of augmentations into those of single pictures and those of batches.
+    """Sort a list of augmentations into those of single images and those of batches.
 
     Returns:
         The transform for training, and the batch transform or None.

@@ -15,7 +15,7 @@ from keras_transfer.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class Augmentation:
-    """An operation on one picture: it draws its random numbers and adds to the plan.
+    """An operation on one image: it draws its random numbers and adds to the plan.
 
     Subclasses are frozen dataclasses; their fields are the parameters that a configuration may give.
 
@@ -23,7 +23,7 @@ class Augmentation:
         name: what configurations call it.
         random: whether it draws; those that do are left out of evaluation transforms.
         sizes: whether it leaves a canvas of the target size (or of its own) behind; if no operation of a transform
-            does, the picture is fitted first.
+            does, the image is fitted first.
     """
 
     name: ClassVar[str]
@@ -37,7 +37,7 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class BatchAugmentation:
-    """An operation on a batch of pictures and one-hot labels."""
+    """An operation on a batch of images and one-hot labels."""
 
     name: ClassVar[str]
 

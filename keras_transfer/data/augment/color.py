@@ -2,9 +2,9 @@
 
 An operation is a pair (kind, payload):
     ("matrix", float64 (3, 4))    new RGB = M[:, :3] @ RGB + M[:, 3]
-    ("contrast", factor)          scaling about the mean grey value, which depends on the picture
+    ("contrast", factor)          scaling about the mean grey value, which depends on the image
     ("table", uint8 (256,))       a lookup table for all channels
-    ("picture", function)         anything else: uint8 (h, w, c) -> the same
+    ("image", function)         anything else: uint8 (h, w, c) -> the same
 Matrices and contrasts in a row become one matrix, tables in a row one table. Values are only clipped at the end of a
 row, not between its operations.
 """
@@ -36,7 +36,7 @@ def contrast(factor: float) -> tuple[str, Any]:
 
 
 def saturation(factor: float) -> tuple[str, Any]:
-    """Distances from the pixel's own grey value times `factor`; 0 is a grey picture."""
+    """Distances from the pixel's own grey value times `factor`; 0 is a grey image."""
     return "matrix", np.hstack([factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1)), np.zeros((3, 1))])
 
 
@@ -100,23 +100,23 @@ def solarize(threshold: float) -> tuple[str, Any]:
 
 def autocontrast() -> tuple[str, Any]:
     """Stretch each channel to 0..255."""
-    return "picture", _autocontrast
+    return "image", _autocontrast
 
 
 def equalize() -> tuple[str, Any]:
     """Equalize each channel's histogram."""
-    return "picture", _per_channel(cv2.equalizeHist)
+    return "image", _per_channel(cv2.equalizeHist)
 
 
 def sharpness(factor: float) -> tuple[str, Any]:
-    """Blend with a smoothed copy (0 gives the copy, 1 the picture, more sharpens), as Pillow's ImageEnhance does."""
+    """Blend with a smoothed copy (0 gives the copy, 1 the image, more sharpens), as Pillow's ImageEnhance does."""
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
     def apply(image: np.ndarray) -> np.ndarray:
         smooth = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
         return cv2.addWeighted(image, factor, smooth, 1 - factor, 0)
 
-    return "picture", apply
+    return "image", apply
 
 
 def _autocontrast(image: np.ndarray) -> np.ndarray:

@@ -74,7 +74,7 @@ class CenterCrop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomCrop(Augmentation):
-    """Cut a box of the target size at a random place; a smaller picture is enlarged first until it fits.
+    """Cut a box of the target size at a random place; a smaller image is enlarged first until it fits.
 
     Usually after `resize` to a somewhat larger size.
     """
@@ -99,7 +99,7 @@ class RandomResizedCrop(Augmentation):
     """Cut a box of random area and aspect and scale it to the target size (Szegedy et al., 2014).
 
     Args:
-        scale: least and greatest area of the box as a share of the picture's.
+        scale: least and greatest area of the box as a share of the image's.
         ratio: least and greatest width / height of the box, relative to the target's; drawn on a log scale.
     """
 
@@ -126,7 +126,7 @@ class RandomResizedCrop(Augmentation):
             if 0 < h <= height and 0 < w <= width:
                 box = h, w
                 break
-        if box is None:  # the whole picture, cut to the nearest allowed aspect
+        if box is None:  # the whole image, cut to the nearest allowed aspect
             ratio = min(max(width / height, self.ratio[0] * aspect), self.ratio[1] * aspect)
             box = min(height, max(1, round(width / ratio))), min(width, max(1, round(height * ratio)))
         y, x = math.floor(v * (height - box[0] + 1)), math.floor(u * (width - box[1] + 1))
@@ -135,7 +135,7 @@ class RandomResizedCrop(Augmentation):
 
 @dataclass(frozen=True)
 class PaddedRandomCrop(Augmentation):
-    """Fit the picture, add a border and cut a box of the target size: the usual augmentation for CIFAR.
+    """Fit the image, add a border and cut a box of the target size: the usual augmentation for CIFAR.
 
     Args:
         padding: width of the border, in pixels of the target.
@@ -202,7 +202,7 @@ class Rotation(Augmentation):
 
     Args:
         degrees: the angle is uniform in [-degrees, degrees].
-        fill: what appears beyond the picture: 0..255, an RGB triple or "reflect".
+        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "rotation"
@@ -228,7 +228,7 @@ class Affine(Augmentation):
         translate: greatest shift, as a share of width and height.
         scale: least and greatest enlargement, drawn on a log scale.
         shear: greatest angle of the shear along x and along y, in degrees.
-        fill: what appears beyond the picture: 0..255, an RGB triple or "reflect".
+        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "affine"
@@ -253,7 +253,7 @@ class Affine(Augmentation):
         shear = np.array(
             [[1, math.tan(math.radians(shear_x * self.shear))], [math.tan(math.radians(shear_y * self.shear)), 1]]
         )
-        if abs(np.linalg.det(shear)) < 0.1:  # both shears near 45 degrees would flatten the picture to a line
+        if abs(np.linalg.det(shear)) < 0.1:  # both shears near 45 degrees would flatten the image to a line
             shear[1, 0] = 0.0
         shift = (dx * self.translate * plan.size[1], dy * self.translate * plan.size[0])
         plan.about_center(turned(angle * self.degrees) @ shear / enlargement, shift)

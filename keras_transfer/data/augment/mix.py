@@ -1,4 +1,4 @@
-"""Augmentations that mix the pictures and labels of a batch."""
+"""Augmentations that mix the images and labels of a batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _partners(count: int, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MixUp(BatchAugmentation):
-    """Blend each picture and its label with another of the batch (Zhang et al., 2017).
+    """Blend each image and its label with another of the batch (Zhang et al., 2017).
 
     Args:
         alpha: the share is drawn from Beta(alpha, alpha), once a batch.
@@ -39,14 +39,14 @@ class MixUp(BatchAugmentation):
         other = _partners(len(images), rng)
         mixed = np.empty_like(images)
         for i, j in enumerate(other):
-            # Picture by picture: a float copy of the whole batch would be four times its size.
+            # Image by image: a float copy of the whole batch would be four times its size.
             mixed[i] = np.rint(images[i] * np.float32(share) + images[j] * np.float32(1 - share))
         return mixed, (share * labels + (1 - share) * labels[other]).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class CutMix(BatchAugmentation):
-    """Replace a box of each picture by that of another, and mix the labels by area (Yun et al., 2019).
+    """Replace a box of each image by that of another, and mix the labels by area (Yun et al., 2019).
 
     Args:
         alpha: the share of the box's area is 1 - Beta(alpha, alpha), once a batch.

@@ -70,7 +70,7 @@ class RandomErasing(Augmentation):
     """Overwrite random boxes (Zhong et al., "Random erasing data augmentation", 2017).
 
     Args:
-        p: probability that the picture is touched.
+        p: probability that the image is touched.
         count: boxes.
         scale: least and greatest area of a box as a share of the result's.
         ratio: least and greatest width / height.

@@ -1,7 +1,7 @@
-"""What is to be done to one picture: every augmentation adds to a plan, and the pixels are touched once.
+"""What is to be done to one image: every augmentation adds to a plan, and the pixels are touched once.
 
 Coordinates are continuous: pixel (0, 0) covers the square from 0 to 1. `matrix` maps a point of the canvas as planned
-so far to a point of the source picture.
+so far to a point of the source image.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ Fill = int | tuple[int, int, int] | Literal["reflect"]
 
 @dataclass
 class Plan:
-    """A plan for a picture of `source` (height, width).
+    """A plan for an image of `source` (height, width).
 
     Attributes:
-        source: size of the picture at full resolution.
+        source: size of the image at full resolution.
         target: size that the result shall have.
-        resize: how a picture of another shape is fitted: "squash", "crop" or "pad".
+        resize: how an image of another shape is fitted: "squash", "crop" or "pad".
         size: size of the canvas so far.
         matrix: float64 (3, 3), canvas to source.
-        fill: what lies outside of the picture: one value, a colour, or "reflect".
+        fill: what lies outside of the image: one value, a colour, or "reflect".
         colors: colour operations, see `color.apply_colors`.
         erase: boxes to erase, (y, x, height, width, value or None, seed).
     """

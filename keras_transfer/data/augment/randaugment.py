@@ -66,12 +66,12 @@ OPERATIONS: dict[str, Operation] = {
 class RandAugment(Augmentation):
     """Apply a few operations, drawn at random from the paper's fourteen, at a common strength.
 
-    Those that move pixels join the picture's one warp, so they act before those of colour.
+    Those that move pixels join the image's one warp, so they act before those of colour.
 
     Args:
-        count: operations a picture.
+        count: operations an image.
         magnitude: strength, 0..30.
-        fill: what appears beyond the picture: 0..255, an RGB triple or "reflect".
+        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "rand_augment"

@@ -22,7 +22,7 @@ def render(
         image: uint8 (h, w, 3 or 1).
         plan: with `plan.size` equal to the size wanted.
         grey: whether the result has one channel.
-        to_image: float64 (3, 3), from coordinates in a picture of `plan.source` to coordinates in `image`, if it was
+        to_image: float64 (3, 3), from coordinates in an image of `plan.source` to coordinates in `image`, if it was
             decoded at a lower resolution.
         out: uint8 (height, width, 3 or 1), contiguous: where to put the result, e.g. its place in a batch.
 
@@ -33,7 +33,7 @@ def render(
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     if out is None:
         out = np.empty((*plan.size, 1 if grey else 3), np.uint8)
-    # Most pictures are drawn right where they belong; OpenCV takes other memory if the channels differ.
+    # Most images are drawn right where they belong; OpenCV takes other memory if the channels differ.
     drawn = _warp(image, plan.matrix if to_image is None else to_image @ plan.matrix, plan, out)
     if not grey and (drawn.ndim == 2 or drawn.shape[2] == 1):
         drawn = cv2.cvtColor(drawn, cv2.COLOR_GRAY2RGB)
@@ -65,7 +65,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, plan: Plan, out: np.ndarray) ->
 
 
 def _border(image: np.ndarray, plan: Plan, inside: bool) -> tuple[int, tuple[float, ...]]:
-    """OpenCV's border mode and value for what lies outside of the picture."""
+    """OpenCV's border mode and value for what lies outside of the image."""
     if inside:
         return cv2.BORDER_REPLICATE, (0.0,)
     if plan.fill == "reflect":

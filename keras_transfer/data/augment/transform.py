@@ -1,4 +1,4 @@
-"""From a picture of any size to the model's input."""
+"""From an image of any size to the model's input."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from keras_transfer.data.augment.base import Augmentation, BatchAugmentation
 from keras_transfer.data.augment.plan import Plan
 from keras_transfer.data.augment.render import render
-from keras_transfer.data.store import ArrayPicture
+from keras_transfer.data.images.store import ArrayImage
 from keras_transfer.errors import UserError, unknown
 
 if TYPE_CHECKING:
-    from keras_transfer.data.store import Picture
+    from keras_transfer.data.images.store import Image
 
 
 class Transform:
-    """Fit a picture to the model's input and, given random numbers, augment it.
+    """Fit an image to the model's input and, given random numbers, augment it.
 
     Args:
         image_size: (height, width) of the result.
         ops: augmentations in order: objects, names or `{"name": …}` mappings. If none of them settles the size, the
-            picture is fitted before the first.
+            image is fitted before the first.
         resize: "squash", "crop" or "pad".
         color: "rgb" (3 channels) or "grey" (1).
 
-    Calling it with a picture and a generator gives uint8 (height, width, channels). With `None` instead of a generator
+    Calling it with an image and a generator gives uint8 (height, width, channels). With `None` instead of a generator
     the random operations are left out: the transform for evaluation.
     """
 
@@ -60,7 +60,7 @@ class Transform:
         return 3 if self.color == "rgb" else 1
 
     def plan(self, height: int, width: int, rng: np.random.Generator | None) -> Plan:
-        """Draw all random numbers for a picture of this size."""
+        """Draw all random numbers for an image of this size."""
         plan = Plan((height, width), self.image_size, self.resize)
         ops = self.ops if rng is not None else [op for op in self.ops if not op.random]
         if not any(op.sizes for op in ops):
@@ -72,12 +72,12 @@ class Transform:
         return plan
 
     def __call__(
-        self, image: np.ndarray | Picture, rng: np.random.Generator | None = None, out: np.ndarray | None = None
+        self, image: np.ndarray | Image, rng: np.random.Generator | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """Transform one picture.
+        """Transform one image.
 
         Args:
-            image: uint8 (h, w), (h, w, 1) or (h, w, 3) RGB, or a `Picture` that is not decoded yet: it is decoded at
+            image: uint8 (h, w), (h, w, 1) or (h, w, 3) RGB, or a `Image` that is not decoded yet: it is decoded at
                 half, a quarter or an eighth of its size if the result needs no more.
             rng: source of random numbers, or None for evaluation.
             out: uint8 (height, width, 3 or 1), contiguous: where to put the result.
@@ -86,7 +86,7 @@ class Transform:
             uint8 (height, width, 3 or 1); `out` if it was given.
         """
         if isinstance(image, np.ndarray):
-            image = ArrayPicture(_checked(image))
+            image = ArrayImage(_checked(image))
         plan = self.plan(image.height, image.width, rng)
         pixels, to_pixels = image.reduced(min(plan.scale()) + 1e-4)
         return render(pixels, plan, self.color == "grey", to_pixels, out)
@@ -103,7 +103,7 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 
 class BatchTransform:
-    """Mix the pictures of a batch; with several operations, one is drawn for each batch.
+    """Mix the images of a batch; with several operations, one is drawn for each batch.
 
     Args:
         ops: MixUp or CutMix: objects, names or `{"name": …}` mappings.
@@ -116,7 +116,7 @@ class BatchTransform:
         for spec in ops:
             op = make_op(spec)
             if not isinstance(op, BatchAugmentation):
-                raise UserError(f"{op.name} works on single pictures, not on batches")
+                raise UserError(f"{op.name} works on single images, not on batches")
             self.ops.append(op)
 
     def __call__(

@@ -1,6 +1,6 @@
 """The kinds of data that can be read: a file and a line here each.
 
-To add one, write `sources/NAME.py` with a function `load(...plain arguments...) -> Manifest` and add it to the table.
+To add one, write `sources/NAME.py` with a function `load(...plain arguments...) -> SampleTable` and add it to the table.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import arrays, cifar10, cifar100, csv_file, digits, folder, idx, list_file
 
 __all__ = ["SOURCES", "Source"]
@@ -18,7 +18,7 @@ __all__ = ["SOURCES", "Source"]
 class Source:
     """A kind of data: how to read it, and what it is in a few words."""
 
-    load: Callable[..., Manifest]
+    load: Callable[..., SampleTable]
     description: str
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.data.archive import unpack
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import arrays, folder, list_file
 from keras_transfer.errors import UserError
 from keras_transfer.safety import Refused
@@ -100,8 +100,8 @@ def read_batch(path: Path, label_key: bytes) -> tuple[np.ndarray, np.ndarray]:
 
 def read_pickles(
     root: Path, train: Sequence[str], test: str, label_key: bytes, classes: Sequence[str], source: str
-) -> Manifest:
-    """The manifest of the original batch files in `root`."""
+) -> SampleTable:
+    """The samples of the original batch files in `root`."""
     parts = [read_batch(root / name, label_key) for name in train]
     x_test, y_test = read_batch(root / test, label_key)
     x_train, y_train = (np.concatenate(part) for part in zip(*parts))
@@ -109,8 +109,12 @@ def read_pickles(
 
 
 def load_local(
-    path: str | os.PathLike[str], marker: str, classes: Sequence[str], pickles: Callable[[Path], Manifest], source: str
-) -> Manifest:
+    path: str | os.PathLike[str],
+    marker: str,
+    classes: Sequence[str],
+    pickles: Callable[[Path], SampleTable],
+    source: str,
+) -> SampleTable:
     """Read a folder or archive of either layout.
 
     Args:
@@ -132,18 +136,18 @@ def load_local(
         if (candidate / "train.txt").is_file():
             names = candidate / "classes.txt"
             test = candidate / "test.txt"
-            manifest = list_file.load(
+            samples = list_file.load(
                 train=candidate / "train.txt",
                 test=test if test.is_file() else None,
                 classes=names if names.is_file() else classes,
             )
-            return replace(manifest, source=source)
+            return replace(samples, source=source)
         if (candidate / "train").is_dir():
             return replace(folder.load(candidate), source=source)
     raise UserError(f"{str(path)!r}: expected {marker}, or train.txt and test.txt, or train/ and test/ folders in it")
 
 
-def load_keras(name: str, classes: Sequence[str], **options: Any) -> Manifest:
+def load_keras(name: str, classes: Sequence[str], **options: Any) -> SampleTable:
     """Download with `keras.datasets`; a failure says what to do instead."""
     import keras
 

@@ -1,4 +1,4 @@
-"""Pictures named in text files: existence, repeats and places in the file, fast enough for millions of lines."""
+"""Images named in text files: existence, repeats and places in the file, fast enough for millions of lines."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def _listing(folder: Path) -> frozenset[str]:
 def drop_repeats(
     names: Sequence[str], labels: np.ndarray, split: np.ndarray, where: Lines
 ) -> tuple[np.ndarray | None, int]:
-    """Find pictures that are named more than once.
+    """Find images that are named more than once.
 
     Returns:
         Indices of the records to keep (None: all) and the number dropped: repeats with the same label and split.
 
     Raises:
-        UserError: the same picture with two labels, or in two splits.
+        UserError: the same image with two labels, or in two splits.
     """
     if len(set(names)) == len(names):
         return None, 0

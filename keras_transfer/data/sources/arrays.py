@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.data.manifest import ArrayStore, Manifest, make_manifest
+from keras_transfer.data.samples import ArrayStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names, index_labels
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.safety.archive import read_npz
@@ -41,7 +41,7 @@ def load(
     groups_train: Any = None,
     classes: ClassNames = None,
     source: str = "arrays",
-) -> Manifest:
+) -> SampleTable:
     """Use images and labels in memory, or in an `.npz` file that holds arrays of these names.
 
     Args:
@@ -90,7 +90,7 @@ def load(
     split = np.concatenate([np.full(len(a), p.lstrip("_"), object) for p, a in zip(parts, images)])
     names = [f"{p.lstrip('_')}/{i:08d}".lstrip("/") for p, a in zip(parts, images) for i in range(len(a))]
     known, indices = _classes(labels, class_names(classes), parts, source)
-    return make_manifest(
+    return make_samples(
         known,
         ArrayStore(images[0] if len(images) == 1 else np.concatenate(images), names),
         indices,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import _cifar
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def load(path: str | os.PathLike[str] | None = None) -> Manifest:
-    """CIFAR-10: 32 x 32 colour pictures of 10 classes, with its own test split.
+def load(path: str | os.PathLike[str] | None = None) -> SampleTable:
+    """CIFAR-10: 32 x 32 colour images of 10 classes, with its own test split.
 
     Args:
         path: a folder or tar archive: the original `cifar-10-python.tar.gz`, or class folders of JPEGs (with

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import _cifar
 from keras_transfer.errors import unknown
 
@@ -24,11 +24,11 @@ medium_mammals non-insect_invertebrates people reptiles small_mammals trees vehi
 FINE, COARSE = tuple(_FINE.split()), tuple(_COARSE.split())
 
 
-def load(path: str | os.PathLike[str] | None = None, labels: Literal["fine", "coarse"] = "fine") -> Manifest:
-    """CIFAR-100: 32 x 32 colour pictures of 100 classes in 20 superclasses, with its own test split.
+def load(path: str | os.PathLike[str] | None = None, labels: Literal["fine", "coarse"] = "fine") -> SampleTable:
+    """CIFAR-100: 32 x 32 colour images of 100 classes in 20 superclasses, with its own test split.
 
     Args:
-        path: a folder or tar archive: the original `cifar-100-python.tar.gz`, or class folders of pictures. Without it,
+        path: a folder or tar archive: the original `cifar-100-python.tar.gz`, or class folders of images. Without it,
             `keras.datasets` downloads the original.
         labels: `"fine"` (100 classes) or `"coarse"` (20); class folders are taken as they are.
 

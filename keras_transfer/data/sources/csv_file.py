@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_transfer.data.manifest import SPLITS, Manifest
+from keras_transfer.data.samples import SPLITS, SampleTable
 from keras_transfer.data.sources._files import Lines
 from keras_transfer.data.sources._labels import ClassNames, class_names
 from keras_transfer.data.sources.folder import SPLIT_FOLDERS
@@ -20,7 +20,7 @@ COLUMNS = ("path", "label", "split", "weight", "group")
 
 def load(
     path: str | os.PathLike[str], root: str | os.PathLike[str] | None = None, classes: ClassNames = None
-) -> Manifest:
+) -> SampleTable:
     """Read a comma-separated UTF-8 file with a header line.
 
     Args:

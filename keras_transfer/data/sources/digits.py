@@ -1,13 +1,13 @@
-"""scikit-learn's handwritten digits: 1,797 real 8 x 8 pictures that need no download."""
+"""scikit-learn's handwritten digits: 1,797 real 8 x 8 images that need no download."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from keras_transfer.data.manifest import ArrayStore, Manifest, make_manifest
+from keras_transfer.data.samples import ArrayStore, SampleTable, make_samples
 
 
-def load() -> Manifest:
+def load() -> SampleTable:
     """Handwritten digits 0..9 (Alpaydin and Kaynak, 1998; UCI, CC BY 4.0) from `sklearn.datasets.load_digits`.
 
     Grey values 0..16 are scaled to uint8 0..255.
@@ -16,4 +16,4 @@ def load() -> Manifest:
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
-    return make_manifest([str(d) for d in range(10)], ArrayStore(images), bunch.target, source="scikit-learn digits")
+    return make_samples([str(d) for d in range(10)], ArrayStore(images), bunch.target, source="scikit-learn digits")

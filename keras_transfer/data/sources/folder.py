@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_transfer.data.manifest import IMAGE_SUFFIXES, FileStore, Manifest, make_manifest
+from keras_transfer.data.samples import IMAGE_SUFFIXES, FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names
 from keras_transfer.errors import UserError, nearest
 
@@ -29,16 +29,16 @@ class _Found:
     names: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
-    other: int = 0  # files that are not pictures by their name
+    other: int = 0  # files that are not images by their name
     hidden: int = 0
-    stray: int = 0  # pictures outside of every class folder
+    stray: int = 0  # images outside of every class folder
 
 
-def load(path: str | os.PathLike[str], classes: ClassNames = None) -> Manifest:
+def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTable:
     """Read a folder whose sub-folders are the classes.
 
-    `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Pictures may lie
-    deeper inside of their class folder. Files are pictures by their ending (`IMAGE_SUFFIXES`); hidden and other files
+    `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Images may lie
+    deeper inside of their class folder. Files are images by their ending (`IMAGE_SUFFIXES`); hidden and other files
     are left out and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
     Args:
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> Manifest:
         classes: class names (or a text file with one a line) to fix the order, or to use only some of the folders.
 
     Raises:
-        UserError: no such folder, no class folders, no pictures, a class that is missing.
+        UserError: no such folder, no class folders, no images, a class that is missing.
     """
     root = Path(path)
     if not root.is_dir():
@@ -61,30 +61,30 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> Manifest:
             _read_classes(root, folder + "/", split, found)
     if not found.names:
         raise UserError(
-            f"no pictures in class folders below {str(path)!r}: expected {root.name}/CLASS/*.jpg (or .png …); "
-            f"found {found.stray} pictures outside of class folders and {found.other} other files"
+            f"no images in class folders below {str(path)!r}: expected {root.name}/CLASS/*.jpg (or .png …); "
+            f"found {found.stray} images outside of class folders and {found.other} other files"
         )
     names = class_names(classes) or tuple(sorted(set(found.labels)))
-    return _manifest(root, found, names, bool(classes))
+    return _samples(root, found, names, bool(classes))
 
 
-def _manifest(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) -> Manifest:
+def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) -> SampleTable:
     index = {name: i for i, name in enumerate(classes)}
     for name in classes:
         if name not in (present := set(found.labels)):
-            raise UserError(f"{str(root)!r} has no pictures of the class {name!r}{nearest(name, present)}")
+            raise UserError(f"{str(root)!r} has no images of the class {name!r}{nearest(name, present)}")
     keep = [i for i, label in enumerate(found.labels) if label in index]
     notes = [
         f"left out: {count} {what}"
         for count, what in (
             (found.hidden, "hidden files"),
-            (found.other, "files that are not pictures"),
-            (found.stray, "pictures outside of class folders"),
-            (len(found.labels) - len(keep), "pictures of classes that were not asked for"),
+            (found.other, "files that are not images"),
+            (found.stray, "images outside of class folders"),
+            (len(found.labels) - len(keep), "images of classes that were not asked for"),
         )
         if count
     ]
-    return make_manifest(
+    return make_samples(
         classes,
         FileStore([found.names[i] for i in keep], root),
         np.array([index[found.labels[i]] for i in keep], np.int64),
@@ -121,7 +121,7 @@ def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
         if entry.name.startswith("."):
             found.hidden += not entry.is_dir()
         elif not entry.is_dir():
-            if _is_picture(entry.name):
+            if _is_image(entry.name):
                 found.stray += 1
             else:
                 found.other += 1
@@ -131,7 +131,7 @@ def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
                 found.labels.append(entry.name)
                 found.split.append(split)
     if split and len(found.names) == before:
-        raise UserError(f"no pictures in class folders below {str(root / prefix)!r} (the split {split!r})")
+        raise UserError(f"no images in class folders below {str(root / prefix)!r} (the split {split!r})")
 
 
 def _walk(folder: str, prefix: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
@@ -145,13 +145,13 @@ def _walk(folder: str, prefix: str, found: _Found, above: set[tuple[int, int]]) 
             found.hidden += not entry.is_dir()
         elif entry.is_dir():
             yield from _walk(entry.path, f"{prefix}{entry.name}/", found, above | {here})
-        elif _is_picture(entry.name):
+        elif _is_image(entry.name):
             yield prefix + entry.name
         else:
             found.other += 1
 
 
-def _is_picture(name: str) -> bool:
+def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - called for every file
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.data.manifest import Manifest
+from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import arrays
 from keras_transfer.data.sources._labels import ClassNames
 from keras_transfer.errors import UserError
@@ -24,7 +24,7 @@ FASHION_MNIST = (
 )
 
 
-def load(path: str | os.PathLike[str], classes: ClassNames = None) -> Manifest:
+def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTable:
     """Read a folder with the four files of MNIST, plain or gzipped.
 
     `train-images-idx3-ubyte[.gz]`, `train-labels-idx1-ubyte[.gz]`, and `t10k-…` for the test split.

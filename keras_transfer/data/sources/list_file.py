@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_transfer.data.manifest import FileStore, Manifest, make_manifest
+from keras_transfer.data.samples import FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._files import Lines, check_existence, drop_repeats, relative_names
 from keras_transfer.data.sources._labels import ClassNames, class_names, index_labels, read_lines
 from keras_transfer.errors import UserError
@@ -22,17 +22,17 @@ def load(
     val: PathLike | None = None,
     test: PathLike | None = None,
     classes: ClassNames = None,
-) -> Manifest:
+) -> SampleTable:
     """Read lists of `path label` lines.
 
     The label is what follows the last white space, so paths may hold spaces. It is a class name or a number; see
-    `classes`. Empty lines are skipped. A picture named twice with the same label counts once.
+    `classes`. Empty lines are skipped. An image named twice with the same label counts once.
 
     Args:
         path: one list of everything, to be split; or else:
-        train: list of the training pictures,
-        val: of the validation pictures (without it they are split off from the training pictures),
-        test: of the test pictures (likewise).
+        train: list of the training images,
+        val: of the validation images (without it they are split off from the training images),
+        test: of the test images (likewise).
         root: folder that relative paths start from; by default the folder of the (first) list.
         classes: class names in label order, or a text file with one a line. Without it, labels that are all numbers
             are classes in numerical order, and names in alphabetical order.
@@ -44,7 +44,7 @@ def load(
     lists = {"": path, "train": train, "val": val, "test": test}
     given = {split: Path(file) for split, file in lists.items() if file is not None}
     if not ("" in given) ^ ("train" in given):
-        raise UserError("expected either one list (path) or a list of training pictures (train), not both or neither")
+        raise UserError("expected either one list (path) or a list of training images (train), not both or neither")
     if "" in given and len(given) > 1:
         given["train"] = given.pop("")
     names, written, where, split = [], [], Lines(), []
@@ -72,8 +72,8 @@ def build(
     source: str,
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
-) -> Manifest:
-    """Resolve paths and labels, check them, and make the manifest."""
+) -> SampleTable:
+    """Resolve paths and labels, check them, and make the samples."""
     classes, labels = index_labels(written, classes, where)
     names = relative_names(paths, root)
     check_existence(names, root, where)
@@ -83,14 +83,14 @@ def build(
         names, labels, split = [names[i] for i in keep], labels[keep], split[keep]
         weights = None if weights is None else weights[keep]
         groups = None if groups is None else groups[keep]
-    return make_manifest(classes, FileStore(names, root), labels, split, weights, groups, source, notes)
+    return make_samples(classes, FileStore(names, root), labels, split, weights, groups, source, notes)
 
 
 def read_list(path: PathLike) -> tuple[list[str], list[str], list[int]]:
     """Paths, labels as written and line numbers of one list; raises UserError with the line number."""
     paths, labels, numbers = [], [], []
     seen: dict[str, str] = {}  # one object a distinct label, which saves memory in long lists
-    for number, line in enumerate(read_lines(path, "list of pictures"), 1):
+    for number, line in enumerate(read_lines(path, "list of images"), 1):
         parts = line.rsplit(None, 1)
         if len(parts) != 2:
             if not parts:

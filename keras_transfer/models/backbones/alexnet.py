@@ -1,7 +1,7 @@
 """AlexNet, layer by layer that of torchvision, its two hidden fully connected layers as convolutions.
 
 Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", https://arxiv.org/abs/1404.5997. The feature
-map is averaged to 6x6, whatever the size of the picture; ``fc6`` is a 6x6 convolution over it and ``fc7`` a 1x1 convolution,
+map is averaged to 6x6, whatever the size of the image; ``fc6`` is a 6x6 convolution over it and ``fc7`` a 1x1 convolution,
 which is the same arithmetic as a fully connected layer.
 """
 

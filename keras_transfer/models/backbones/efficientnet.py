@@ -17,7 +17,7 @@ from keras_transfer.models.backbones.torch_names import (
     timm,
     torchvision_efficientnet,
 )
-from keras_transfer.models.backbones.twin import with_twin
+from keras_transfer.models.backbones.torch_variant import with_torch_variant
 from keras_transfer.models.preprocessing import TF_128, TORCH
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def _v1(size: str) -> Backbone:
     )
     of_torchvision = Checkpoint("torchvision", _names(size, ends, torchvision_efficientnet))
     if size in ("b5", "b6", "b7"):  # torchvision keeps TensorFlow's epsilon in these, timm does not
-        return with_twin(record, of_torchvision, epsilon=1e-3)
-    return with_twin(record, of_torchvision, of_timm)
+        return with_torch_variant(record, of_torchvision, epsilon=1e-3)
+    return with_torch_variant(record, of_torchvision, of_timm)
 
 
 def _v2(size: str) -> Backbone:

@@ -25,7 +25,7 @@ from keras_transfer.models.backbones.torch_names import (
     match,
     timm,
 )
-from keras_transfer.models.backbones.twin import with_twin
+from keras_transfer.models.backbones.torch_variant import with_torch_variant
 from keras_transfer.models.preprocessing import LITE
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def imagenet_classifier() -> keras.Model:
 
 
 RECORDS = (
-    with_twin(
+    with_torch_variant(
         Backbone(
             name="efficientnet_lite0",
             family="EfficientNet-Lite",

@@ -128,7 +128,7 @@ def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int
             outputs = graft(model, inputs)
     except ValueError as error:
         raise UserError(
-            f"{name} does not accept pictures of {input_shape}: {' '.join(str(error).split())[:200]}"
+            f"{name} does not accept images of {input_shape}: {' '.join(str(error).split())[:200]}"
         ) from error
     if len(outputs.shape) != 4:
         raise UserError(
@@ -163,8 +163,8 @@ def _map_of_patches(
 def _settled(model: keras.Model) -> keras.Model:
     """Return DINOv2 without what only its own training needs; other models as they are.
 
-    The mask token would never train. The positions, which are interpolated from a larger picture whenever it is built or
-    loaded, become those of the pictures at hand: interpolating again would undo what they have learnt.
+    The mask token would never train. The positions, which are interpolated from a larger image whenever it is built or
+    loaded, become those of the images at hand: interpolating again would undo what they have learnt.
     """
     if not hasattr(model, "position_embedding_shape"):
         return model

@@ -15,7 +15,7 @@ from keras_transfer.models.backbones.torch_names import (
     timm,
     torchvision_mobilenet_v2,
 )
-from keras_transfer.models.backbones.twin import with_twin
+from keras_transfer.models.backbones.torch_variant import with_torch_variant
 from keras_transfer.models.preprocessing import TF
 
 # A group is a run of blocks of one width, as in the papers' tables.
@@ -93,7 +93,7 @@ RECORDS = (
         paper="Howard et al. 2017, https://arxiv.org/abs/1704.04861",
         **_COMMON,
     ),
-    with_twin(
+    with_torch_variant(
         application(
             "mobilenet_v2",
             "MobileNetV2",

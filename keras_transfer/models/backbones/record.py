@@ -51,7 +51,7 @@ class Backbone:
         weights: the values of ``weights`` that it accepts, besides a path.
         checkpoints: the PyTorch state dicts that it accepts.
         torch: the record for state dicts of another function than Keras's, with which they share the layers;
-            see :mod:`keras_transfer.models.backbones.twin`.
+            see :mod:`keras_transfer.models.backbones.torch_variant`.
         variant: what tells it from another record of the same name: ``""`` or ``"torch"``.
     """
 
@@ -73,5 +73,5 @@ class Backbone:
     variant: str = ""
 
     def all_checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Return the PyTorch state dicts that it or its twin accepts."""
+        """Return the PyTorch state dicts that it or its torch_variant accepts."""
         return self.checkpoints + (self.torch.checkpoints if self.torch else ())

@@ -7,7 +7,7 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.backbones.record import Backbone, Checkpoint
 from keras_transfer.models.backbones.torch_names import bottleneck_resnet
-from keras_transfer.models.backbones.twin import with_twin
+from keras_transfer.models.backbones.torch_variant import with_torch_variant
 from keras_transfer.models.preprocessing import CAFFE, TF
 
 _GROUPS = (
@@ -37,7 +37,7 @@ _V2: dict[str, Any] = {
 
 def _v1(name: str, constructor: str, blocks: tuple[int, ...]) -> Backbone:
     """The stride of a stage is in its first convolution in Keras, in its second in PyTorch."""
-    return with_twin(
+    return with_torch_variant(
         application(name, constructor, **_V1),
         Checkpoint("torchvision, timm", lambda: bottleneck_resnet(blocks)),
         strides={f"conv{i}_block1_{k}_conv": k for i in (3, 4, 5) for k in (1, 2)},

@@ -7,7 +7,7 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.backbones.record import Backbone, Checkpoint
 from keras_transfer.models.backbones.torch_names import vgg
-from keras_transfer.models.backbones.twin import with_twin
+from keras_transfer.models.backbones.torch_variant import with_torch_variant
 from keras_transfer.models.preprocessing import CAFFE
 
 _VGG: dict[str, Any] = {
@@ -21,7 +21,9 @@ _VGG: dict[str, Any] = {
 
 
 def _record(name: str, constructor: str, blocks: tuple[int, ...]) -> Backbone:
-    return with_twin(application(name, constructor, **_VGG), Checkpoint("torchvision, timm", lambda: vgg(blocks)))
+    return with_torch_variant(
+        application(name, constructor, **_VGG), Checkpoint("torchvision, timm", lambda: vgg(blocks))
+    )
 
 
 RECORDS = (_record("vgg16", "VGG16", (2, 2, 3, 3, 3)), _record("vgg19", "VGG19", (2, 2, 4, 4, 4)))

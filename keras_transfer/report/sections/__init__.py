@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 from keras_transfer.report.sections import (
     calibration,
     classes,
+    confidence,
     confusion,
     data,
     labels,
     mistakes,
     repeat,
     result,
-    sureness,
     training,
 )
 
 __all__ = ["SECTIONS"]
 
-SECTIONS: dict[str, tuple[str, Callable[[Material], dict[str, Any] | None]]] = {
+SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
     "result": ("Result", result.make),
     "mistakes": ("Most wrong", mistakes.make),
     "confusion": ("Confusion", confusion.make),
     "classes": ("Classes", classes.make),
     "calibration": ("Calibration", calibration.make),
-    "sureness": ("Surest and least sure", sureness.make),
+    "confidence": ("Surest and least sure", confidence.make),
     "labels": ("Likely label errors", labels.make),
     "training": ("Training", training.make),
     "data": ("Data", data.make),

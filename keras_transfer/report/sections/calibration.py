@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_transfer import plots
 from keras_transfer.evaluation.metrics import CALIBRATION_BINS
-from keras_transfer.report import plots
+from keras_transfer.formatting import share
 from keras_transfer.report.drawing import drawing
-from keras_transfer.report.material import Material
-from keras_transfer.report.words import share
+from keras_transfer.report.run_view import RunView
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``calibration.html``."""
-    figures = material.figures
+    figures = view.figures
     bins = figures["calibration"]
     label = f"Reliability diagram: accuracy over confidence; the mean distance between them is {share(figures['ece'])}."
     rows = [

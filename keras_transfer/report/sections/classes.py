@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``classes.html``."""
-    train: list[int | None] = [None] * len(material.classes)
-    if material.evidence is not None:
-        train = material.evidence.data.train.counts().tolist()
-    rows = [{"train": count, **row} for row, count in zip(rows_of(material.figures), train)]
-    return {"rows": rows, "with_train": material.evidence is not None}
+    train: list[int | None] = [None] * len(view.classes)
+    if view.evidence is not None:
+        train = view.evidence.data.train.counts().tolist()
+    rows = [{"train": count, **row} for row, count in zip(rows_of(view.figures), train)]
+    return {"rows": rows, "with_train": view.evidence is not None}
 
 
 def rows_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:

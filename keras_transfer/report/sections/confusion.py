@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a table where it can be read, and else a picture with names beside it."""
+"""Which classes are taken for which: a table where it can be read, and else an image with names beside it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from markupsafe import Markup
 from PIL import Image
 
 from keras_transfer.evaluation.metrics import most_confused
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 from keras_transfer.report.thumbnails import encoded
 
 NUMBERS_UP_TO = 20
 """Classes up to which the counts stand in a table."""
 NAMES_UP_TO = 300
-"""Classes up to which their names stand beside the picture."""
+"""Classes up to which their names stand beside the image."""
 PAIRS = 20
 _MAX_BYTES = 190_000
 
@@ -25,13 +25,13 @@ _LIGHT = ((246, 248, 250), (170, 208, 234), (60, 140, 200), (0, 50, 95))
 _DARK = ((24, 30, 37), (18, 74, 110), (50, 140, 200), (214, 238, 255))
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``confusion.html``."""
-    return matrix(material.figures["confusion"], material.classes)
+    return matrix(view.figures["confusion"], view.classes)
 
 
 def matrix(confusion: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """A confusion matrix (C, C) of counts as a template shows it: cells or pictures, and the most frequent mistakes."""
+    """A confusion matrix (C, C) of counts as a template shows it: cells or images, and the most frequent mistakes."""
     counts = np.asarray(confusion, np.int64)
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
@@ -48,11 +48,11 @@ def matrix(confusion: Any, classes: Sequence[str]) -> dict[str, Any]:
             for name, row, part in zip(classes, counts, shares)
         ]
     else:
-        found |= {"light": picture(shares, _LIGHT), "dark": picture(shares, _DARK)}
+        found |= {"light": cell_image(shares, _LIGHT), "dark": cell_image(shares, _DARK)}
     return found
 
 
-def picture(shares: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> Markup:
+def cell_image(shares: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> Markup:
     """A pixel a cell, as the address of a PNG that is never large.
 
     Args:
@@ -70,4 +70,4 @@ def picture(shares: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> Ma
         if len(address) < _MAX_BYTES:
             return address
     side = len(shares) // 2  # thousands of classes, all confused: two by two
-    return picture(shares[: 2 * side, : 2 * side].reshape(side, 2, side, 2).max(axis=(1, 3)), colours)
+    return cell_image(shares[: 2 * side, : 2 * side].reshape(side, 2, side, 2).max(axis=(1, 3)), colours)

@@ -1,4 +1,4 @@
-"""The data at a glance: how many pictures, of which sizes, and what augmentation makes of them."""
+"""The data at a glance: how many images, of which sizes, and what augmentation makes of them."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.data.store import BadImage, EncodedPicture
-from keras_transfer.report.material import Evidence, Material
+from keras_transfer.data.images.store import BadImage, EncodedImage
+from keras_transfer.report.run_view import Evidence, RunView
 from keras_transfer.report.thumbnails import of_pixels, of_sample
 
 SAMPLED = 200
-"""Training pictures whose sizes are looked at."""
+"""Training images whose sizes are looked at."""
 SHOWN, EPOCHS = 6, 3
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``data.html``."""
-    facts, evidence = material.manifest["data"], material.evidence
+    recorded, evidence = view.manifest["data"], view.evidence
     found: dict[str, Any] = {
-        "source": facts["source"],
-        "images": facts["images"],
-        "skipped": facts["skipped"],
-        "fingerprint": facts["fingerprint"],
-        "counts": _counts(material),
-        "augment": material.config.data.augment,
-        "augmented_phases": [phase.name for phase in material.config.phases if phase.augment],  # type: ignore[union-attr]
+        "source": recorded["source"],
+        "images": recorded["images"],
+        "skipped": recorded["skipped"],
+        "fingerprint": recorded["fingerprint"],
+        "counts": _counts(view),
+        "augment": view.config.data.augment,
+        "augmented_phases": [phase.name for phase in view.config.phases if phase.augment],  # type: ignore[union-attr]
     }
     if evidence is not None:
-        found |= {"notes": evidence.data.manifest.notes, "sizes": sizes_of(evidence.data)}
-        found["samples"] = _samples(material, evidence)
+        found |= {"notes": evidence.data.samples.notes, "sizes": sizes_of(evidence.data)}
+        found["samples"] = _samples(view, evidence)
     return found
 
 
-def _counts(material: Material) -> dict[str, Any]:
-    """Pictures of each class in each split that is known, and the largest sum, for the bars."""
+def _counts(view: RunView) -> dict[str, Any]:
+    """Images of each class in each split that is known, and the largest sum, for the bars."""
     columns: dict[str, list[int]] = {}
-    if material.evidence is not None:
-        columns["train"] = material.evidence.data.train.counts().tolist()
+    if view.evidence is not None:
+        columns["train"] = view.evidence.data.train.counts().tolist()
     for name in ("val", "test"):
-        if name in material.metrics:
-            columns[name] = np.array(material.metrics[name]["confusion"]).sum(axis=1).tolist()
-    rows = list(zip(material.classes, zip(*columns.values())))
+        if name in view.metrics:
+            columns[name] = np.array(view.metrics[name]["confusion"]).sum(axis=1).tolist()
+    rows = list(zip(view.classes, zip(*columns.values())))
     return {"splits": list(columns), "rows": rows, "most": max(max(sum(row) for _, row in rows), 1)}
 
 
 def sizes_of(data: Dataset) -> dict[str, Any] | None:
-    """Sizes and formats of training pictures, evenly spread over the data, from their headers."""
-    images, indices = data.manifest.images, data.train.indices
+    """Sizes and formats of training images, evenly spread over the data, from their headers."""
+    images, indices = data.samples.images, data.train.indices
     sides, formats = [], Counter[str]()
     for i in indices[np.unique(np.linspace(0, len(indices) - 1, SAMPLED).astype(int))].tolist():
         try:
-            picture = images.open(i)
+            image = images.open(i)
         except BadImage:
             continue
-        sides.append((picture.width, picture.height))
-        formats[picture.format if isinstance(picture, EncodedPicture) else "in memory"] += 1
+        sides.append((image.width, image.height))
+        formats[image.format if isinstance(image, EncodedImage) else "in memory"] += 1
     if not sides:
         return None
     widths, heights = np.transpose(sides)
@@ -70,25 +70,25 @@ def sizes_of(data: Dataset) -> dict[str, Any] | None:
     }
 
 
-def _samples(material: Material, evidence: Evidence) -> list[dict[str, Any]]:
-    """Training pictures as they are, and as the first epochs show them."""
+def _samples(view: RunView, evidence: Evidence) -> list[dict[str, Any]]:
+    """Training images as they are, and as the first epochs show them."""
     from keras_transfer.data.augment import transforms
-    from keras_transfer.data.loader import Loader
-    from keras_transfer.training.parts import size_of
+    from keras_transfer.data.loading.loader import Loader
+    from keras_transfer.training.build import size_of
 
-    settings, train = material.config.data, evidence.data.train
+    settings, train = view.config.data, evidence.data.train
     firsts = np.unique(train.labels, return_index=True)[1]
     chosen = train.take(firsts[np.unique(np.linspace(0, len(firsts) - 1, SHOWN).astype(int))])
-    transform, mix = transforms(settings.augment, size_of(material.config), settings.resize, settings.color)
+    transform, mix = transforms(settings.augment, size_of(view.config), settings.resize, settings.color)
     augments = transform.random or mix is not None
-    options: dict[str, Any] = {"augment": True, "seed": material.config.seed, "workers": 0, "batch_transform": mix}
+    options: dict[str, Any] = {"augment": True, "seed": view.config.seed, "workers": 0, "batch_transform": mix}
     with Loader(chosen, transform, len(chosen), **options) as loader:
         views = [loader.batch(epoch, 0)[0] for epoch in range(EPOCHS if augments else 1)]
     return [
         {
             "name": chosen.image_name(i),
-            "label": material.classes[chosen.labels[i]],
-            "picture": of_sample(chosen, i),
+            "label": view.classes[chosen.labels[i]],
+            "image": of_sample(chosen, i),
             "views": [of_pixels(view[i]) for view in views],
         }
         for i in range(len(chosen))

@@ -1,4 +1,4 @@
-"""Labels that the model disagrees with on pictures that it was not trained on."""
+"""Labels that the model disagrees with on images that it was not trained on."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.doctor import doubtful_labels
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 from keras_transfer.report.thumbnails import of_sample
 
 COUNT = 12
 
 
-def make(material: Material) -> dict[str, Any] | None:
+def make(view: RunView) -> dict[str, Any] | None:
     """The variables of ``labels.html``."""
-    evidence = material.evidence
+    evidence = view.evidence
     if evidence is None:
         return None
     splits = [getattr(evidence.data, name) for name in evidence.logits]
@@ -30,10 +30,10 @@ def make(material: Material) -> dict[str, Any] | None:
         cards.append(
             {
                 "name": split.image_name(i),
-                "picture": of_sample(split, i),
-                "label": material.classes[labels[k]],
+                "image": of_sample(split, i),
+                "label": view.classes[labels[k]],
                 "probability": float(probabilities[k, labels[k]]),
-                "maybe": material.classes[best],
+                "maybe": view.classes[best],
                 "maybe_probability": float(probabilities[k, best]),
                 "split": {"val": "validation", "test": "test"}[split.name],
             }

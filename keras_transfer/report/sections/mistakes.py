@@ -1,4 +1,4 @@
-"""The pictures that the model got most wrong, with Grad-CAM of what it took them for."""
+"""The images that the model got most wrong, with Grad-CAM of what it took them for."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.evaluation.metrics import log_softmax
-from keras_transfer.report.material import Evidence, Material
+from keras_transfer.report.run_view import Evidence, RunView
 from keras_transfer.report.thumbnails import of_pixels, with_map
 
 COUNT = 12
 
 
-def make(material: Material) -> dict[str, Any] | None:
+def make(view: RunView) -> dict[str, Any] | None:
     """The variables of ``mistakes.html``."""
-    evidence = material.evidence
+    evidence = view.evidence
     if evidence is None:
         return None
-    labels = getattr(evidence.data, material.split).labels
-    logits = evidence.logits[material.split]
+    labels = getattr(evidence.data, view.split).labels
+    logits = evidence.logits[view.split]
     loss = -log_softmax(logits)[np.arange(len(labels)), labels]
     wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
     chosen = wrong[np.argsort(-loss[wrong], kind="stable")][:COUNT]
-    return {"count": len(wrong), "cards": _cards(material, evidence, chosen) if len(chosen) else []}
+    return {"count": len(wrong), "cards": _cards(view, evidence, chosen) if len(chosen) else []}
 
 
-def _cards(material: Material, evidence: Evidence, chosen: np.ndarray) -> list[dict[str, Any]]:
+def _cards(view: RunView, evidence: Evidence, chosen: np.ndarray) -> list[dict[str, Any]]:
     from keras_transfer.explain.grad_cam import GradCam
-    from keras_transfer.training.parts import evaluation_transform
+    from keras_transfer.training.build import evaluation_transform
 
-    split, transform = getattr(evidence.data, material.split), evaluation_transform(material.config)
-    images = np.stack([transform(split.manifest.images.open(int(split.indices[i]))) for i in chosen])
-    probabilities = evidence.probabilities[material.split][chosen]
+    split, transform = getattr(evidence.data, view.split), evaluation_transform(view.config)
+    images = np.stack([transform(split.samples.images.open(int(split.indices[i]))) for i in chosen])
+    probabilities = evidence.probabilities[view.split][chosen]
     maps = GradCam(evidence.model)(images, probabilities.argmax(axis=1))
     return [
         {
             "name": split.image_name(int(i)),
-            "picture": of_pixels(image),
+            "image": of_pixels(image),
             "map": with_map(image, values),
-            "label": material.classes[split.labels[i]],
+            "label": view.classes[split.labels[i]],
             "probability": float(row[split.labels[i]]),
-            "bars": [(material.classes[k], float(row[k])) for k in np.argsort(-row, kind="stable")[:3]],
+            "bars": [(view.classes[k], float(row[k])) for k in np.argsort(-row, kind="stable")[:3]],
         }
         for i, image, values, row in zip(chosen, images, maps, probabilities)
     ]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 from keras_transfer.runtime import BACKENDS
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``repeat.html``."""
-    manifest, path = material.manifest, material.run.path
+    manifest, path = view.manifest, view.run.path
     others = {"python", "keras_transfer", *BACKENDS} - {manifest["backend"]["name"]}
     # A build's own mark, as in 2.9.0+cpu, is not known to every index.
     packages = [
@@ -21,7 +21,7 @@ def make(material: Material) -> dict[str, Any]:
         "commands": [
             ("Train again", _command("train", path / "config.yaml", "--output", f"{path}-again")),
             ("Measure again", _command("evaluate", path)),
-            ("Classify other pictures", _command("predict", path, "PICTURE.jpg")),
+            ("Classify other images", _command("predict", path, "PICTURE.jpg")),
             ("Make this page again", _command("report", path)),
         ],
         "versions": manifest["versions"],
@@ -31,10 +31,10 @@ def make(material: Material) -> dict[str, Any]:
         "device": manifest["device"],
         "precision": manifest["precision"],
         "seed": manifest["seed"],
-        "deterministic": material.config.deterministic,
+        "deterministic": view.config.deterministic,
         "chosen": manifest.get("chosen", []),
         "changes": manifest.get("changes", []),
-        "config": material.run.config.read_text(encoding="utf-8"),
+        "config": view.run.config.read_text(encoding="utf-8"),
     }
 
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer.evaluation.intervals import of_confusion, of_mean, of_proportion
 from keras_transfer.evaluation.metrics import log_softmax, most_confused
-from keras_transfer.report.intervals import of_confusion, of_mean, of_proportion
-from keras_transfer.report.material import Material
-from keras_transfer.report.words import pictures, range_of, share
+from keras_transfer.formatting import images, range_of, share
+from keras_transfer.report.run_view import RunView
 
 _MISCALIBRATED, _GAP, _WIDE, _WAITING, _UNBALANCED = 0.05, 0.1, 0.1, 0.2, 10
 
 _FIGURES = (
-    ("accuracy", "Accuracy", "share of the pictures whose most probable class is right"),
+    ("accuracy", "Accuracy", "share of the images whose most probable class is right"),
     ("top5_accuracy", "Top-5 accuracy", "share whose class is among the five most probable"),
     ("balanced_accuracy", "Balanced accuracy", "mean over the classes of the share found: each class counts the same"),
     ("macro_f1", "Macro F1", "mean over the classes of the harmonic mean of precision and recall"),
@@ -24,20 +24,20 @@ _FIGURES = (
 )
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``result.html``."""
-    rows = list(headline(material.figures, _losses(material)))
-    return {"rows": rows, "remarks": list(_remarks(material)), "weighted": _weighted(material)}
+    rows = list(headline(view.figures, _losses(view)))
+    return {"rows": rows, "remarks": list(_remarks(view)), "weighted": _weighted(view)}
 
 
-def verdict(material: Material) -> str:
+def verdict(view: RunView) -> str:
     """The result in a sentence or two."""
-    figures = material.figures
+    figures = view.figures
     text = (
-        f"The model is right on {share(figures['accuracy'])} of {pictures(figures['n'], material.kind)} "
+        f"The model is right on {share(figures['accuracy'])} of {images(figures['n'], view.kind)} "
         f"(95\u00a0% interval: {_proportion(figures['accuracy'], figures['accuracy_ci95'], figures['n'])})."
     )
-    mistakes = most_confused(figures["confusion"], material.classes)
+    mistakes = most_confused(figures["confusion"], view.classes)
     if not mistakes:
         return f"{text} It made no mistake there."
     first = mistakes[0]
@@ -54,7 +54,7 @@ def headline(figures: Mapping[str, Any], losses: np.ndarray | None = None) -> It
 
     Args:
         figures: what `classification_metrics` returns.
-        losses: of each picture, (n,), where they are known: the loss has an interval then.
+        losses: of each image, (n,), where they are known: the loss has an interval then.
     """
     intervals = _intervals(figures, losses)
     weighted = figures.get("weighted") or {}
@@ -71,11 +71,11 @@ def headline(figures: Mapping[str, Any], losses: np.ndarray | None = None) -> It
         }
 
 
-def _losses(material: Material) -> np.ndarray | None:
-    if material.evidence is None:
+def _losses(view: RunView) -> np.ndarray | None:
+    if view.evidence is None:
         return None
-    labels = getattr(material.evidence.data, material.split).labels
-    return -log_softmax(material.evidence.logits[material.split])[np.arange(len(labels)), labels]
+    labels = getattr(view.evidence.data, view.split).labels
+    return -log_softmax(view.evidence.logits[view.split])[np.arange(len(labels)), labels]
 
 
 def _intervals(figures: Mapping[str, Any], losses: np.ndarray | None) -> dict[str, str]:
@@ -99,31 +99,31 @@ def _proportion(value: float, interval: Sequence[float], n: int) -> str:
     return range_of(interval) if value < 1 else f"{share(max(1 - 3 / n, 0.0))} or more"
 
 
-def _weighted(material: Material) -> bool:
-    return "weighted" in material.figures
+def _weighted(view: RunView) -> bool:
+    return "weighted" in view.figures
 
 
-def _remarks(material: Material) -> Iterator[str]:
+def _remarks(view: RunView) -> Iterator[str]:
     """What somebody should look at, if anything."""
-    figures, metrics = material.figures, material.metrics
-    if material.split == "val":
+    figures, metrics = view.figures, view.metrics
+    if view.split == "val":
         yield (
-            "There are no test pictures. The figures are of the validation pictures, which chose the best epoch, so "
+            "There are no test images. The figures are of the validation images, which chose the best epoch, so "
             "they are a little too good."
         )
     low, high = figures["accuracy_ci95"]
     if high - low > _WIDE:
-        yield f"With {pictures(figures['n'], material.kind)} the interval is wide: more would tell more."
-    yield from _weakest(material)
-    yield from _confidence(material)
-    yield from _course(material)
+        yield f"With {images(figures['n'], view.kind)} the interval is wide: more would tell more."
+    yield from _weakest(view)
+    yield from _confidence(view)
+    yield from _course(view)
     waited = [phase["name"] for phase in metrics["phases"] if (phase["data_wait"] or 0) > _WAITING]
     if waited:
-        yield f"Training waited for pictures in {_listed(waited)}: more workers or smaller files would make it faster."
+        yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would make it faster."
 
 
-def _weakest(material: Material) -> Iterator[str]:
-    rows = {name: row for name, row in material.figures["per_class"].items() if row["support"]}
+def _weakest(view: RunView) -> Iterator[str]:
+    rows = {name: row for name, row in view.figures["per_class"].items() if row["support"]}
     weakest = min(rows, key=lambda name: rows[name]["f1"])
     if rows[weakest]["f1"] < 1:
         row = rows[weakest]
@@ -131,13 +131,13 @@ def _weakest(material: Material) -> Iterator[str]:
             f"The weakest class is “{weakest}”: {share(row['recall'])} of its {row['support']} found, and "
             f"{share(row['precision'])} of what is taken for it is right."
         )
-    absent = [name for name, row in material.figures["per_class"].items() if not row["support"]]
+    absent = [name for name, row in view.figures["per_class"].items() if not row["support"]]
     if absent:
-        yield f"No {material.kind} picture shows {_listed(absent)}: nothing is known about that."
+        yield f"No {view.kind} image shows {_listed(absent)}: nothing is known about that."
 
 
-def _confidence(material: Material) -> Iterator[str]:
-    figures, smoothing = material.figures, material.config.model.label_smoothing
+def _confidence(view: RunView) -> Iterator[str]:
+    figures, smoothing = view.figures, view.config.model.label_smoothing
     if figures["ece"] <= _MISCALIBRATED:
         return
     bins = figures["calibration"]
@@ -150,9 +150,9 @@ def _confidence(material: Material) -> Iterator[str]:
         yield f"It is less sure than it could be: {both}{why}"
 
 
-def _course(material: Material) -> Iterator[str]:
+def _course(view: RunView) -> Iterator[str]:
     """What the curves say."""
-    best, history = material.metrics["best"], material.history
+    best, history = view.metrics["best"], view.history
     place = [
         k for k, row in enumerate(history) if (row["phase"], row["epoch"]) == (best.get("phase"), best.get("epoch"))
     ]
@@ -164,8 +164,8 @@ def _course(material: Material) -> Iterator[str]:
     gap = (row["accuracy"] or 0) - (row["val_accuracy"] or 0)
     if gap > _GAP:
         yield (
-            f"In the best epoch, training accuracy was {share(gap)} above validation: it learns the training pictures by "
-            "heart. More pictures or more augmentation may help."
+            f"In the best epoch, training accuracy was {share(gap)} above validation: it learns the training images by "
+            "heart. More images or more augmentation may help."
         )
 
 

@@ -4,47 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras_transfer.report import plots
+from keras_transfer import plots
 from keras_transfer.report.drawing import drawing
-from keras_transfer.report.material import Material
+from keras_transfer.report.run_view import RunView
 
 STAGES = (
     ("features", "features", "computing what frozen layers put out, once"),
     ("training", "training", "steps of training"),
-    ("waiting", "waiting for data", "training stood still until pictures were ready"),
+    ("waiting", "waiting for data", "training stood still until images were ready"),
     ("validation", "validation", "measuring, choosing and saving the best model after each epoch"),
     ("rest", "the rest", "starting, reading the data, building the model, the final evaluation"),
 )
 """name, title and meaning, in the order of the bar."""
 
 
-def make(material: Material) -> dict[str, Any]:
+def make(view: RunView) -> dict[str, Any]:
     """The variables of ``training.html``."""
-    best = material.metrics["best"]
+    best = view.metrics["best"]
     label = (
         "Loss, accuracy and learning rate by epoch, with the phases marked; "
         f"the best epoch is number {best.get('epoch')} of phase {best.get('phase')}. The same figures are in the table below."
     )
-    phases = [_phase(material, phase) for phase in material.metrics["phases"]]
+    phases = [_phase(view, phase) for phase in view.metrics["phases"]]
     return {
-        "plot": drawing(lambda out: plots.curves(material.history, out), "cur", label),
+        "plot": drawing(lambda out: plots.curves(view.history, out), "cur", label),
         "phases": phases,
         "best": best,
-        "history": material.history,
-        "stages": _stages(material, phases),
-        "seconds": material.metrics["seconds"],
+        "history": view.history,
+        "stages": _stages(view, phases),
+        "seconds": view.metrics["seconds"],
     }
 
 
-def _phase(material: Material, phase: dict[str, Any]) -> dict[str, Any]:
+def _phase(view: RunView, phase: dict[str, Any]) -> dict[str, Any]:
     """What is known of a phase, with its seconds by stage."""
-    images = material.manifest["data"]["images"]["train"]
-    rows = [row for row in material.history if row["phase"] == phase["name"]]
+    images = view.manifest["data"]["images"]["train"]
+    rows = [row for row in view.history if row["phase"] == phase["name"]]
     stepping = sum(images / row["images_per_second"] for row in rows if row["images_per_second"])
     waiting = sum(
         images / row["images_per_second"] * (row["data_wait"] or 0) for row in rows if row["images_per_second"]
     )
-    settings = {one.name: one for one in material.config.phases}[phase["name"]]  # type: ignore[union-attr]
+    settings = {one.name: one for one in view.config.phases}[phase["name"]]  # type: ignore[union-attr]
     times = {
         "features": phase.get("features_seconds", 0.0),
         "training": max(stepping - waiting, 0.0),
@@ -54,11 +54,11 @@ def _phase(material: Material, phase: dict[str, Any]) -> dict[str, Any]:
     return {**phase, "settings": settings, "times": times, "sum": sum(times.values())}
 
 
-def _stages(material: Material, phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _stages(view: RunView, phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Seconds of the whole run by stage, and their share."""
     seconds = {name: sum(phase["times"].get(name, 0.0) for phase in phases) for name, _, _ in STAGES}
     # Never below nothing: what was repeated after a crash is in none of the sums, or in both.
-    seconds["rest"] = max(material.metrics["seconds"] - sum(seconds.values()), 0.0)
+    seconds["rest"] = max(view.metrics["seconds"] - sum(seconds.values()), 0.0)
     total = sum(seconds.values()) or 1.0
     return [
         {"name": name, "title": title, "meaning": meaning, "seconds": seconds[name], "share": seconds[name] / total}

@@ -33,7 +33,7 @@ function add(files) {
 
 function newCard(file) {
   const card = find("card").content.firstElementChild.cloneNode(true);
-  card.querySelector("h2").textContent = file.name || "pasted picture";
+  card.querySelector("h2").textContent = file.name || "pasted image";
   return card;
 }
 
@@ -61,9 +61,9 @@ const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function show(card, file, answer) {
   const best = answer.classes[0];
-  const picture = card.querySelector(".picture");
-  picture.src = answer.picture;
-  picture.alt = `${file.name || "pasted picture"}: ${best.name}, ${percent(best.probability)}`;
+  const image = card.querySelector(".image");
+  image.src = answer.image;
+  image.alt = `${file.name || "pasted image"}: ${best.name}, ${percent(best.probability)}`;
   card.querySelector(".heat").src = answer.heatmap;
   card.querySelector("figure").hidden = false;
   for (const { name, probability } of answer.classes) {

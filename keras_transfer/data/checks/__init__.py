@@ -1,0 +1,1 @@
+"""Looking images over: unreadable files, duplicates, leakage between splits."""

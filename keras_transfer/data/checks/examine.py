@@ -1,0 +1,136 @@
+"""One look at every image: what `doctor` needs to know of it, from a single reading and decoding."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_transfer.data.checks.verify import resolve_workers
+from keras_transfer.data.images.store import BadImage, EncodedImage
+from keras_transfer.data.samples import ImageStore, SampleTable
+
+THUMB = 16
+NEAR_BITS = 48
+"""Difference hashes of near duplicates differ in at most so many of their 240 bits (of others, in about 120)."""
+NEAR_CORRELATION = 0.97
+"""… and their thumbnails correlate at least so much."""
+MAX_COMPARED = 60_000
+"""Images that are compared with each other (2 × 10⁹ pairs)."""
+_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What is known about each image of a samples, in its order.
+
+    Attributes:
+        errors: why it cannot be read, or an empty string.
+        digests: 16 bytes that equal images share; empty for those that cannot be read.
+        formats: what the content is (`decode.format_of`); empty for images in memory.
+        sides: int64 (n,), the shorter side in pixels; 0 for those that cannot be read.
+        thumbs: uint8 (n, 16, 16), grey.
+    """
+
+    errors: list[str]
+    digests: list[bytes]
+    formats: list[str]
+    sides: np.ndarray
+    thumbs: np.ndarray
+
+    def copies(self) -> list[list[int]]:
+        """Groups of images that are the same byte for byte."""
+        groups: dict[bytes, list[int]] = defaultdict(list)
+        for i, digest in enumerate(self.digests):
+            if digest:
+                groups[digest].append(i)
+        return [group for group in groups.values() if len(group) > 1]
+
+    def alike(self) -> list[list[int]]:
+        """Groups of images that look the same but are not all copies: another format, size, quality or brightness.
+
+        All pairs are compared, by the correlation of their thumbnails and by difference hashes (N. Krawetz, 2013)
+        across and down. Images with hardly any contrast are left out: they all look the same.
+        """
+        usable = np.flatnonzero((self.sides > 0) & (self.thumbs.std(axis=(1, 2)) > 4))
+        if not 1 < len(usable) <= MAX_COMPARED:
+            return []
+        pairs = usable[close_pairs(self.thumbs[usable])]
+        pairs = pairs[[self.digests[i] != self.digests[j] for i, j in pairs.tolist()]]
+        return _groups(pairs, len(self.sides))
+
+
+def close_pairs(thumbs: np.ndarray) -> np.ndarray:
+    """Places (m, 2) of the thumbnails that look the same, the first of a pair being the smaller.
+
+    Args:
+        thumbs: uint8 (n, 16, 16), each with some contrast.
+    """
+    codes = difference_hashes(thumbs)
+    unit = thumbs.reshape(len(thumbs), -1).astype(np.float32)
+    unit -= unit.mean(axis=1, keepdims=True)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found = []
+    for start in range(0, len(unit), _BLOCK):
+        a, b = np.nonzero(unit[start : start + _BLOCK] @ unit[start:].T >= NEAR_CORRELATION)
+        a, b = a[b > a] + start, b[b > a] + start
+        near = _bit_count(codes[a] ^ codes[b]) <= NEAR_BITS
+        found.append(np.stack([a[near], b[near]], axis=1))
+    return np.concatenate(found)
+
+
+def difference_hashes(thumbs: np.ndarray) -> np.ndarray:
+    """Whether each pixel is brighter than its left and its upper neighbour: uint8 (n, 30), eight bits a byte."""
+    across = thumbs[:, ::2, 1:] > thumbs[:, ::2, :-1]
+    down = thumbs[:, 1:, ::2] > thumbs[:, :-1, ::2]
+    bits = np.concatenate([across.reshape(len(thumbs), -1), down.reshape(len(thumbs), -1)], axis=1)
+    return np.packbits(bits, axis=1)
+
+
+def _bit_count(codes: np.ndarray) -> np.ndarray:
+    return np.unpackbits(codes, axis=1).sum(axis=1, dtype=np.int64)
+
+
+def _groups(pairs: np.ndarray, count: int) -> list[list[int]]:
+    """The connected groups of a graph, given by its edges."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
+    group_of = connected_components(graph, directed=False)[1]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for i in np.unique(pairs).tolist():
+        groups[group_of[i]].append(i)
+    return list(groups.values())
+
+
+def examine(samples: SampleTable, workers: int | str = "auto") -> Examined:
+    """Read and decode every image once, in threads."""
+    count = len(samples)
+    thumbs = np.zeros((count, THUMB, THUMB), np.uint8)
+    sides = np.zeros(count, np.int64)
+    errors, digests, formats = [""] * count, [b""] * count, [""] * count
+
+    def look(i: int) -> None:
+        try:
+            formats[i], digests[i], sides[i], thumbs[i] = _look(samples.images, i)
+        except BadImage as error:
+            errors[i] = error.reason
+
+    with ThreadPoolExecutor(max(resolve_workers(workers), 1), thread_name_prefix="kt-examine") as pool:
+        for _ in pool.map(look, range(count)):
+            pass
+    return Examined(errors, digests, formats, sides, thumbs)
+
+
+def _look(images: ImageStore, i: int) -> tuple[str, bytes, int, np.ndarray]:
+    import cv2
+
+    image = images.open(i)
+    pixels = image.pixels()
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.shape[2] == 3 else pixels[..., 0]
+    thumb = cv2.resize(np.ascontiguousarray(grey), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
+    kind = image.format if isinstance(image, EncodedImage) else ""
+    return kind, image.digest(), min(image.height, image.width), thumb

@@ -1,0 +1,153 @@
+"""What may be wrong with a data set, from what `examine` saw of its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from keras_transfer.data.checks.examine import MAX_COMPARED, Examined
+from keras_transfer.data.samples import SPLITS, SampleTable
+
+UNBALANCED = 10
+"""Largest class : smallest class, from where on it is reported."""
+
+_SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "png": (".png",),
+    "gif": (".gif",),
+    "bmp": (".bmp",),
+    "tiff": (".tif", ".tiff"),
+    "ppm": (".ppm", ".pgm"),
+    "webp": (".webp",),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that may be wrong.
+
+    Attributes:
+        check: what was looked for.
+        severity: "error" (training refuses it, or its figures would be wrong), "warning" or "note".
+        message: what was found, in words.
+        images: the groups of images it is about, by place in the samples; a lone image is a group of one.
+    """
+
+    check: str
+    severity: str
+    message: str
+    images: tuple[tuple[int, ...], ...] = ()
+
+
+def findings(samples: SampleTable, examined: Examined, split: np.ndarray, model_side: int | None) -> list[Finding]:
+    """All findings, the worst first.
+
+    Args:
+        samples: the data.
+        examined: what its images are.
+        split: "train", "val", "test" or "" (not used) for each image.
+        model_side: shorter side of the model's input, or None if that is not known.
+    """
+    found = [
+        *_unreadable(examined),
+        *_extensions(samples, examined),
+        *_copies(samples, examined, split),
+        *_alike(samples, examined, split),
+        *_classes(samples, examined, split),
+        *_small(examined, model_side),
+    ]
+    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+
+
+def crossing(group: Sequence[int], split: np.ndarray) -> bool:
+    """Whether a group of equal images lies in more than one split."""
+    return len({split[i] for i in group} - {""}) > 1
+
+
+def _unreadable(examined: Examined) -> Iterator[Finding]:
+    bad = [i for i, error in enumerate(examined.errors) if error]
+    if bad:
+        yield Finding("unreadable", "error", f"{_images(len(bad))} cannot be read", _single(bad))
+
+
+def _extensions(samples: SampleTable, examined: Examined) -> Iterator[Finding]:
+    wrong = []
+    for i, kind in enumerate(examined.formats):
+        suffix = PurePosixPath(samples.images.name(i)).suffix.lower()
+        if kind and suffix not in _SUFFIXES[kind]:
+            wrong.append(i)
+    if wrong:
+        message = f"{_images(len(wrong))} of another format than the name says (they are read by their content)"
+        yield Finding("wrong extension", "note", message, _single(wrong))
+
+
+def _copies(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
+    groups = examined.copies()
+    leaked = [tuple(group) for group in groups if crossing(group, split)]
+    torn = [tuple(group) for group in groups if len(set(samples.labels[group].tolist())) > 1]
+    if leaked:
+        message = f"{_many(leaked, 'group')} of copies in more than one split: validation and test look too good"
+        yield Finding("copies across splits", "error", message, tuple(leaked))
+    if torn:
+        message = f"{_many(torn, 'group')} of copies with more than one label"
+        yield Finding("copies with different labels", "error", message, tuple(torn))
+    if groups:
+        spare = sum(len(group) - 1 for group in groups)
+        message = f"{_images(spare)} beyond the first of {_many(groups, 'group')} of copies"
+        yield Finding("copies", "warning", message, tuple(tuple(group) for group in groups))
+
+
+def _alike(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
+    if len(samples) > MAX_COMPARED:
+        message = f"near duplicates are not looked for among more than {MAX_COMPARED} images"
+        yield Finding("near duplicates", "note", message)
+        return
+    groups = [tuple(group) for group in examined.alike()]
+    leaked = [group for group in groups if crossing(group, split)]
+    if leaked:
+        message = f"{_many(leaked, 'group')} in different splits: validation and test may look too good"
+        yield Finding("near duplicates across splits", "warning", message, tuple(leaked))
+    if groups:
+        message = f"{_many(groups, 'group')} of images that look almost the same"
+        yield Finding("near duplicates", "note", message, tuple(groups))
+
+
+def _classes(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
+    readable = np.array([not error for error in examined.errors], bool)
+    for name in SPLITS:
+        inside = (split == name) & readable
+        counts = np.bincount(samples.labels[inside], minlength=len(samples.classes))
+        missing = [samples.classes[c] for c in np.flatnonzero(counts == 0)]
+        if inside.any() and missing:
+            severity = "error" if name == "train" else "warning"
+            shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
+            yield Finding("missing classes", severity, f"{name} has no image of: {shown}")
+    counts = np.bincount(samples.labels[readable], minlength=len(samples.classes))
+    most, fewest = int(counts.max()), int(counts.min())
+    if most >= UNBALANCED * max(fewest, 1):
+        large, small = samples.classes[int(counts.argmax())], samples.classes[int(counts.argmin())]
+        yield Finding("imbalance", "warning", f"{large} has {most:,} images, {small} only {fewest:,}")
+
+
+def _small(examined: Examined, model_side: int | None) -> Iterator[Finding]:
+    if model_side is None:
+        return
+    small = np.flatnonzero((examined.sides > 0) & (examined.sides < model_side / 2)).tolist()
+    if small:
+        message = f"{_images(len(small))} with less than half of the model's {model_side} pixels a side"
+        yield Finding("small images", "note", message, _single(small))
+
+
+def _single(images: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    return tuple((i,) for i in images)
+
+
+def _images(count: int) -> str:
+    return _many(range(count), "image")
+
+
+def _many(things: Sequence[object], name: str) -> str:
+    return f"{len(things):,} {name}{'' if len(things) == 1 else 's'}"

@@ -1,0 +1,113 @@
+"""The quick look at every image before training: can it be read, and is it also in another split?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from keras_transfer.data.samples import ArrayStore, BadImage, SampleTable
+from keras_transfer.errors import UserError
+
+Bad = list[tuple[str, str]]
+
+
+def resolve_workers(workers: int | str) -> int:
+    """A number of threads: `"auto"` is that of the processors this process may use, at most 8."""
+    if workers == "auto":
+        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(usable, 8)
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+        raise UserError(f"workers must be 'auto' or a whole number of at least 0, received {workers!r}")
+    return workers
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking every image found.
+
+    Attributes:
+        bad: (name, reason) of each image that cannot be read, sorted by name.
+        digests: hash of the content of each that can, by name.
+    """
+
+    bad: Bad
+    digests: dict[str, bytes]
+
+
+def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
+    """Decode every image in threads."""
+    images = samples.images
+    whole = isinstance(images, ArrayStore)  # images in memory have nothing to decode
+
+    def look(chunk: np.ndarray) -> Checked:
+        bad, digests = [], {}
+        for i in chunk.tolist():
+            try:
+                image = images.open(i)
+                if not whole:
+                    image.pixels()
+                digests[images.name(i)] = image.digest()
+            except BadImage as error:
+                bad.append((error.name, error.reason))
+        return Checked(bad, digests)
+
+    threads = max(resolve_workers(workers), 1)
+    chunks = np.array_split(np.arange(len(samples)), max(1, len(samples) // 64))
+    with ThreadPoolExecutor(threads, thread_name_prefix="kt-verify") as pool:
+        parts = list(pool.map(look, chunks))
+    digests = {name: digest for part in parts for name, digest in part.digests.items()}
+    return Checked(sorted(pair for part in parts for pair in part.bad), digests)
+
+
+def drop_bad(
+    samples: SampleTable, on_bad_image: Literal["error", "skip"], workers: int | str = "auto"
+) -> tuple[SampleTable, Checked]:
+    """Check all images; raise one UserError that lists the bad ones, or (`"skip"`) leave them out."""
+    checked = check(samples, workers)
+    bad = checked.bad
+    if not bad:
+        return samples, checked
+    if on_bad_image == "error":
+        head = f"{len(bad)} of {len(samples)} images cannot be read (on_bad_image='skip' leaves them out):"
+        raise UserError(f"{head}\n{listed(bad)}")
+    names = {name for name, _ in bad}
+    keep = [i for i in range(len(samples)) if samples.images.name(i) not in names]
+    if not keep:
+        raise UserError(f"none of the {len(samples)} images can be read:\n{listed(bad)}")
+    return samples.take(np.array(keep, np.int64)), checked
+
+
+def leaks(samples: SampleTable, digests: Mapping[str, bytes]) -> list[tuple[str, str]]:
+    """Pairs of images that are the same byte for byte but lie in different splits."""
+    first: dict[bytes, int] = {}
+    found = []
+    for i in range(len(samples)):
+        name = samples.images.name(i)
+        j = first.setdefault(digests[name], i)
+        if samples.split[i] != samples.split[j]:
+            found.append((samples.images.name(j), name))
+    return found
+
+
+def with_leak_note(samples: SampleTable, digests: Mapping[str, bytes]) -> SampleTable:
+    """The samples with a warning in its notes, if an image of one split is also in another."""
+    found = leaks(samples, digests)
+    if not found:
+        return samples
+    first, second = found[0]
+    note = (
+        f"warning: copies in different splits, which make validation and test look too good: {len(found)}, e.g. "
+        f"{first} = {second} (keras-transfer doctor lists them)"
+    )
+    return replace(samples, notes=(*samples.notes, note))
+
+
+def listed(bad: Sequence[tuple[str, str]], limit: int = 20) -> str:
+    """A line for each of the first `limit` bad images."""
+    lines = [f"  {name}: {reason}" for name, reason in bad[:limit]]
+    return "\n".join([*lines, f"  … and {len(bad) - limit} more"] if len(bad) > limit else lines)

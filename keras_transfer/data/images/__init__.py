@@ -1,0 +1,1 @@
+"""Where pixels come from: image files and arrays, decoded to uint8 RGB."""

@@ -1,0 +1,1 @@
+"""Batches of uint8 images: prepared by threads, served to Keras."""

@@ -1,0 +1,237 @@
+"""Batches of uint8 images, prepared ahead of time by threads (OpenCV lets other threads run while it works).
+
+What a batch holds depends on seed, epoch and the samples' places in the samples, never on the number of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+
+from keras_transfer.data import rng
+from keras_transfer.data.augment.transform import BatchTransform, Transform
+from keras_transfer.data.checks.verify import resolve_workers
+from keras_transfer.data.dataset import Split
+from keras_transfer.data.loading.job import Batch, Job
+from keras_transfer.errors import UserError
+
+
+class Loader:
+    """Serve a split as batches, in any order of asking, fastest in sequence.
+
+    Args:
+        split: what to serve.
+        transform: from images to arrays.
+        batch_size: images a batch; the last batch is smaller unless `drop_last`.
+        shuffle: draw a new order each epoch; then the samples are augmented too, if the transform does that.
+            Without it the transform is used for evaluation, unless `augment` says otherwise.
+        seed: of order, pixels and mixing.
+        workers: threads, or "auto"; 0 works in the caller's thread.
+        batch_transform: mixes each batch.
+        class_weights: float32 (C,), multiplied with the sample weights.
+        drop_last: leave out a last batch that is not full.
+        with_labels: False gives batches of images alone.
+        augment: whether the transform gets random numbers; None: as `shuffle`.
+        view: number of the augmented view; other views of an image are augmented otherwise.
+        prefetch: batches that are prepared ahead.
+
+    With threads of its own, the first batch switches OpenCV's off in the whole process: both together are slower.
+
+    Attributes:
+        waited: seconds that callers waited for batches.
+        busy: seconds of work, added up over the threads.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        transform: Transform,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        workers: int | str = "auto",
+        batch_transform: BatchTransform | None = None,
+        class_weights: np.ndarray | None = None,
+        drop_last: bool = False,
+        with_labels: bool = True,
+        augment: bool | None = None,
+        view: int = 0,
+        prefetch: int = 4,
+    ):
+        if batch_size < 1:
+            raise UserError(f"batch_size must be at least 1, received {batch_size}")
+        self.split, self.batch_size, self.shuffle, self.seed = split, int(batch_size), shuffle, int(seed)
+        self.drop_last, self.prefetch = drop_last, max(int(prefetch), 1)
+        self._job = Job(
+            split, transform, self.seed, shuffle if augment is None else augment, view, batch_transform,
+            _weights(split, class_weights), with_labels,
+        )  # fmt: skip
+        self._workers = resolve_workers(workers)
+        self._pool: ThreadPoolExecutor | None = None
+        self._pending: dict[tuple[int, int], Future[Batch]] = {}
+        self._order: tuple[int, np.ndarray] | None = None
+        self._lock = threading.RLock()
+        self._closed = False
+        self.waited = 0.0
+
+    def __len__(self) -> int:
+        full, rest = divmod(len(self.split), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    @property
+    def weighted(self) -> bool:
+        """Whether batches hold weights."""
+        return self._job.weights is not None and self._job.with_labels
+
+    @property
+    def mean_weight(self) -> float:
+        """Mean of the samples' weights, 1 without any: the loss of a model that knows nothing is so many times larger."""
+        return float(self._job.weights.mean()) if self._job.weights is not None else 1.0
+
+    @property
+    def busy(self) -> float:
+        """Seconds of work, added up over the threads."""
+        return self._job.busy
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Positions in the split in the order of an epoch, int64 (n,)."""
+        with self._lock:
+            if not self.shuffle:
+                epoch = 0
+            if self._order is None or self._order[0] != epoch:
+                n = len(self.split)
+                order = rng.permutation(n, self.seed, rng.ORDER, epoch) if self.shuffle else np.arange(n)
+                self._order = epoch, order
+            return self._order[1]
+
+    def batch(self, epoch: int, i: int) -> Batch:
+        """Batch i of an epoch.
+
+        Returns:
+            (x, y, w), or (x, y) if there are neither sample nor class weights, or x alone without labels: x uint8
+            (b, h, w, c), y float32 one-hot (b, C), w float32 (b,).
+
+        Raises:
+            IndexError: there is no such batch.
+            BadImage: an image cannot be read any more.
+        """
+        if not 0 <= i < len(self):
+            raise IndexError(f"batch {i} of {len(self)}")
+        began = time.perf_counter()
+        with self._lock:
+            if self._closed:
+                raise UserError("the loader is closed")
+            future = self._request(epoch, i)
+            self._look_ahead(epoch, i)
+        try:
+            return future.result()
+        finally:
+            self.waited += time.perf_counter() - began
+
+    def epoch(self, epoch: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch in order; iteration can be abandoned at any time."""
+        for i in range(len(self)):
+            yield self.batch(epoch, i)
+
+    def positions(self, epoch: int, i: int) -> np.ndarray:
+        """Positions in the split of the samples of batch i, int64 (b,)."""
+        return self.order(epoch)[i * self.batch_size : (i + 1) * self.batch_size]
+
+    def targets(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Labels, and weights if there are any, as a batch of these samples has them when nothing is mixed."""
+        labels = self._job.one_hot(positions)
+        return (labels,) if self._job.weights is None else (labels, self._job.weights[positions])
+
+    @property
+    def augments(self) -> bool:
+        """Whether a sample looks different from one epoch to the next."""
+        return self._job.augment or self._job.batch_transform is not None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images of a batch are mixed with each other."""
+        return self._job.batch_transform is not None
+
+    @property
+    def transform(self) -> Transform:
+        """How images become arrays."""
+        return self._job.transform
+
+    def in_order(self, batch_size: int | None = None, view: int | None = None) -> Loader:
+        """A loader of the same images, in the order of the split and without labels.
+
+        Args:
+            batch_size: images a batch; None: as here.
+            view: number of the augmented view; None: not augmented.
+        """
+        return Loader(
+            self.split, self.transform, batch_size or self.batch_size, seed=self.seed, workers=self._workers,
+            with_labels=False, augment=view is not None, view=view or 0,
+        )  # fmt: skip
+
+    def plain(self) -> Loader:
+        """A loader of the same batches, not augmented and not mixed."""
+        copy = Loader(self.split, self._job.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
+                      workers=self._workers, drop_last=self.drop_last, augment=False)  # fmt: skip
+        copy._job.weights = self._job.weights
+        return copy
+
+    def reset(self) -> None:
+        """Set `waited` and `busy` back to zero."""
+        self.waited = 0.0
+        self._job.busy = 0.0
+
+    def close(self) -> None:
+        """Stop the threads; batches in preparation are dropped."""
+        with self._lock:
+            self._closed = True
+            pool, self._pool = self._pool, None
+            self._pending.clear()
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _request(self, epoch: int, i: int) -> Future[Batch]:
+        return self._pending.pop((epoch, i), None) or self._submit(epoch, i)
+
+    def _submit(self, epoch: int, i: int) -> Future[Batch]:
+        if self._workers and self._pool is None:
+            cv2.setNumThreads(1)
+            self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="kt-loader")
+        return self._job.start(self._pool, self.positions(epoch, i), epoch, i)
+
+    def _look_ahead(self, epoch: int, i: int) -> None:
+        """Have the next batches prepared, into the next epoch if there is one, and forget those not wanted any more."""
+        if not self._workers:
+            return
+        wanted = [(epoch, k) for k in range(i + 1, min(i + 1 + self.prefetch, len(self)))]
+        if self.shuffle:
+            wanted += [(epoch + 1, k) for k in range(min(self.prefetch - len(wanted), len(self)))]
+        for key in [key for key in self._pending if key not in wanted]:
+            self._pending.pop(key).cancel()
+        for key in wanted:
+            if key not in self._pending:
+                self._pending[key] = self._submit(*key)
+
+
+def _weights(split: Split, class_weights: np.ndarray | None) -> np.ndarray | None:
+    if class_weights is None:
+        return split.weights
+    by_class = np.asarray(class_weights, np.float32)
+    if by_class.shape != (len(split.classes),):
+        raise UserError(f"class_weights must have one number for each of {len(split.classes)} classes")
+    if not (np.isfinite(by_class) & (by_class >= 0)).all():
+        raise UserError(f"class_weights must be finite and at least 0, received {by_class.tolist()}")
+    weights = by_class[split.labels]
+    return weights if split.weights is None else weights * split.weights

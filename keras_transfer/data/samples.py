@@ -1,0 +1,143 @@
+"""What a data source yields: named images with their labels, in one canonical order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+from keras_transfer.data.images.store import IMAGE_SUFFIXES, ArrayStore, BadImage, FileStore, Image, ImageStore
+from keras_transfer.errors import UserError
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "SPLITS",
+    "ArrayStore",
+    "BadImage",
+    "FileStore",
+    "Image",
+    "ImageStore",
+    "SampleTable",
+    "fingerprint",
+]
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Images, labels and what else is known about each.
+
+    Attributes:
+        classes: class names; a label is an index into them.
+        images: the images.
+        labels: int64 (n,).
+        split: str object array (n,): one of SPLITS, or "" where no split has been assigned yet.
+        weights: float32 (n,) sample weights, or None.
+        groups: object array (n,): samples of one group never fall into two splits; or None. "" = on its own.
+        source: where the data came from, in words.
+        notes: what the reader left out or decided, a sentence each.
+    """
+
+    classes: tuple[str, ...]
+    images: ImageStore
+    labels: np.ndarray
+    split: np.ndarray
+    weights: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    source: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def names(self) -> list[str]:
+        """All names, in order."""
+        return [self.images.name(i) for i in range(len(self))]
+
+    def take(self, indices: np.ndarray) -> SampleTable:
+        """The samples of these samples, in this order."""
+        return replace(
+            self,
+            images=self.images.take(indices),
+            labels=self.labels[indices],
+            split=self.split[indices],
+            weights=None if self.weights is None else self.weights[indices],
+            groups=None if self.groups is None else self.groups[indices],
+        )
+
+    def canonical(self) -> SampleTable:
+        """The same samples sorted by name, so that every source of the same images gives the same samples."""
+        names = self.names()
+        if all(a <= b for a, b in pairwise(names)):
+            return self
+        return self.take(np.array(sorted(range(len(names)), key=names.__getitem__), np.int64))
+
+
+def make_samples(
+    classes: Sequence[str],
+    images: ImageStore,
+    labels: np.ndarray | Sequence[int],
+    split: np.ndarray | Sequence[str] | None = None,
+    weights: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+    source: str = "",
+    notes: Sequence[str] = (),
+) -> SampleTable:
+    """Check the parts and build a samples in canonical order.
+
+    Raises:
+        UserError: lengths that differ, labels outside the classes, weights that are negative or not finite.
+    """
+    labels = np.asarray(labels, np.int64)
+    parts = {"labels": labels, "splits": split, "weights": weights, "groups": groups}
+    for name, part in parts.items():
+        if part is not None and len(part) != len(images):
+            raise UserError(f"{source}: {len(images)} images but {len(part)} {name}")
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
+        bad = int(np.flatnonzero((labels < 0) | (labels >= len(classes)))[0])
+        raise UserError(
+            f"{source}: label {labels[bad]} of {images.name(bad)!r} is out of range: expected 0..{len(classes) - 1}"
+        )
+    samples = SampleTable(
+        tuple(str(c) for c in classes),
+        images,
+        labels,
+        np.full(len(labels), "", object) if split is None else np.asarray(split, object),
+        None if weights is None else checked_weights(weights, images, source),
+        None if groups is None else np.asarray(groups, object),
+        source,
+        tuple(notes),
+    )
+    return samples.canonical()
+
+
+def checked_weights(weights: np.ndarray | Sequence[float], images: ImageStore, source: str) -> np.ndarray:
+    """Sample weights as float32 (n,); raises UserError where one is negative, infinite or not a number."""
+    values = np.asarray(weights, np.float32)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+    if len(bad):
+        raise UserError(
+            f"{source}: the weight {values[bad[0]]} of {images.name(int(bad[0]))!r} is not usable: expected a finite "
+            f"number of at least 0"
+        )
+    return values
+
+
+def fingerprint(samples: SampleTable) -> str:
+    """Hex SHA-256 over class names, names, labels, weights and file sizes (array bytes for images in memory).
+
+    Times, absolute paths and the kind of source do not enter: the same data elsewhere has the same fingerprint.
+    """
+    digest = hashlib.sha256()
+    digest.update("\0".join(samples.classes).encode() + b"\1")
+    digest.update("\0".join(samples.names()).encode("utf-8", "surrogateescape") + b"\1")
+    digest.update(np.ascontiguousarray(samples.labels, "<i8").tobytes())
+    if samples.weights is not None:
+        digest.update(np.ascontiguousarray(samples.weights, "<f4").tobytes())
+    for part in samples.images.digests():
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""The images that artefacts are compared on, and others to measure the ranges of int8 with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+
+if TYPE_CHECKING:
+    from keras_transfer.data.dataset import Dataset, Split
+    from keras_transfer.runs import RunDirectory
+
+COMPARED = 200
+CALIBRATED = 100
+
+
+def images_of(
+    path: Path, run: RunDirectory | None, metadata: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Read images of the run's own data, or else the golden batch of the model file.
+
+    Args:
+        path: the model file.
+        run: its run, if there is one.
+        metadata: of the model file.
+
+    Returns:
+        images to compare on, at most 200 of the test split (of ``val`` if there is none); images to calibrate on,
+        at most 100 of the training split; both float32 (n, height, width, channels); and a record of their origin.
+
+    Raises:
+        UserError: no data, and no golden batch either.
+    """
+    why = "the model file lies outside of its run"
+    if run is not None:
+        try:
+            from keras_transfer.training.train import open_data
+
+            return _of_data(open_data(run.read_config()), metadata)
+        except UserError as error:
+            why = f"the run's data cannot be read: {error}"
+    from keras_transfer.models.bundle import read_golden
+
+    golden = read_golden(path)
+    if golden is None:
+        raise UserError(f"there are no images to compare the exports on: {why}; and {path} has no golden batch")
+    golden = golden.astype(np.float32)
+    return golden, golden, {"images": f"golden batch ({why})", "count": len(golden)}
+
+
+def _of_data(data: Dataset, metadata: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    split = next((part for part in (data.test, data.val, data.train) if len(part)), data.all)
+    compared = _read(split, COMPARED, metadata)
+    calibrated = _read(data.train if len(data.train) else split, CALIBRATED, metadata)
+    return compared, calibrated, {"images": f"{split.name} split", "count": len(compared)}
+
+
+def _read(split: Split, most: int, metadata: dict[str, Any]) -> np.ndarray:
+    """Read images spread evenly over the split, as the model gets them."""
+    from keras_transfer.data.loading.loader import Loader
+    from keras_transfer.inference import transform_of
+
+    positions = np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).round().astype(int))
+    loader = Loader(split.take(positions), transform_of(metadata), 32, with_labels=False)
+    try:
+        return np.concatenate([np.asarray(loader.batch(0, i), np.float32) for i in range(len(loader))])
+    finally:
+        loader.close()

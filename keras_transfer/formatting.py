@@ -1,0 +1,36 @@
+"""Numbers as a reader wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+def share(value: float | None) -> str:
+    """A percentage with one decimal; only 1 is 100 %, and only 0 is 0 %."""
+    if value is None:
+        return "–"
+    if 0 < value < 0.0005:
+        return "<\u00a00.1\u00a0%"
+    if 0.9995 <= value < 1:
+        return ">\u00a099.9\u00a0%"
+    return f"{100 * value:.1f}\u00a0%"
+
+
+def range_of(interval: Sequence[float], form: Callable[[float], str] = share) -> str:
+    """``low to high``."""
+    return f"{form(interval[0])} to {form(interval[1])}"
+
+
+def seconds(value: float) -> str:
+    """A time in the unit that suits it."""
+    if value < 0.95:
+        return f"{1000 * value:.0f} ms"
+    if value < 120:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    minutes = round(value / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def images(count: int, kind: str = "") -> str:
+    """``1 test image``, ``2,000 images``."""
+    return f"{count:,} {kind + ' ' if kind else ''}image{'' if count == 1 else 's'}"

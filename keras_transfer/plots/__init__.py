@@ -1,0 +1,23 @@
+"""The images of a run. Each function draws one and writes it to a PNG, whole or not at all.
+
+No global state: pyplot is never imported, and the user's own matplotlib settings neither matter nor change.
+"""
+
+from keras_transfer.plots.blocks import residual_blocks
+from keras_transfer.plots.calibration import reliability
+from keras_transfer.plots.history import curves, iterations
+from keras_transfer.plots.images import prediction_grid
+from keras_transfer.plots.matrix import confusion
+from keras_transfer.plots.rates import rate_sweeps
+from keras_transfer.plots.runs import comparison
+
+__all__ = [
+    "comparison",
+    "confusion",
+    "curves",
+    "iterations",
+    "prediction_grid",
+    "rate_sweeps",
+    "reliability",
+    "residual_blocks",
+]

@@ -1,0 +1,83 @@
+"""Images with what the model says about them."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from keras_transfer.plots.style import GREEN, INK, ORANGE, PALE, figure, save, shorten, styled
+
+__all__ = ["prediction_grid"]
+
+_SIDE = 128  # pixels of an image's longer side: keeps the file small
+_MANY = 12  # more images than this are drawn smaller
+
+
+def prediction_grid(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str],
+    path: str | os.PathLike[str],
+    title: str = "",
+    right: Sequence[bool] | None = None,
+) -> None:
+    """Draw images in rows, each with its title below.
+
+    Args:
+        images: uint8 arrays (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), of any sizes.
+        titles: one each, of one or more lines; long lines lose their middle.
+        path: the PNG to write.
+        title: above all of them.
+        right: whether each prediction is right: blue-green frame, or orange frame and title.
+
+    Raises:
+        ValueError: no images, or not one title (and `right`) each.
+        UserError: the file cannot be written.
+    """
+    if not len(images) or len(titles) != len(images) or (right is not None and len(right) != len(images)):
+        raise ValueError(f"expected at least one image and a title each, got {len(images)} and {len(titles)}")
+    many = len(images) > _MANY
+    columns, side, letters = (8, 1.1, 16) if many else (min(len(images), 4), 1.5, 22)
+    rows = math.ceil(len(images) / columns)
+    labels = ["\n".join(shorten(line, letters) for line in text.splitlines() or [""]) for text in titles]
+    lines = max(label.count("\n") + 1 for label in labels)
+    with styled([*labels, title]):
+        made = figure(max(side * columns, 2.4), (side - 0.1 + 0.16 * lines) * rows + (0.4 if title else 0.1))
+        grid = made.subplots(rows, columns, squeeze=False).ravel()
+        for axis in grid:
+            axis.axis("off")
+        for k, (axis, image, label) in enumerate(zip(grid, images, labels)):
+            axis.axis("on")
+            axis.set(xticks=[], yticks=[])
+            axis.grid(False)
+            axis.imshow(_tile(image), interpolation="nearest")
+            colour = PALE if right is None else (GREEN if right[k] else ORANGE)
+            for spine in axis.spines.values():
+                spine.set(visible=True, color=colour, linewidth=0.8 if right is None else 2)
+            axis.set_xlabel(
+                label, fontsize=7 if many else 8, color=ORANGE if right is not None and not right[k] else INK
+            )
+        if title:
+            made.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
+        save(made, path)
+
+
+def _tile(image: np.ndarray) -> np.ndarray:
+    """The image at `_SIDE` pixels on its longer side, uint8 (h, w, 3), in the middle of a light square."""
+    image = np.asarray(image, np.uint8)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    tile = Image.fromarray(image)
+    if tile.mode == "RGBA":  # transparency shows the background
+        tile = Image.alpha_composite(Image.new("RGBA", tile.size, "white"), tile)
+    tile = tile.convert("RGB")
+    scale = _SIDE / max(tile.size)
+    width, height = (max(1, round(v * scale)) for v in tile.size)
+    # Small images are magnified without blur: their pixels are what the model sees.
+    tile = tile.resize((width, height), Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (_SIDE, _SIDE), "#f6f8fa")
+    square.paste(tile, ((_SIDE - width) // 2, (_SIDE - height) // 2))
+    return np.asarray(square)

@@ -1,0 +1,85 @@
+"""Runs beside each other: how accurate they are, and how long they took."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from keras_transfer.plots.style import BLUE, GREY, INK, ORANGE, figure, save, shorten, styled
+
+__all__ = ["comparison", "duration"]
+
+_UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
+
+
+def comparison(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
+    """Draw accuracies with their intervals, and beside them times, a line a run.
+
+    Validation takes the place of the test set where a run has none.
+
+    Args:
+        rows: `name`, `seconds`, and `test_accuracy`, `test_low`, `test_high` or the same of `val`, of each run.
+        path: the PNG to write.
+
+    Raises:
+        ValueError: there are no rows.
+        UserError: the file cannot be written.
+    """
+    if not rows:
+        raise ValueError("expected at least one run")
+    split = "test" if all(row.get("test_accuracy") is not None for row in rows) else "val"
+    names = [shorten(row["name"], 32) for row in rows]
+    with styled(names):
+        made = figure(8.6, 1.25 + 0.42 * len(rows))
+        left, right = made.subplots(1, 2, sharey=True, width_ratios=[3, 2])
+        _accuracies(left, rows, split)
+        _times(right, [row["seconds"] for row in rows])
+        left.set_yticks(range(len(rows)), names)
+        left.tick_params(axis="y", colors=INK)
+        left.set_ylim(len(rows) - 0.4, -0.6)
+        save(made, path)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``9.8 s``, ``42 s``, ``3 min 05 s`` or ``2 h 07 min``."""
+    if round(seconds) < 60:
+        return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _accuracies(axis: Axes, rows: Sequence[Mapping[str, Any]], split: str) -> None:
+    """Points with their intervals, on an axis as wide as these: bars from 0 would all look alike."""
+    places = np.arange(len(rows))
+    value, low, high = (
+        np.array([row[f"{split}_{key}"] for row in rows], np.float64) for key in ("accuracy", "low", "high")
+    )
+    axis.hlines(places, low, high, color=BLUE, linewidth=5, alpha=0.3)
+    axis.plot(value, places, "o", color=BLUE, markersize=6)
+    for place, one in zip(places, value):
+        axis.annotate(f"{one:.2%}", (one, place), (0, 6), textcoords="offset points", ha="center", fontsize=8.5)
+    room = max(0.08 * (high.max() - low.min()), 0.004)
+    axis.set_xlim(low.min() - room, high.max() + room)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axis.set_title(f"{'Test' if split == 'test' else 'Validation'} accuracy, 95 % interval")
+    axis.grid(visible=False, axis="y")
+
+
+def _times(axis: Axes, seconds: Sequence[float]) -> None:
+    axis.set_axisbelow(True)
+    longest = max(seconds)
+    _, unit, name = next(found for found in _UNITS if longest >= found[0])
+    values = np.array(seconds) / unit
+    axis.barh(range(len(values)), values, 0.5, color=ORANGE, alpha=0.85)
+    for place, value in enumerate(values):
+        text = duration(seconds[place])
+        axis.annotate(text, (value, place), (4, 0), textcoords="offset points", va="center", fontsize=8.5, color=GREY)
+    axis.set_xlim(0, 1.45 * max(values.max(), 1e-9))  # room for the text
+    axis.set_title(f"Time, {name}")
+    axis.grid(visible=False, axis="y")

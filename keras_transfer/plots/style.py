@@ -1,0 +1,199 @@
+"""One look for all images, and the one way in which they are drawn and written."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, TextIO
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
+
+from keras_transfer.files import atomic_write
+from keras_transfer.plots.fonts import families_for, printable
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "DPI",
+    "GREEN",
+    "GREY",
+    "INK",
+    "ORANGE",
+    "Target",
+    "figure",
+    "phase_bands",
+    "save",
+    "shorten",
+    "styled",
+]
+
+Target = str | os.PathLike[str] | TextIO
+"""Where an image goes: a PNG file, or a stream that gets SVG."""
+
+# Okabe & Ito, "Color Universal Design", 2008: told apart by people with any of the common colour-vision deficiencies.
+BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
+INK, GREY, PALE, GRID = "#24292f", "#6e7781", "#d8dee4", "#eaeef2"
+COLOURS = {
+    colour.lower(): name
+    for name, colour in (("ink", INK), ("soft", GREY), ("line", PALE), ("grid", GRID), ("blue", BLUE),
+                         ("orange", ORANGE), ("green", GREEN))
+}  # fmt: skip
+"""The name of each colour as SVG writes it, for a page that has its own colour of that name."""
+DPI = 130
+_MAX_BYTES = 190_000
+
+# Names of phases: points, at most so many letters and rows, and the part of the figure's width that the axes have.
+_PHASE_SIZE, _ROW_HEIGHT, _GAP, _LONGEST, _ROWS, _INSIDE = 8.5, 11.5, 8, 40, 4, 0.9
+
+_STYLE: Any = {
+    "axes.edgecolor": PALE,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "font.size": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a class called "a$b$" is a name and not a formula
+    "xtick.color": GREY,
+    "xtick.major.size": 0,
+    "ytick.color": GREY,
+    "ytick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+}
+
+
+@contextmanager
+def styled(texts: Iterable[str] = ()) -> Iterator[None]:
+    """Inside the block, figures have the look of the project, in fonts that can draw `texts`."""
+    families = families_for([printable(text) for text in texts])
+    log = logging.getLogger("matplotlib.font_manager")
+    level = log.level
+    try:
+        with warnings.catch_warnings(), matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            # families_for has said what is missing; matplotlib would say so again for each place of each glyph,
+            # and for each fallback font that has no bold face.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            log.setLevel(logging.ERROR)
+            matplotlib.rcParams.update({**_STYLE, "font.family": families})
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """An empty figure of that many inches, not known to pyplot."""
+    made = Figure(figsize=(width, height), dpi=DPI, layout=layout)
+    engine = made.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=0.08, h_pad=0.08)
+    return made
+
+
+def save(made: Figure, path: Target) -> None:
+    """Write the figure as a PNG, atomically; or to a stream as SVG.
+
+    The PNG gets 256 colours, a third of the size of all of them, and fewer if it is large even so. The SVG has no
+    background, text as text, and is the same every time.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras_transfer"}):
+            made.savefig(path, format="svg", transparent=True, metadata={"Date": None})
+        return
+    canvas = FigureCanvasAgg(made)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    data = b""
+    for colours in (256, 128, 64):
+        buffer = io.BytesIO()
+        few = image.quantize(colours, dither=Image.Dither.NONE)
+        few.save(buffer, "PNG", optimize=True, dpi=(made.dpi, made.dpi))
+        data = buffer.getvalue()
+        if len(data) < _MAX_BYTES:
+            break
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text` on one line, without its middle if it is longer than `limit`: both ends of a name tell it from others."""
+    text = " ".join(printable(text).split())
+    if len(text) <= limit:
+        return text
+    head = (limit - 1 + 1) // 2
+    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
+
+
+def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]], beside: int = 1) -> None:
+    """Mark phases in all `axes`, which share x: a line where one begins, its name above the first of the axes.
+
+    A name stands at the beginning of its phase; where the one before reaches over it, it moves up a row. Where that
+    is not enough, numbers take the place of names, as far as there is room.
+
+    Args:
+        made: the figure of the axes.
+        axes: top to bottom; the x limits must be set. The title of the first is moved up to make room.
+        spans: (name, first x, last x) of each phase, in order.
+        beside: how many axes stand beside each other in the figure.
+    """
+    for _, start, _ in spans[1:]:
+        for axis in axes:
+            axis.axvline(start, color=GREY, linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+    low, high = axes[0].get_xlim()
+    starts = [(start - low) / (high - low) for _, start, _ in spans]
+    points = made.get_figwidth() * 72 * _INSIDE / beside
+    names = [shorten(name, _LONGEST) for name, _, _ in spans]
+    widths = [(_width(made, name) + _GAP) / points for name in names]
+    rows = _rows(starts, widths)
+    if max(rows, default=0) >= _ROWS:
+        names = [str(k + 1) for k in range(len(spans))]
+        widths = [(_width(made, name) + _GAP) / points for name in names]
+        rows = _rows(starts, widths)
+    for name, start, width, row in zip(names, starts, widths, rows):
+        if row < _ROWS:
+            place: Any = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "bottom"}
+            offset = (2, 3 + _ROW_HEIGHT * row)
+            axes[0].annotate(name, (min(start, 1 - width), 1), offset, fontsize=_PHASE_SIZE, color=GREY, **place)
+    used = min(max(rows, default=0) + 1, _ROWS)
+    axes[0].set_title(axes[0].get_title("left"), pad=8 + _ROW_HEIGHT * used)
+
+
+def _rows(starts: list[float], widths: list[float]) -> list[int]:
+    """The lowest row for each label in which it does not touch those before; all in parts of the axes' width."""
+    ends: list[float] = []
+    rows = []
+    for start, width in zip(starts, widths):
+        start = min(start, 1 - width)
+        row = next((k for k, end in enumerate(ends) if end <= start + 1e-9), len(ends))
+        ends[row : row + 1] = [start + width]
+        rows.append(row)
+    return rows
+
+
+def _width(made: Figure, text: str) -> float:
+    """Points that the name of a phase takes."""
+    drawn = made.text(0, 0, text, fontsize=_PHASE_SIZE)
+    width = drawn.get_window_extent(FigureCanvasAgg(made).get_renderer()).width * 72 / made.dpi
+    drawn.remove()
+    return float(width)

@@ -1,0 +1,42 @@
+"""For each class the image that the model recognises best, and the one that it recognises worst."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.report.run_view import RunView
+from keras_transfer.report.thumbnails import of_sample
+
+LIMIT = 100
+"""Classes that are shown; of more, those with the lowest F1."""
+
+
+def make(view: RunView) -> dict[str, Any] | None:
+    """The variables of ``confidence.html``."""
+    evidence = view.evidence
+    if evidence is None:
+        return None
+    split = getattr(evidence.data, view.split)
+    probabilities = evidence.probabilities[view.split]
+    own = probabilities[np.arange(len(split)), split.labels]
+    f1 = np.array([row["f1"] for row in view.figures["per_class"].values()])
+    present = np.flatnonzero(split.counts())
+    shown = np.sort(present[np.argsort(f1[present], kind="stable")[:LIMIT]])
+
+    def card(i: int) -> dict[str, Any]:
+        best = int(probabilities[i].argmax())
+        return {
+            "name": split.image_name(i),
+            "image": of_sample(split, i),
+            "probability": float(own[i]),
+            "taken_for": "" if best == split.labels[i] else view.classes[best],
+        }
+
+    rows = []
+    for k in shown:
+        inside = np.flatnonzero(split.labels == k)
+        surest, least = int(inside[own[inside].argmax()]), int(inside[own[inside].argmin()])
+        rows.append((view.classes[k], card(surest), card(least) if least != surest else None))
+    return {"rows": rows, "of": len(view.classes)}

@@ -1,0 +1,63 @@
+"""The callbacks that every run has, which go through all of its phases: best model, history, progress, a watch for NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from keras_transfer.config.schema import Phase
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.notebook import in_notebook
+from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
+from keras_transfer.training.progress import Progress
+from keras_transfer.training.state import TrainingState
+
+
+class CoreCallbacks:
+    """The run's own callbacks, which go through all phases."""
+
+    def __init__(
+        self,
+        best: BestModel,
+        model: keras.Model,
+        on_row: Callable[[list[dict[str, Any]]], None] | None,
+        verbose: bool,
+    ):
+        self.nan, self.best, self.history = StopOnNaN(), best, RunHistory()
+        self.progress = _progress() if verbose else Progress()
+        self.best.whole, self.verbose = model, verbose
+        self.history.on_row = (lambda _: on_row(self.history.rows)) if on_row else None
+
+    def begin(self, phase: Phase, train: Batches, first_epoch: int) -> None:
+        """Tell them about a phase."""
+        self.nan.phase = self.best.phase = self.history.phase = self.progress.phase = phase.name
+        self.nan.train = self.history.train = self.progress.train = train
+        self.history.first_epoch, self.progress.epochs = first_epoch, phase.epochs
+        self.progress.rows = self.history.rows
+
+    def around(self, watchers: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
+        """All callbacks in the order in which they must be called."""
+        return [self.nan, self.best, *watchers, self.history, *([self.progress] if self.verbose else [])]
+
+    def fill(self, state: TrainingState) -> None:
+        """Add what they know to a state."""
+        state.best, state.best_weights = self.best.memory(), self.best.weights or []
+        state.history, state.so_far = self.history.rows, self.history.memory()
+        state.iterations = [list(pair) for pair in self.history.iterations]
+
+    def recall(self, state: TrainingState) -> None:
+        """Take back what a state holds, but for an epoch that was broken off."""
+        self.best.recall(state.best, state.best_weights)
+        self.history.rows = state.history
+        self.history.iterations = [(name, loss) for name, loss in state.iterations]
+
+
+def _progress() -> Progress:
+    """Progress where the caller looks: in the notebook's cell, or on standard error."""
+    if not in_notebook():
+        return Progress()
+    from keras_transfer.notebook.live import LiveProgress
+
+    return LiveProgress()

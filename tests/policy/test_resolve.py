@@ -1,0 +1,105 @@
+"""Settings chosen from the data."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keras_transfer.config.load import load_config, validate
+from keras_transfer.data import arrays, folder
+from keras_transfer.errors import UserError
+from keras_transfer.policy.resolve import resolve
+from tests.conftest import make_photos
+
+pytestmark = pytest.mark.backend
+
+
+def noise(counts, side, grey=False):
+    rng = np.random.default_rng(0)
+    n = sum(counts)
+    x = rng.integers(0, 256, (n, side, side) if grey else (n, side, side, 3), dtype=np.uint8)
+    return arrays(x, np.repeat(np.arange(len(counts)), counts))
+
+
+def resolved(opened, probe=False, **tree):
+    return resolve(validate(tree), opened, probe=probe)
+
+
+def test_no_auto_is_left_and_every_choice_has_a_reason():
+    config, choices = resolved(noise([20, 20], 32))
+    tree = config.model_dump()
+    # The machine decides these, not the data.
+    del tree["backend"], tree["device"], tree["precision"], tree["data"]["cache_precision"]
+    assert "auto" not in str(tree)
+    assert len(choices) >= 6
+    assert all("(" in line for line in choices)
+
+
+def test_what_the_user_set_is_kept():
+    config, choices = resolved(noise([20, 20], 32), data={"image_size": 48, "batch_size": 5, "augment": []})
+    assert (config.data.image_size, config.data.batch_size, config.data.augment) == (48, 5, [])
+    assert not any("image_size" in line or "augment" in line for line in choices)
+
+
+@pytest.mark.parametrize(
+    ("counts", "side", "grey", "size"),
+    [([50, 50], 8, True, 64), ([50, 50], 28, True, 96), ([50, 50], 300, False, 224), ([2200, 2200], 32, False, 128)],
+)
+def test_image_size_follows_the_images_and_the_work(counts, side, grey, size):
+    if side == 300:
+        counts = [10, 10]
+    assert resolved(noise(counts, side, grey))[0].data.image_size == size
+
+
+def test_unbalanced_classes_are_weighted():
+    assert resolved(noise([60, 20], 16))[0].data.class_weights == "sqrt"
+    assert resolved(noise([30, 30], 16))[0].data.class_weights == "none"
+
+
+def test_grey_images_are_not_flipped_unasked_and_colour_ones_not_coloured_if_grey():
+    grey = resolved(noise([20, 20], 32, grey=True))[0].data
+    assert grey.color == "grey"
+    assert "horizontal_flip" not in grey.augment
+    colour = resolved(noise([20, 20], 32))[0].data
+    assert "horizontal_flip" in colour.augment
+
+
+def test_random_weights_train_everything_at_once():
+    config, _ = resolved(noise([20, 20], 32), model={"weights": "none"})
+    assert [(phase.name, phase.batch_norm) for phase in config.phases] == [("all", "train")]
+    config, _ = resolved(noise([20, 20], 32))
+    assert [(phase.name, phase.batch_norm) for phase in config.phases] == [("head", "frozen"), ("all", "frozen")]
+
+
+def test_a_phase_chosen_from_the_data_can_be_changed(tmp_path):
+    data = folder(make_photos(tmp_path / "p", {"a": 20, "b": 20}))
+    config = load_config(None, ["phases.1.epochs=3"], data=str(tmp_path / "p"))
+    assert resolve(config, data, probe=False)[0].phases[1].epochs == 3
+    config = load_config(None, ["phases.1.epoch=3"], data=str(tmp_path / "p"))
+    with pytest.raises(UserError, match="did you mean 'epochs'"):
+        resolve(config, data, probe=False)
+
+
+def test_mirror_images_are_told_apart_only_if_something_gives_them_away():
+    from keras_transfer.policy.mirror import told_apart
+
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 60)
+    plain, mirrored = rng.normal(size=(120, 20)), rng.normal(size=(120, 20))
+    assert 0.35 < told_apart(plain, mirrored, labels, 0)[0] < 0.65
+    # One direction for class 0, the opposite for class 1: only a probe that knows the class sees it.
+    plain[:, 3] += np.where(labels == 0, 3, -3)
+    share, count = told_apart(plain, mirrored, labels, 0)
+    assert share > 0.9
+    assert count == 120
+    assert told_apart(plain[:5], mirrored[:5], labels[:5], 0) == (0.5, 0)
+
+
+def test_the_mirror_probe_says_no_to_digits():
+    from keras_transfer.data import digits
+    from keras_transfer.policy.mirror import feature_model, mirror_probe
+
+    features = feature_model("efficientnet_lite0", "imagenet", (64, 64), "grey")
+    keeps, why = mirror_probe(digits(), features, "squash", 0)
+    assert not keeps
+    assert "mirror" in why
