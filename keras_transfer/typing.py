@@ -1,0 +1,8 @@
+"""Types that several rooms share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Say = Callable[[str], None]
+"""Prints, logs or shows one line."""
