@@ -165,10 +165,12 @@ def ours(precision: str, views: int, again: bool = False, **same: Any) -> Callab
     from keras_transfer import Phase, runtime, use_backend
 
     use_backend()
+    from keras_transfer.config.resolved import settle_batch_norm
     from keras_transfer.data.loading.keras_dataset import Batches
     from keras_transfer.engine.features import FeatureSettings
     from keras_transfer.models.classifier import build_classifier
-    from keras_transfer.training.fit import fit_phases
+    from keras_transfer.training.phase_runner import PhaseRunner
+    from keras_transfer.training.setup import TrainingSettings, TrainingSetup
 
     runtime.hide_progress_bars()
     device = runtime.device_in_use()
@@ -185,24 +187,17 @@ def ours(precision: str, views: int, again: bool = False, **same: Any) -> Callab
         train=PARTS[work.part][0],
         learning_rate=RATE,
         schedule="constant",
-        batch_norm="frozen",
     )
+    phases = settle_batch_norm([phase], "imagenet")
+    training = TrainingSettings(work.model, phases, label_smoothing=0.1, features=settings)
+    setup = TrainingSetup(net, Batches(train), Batches(val), training)
 
     def measure() -> dict[str, float]:
         if not again:
             shutil.rmtree(folder, ignore_errors=True)
         net.set_weights(initial)
         began = time.perf_counter()
-        result = fit_phases(
-            net,
-            work.model,
-            [phase],
-            Batches(train),
-            Batches(val),
-            label_smoothing=0.1,
-            features=settings,
-            verbose=False,
-        )
+        result = PhaseRunner(setup, verbose=False).run()
         seconds = time.perf_counter() - began
         return {"value": seconds, "seconds training": result.phases[0]["seconds"]}
 

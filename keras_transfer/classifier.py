@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_transfer import runtime
-from keras_transfer.config.schema import CallbacksConfig, Phase, settle_batch_norm
+from keras_transfer.config.resolved import ResolvedData, settle_batch_norm
+from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
+
+if TYPE_CHECKING:
+    from keras_transfer.data.dataset import Dataset
+    from keras_transfer.training.fit_result import FitResult
+    from keras_transfer.training.range_test import Sweep
+    from keras_transfer.training.setup import TrainingSetup
+    from keras_transfer.typing import Say
+
+DEFAULT_PHASES = (Phase("head", epochs=5, learning_rate=1e-3), Phase("all", epochs=10, learning_rate=1e-4))
 
 
 class Classifier:
@@ -96,7 +106,7 @@ class Classifier:
         found.history, found.seed, found._precision = [], 0, "auto"
         return found
 
-    def fit(
+    def fit(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         data: Any,
         phases: Sequence[Phase] | None = None,
@@ -112,7 +122,7 @@ class Classifier:
         cache: str = "auto",
         views: int = 0,
         verbose: bool = True,
-    ) -> Any:
+    ) -> FitResult:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
 
         Args:
@@ -120,7 +130,7 @@ class Classifier:
             phases: what is trained and how; by default five epochs of the head and ten of everything.
             augment: augmentations by name, or ``{"name": …, parameters}``.
             batch_size: images a step.
-            accumulate: parts that a step is computed in, to save memory; the result is that of the whole batch.
+            accumulate: micro-batches that a step is computed in, to save memory; the result is that of the whole batch.
             label_smoothing: of the loss.
             class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
             settings: monitor, ReduceLROnPlateau and EarlyStopping.
@@ -131,52 +141,31 @@ class Classifier:
             verbose: print phases and progress.
 
         Returns:
-            :class:`~keras_transfer.training.fit.FitResult`.
+            :class:`~keras_transfer.training.fit_result.FitResult`.
 
         Raises:
             UserError: the data does not fit the classifier, memory ran out, the loss is not finite.
         """
-        from keras_transfer.data.loading.keras_dataset import Batches
-        from keras_transfer.data.loading.loader import Loader
         from keras_transfer.models.precision import computing_in
         from keras_transfer.training.accumulate import part_size
-        from keras_transfer.training.build import feature_settings
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
-        from keras_transfer.training.fit import fit_phases
+        from keras_transfer.training.phase_runner import PhaseRunner
 
-        self._check_classes(data)
-        self._check_fit(data)
-        runtime.hide_progress_bars()
-        micro_batch_size = part_size(batch_size, accumulate)
-        train = self._training(data, augment, batch_size, class_weights, workers)
-        val = Loader(data.val, self._transform(), micro_batch_size, seed=self.seed, workers=workers)
+        options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
+                   "augment": list(augment), "workers": workers, "cache": cache, "views": views}  # fmt: skip
+        setup = self._setup(data, phases, options, label_smoothing, settings)
         try:
-            with computing_in(self.model, self._training_precision()):
-                result = fit_phases(
-                    self.model,
-                    self.metadata["backbone"],
-                    self._phases(phases),
-                    Batches(train),
-                    Batches(val),
-                    settings=settings,
-                    label_smoothing=label_smoothing,
-                    weighted=data.train.weights is not None,
-                    accumulate=accumulate,
-                    features=feature_settings(self._data_settings(cache, views), native=True),
-                    callbacks=callbacks,
-                    verbose=verbose,
-                )
+            with setup, computing_in(self.model, self._training_precision()):
+                result = PhaseRunner(setup, callbacks=callbacks, verbose=verbose).run()
         except Exception as error:
             if is_out_of_memory(error):
-                raise out_of_memory(batch_size, micro_batch_size, tuple(self.metadata["image_size"])) from error
+                size = tuple(self.metadata["image_size"])
+                raise out_of_memory(batch_size, part_size(batch_size, accumulate), size) from error
             raise
-        finally:
-            train.close()
-            val.close()
         self.history = result.history
         return result
 
-    def lr_find(
+    def lr_find(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         data: Any,
         phases: Sequence[Phase] | None = None,
@@ -190,7 +179,7 @@ class Classifier:
         steps: int = 100,
         plot: str | Path | None = None,
         verbose: bool = True,
-    ) -> list[Any]:
+    ) -> list[Sweep]:
         """Find a learning rate for every phase by a range test (Smith 2017); the model is left exactly as it is.
 
         Args:
@@ -198,7 +187,7 @@ class Classifier:
             phases: as for :meth:`fit`; by default the head, then everything.
             augment: as for :meth:`fit`.
             batch_size: images a step.
-            accumulate: parts that a step is computed in.
+            accumulate: micro-batches that a step is computed in.
             label_smoothing: of the loss.
             class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
             workers: threads that decode and augment.
@@ -213,21 +202,17 @@ class Classifier:
             UserError: the data does not fit the classifier, too few steps, a loss that is not a number.
         """
         from keras_transfer import plots
-        from keras_transfer.data.loading.keras_dataset import Batches
         from keras_transfer.models.precision import computing_in
-        from keras_transfer.training.range_test import SweepSettings, find_rates
+        from keras_transfer.training.range_test import find_rates
 
-        self._check_classes(data)
-        self._check_fit(data)
         if steps < 20:
             raise UserError(f"a range test takes at least 20 steps, got {steps}")
-        runtime.hide_progress_bars()
-        settings = SweepSettings(steps, label_smoothing, data.train.weights is not None, accumulate)
-        with self._training(data, augment, batch_size, class_weights, workers) as train:
-            say = print if verbose else (lambda _: None)
-            backbone = self.metadata["backbone"]
-            with computing_in(self.model, self._training_precision()):
-                found = find_rates(self.model, backbone, self._phases(phases), Batches(train), settings, say)
+        options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
+                   "augment": list(augment), "workers": workers}  # fmt: skip
+        say: Say = print if verbose else (lambda _: None)
+        setup = self._setup(data, phases, options, label_smoothing)
+        with setup, computing_in(self.model, self._training_precision()):
+            found = find_rates(setup, steps, say)
         if plot is not None:
             plots.rate_sweeps(found, plot)
         return found
@@ -279,41 +264,62 @@ class Classifier:
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
 
-    def _phases(self, phases: Sequence[Phase] | None) -> list[Phase]:
-        if phases is None:
-            phases = [Phase("head", epochs=5, learning_rate=1e-3), Phase("all", epochs=10, learning_rate=1e-4)]
-        return settle_batch_norm(list(phases), self.metadata.get("weights", "imagenet"))
+    def _setup(
+        self,
+        data: Dataset,
+        phases: Sequence[Phase] | None,
+        options: dict[str, Any],
+        label_smoothing: float,
+        callbacks: CallbacksConfig | None = None,
+    ) -> TrainingSetup:
+        """Return what training needs.
 
-    def _training(
-        self, data: Any, augment: Sequence[Any], batch_size: int, class_weights: str, workers: int | str
-    ) -> Any:
-        """Return the loader of the training images."""
-        from keras_transfer.data.augment import transforms
-        from keras_transfer.data.loading.loader import Loader
-        from keras_transfer.training.build import class_weights as weights_of
+        Args:
+            data: an opened data set.
+            phases: what is trained and how, or None: the default.
+            options: keys of the configuration's ``data`` section.
+            label_smoothing: of the loss.
+            callbacks: monitor, ReduceLROnPlateau and EarlyStopping.
 
-        size, color = tuple(self.metadata["image_size"]), self.metadata["color"]
-        transform, mix = transforms(list(augment), size, self.metadata["resize"], color)
-        return Loader(
-            data.train,
-            transform,
-            batch_size,
-            shuffle=True,
-            batch_transform=mix,
-            class_weights=weights_of(data.train, class_weights),
-            seed=self.seed,
-            workers=workers,  # type: ignore[arg-type]
+        Raises:
+            UserError: the data does not fit the classifier, an option that is out of range.
+        """
+        from keras_transfer.training import build
+        from keras_transfer.training.setup import TrainingSettings, TrainingSetup
+
+        self._check_classes(data)
+        self._check_fit(data)
+        runtime.hide_progress_bars()
+        settled = self._data_settings(options)
+        train, val = build.make_batches(settled, data, self.seed)
+        settings = TrainingSettings(
+            self.metadata["backbone"],
+            settle_batch_norm(phases or DEFAULT_PHASES, self.metadata.get("weights", "imagenet")),
+            callbacks=callbacks or CallbacksConfig(),
+            label_smoothing=label_smoothing,
+            weighted=data.train.weights is not None,
+            accumulate=settled.accumulate,
+            features=build.feature_settings(settled, native=True),
         )
+        return TrainingSetup(self.model, train, val, settings)
 
     def _training_precision(self) -> str:
         return runtime.choose_precision(self._precision, runtime.device_in_use()).value
 
-    def _data_settings(self, cache: str, views: int) -> Any:
-        from keras_transfer.config.load import validate
+    def _data_settings(self, options: dict[str, Any]) -> ResolvedData:
+        """Return the configuration's ``data`` section for these options and the classifier's own."""
+        from keras_transfer.config.load import complete_data
+        from keras_transfer.data.checks.verify import resolve_workers
 
         computing, device = self._training_precision(), runtime.device_in_use()
         precision = runtime.choose_feature_precision("auto", self._precision, computing, device).value
-        return validate({"data": {"cache": cache, "views": views, "cache_precision": precision}}).data
+        own = {key: self.metadata[key] for key in ("image_size", "color", "resize")}
+        settled = {**own, "cache": "auto", **options, "cache_precision": precision}
+        if settled["cache"] == "auto":
+            settled["cache"] = "disk"
+        if settled["workers"] == "auto":
+            settled["workers"] = resolve_workers("auto")
+        return complete_data(settled)
 
     def _transform(self) -> Any:
         from keras_transfer.inference import transform_of
@@ -340,11 +346,6 @@ class Classifier:
                 f"the data was opened with resize={data.resize!r}, but the classifier has {self.metadata['resize']!r}; "
                 "give both the same: Classifier(..., resize=data.resize)"
             )
-
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_classifier
-
-        return of_classifier(self)
 
     def __repr__(self) -> str:
         height, width = self.metadata["image_size"]

@@ -120,7 +120,7 @@ def data_of(run: RunDirectory) -> Dataset | None:
     Raises:
         UserError: it cannot be read any more.
     """
-    from keras_transfer.training.train import open_data
+    from keras_transfer.config.open_data import open_data
 
     data = open_data(run.read_config())
     return data if run.read_json(run.splits) == data.split_table() else None

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from keras_transfer import runtime
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.files import check_output, write_json
+from keras_transfer.training.prepare import prepare
+from keras_transfer.typing import Say
 
 
 def lr_find(
@@ -20,7 +19,7 @@ def lr_find(
     json_file: str | Path | None = None,
     backend: str | None = None,
     device: str | None = None,
-    say: Callable[[str], None] = print,
+    say: Say = print,
 ) -> list[Any]:
     """Find a learning rate for every phase: the head's, then that of what thaws after it. Nothing is trained for good.
 
@@ -38,39 +37,21 @@ def lr_find(
     Raises:
         UserError: what a training with this configuration would refuse; a file that cannot be written.
     """
-    from keras_transfer.training.train import open_data
-
     check_output("--output", output, ".png")
     check_output("--json", json_file)
-    choice = runtime.choose_backend(backend, config.backend)
-    say(f"backend: {choice}")
-    data = open_data(config)
-    runtime.activate(choice.value, device or config.device, config.deterministic)
-    runtime.hide_progress_bars()
+    prepared = prepare(config, backend=backend, device=device, needs_validation=False, say=say)
+    for decision in prepared.config.decisions:
+        say(f"chosen: {decision}")
 
     from keras_transfer import plots
-    from keras_transfer.policy.resolve import resolve
-    from keras_transfer.training import build
-    from keras_transfer.training.range_test import SweepSettings, find_rates
+    from keras_transfer.training.build import make_setup
+    from keras_transfer.training.range_test import find_rates
 
-    config, choices = resolve(config, data)
-    for line in choices:
-        say(f"chosen: {line}")
-    runtime.set_seed(config.seed)
-    precision = runtime.choose_precision(config.precision, runtime.device_in_use(), config.model.native).value
-    model, batches = build.make_model(config, data, precision), build.make_batches(config, data)
-    build.check_phases(config, model)
-    settings = SweepSettings(
-        label_smoothing=config.model.label_smoothing,
-        weighted=data.train.weights is not None,
-        accumulate=config.data.accumulate,
-        native=config.model.native,
-    )
-    phases: Any = config.phases
-    with contextlib.closing(batches):
-        found = find_rates(model, config.model.backbone, phases, batches.train, settings, say)
+    with make_setup(prepared.config, prepared.data) as setup:
+        found = find_rates(setup, say=say)
     if output is not None:
         plots.rate_sweeps(found, output)
     if json_file is not None:
-        write_json(json_file, {"config": config.model_dump(mode="json"), "sweeps": [asdict(one) for one in found]})
+        resolved = prepared.config.model_dump(mode="json")
+        write_json(json_file, {"config": resolved, "sweeps": [asdict(one) for one in found]})
     return found

@@ -23,13 +23,11 @@ class Asked:
 
     Attributes:
         config: the keys that the configuration sets.
-        later: overrides of phases that are still to be chosen from the data: (dotted key parts, value).
         backend: the Keras backend.
         device: where to compute.
     """
 
     config: dict[str, Any]
-    later: list[Any]
     backend: str
     device: str
 
@@ -37,21 +35,17 @@ class Asked:
     def of(cls, config: RunConfig, backend: str | None, device: str | None) -> Asked:
         """Note what a configuration asks for; the backend is chosen now, so that a later call cannot choose another."""
         tree = config.model_dump(mode="json", exclude_unset=True)
-        later = json.loads(json.dumps(config._phase_overrides))
-        return cls(tree, later, runtime.choose_backend(backend, config.backend).value, device or config.device)
+        return cls(tree, runtime.choose_backend(backend, config.backend).value, device or config.device)
 
     def read(self, output: str | None = None) -> RunConfig:
         """Return the configuration, with ``output`` as its run directory."""
-        config = validate(self.config)
-        config.output.dir = output
-        config._phase_overrides = [(list(keys), value) for keys, value in self.later]
-        return config
+        section = {**self.config.get("output", {}), "dir": output}
+        return validate({**self.config, "output": section})
 
     def complete(self) -> dict[str, Any]:
         """Return all that decides the run, with the defaults of what is not set."""
-        later = {".".join(keys): value for keys, value in self.later}
         tree = self.read().model_dump(mode="json", exclude={"name", "output"})
-        return {**tree, **later, "backend": self.backend, "device": self.device}
+        return {**tree, "backend": self.backend, "device": self.device}
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
+from keras_transfer.config.schema import RunConfig, Section
 from keras_transfer.errors import UserError, nearest, unknown
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
 """Values of a configuration, each alias counted by what it stands for."""
+
+Checked = TypeVar("Checked", bound=Section)
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs"
 
@@ -166,17 +169,13 @@ def load_config(
         tree["data"] = {**keep, **source_of(data)}
         if name is None:
             tree["name"] = "".join(c if c.isalnum() or c in "_.-" else "_" for c in Path(data).resolve().stem) or "run"
-    later = []
     for keys, value in parse_overrides(overrides or []):
         if keys[0] == "phases" and len(keys) > 1 and tree.get("phases", "auto") == "auto":
-            later.append((keys, value))
-        else:
-            apply_override(tree, keys, value)
+            tree["phases"] = {}  # changes of the phases that will be chosen from the data
+        apply_override(tree, keys, value)
     if output is not None:
         apply_override(tree, ["output", "dir"], output)
-    config = validate(tree)
-    config._phase_overrides = later
-    return config
+    return validate(tree)
 
 
 def source_of(data: str) -> dict[str, str]:
@@ -193,8 +192,30 @@ def source_of(data: str) -> dict[str, str]:
 
 def validate(tree: dict[str, Any]) -> RunConfig:
     """Check a configuration mapping against the schema, reporting every problem."""
+    return _checked(RunConfig, tree)
+
+
+def complete(config: RunConfig) -> ResolvedConfig:
+    """Return the configuration of a run, which must not hold ``auto``, as what it is.
+
+    Raises:
+        UserError: it does hold ``auto``.
+    """
+    return _checked(ResolvedConfig, config.model_dump())
+
+
+def complete_data(options: dict[str, Any]) -> ResolvedData:
+    """Check the keys of a ``data`` section that must be complete, as Python's arguments are.
+
+    Raises:
+        UserError: a line for every problem.
+    """
+    return _checked(ResolvedData, options)
+
+
+def _checked(kind: type[Checked], tree: dict[str, Any]) -> Checked:
     try:
-        return RunConfig.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         items = error.errors()
         lines = [_problem(item, _may_be_auto(item, items)) for item in items if not _is_spare(item, items)]
@@ -206,15 +227,19 @@ def _place(item: Any) -> list[Any]:
 
 
 def _is_spare(item: Any, items: list[Any]) -> bool:
-    """Say whether ``item`` is only the "or 'auto'" branch of a key, or the branch of another form (a pair, a number), where
-    another branch says more.
-    """
+    """Say whether ``item`` is only about another form of the key (``auto``, a pair, a mapping) than the one that was given."""
     place, others = _place(item), [other for other in items if other is not item]
-    if item["type"] == "int_type":  # a list, of which an element is wrong
-        return any(_place(other)[:-1] == place for other in others)
-    if item["type"] == "tuple_type" or _is_auto(item):
-        return any(_place(other)[: len(place)] == place for other in others)
-    return False
+    deeper = any(_place(other)[: len(place)] == place and len(_place(other)) > len(place) for other in others)
+    if deeper and (_rank(item) or item["type"] in ("int_type", "too_short")):
+        return True
+    return any(_place(other) == place and _rank(other) < _rank(item) for other in others)
+
+
+def _rank(item: Any) -> int:
+    """Order what is said about the forms of one key: the lowest is the most to the point."""
+    if item["type"] == "int_type":
+        return int(isinstance(item.get("input"), (list, tuple)))
+    return 3 if _is_auto(item) else {"tuple_type": 1, "dict_type": 2}.get(item["type"], 0)
 
 
 def _is_auto(item: Any) -> bool:
@@ -235,7 +260,7 @@ def _problem(item: Any, may_be_auto: bool = False) -> str:
         valid = _keys_at(where[:-1])
         return f"unknown key {dotted!r}{nearest(str(where[-1]), valid)} (expected one of: {', '.join(valid)})"
     message = item["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
+    message = (message[0].lower() + message[1:]).replace("tuple", "list")  # Python's word for a list of fixed length
     if may_be_auto:
         message += ", or auto" + nearest(received, ["auto"])
     if item["type"] == "missing":
@@ -244,7 +269,8 @@ def _problem(item: Any, may_be_auto: bool = False) -> str:
         message += nearest(
             received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         )
-    return f"{dotted}: {message}" + ("" if "got" in message else f", got {received!r}"[:200])
+    complete = "got" in message or message.startswith("unknown ")
+    return f"{dotted}: {message}" + ("" if complete else f", got {received!r}"[:200])
 
 
 def _is_union_label(part: Any) -> bool:

@@ -56,6 +56,8 @@ def _type(annotation: Any) -> str:
         return _type(arguments[0])
     if origin is list:
         return f"list of {_type(arguments[0])}"
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return f"list of {_type(arguments[0])}"
     if origin is tuple:
         return "[" + ", ".join(_type(argument) for argument in arguments) + "]"
     if origin is dict:

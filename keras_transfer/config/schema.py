@@ -1,7 +1,8 @@
-"""The schema of a run: every key, its type, its default and its meaning. Defaults live only here.
+"""The schema of a run: every key with its type, default and meaning.
 
-``"auto"`` stands for a value that is chosen from the data (:mod:`keras_transfer.policy.resolve`); the resolved
-configuration kept with a run holds none.
+``auto`` stands for a value that is chosen from the data (:mod:`keras_transfer.policy.resolve`); the configuration kept with a run is
+a :class:`~keras_transfer.config.resolved.ResolvedConfig`, which holds none. Configurations are immutable: change one with
+``model_copy(update=...)`` or, by dotted keys, with :func:`keras_transfer.load_config`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from keras_transfer.config.interval import Interval
+from keras_transfer.errors import unknown
 
 Auto = Literal["auto"]
 LAST_GROUPS = re.compile(r"^last (\d+) groups?$")
@@ -28,6 +30,7 @@ Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
+Place = Annotated[int, Field(ge=0)]
 Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
 
 
@@ -41,6 +44,14 @@ SwitchOrName = Annotated[bool | str, BeforeValidator(_switch_or_name)]
 ImageSize = Side | tuple[Side, Side]
 
 
+def _known_source(value: str) -> str:
+    from keras_transfer.data.sources import SOURCES  # lazily: it imports NumPy
+
+    if value not in SOURCES:
+        raise ValueError(str(unknown("data source", value, SOURCES)))
+    return value
+
+
 def _interval(value: Any) -> Any:
     Interval.parse(value)
     return str(value)
@@ -50,16 +61,18 @@ Every = Annotated[str, BeforeValidator(_interval)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are errors."""
+    """A part of the configuration: immutable; unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", validate_assignment=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DataConfig(Section):
-    """Where the images are and how they become batches."""
+class DatasetConfig(Section):
+    """Which images there are and how they are split: the keys that :func:`keras_transfer.data.build` takes as arguments."""
 
-    source: Literal["digits", "folder", "list", "csv", "arrays", "idx", "cifar10", "cifar100"] = Field(
-        "folder", description="Kind of data source."
+    source: Annotated[str, AfterValidator(_known_source)] = Field(
+        "folder",
+        description="Kind of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that "
+        "another package adds.",
     )
     path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
     root: str | None = Field(None, description="Folder that relative paths in a list or CSV start from.")
@@ -73,16 +86,25 @@ class DataConfig(Section):
     resize: Literal["squash", "crop", "pad"] = Field(
         "squash", description="How an image of another shape is fitted: change its aspect, cut, or add a border."
     )
-    batch_size: Positive | Auto = Field("auto", description="Images in a training step.")
-    accumulate: Positive = Field(
-        1,
-        description="Parts that a training step is computed in, to save memory; the result is that of the whole batch.",
-    )
     val_fraction: Fraction = Field(0.15, description="Share of the training images held out for validation.")
     test_fraction: Fraction = Field(0.15, description="Share held out for the test, where no test set is given.")
     limit: Positive | None = Field(None, description="Use at most this many training and validation images.")
     limit_test: Positive | None = Field(None, description="Use at most this many test images.")
     on_bad_image: Literal["error", "skip"] = Field("error", description="What to do about unreadable images.")
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further options of the source, by name: those of a source that another package adds.",
+    )
+
+
+class DataConfig(DatasetConfig):
+    """Where the images are and how they become batches."""
+
+    batch_size: Positive | Auto = Field("auto", description="Images in a training step.")
+    accumulate: Positive = Field(
+        1,
+        description="Parts that a training step is computed in, to save memory; the result is that of the whole batch.",
+    )
     class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
         "auto", description="Weights of the classes in the loss: inverse frequency or its square root."
     )
@@ -198,10 +220,15 @@ class Phase(Section):
         return self
 
 
-def settle_batch_norm(phases: list[Phase], weights: str) -> list[Phase]:
-    """Return the phases with ``batch_norm: auto`` replaced: ImageNet's statistics are kept, random ones are not."""
-    settled = "train" if weights == "none" else "frozen"
-    return [p.model_copy(update={"batch_norm": settled}) if p.batch_norm == "auto" else p for p in phases]
+def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:
+    for key in value:
+        if key not in Phase.model_fields:
+            raise ValueError(str(unknown("key", key, Phase.model_fields)))
+    return value
+
+
+PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
+"""Keys of a phase with other values than those chosen from the data."""
 
 
 class ReduceLROnPlateauConfig(Section):
@@ -277,16 +304,17 @@ class RunConfig(Section):
     )
     data: DataConfig = Field(default_factory=DataConfig, description="The images.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
-    phases: Annotated[list[Phase], Field(min_length=1)] | Auto = Field("auto", description="Stages of training.")
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] | dict[Place, PhaseChanges] | Auto = Field(
+        "auto",
+        description="Stages of training; `auto`: chosen from the data. `{1: {epochs: 3}}`, or `--set phases.1.epochs=3`, changes "
+        "keys of phases that are chosen from the data, numbered from 0.",
+    )
     callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks.")
     output: OutputConfig = Field(default_factory=OutputConfig, description="Results.")
 
-    # Overrides of single phases that wait until the phases themselves have been chosen from the data.
-    _phase_overrides: list[tuple[list[str], Any]] = PrivateAttr(default_factory=list)
-
     @model_validator(mode="after")
     def _phase_names_differ(self) -> RunConfig:
-        if isinstance(self.phases, list):
+        if isinstance(self.phases, tuple):
             names = [phase.name for phase in self.phases]
             if len(set(names)) < len(names):
                 raise ValueError(f"phases need different names, got {', '.join(names)}")

@@ -10,9 +10,9 @@ from keras_transfer.evaluation.metrics import classification_metrics
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
-    from keras_transfer.data.dataset import Split
+    from keras_transfer.data.dataset import Dataset, Split
 
-__all__ = ["evaluate_split", "logits_of_batch", "predict_logits"]
+__all__ = ["evaluate_split", "logits_of_batch", "predict_logits", "predict_splits"]
 
 
 def predict_logits(
@@ -43,6 +43,17 @@ def predict_logits(
         return np.concatenate([logits_of_batch(model, _images(loader.batch(0, i)), size) for i in range(len(loader))])
     finally:
         loader.close()
+
+
+def predict_splits(
+    model: Any, data: Dataset, transform: Transform, batch_size: int = 32, workers: int | str = "auto"
+) -> dict[str, np.ndarray]:
+    """The model's logits, float32 (n, C), on ``val`` and ``test``, as far as there are images; see :func:`predict_logits`."""
+    return {
+        split.name: predict_logits(model, split, transform, batch_size, workers)
+        for split in (data.val, data.test)
+        if len(split)
+    }
 
 
 def evaluate_split(

@@ -37,7 +37,7 @@ def images_of(
     why = "the model file lies outside of its run"
     if run is not None:
         try:
-            from keras_transfer.training.train import open_data
+            from keras_transfer.config.open_data import open_data
 
             return _of_data(open_data(run.read_config()), metadata)
         except UserError as error:

@@ -23,31 +23,32 @@ def prepare(job: dict[str, Any]) -> None:
     runtime.hide_progress_bars()
     work = Path(job["work"])
     if "config" in job:
-        _from_config(RunConfig.model_validate(job["config"]), work)
+        _from_config(RunConfig.model_validate(job["config"]), job["backend"], work)
     else:
         _from_model(Path(job["model"]), job["run"], work)
 
 
-def _from_config(config: RunConfig, work: Path) -> None:
+def _from_config(asked: RunConfig, backend: str, work: Path) -> None:
+    from keras_transfer.config.open_data import evaluation_transform, open_data
     from keras_transfer.models import bundle
-    from keras_transfer.policy.resolve import resolve
+    from keras_transfer.policy.resolve import Machine, resolve
     from keras_transfer.training import build
-    from keras_transfer.training.train import open_data
 
-    data = open_data(config)
-    config, _ = resolve(config, data, probe=False)
+    data = open_data(asked)
+    machine = Machine.of(asked, runtime.Choice(backend, "where the comparison starts"))
+    config = resolve(asked, data, machine, probe=False)
     runtime.set_seed(config.seed)
     model = build.make_model(config, data, "float32")
-    images, labels = _batches(data.train, build.evaluation_transform(config))
+    images, labels = _batches(data.train, evaluation_transform(config.data))
     np.savez(work / "batches.npz", images=images, labels=labels)
     bundle.save(model, work / "start.keras", build.metadata_of(config, data), images[:2])
 
 
 def _from_model(model: Path, run: str | None, work: Path) -> None:
+    from keras_transfer.config.open_data import open_data
     from keras_transfer.inference import transform_of
     from keras_transfer.models import bundle
     from keras_transfer.runs import RunDirectory
-    from keras_transfer.training.train import open_data
 
     _, metadata = bundle.load(model)
     shutil.copy(model, work / "start.keras")

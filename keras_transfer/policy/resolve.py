@@ -5,69 +5,128 @@ The rules were found by experiment on small image sets; ``docs/defaults.md`` has
 
 from __future__ import annotations
 
+import os
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_transfer import runtime
 from keras_transfer.config.load import apply_override, validate
-from keras_transfer.config.schema import Phase, RunConfig, settle_batch_norm
+from keras_transfer.config.resolved import Decision, ResolvedConfig, settle_batch_norm
+from keras_transfer.config.schema import Phase, RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.statistics import DataStatistics, describe
 
-UNBALANCED = 1.5  # largest class : smallest class, from where on the classes are weighted
+UNBALANCED = 1.5  # ratio of the largest class to the smallest from which the classes are weighted
 SIZES = (224, 192, 160, 128)
-FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; others take the gentler one
+FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; other backbones take the gentler rate
 BUDGET = 16_000  # images times epochs at the first of SIZES: about a quarter of an hour on two cores
 
 
-def resolve(config: RunConfig, data: Dataset, probe: bool = True) -> tuple[RunConfig, list[str]]:
-    """Replace every ``auto`` by a value chosen from the data.
+@dataclass(frozen=True)
+class Machine:
+    """What a run computes on, each with the reason.
+
+    Attributes:
+        backend: the Keras backend, which must be running.
+        device: ``cpu``, ``gpu`` or ``mps``.
+        precision: of training.
+        feature_precision: of cached features.
+    """
+
+    backend: runtime.Choice
+    device: str
+    precision: runtime.Choice
+    feature_precision: runtime.Choice
+
+    @classmethod
+    def of(cls, config: RunConfig, backend: runtime.Choice) -> Machine:
+        """Choose device and precision for the running backend."""
+        device = runtime.device_in_use()
+        precision = runtime.choose_precision(config.precision, device, config.model.native)
+        features = runtime.choose_feature_precision(
+            config.data.cache_precision, config.precision, precision.value, device
+        )
+        return cls(backend, device, precision, features)
+
+    def __str__(self) -> str:
+        return f"device: {self.device}; precision: {self.precision}; of cached features: {self.feature_precision}"
+
+
+class _Choices:
+    """The configuration as a tree in which ``auto`` is replaced, key by key, and what was decided."""
+
+    def __init__(self, config: RunConfig):
+        self.tree: dict[str, Any] = config.model_dump()
+        self.decisions: list[Decision] = []
+
+    def is_open(self, key: str) -> bool:
+        """Say whether a key is still to be chosen."""
+        section, _, name = key.rpartition(".")
+        return bool((self.tree[section] if section else self.tree)[name] == "auto")
+
+    def choose(self, key: str, value: Any, reason: str) -> None:
+        """Give a key its value, if it is still to be chosen."""
+        if self.is_open(key):
+            apply_override(self.tree, key.split("."), value)
+            self.decisions.append(Decision(key, value, reason))
+
+
+def resolve(config: RunConfig, data: Dataset, machine: Machine, *, probe: bool = True) -> ResolvedConfig:
+    """Replace every ``auto`` by a value chosen from the data and the machine.
 
     Args:
         config: as the user gave it.
         data: the opened data set.
+        machine: backend, device and precisions.
         probe: whether the mirror probe (a minute of computing at most) may run; without it, colour images are
             taken to survive a horizontal flip and grey ones not to.
 
     Returns:
-        The complete configuration, and a line for each choice with its reason.
+        The complete configuration, with a decision for each choice.
+
+    Raises:
+        UserError: a change of a chosen phase that does not fit it.
     """
     statistics = describe(data)
-    choices: list[str] = []
-    tree: dict[str, Any] = config.model_dump()
-
-    def choose(section: str, key: str, value: Any, why: str) -> None:
-        if tree[section][key] == "auto":
-            tree[section][key] = value
-            choices.append(f"{section}.{key} = {_short(value)} ({why})")
-
-    choose("data", "color", data.color, "grey images" if data.color == "grey" else "colour images")
-    size, why = image_size(statistics, config.model.backbone)
-    choose("data", "image_size", size, why)
-    choose("data", "batch_size", *batch_size(statistics))
-    choose("data", "class_weights", *class_weights(statistics))
-    choose("data", "workers", *_workers())
-    choose("data", "cache", "disk", "features of frozen layers serve later runs too")
-    if tree["data"]["augment"] == "auto":
-        choose("data", "augment", *augmentation(statistics, data, tree, probe))
-    if tree["phases"] == "auto":
-        tree["phases"] = [
-            phase.model_dump() for phase in phases(statistics, config.model.backbone, config.model.weights)
-        ]
-        for keys, value in config._phase_overrides:
-            apply_override(tree, keys, value)
-        for phase in tree["phases"]:
-            choices.append(
-                f"phase {phase['name']}: up to {phase['epochs']} epochs, {phase['optimizer']}, "
-                f"{phase['schedule']} from {phase['learning_rate']} ({statistics.n_train} training images)"
-            )
-    complete = validate(tree)
-    complete.phases = settle_batch_norm(complete.phases, complete.model.weights)  # type: ignore[arg-type]
-    return complete, choices
+    choices = _Choices(config)
+    choices.choose("data.color", data.color, "grey images" if data.color == "grey" else "colour images")
+    choices.choose("data.image_size", *image_size(statistics, config.model.backbone))
+    choices.choose("data.batch_size", *batch_size(statistics))
+    choices.choose("data.class_weights", *class_weights(statistics))
+    choices.choose("data.workers", *_workers())
+    choices.choose("data.cache", "disk", "features of frozen layers serve later runs too")
+    if choices.is_open("data.augment"):
+        mirrored = mirrors(data, statistics, choices.tree, probe)
+        choices.choose("data.augment", *augmentation(statistics, *mirrored))
+    _choose_phases(config, statistics, choices)
+    choices.choose("backend", machine.backend.value, machine.backend.why)
+    choices.choose("device", machine.device, f"where {machine.backend.value} computes")
+    choices.choose("precision", machine.precision.value, machine.precision.why)
+    choices.choose("data.cache_precision", machine.feature_precision.value, machine.feature_precision.why)
+    choices.tree["backend"], choices.tree["device"] = machine.backend.value, machine.device
+    return _complete(choices)
 
 
-def _short(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(str(v["name"]) if isinstance(v, dict) else str(v) for v in value) or "none"
-    return str(value)
+def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choices) -> None:
+    """Choose the phases, unless they are given, and change them as asked for."""
+    if isinstance(config.phases, tuple):
+        return
+    chosen = [phase.model_dump() for phase in phases(statistics, config.model.backbone, config.model.weights)]
+    choices.tree["phases"] = chosen
+    if isinstance(config.phases, dict):
+        for number, changes in config.phases.items():
+            for key, value in changes.items():
+                apply_override(choices.tree, ["phases", str(number), key], value)
+    reason = f"{statistics.n_train} training images"
+    choices.decisions += [Decision(f"phases.{k}", phase, reason) for k, phase in enumerate(chosen)]
+
+
+def _complete(choices: _Choices) -> ResolvedConfig:
+    checked = validate(choices.tree)
+    assert isinstance(checked.phases, tuple)
+    tree = checked.model_dump()
+    tree["phases"] = settle_batch_norm(checked.phases, checked.model.weights)
+    return ResolvedConfig.model_validate({**tree, "decisions": tuple(choices.decisions)})
 
 
 def image_size(statistics: DataStatistics, backbone: str) -> tuple[int, str]:
@@ -85,8 +144,8 @@ def image_size(statistics: DataStatistics, backbone: str) -> tuple[int, str]:
 
 
 def _affordable(statistics: DataStatistics, largest: int) -> tuple[int, str]:
-    """Return the largest usual size whose training stays within the budget: accuracy grows with it, even for small
-    images, and the time with its square.
+    """Choose the largest usual size whose training stays within the budget: accuracy grows with the size, even for
+    small images, and the time with its square.
     """
     work = statistics.n_train * fine_tuning_epochs(statistics)
     budget = BUDGET if statistics.median_side > 48 else BUDGET / 2
@@ -102,29 +161,38 @@ def batch_size(statistics: DataStatistics) -> tuple[int, str]:
 
 
 def class_weights(statistics: DataStatistics) -> tuple[str, str]:
-    """Weigh the classes when they are unbalanced, by the square root: the better of both accuracies."""
+    """Weight unbalanced classes by the square root of the inverse frequency: best in accuracy and balanced accuracy."""
     if statistics.imbalance > UNBALANCED:
         return "sqrt", f"the largest class has {statistics.imbalance:.1f} times the images of the smallest"
     return "none", "the classes are balanced"
 
 
 def _workers() -> tuple[int, str]:
-    import os
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(8, cores)), f"{cores} cores"
 
 
-def augmentation(statistics: DataStatistics, data: Dataset, tree: dict[str, Any], probe: bool) -> tuple[list[Any], str]:
-    """Choose augmentations that keep the label: flips only where a mirrored image is still what it was."""
-    mirrored, why = not statistics.is_grey, "grey images may be signs" if statistics.is_grey else "colour images"
-    if probe and tree["model"]["weights"] != "none":  # random features tell nothing
-        from keras_transfer.policy.mirror import feature_model, mirror_probe
+def mirrors(data: Dataset, statistics: DataStatistics, tree: dict[str, Any], probe: bool) -> tuple[bool, str]:
+    """Say whether a horizontal flip keeps the label, and why.
 
-        size, model = tree["data"]["image_size"], tree["model"]
-        shape = (size, size) if isinstance(size, int) else tuple(size)
-        features = feature_model(model["backbone"], model["weights"], shape, tree["data"]["color"], model["stem"])
-        mirrored, why = mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
+    Args:
+        data: the opened data set.
+        statistics: of it.
+        tree: the configuration, with colour and size chosen.
+        probe: whether the mirror probe may run; features of random weights would tell it nothing.
+    """
+    size, color, model = tree["data"]["image_size"], tree["data"]["color"], tree["model"]
+    if not probe or model["weights"] == "none":
+        return not statistics.is_grey, "grey images may be signs" if statistics.is_grey else "colour images"
+    from keras_transfer.policy.mirror import feature_model, mirror_probe
+
+    shape = (size, size) if isinstance(size, int) else tuple(size)
+    features = feature_model(model["backbone"], model["weights"], shape, color, model["stem"])
+    return mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
+
+
+def augmentation(statistics: DataStatistics, mirrored: bool, why: str) -> tuple[list[Any], str]:
+    """Choose augmentations that keep the label: flips only where a mirrored image still shows its class."""
     flip = ["horizontal_flip"] if mirrored else []
     if statistics.is_grey:
         moved = {"name": "affine", "degrees": 5, "translate": 0.05, "scale": [0.92, 1.08], "fill": "reflect"}
@@ -158,3 +226,8 @@ def phases(statistics: DataStatistics, backbone: str, weights: str) -> list[Phas
             **common,
         ),
     ]
+
+
+def decisions_as_json(decisions: tuple[Decision, ...] | list[Decision]) -> list[dict[str, Any]]:
+    """Return decisions as a run's ``manifest.json`` holds them."""
+    return [asdict(decision) for decision in decisions]

@@ -36,9 +36,12 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
         print(f"without images: {missing}")
     else:
         model, _, _ = start(path, backend, device)
-        from keras_transfer.training import build  # imports Keras, whose backend is settled now
+        from keras_transfer.config.open_data import evaluation_transform
+        from keras_transfer.evaluation.evaluate import predict_splits
 
-        logits = build.predict(model, run.read_config(), data)
+        settings = run.read_resolved().data
+        transform = evaluation_transform(settings)
+        logits = predict_splits(model, data, transform, settings.micro_batch_size, settings.workers)
     began = time.perf_counter()
     write_report(run, data, model, logits, missing if data is None else "")
     print(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")

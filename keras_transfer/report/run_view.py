@@ -11,7 +11,7 @@ import numpy as np
 from keras_transfer.evaluation.metrics import log_softmax
 
 if TYPE_CHECKING:
-    from keras_transfer.config.schema import RunConfig
+    from keras_transfer.config.resolved import ResolvedConfig
     from keras_transfer.data.dataset import Dataset
     from keras_transfer.runs import RunDirectory
 
@@ -51,9 +51,9 @@ class RunView:
     missing: str = ""
 
     @cached_property
-    def config(self) -> RunConfig:
+    def config(self) -> ResolvedConfig:
         """The resolved configuration."""
-        return self.run.read_config()
+        return self.run.read_resolved()
 
     @cached_property
     def manifest(self) -> dict[str, Any]:

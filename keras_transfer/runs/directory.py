@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from keras_transfer.config import load as config_load
+from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.files import write_csv, write_json, write_text
@@ -160,6 +161,10 @@ class RunDirectory:
     def read_config(self, overrides: Sequence[str] = ()) -> RunConfig:
         """Return the configuration kept with the run, with ``KEY=VALUE`` overrides."""
         return config_load.load_config(str(self.config), list(overrides))
+
+    def read_resolved(self) -> ResolvedConfig:
+        """Return the configuration that the run trains by, complete."""
+        return config_load.complete(self.read_config())
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``history.csv``: a row an epoch."""

@@ -22,13 +22,13 @@ class CoreCallbacks:
         self,
         best: BestModel,
         model: keras.Model,
-        on_row: Callable[[list[dict[str, Any]]], None] | None,
+        on_row: Callable[[list[dict[str, Any]]], None],
         verbose: bool,
     ):
         self.nan, self.best, self.history = StopOnNaN(), best, RunHistory()
         self.progress = _progress() if verbose else Progress()
         self.best.whole, self.verbose = model, verbose
-        self.history.on_row = (lambda _: on_row(self.history.rows)) if on_row else None
+        self.history.on_row = lambda _: on_row(self.history.rows)
 
     def begin(self, phase: Phase, train: Batches, first_epoch: int) -> None:
         """Tell them about a phase."""

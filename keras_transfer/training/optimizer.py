@@ -10,6 +10,7 @@ import keras
 
 from keras_transfer.config.schema import Phase
 from keras_transfer.training.group_rates import scale_updates
+from keras_transfer.training.setup import TrainingSettings
 
 
 @keras.saving.register_keras_serializable("keras_transfer")
@@ -57,8 +58,7 @@ def compile_phase(
     model: keras.Model,
     phase: Phase,
     steps: int,
-    label_smoothing: float,
-    weighted: bool,
+    settings: TrainingSettings,
     rate: Any = None,
     factors: Mapping[int, float] | None = None,
 ) -> None:
@@ -68,17 +68,16 @@ def compile_phase(
         model: what is trained.
         phase: says how; its learning rate is a number.
         steps: of an epoch.
-        label_smoothing: of the loss.
-        weighted: whether batches carry sample weights.
+        settings: label smoothing, and whether batches carry sample weights.
         rate: a learning rate or schedule in place of the phase's.
         factors: of the rate, by ``id(variable)``.
     """
     accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
     model.compile(
         optimizer=make_optimizer(phase, steps, model, rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=label_smoothing),
-        metrics=None if weighted else [accuracy],
-        weighted_metrics=[accuracy] if weighted else None,
+        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
+        metrics=None if settings.weighted else [accuracy],
+        weighted_metrics=[accuracy] if settings.weighted else None,
         # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
         jit_compile=False if keras.backend.backend() == "torch" else "auto",
     )
@@ -94,9 +93,7 @@ def make_optimizer(
     if phase.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=phase.momentum, **common)
     elif phase.optimizer == "adam" or not phase.weight_decay:
-        optimizer = keras.optimizers.Adam(
-            **common
-        )  # which AdamW is without decay, but for a multiplication of all weights by 1
+        optimizer = keras.optimizers.Adam(**common)  # AdamW without decay, less a multiplication of all weights by 1
     else:
         optimizer = keras.optimizers.AdamW(**common)
     optimizer.exclude_from_weight_decay(var_list=[v for v in model.trainable_variables if len(v.shape) <= 1])

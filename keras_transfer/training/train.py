@@ -8,20 +8,26 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_transfer import runtime
 from keras_transfer.config.interval import Interval
+from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.policy.resolve import decisions_as_json
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.changes import changes, differences, refuse
+from keras_transfer.training.prepare import Prepared, prepare
+from keras_transfer.typing import Say
 
-Say = Callable[[str], None]
-# Keys of `data` that are about batches and features, not about where images are.
-NOT_OF_SOURCES = {"source", "batch_size", "accumulate", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
-                  "views"}  # fmt: skip
+if TYPE_CHECKING:
+    import keras
+
+    from keras_transfer.training.fit_result import FitResult
+    from keras_transfer.training.run_events import RunEvents
+    from keras_transfer.training.setup import TrainingSetup
 
 
 def train(
@@ -40,9 +46,9 @@ def train(
         config: what to do; ``auto`` values are chosen from the data and kept in the run's ``config.yaml``.
         backend: overrides ``KERAS_BACKEND`` and the configuration.
         device: overrides the configuration.
-        resume: an unfinished run to go on with, instead of making a new one from ``config``, which is the run's own or a
-            changed copy of it: what differs is told, and kept with the run.
-        accept_changes: go on with a run although its files, versions or data are not as they were.
+        resume: an unfinished run to continue, instead of making a new one. ``config`` is then the run's own or a changed copy of it:
+            what differs is reported, and kept with the run.
+        accept_changes: continue a run although its files, versions or data are not as they were.
         callbacks: the caller's own Keras callbacks.
         say: prints a line.
 
@@ -54,114 +60,127 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; the state is kept for resuming.
     """
     began = time.perf_counter()
-    # 1. Runtime: the backend is settled before anything imports Keras.
+    # 1. Backend and data are settled, and every `auto` gets a value.
     if resume is None:
         RunDirectory.refuse_existing(config.output.dir)
     told = _told(resume, config)
-    choice = runtime.choose_backend(backend, config.backend)
-    say(f"backend: {choice}")
-
-    # 2. Data: found, checked and split without any framework.
-    data = open_data(config)
-    if not len(data.val):
-        raise UserError("there are no validation images to choose the best model by; set data.val_fraction above 0")
-    runtime.activate(choice.value, device or config.device, config.deterministic)
-    runtime.hide_progress_bars()
-
-    from keras_transfer.models.precision import set_precision
-    from keras_transfer.policy.resolve import resolve
-    from keras_transfer.training import build
-    from keras_transfer.training.faults import free_memory, is_out_of_memory
-    from keras_transfer.training.fit import phase_of
-    from keras_transfer.training.loggers import Loggers
-    from keras_transfer.training.state import newest_state
-
-    # 3. Everything that was "auto" gets a value, said aloud; so does what changed since an unfinished run was started.
-    config, choices = resolve(config, data)
-    chosen_before = _chosen_before(resume, told)
-    precision = runtime.choose_precision(config.precision, runtime.device_in_use(), config.model.native)
-    chosen: dict[str, Any] = {"backend": choice.value, "device": runtime.device_in_use(), "precision": precision.value}
-    frozen = runtime.choose_feature_precision(
-        config.data.cache_precision, config.precision, precision.value, runtime.device_in_use()
-    )
-    chosen["data"] = config.data.model_copy(update={"cache_precision": frozen.value})
-    config = config.model_copy(update=chosen)
-    say(f"device: {config.device}; precision: {precision}; of cached features: {frozen}")
+    prepared = prepare(config, backend=backend, device=device, say=say)
+    resolved, data = prepared.config, prepared.data
     say(data.summary())
-    for line in choices:
-        say(f"chosen: {line}")
-    manifest = _manifest(config, data, choice, precision) | {"chosen": [*chosen_before, *choices]}
+    for decision in resolved.decisions:
+        say(f"chosen: {decision}")
+
+    # 2. A run that is continued keeps what was chosen before; what else changed since is said, and refused unless accepted.
+    resolved = _with_earlier_decisions(resolved, resume, told)
+    manifest = _manifest(prepared, resolved)
     changed = _changes(resume, manifest, told, accept_changes)
     for line in changed:
         say(f"changed: {line}")
 
-    # 4. The batches, and the model from pretrained weights; whatever is wrong with either shows here.
-    model, batches = _prepare(config, data)
-    build.check_phases(config, model)
-    loggers = Loggers(config, say)
-    for line in build.network_notes(config):
-        say(line)
-    say(f"groups: {build.group_shapes(model, config.model.backbone)}")
+    # 3. Batches, and the model from pretrained weights; whatever is wrong with either shows here.
+    from keras_transfer.training import build
+    from keras_transfer.training.loggers import Loggers
+    from keras_transfer.training.run_events import RunEvents
 
-    # 5. The run directory, for this process alone: from here on there is something to keep.
-    run = resume or RunDirectory.create(config.output.dir, config.name)
-    with run.locked(), loggers, _stops_explained(run, config):
+    setup = build.make_setup(resolved, data)
+    loggers = Loggers(resolved, say)
+    for line in build.network_notes(resolved.model):
+        say(line)
+    say(f"groups: {build.group_shapes(setup.model, resolved.model.backbone)}")
+
+    # 4. The run directory, for this process alone: from here on there is something to keep.
+    run = resume or RunDirectory.create(resolved.output.dir, resolved.name)
+    events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
+    with run.locked(), loggers, _stops_explained(events):
         if resume is None:
-            run.start(config, data.split_table(), manifest)
+            run.start(resolved, data.split_table(), manifest)
         else:
             run.refuse_finished()
-        state = newest_state(run.state_file)
-        if state is not None:
-            began -= state.seconds
-            say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")  # type: ignore[arg-type]
-        loggers.begin(run, config)
+        began -= _seconds_before(run, resolved, say)
+        loggers.begin(run, resolved)
 
-        # 6. The phases, through model.fit; from the last state on in smaller parts, if memory runs out and we chose the batch.
-        while True:
-            try:
-                result = _fit(
-                    config, data, run, model, batches, callbacks, loggers, state, manifest, bool(changed), began, say
-                )
-                break
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                may_shrink = any(line.startswith("data.batch_size = ") for line in manifest["chosen"])
-                config = build.in_smaller_parts(config, may_shrink, error)
-            smaller = f"data.accumulate = {config.data.accumulate}"
-            say(f"out of memory: {build.micro_batch_size(config)} images at once from here on ({smaller})")
-            manifest["config"] = config.model_dump(mode="json")
-            run.change(config, data.split_table(), manifest)
-            del model, batches
-            free_memory()
-            model, batches = _prepare(config, data)
-            state = newest_state(run.state_file)
-        if config.output.plots:
-            build.draw_history(run, result)
+        # 5. The phases, through model.fit.
+        model, result = _fit(events, setup, callbacks, lambda: time.perf_counter() - began, say)
 
-        # 7. The best model by validation, as its file computes (in float32), measured once on the test set, and kept with its
-        # golden batch.
-        set_precision(model, "float32")
-        logits = build.predict(model, config, data)
-        metrics = build.measure(logits, data)
-        build.save_model(model, config, data, run.model, golden=True)
-        metrics["best"] = result.best
-        metrics["phases"] = result.phases
+        # 6. The best model by validation, measured once on the test set.
+        metrics, logits = _measure(events, model, result)
         metrics["seconds"] = round(time.perf_counter() - began, 3)
-        if config.output.plots:
-            build.draw_confusion(run, metrics, data)
-        run.update_manifest({"phases": result.phases})
-        loggers.result(metrics)
-        run.write_json(run.metrics, metrics)
+        _keep(events, model, result, metrics)
     say(build.verdict(metrics))
 
-    # 8. The report, from what is at hand; the run is finished and kept without it, too.
-    if config.output.report:
+    # 7. The report, from what is at hand; the run is finished and kept without it, too.
+    if resolved.output.report:
         _report(run, data, model, logits, say)
     return run
 
 
-def _report(run: RunDirectory, data: Dataset, model: Any, logits: dict[str, Any], say: Say) -> None:
+def _fit(
+    events: RunEvents, setup: TrainingSetup, callbacks: Sequence[Any], clock: Callable[[], float], say: Say
+) -> tuple[keras.Model, FitResult]:
+    """Train through the phases; from the last state on in smaller parts, if memory runs out and we chose the batch."""
+    from keras_transfer.training import build
+    from keras_transfer.training.faults import free_memory, is_out_of_memory, out_of_memory
+    from keras_transfer.training.phase_runner import Checkpointing, PhaseRunner
+    from keras_transfer.training.state import newest_state
+
+    run = events.run
+    while True:
+        config = events.config
+        state = newest_state(run.state_file)
+        keeping = Checkpointing(run.state_file, Interval.parse(config.output.save_every), state, clock)
+        all_callbacks = [*build.tensorboard(config, run), *callbacks]
+        try:
+            with setup:
+                runner = PhaseRunner(setup, callbacks=all_callbacks, events=events, checkpointing=keeping, say=say)
+                return setup.model, runner.run()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            data = config.data
+            if not config.decided("data.batch_size") or data.micro_batch_size == 1:
+                raise out_of_memory(data.batch_size, data.micro_batch_size, data.size) from error
+        smaller = config.in_smaller_parts()
+        say(
+            f"out of memory: {smaller.data.micro_batch_size} images at once from here on "
+            f"(data.accumulate = {smaller.data.accumulate})"
+        )
+        events.change(smaller)
+        setup.release()  # a framework may have lost the arrays of the step that failed
+        del setup, runner
+        free_memory()
+        setup = build.make_setup(smaller, events.data)
+
+
+def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Measure the best model as its file computes (in float32); return the metrics and the logits of each split."""
+    from keras_transfer.config.open_data import evaluation_transform
+    from keras_transfer.evaluation.evaluate import predict_splits
+    from keras_transfer.models.precision import set_precision
+    from keras_transfer.training import build
+
+    set_precision(model, "float32")
+    settings = events.config.data
+    transform = evaluation_transform(settings)
+    logits = predict_splits(model, events.data, transform, settings.micro_batch_size, settings.workers)
+    metrics = build.measure(logits, events.data)
+    return {**metrics, "best": result.best, "phases": result.phases}, logits
+
+
+def _keep(events: RunEvents, model: keras.Model, result: FitResult, metrics: dict[str, Any]) -> None:
+    """Keep the model with its golden batch, the plots and the metrics; the metrics' file, written last, ends the run."""
+    from keras_transfer.training import build
+
+    run = events.run
+    events.save(model, run.model, golden=True)
+    if events.config.output.plots:
+        build.draw_history(run, result)
+        build.draw_confusion(run, metrics, events.data)
+    run.update_manifest({"phases": result.phases})
+    events.loggers.result(metrics)
+    run.write_json(run.metrics, metrics)
+
+
+def _report(run: RunDirectory, data: Dataset, model: keras.Model, logits: dict[str, Any], say: Say) -> None:
     began = time.perf_counter()
     try:
         from keras_transfer.report.write import write_report
@@ -176,87 +195,6 @@ def _report(run: RunDirectory, data: Dataset, model: Any, logits: dict[str, Any]
         say(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
 
 
-def _prepare(config: RunConfig, data: Dataset) -> tuple[Any, Any]:
-    """Return the model as training finds it, and the batches."""
-    from keras_transfer.training import build
-
-    runtime.set_seed(config.seed)
-    return build.make_model(config, data, config.precision), build.make_batches(config, data)
-
-
-def _fit(
-    config: RunConfig,
-    data: Dataset,
-    run: RunDirectory,
-    model: Any,
-    batches: Any,
-    callbacks: Sequence[Any],
-    loggers: Any,
-    state: Any,
-    manifest: dict[str, Any],
-    changed: bool,
-    began: float,
-    say: Say,
-) -> Any:
-    """Run the phases and close the batches; returns the :class:`~keras_transfer.training.fit.FitResult`.
-
-    ``changed``: whether the run is gone on with otherwise than before; its manifest is kept once that has begun.
-    ``began``: when the run did, by ``time.perf_counter``, as if it had never been interrupted.
-    """
-    from keras_transfer.training import build
-    from keras_transfer.training.fit import fit_phases
-
-    def keep() -> None:
-        run.change(config, data.split_table(), manifest)
-
-    def keep_rate(number: int, rate: float) -> None:
-        phases: Any = config.phases
-        phases[number].learning_rate = rate
-        manifest["config"] = config.model_dump(mode="json")
-        manifest["chosen"].append(f"phases.{number}.learning_rate = {rate:g} (by a range test)")
-        keep()
-
-    def keep_rows(rows: list[dict[str, Any]]) -> None:
-        run.write_history(rows)
-        loggers.log(rows)
-
-    with contextlib.closing(batches):
-        return fit_phases(
-            model,
-            config.model.backbone,
-            config.phases,  # type: ignore[arg-type]
-            batches.train,
-            batches.val,
-            settings=config.callbacks,
-            label_smoothing=config.model.label_smoothing,
-            weighted=data.train.weights is not None,
-            accumulate=config.data.accumulate,
-            native=config.model.native,
-            features=build.feature_settings(config.data, config.model.native),
-            callbacks=[*build.tensorboard(config, run), *callbacks],
-            save_best=lambda best: build.save_model(best, config, data, run.model),
-            save_epoch=build.save_epoch(config, data, run),
-            on_row=keep_rows,
-            state_file=run.state_file,
-            save_every=Interval.parse(config.output.save_every),
-            resume=state,
-            on_begin=keep if changed else None,
-            on_rate=keep_rate,
-            clock=lambda: time.perf_counter() - began,
-            say=say,
-        )
-
-
-def open_data(config: RunConfig) -> Dataset:
-    """Read, check and split the configured data (no framework needed)."""
-    from keras_transfer import data
-
-    options = config.data.model_dump(exclude=NOT_OF_SOURCES)
-    if options["image_size"] == "auto":
-        options["image_size"] = None
-    return data.build(config.data.source, seed=config.seed, **options)
-
-
 def resume_run(path: str | Path) -> RunDirectory:
     """Open the unfinished run at ``path``; one that stopped before its first save starts anew.
 
@@ -269,19 +207,32 @@ def resume_run(path: str | Path) -> RunDirectory:
         return run
 
 
+def _seconds_before(run: RunDirectory, config: ResolvedConfig, say: Say) -> float:
+    """Return the seconds that the run took in earlier processes, and say where it goes on."""
+    from keras_transfer.training.phase_runner import phase_of
+    from keras_transfer.training.state import newest_state
+
+    state = newest_state(run.state_file)
+    if state is None:
+        return 0.0
+    say(f"resuming {run.path} after {state} of phase {phase_of(state, config.phases).name}")
+    return state.seconds
+
+
 def _told(run: RunDirectory | None, config: RunConfig) -> set[str]:
-    """Return the keys in which the caller's configuration differs from that of the run to go on with."""
+    """Return the keys in which the caller's configuration differs from that of the run to continue."""
     if run is None:
         return set()
     return set(differences(run.read_config().model_dump(mode="json"), config.model_dump(mode="json")))
 
 
-def _chosen_before(run: RunDirectory | None, told: set[str]) -> list[str]:
-    """Return what the program chose when the run to go on with was started, but for what the caller told it since."""
+def _with_earlier_decisions(config: ResolvedConfig, run: RunDirectory | None, told: set[str]) -> ResolvedConfig:
+    """Add the decisions of the run to continue, except for keys that the caller has set since."""
     if run is None:
-        return []
-    lines = run.read_json(run.manifest).get("chosen", [])
-    return [line for line in lines if line.split(" = ")[0] not in told]
+        return config
+    earlier = Decision.read(run.read_json(run.manifest).get("chosen", []))
+    kept = tuple(decision for decision in earlier if decision.key not in told)
+    return config.model_copy(update={"decisions": (*kept, *config.decisions)})
 
 
 def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str], accept: bool) -> list[str]:
@@ -302,12 +253,15 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
 
 
 @contextlib.contextmanager
-def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
-    """Say how to go on with what stops in the block: interrupted, with a loss that is not finite, not deterministic."""
+def _stops_explained(events: RunEvents) -> Iterator[None]:
+    """Say how to continue after what stops in the block: an interrupt, a loss that is not finite, an operation without a
+    deterministic form.
+    """
     from keras_transfer.training.callbacks import LossNotFinite
     from keras_transfer.training.faults import is_not_deterministic, not_deterministic
     from keras_transfer.training.state import forget_unproven
 
+    run = events.run
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -315,28 +269,29 @@ def _stops_explained(run: RunDirectory, config: RunConfig) -> Iterator[None]:
     except LossNotFinite as trouble:
         run.write_json(run.bad_batch, trouble.where)
         forget_unproven(run.state_file)
-        phases: Any = config.phases
-        number = [phase.name for phase in phases].index(trouble.where["phase"])
+        number = [phase.name for phase in events.config.phases].index(trouble.where["phase"])
+        rate = events.config.phases[number].rate
         raise UserError(
             f"{trouble}\nthe images of the batch are listed in {run.bad_batch}; the best model is kept; go on from the last "
             f"epoch that ended well with: keras-transfer train --resume --output {run.path} "
-            f"--set phases.{number}.learning_rate={phases[number].learning_rate / 10:g}"
+            f"--set phases.{number}.learning_rate={rate / 10:g}"
         ) from trouble
     except Exception as error:
-        if config.deterministic and is_not_deterministic(error):
+        if events.config.deterministic and is_not_deterministic(error):
             raise not_deterministic(error) from error
         raise
 
 
-def _manifest(config: RunConfig, data: Dataset, backend: runtime.Choice, precision: runtime.Choice) -> dict[str, Any]:
+def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
+    data, machine = prepared.data, prepared.machine
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "config": config.model_dump(mode="json"),
         "versions": runtime.versions(),
         "hardware": runtime.hardware(),
-        "backend": {"name": backend.value, "why": backend.why},
-        "device": config.device,
-        "precision": {"name": precision.value, "why": precision.why},
+        "backend": {"name": machine.backend.value, "why": machine.backend.why},
+        "device": machine.device,
+        "precision": {"name": machine.precision.value, "why": machine.precision.why},
         "seed": config.seed,
         "data": {
             "fingerprint": data.fingerprint,
@@ -345,4 +300,5 @@ def _manifest(config: RunConfig, data: Dataset, backend: runtime.Choice, precisi
             "images": {split.name: len(split) for split in (data.train, data.val, data.test)},
             "skipped": [{"name": name, "reason": reason} for name, reason in data.skipped],
         },
+        "chosen": decisions_as_json(config.decisions),
     }

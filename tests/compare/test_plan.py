@@ -85,7 +85,7 @@ def test_what_decides_nothing_may_change(tmp_path, photos, configs):
     other = Asked.of(load_config(None, data=str(photos)), None, None)
     assert Asked.of(phases, None, None).complete() != other.complete()
     assert json.loads(json.dumps(as_json(asked))) == as_json(asked)
-    assert Asked.of(phases, None, None).read("here")._phase_overrides == [(["phases", "0", "epochs"], 3)]
+    assert Asked.of(phases, None, None).read("here").phases == {0: {"epochs": 3}}
 
 
 def test_a_run_of_somebody_elses_is_not_taken_over(capsys, tmp_path, configs):

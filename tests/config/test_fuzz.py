@@ -86,7 +86,7 @@ def outcome(folder: Any, content: bytes, overrides: list[str]) -> str:
 
 def _open(config: RunConfig) -> None:
     """What a valid configuration opens has the labels of its folders."""
-    from keras_transfer.training.train import open_data
+    from keras_transfer.config.open_data import open_data
 
     found = open_data(config)
     for name, label in zip(found.samples.names(), found.samples.labels):

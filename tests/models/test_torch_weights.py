@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.schema import ModelConfig
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones import names as backbone_names
@@ -164,7 +164,7 @@ def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
     assert expected.std() > 0.01
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
     assert [group for group, _ in layer_groups(model, name)] == [group for group, _ in get(name).groups]
-    (note,) = network_notes(RunConfig.model_validate({"model": {"backbone": name, "weights": path}}))
+    (note,) = network_notes(ModelConfig(backbone=name, weights=str(path)))
     assert note.startswith(f"network: {name} is PyTorch's, with preprocessing torch")
     # A model file keeps the function, and so do weights taken from it.
     model.save(tmp_path / "a.keras")

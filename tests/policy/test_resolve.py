@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from keras_transfer.config.load import load_config, validate
+from keras_transfer import runtime
+from keras_transfer.config.load import complete, load_config, validate
+from keras_transfer.config.resolved import Decision
 from keras_transfer.data import arrays, folder
 from keras_transfer.errors import UserError
-from keras_transfer.policy.resolve import resolve
+from keras_transfer.policy.resolve import Machine, decisions_as_json, resolve
 from tests.conftest import make_photos
 
 pytestmark = pytest.mark.backend
@@ -21,24 +26,48 @@ def noise(counts, side, grey=False):
     return arrays(x, np.repeat(np.arange(len(counts)), counts))
 
 
+def machine(config):
+    import keras
+
+    return Machine.of(config, runtime.Choice(keras.backend.backend(), "for this test"))
+
+
 def resolved(opened, probe=False, **tree):
-    return resolve(validate(tree), opened, probe=probe)
+    config = validate(tree)
+    return resolve(config, opened, machine(config), probe=probe)
 
 
 def test_no_auto_is_left_and_every_choice_has_a_reason():
-    config, choices = resolved(noise([20, 20], 32))
-    tree = config.model_dump()
-    # The machine decides these, not the data.
-    del tree["backend"], tree["device"], tree["precision"], tree["data"]["cache_precision"]
-    assert "auto" not in str(tree)
-    assert len(choices) >= 6
-    assert all("(" in line for line in choices)
+    config = resolved(noise([20, 20], 32))
+    assert "auto" not in str(config.model_dump())
+    keys = [decision.key for decision in config.decisions]
+    assert {"data.image_size", "data.batch_size", "data.augment", "phases.0", "phases.1", "precision"} <= set(keys)
+    assert len(set(keys)) == len(keys) and all(decision.reason for decision in config.decisions)
+    assert "decisions" not in config.model_dump()
+    assert complete(validate(config.model_dump(mode="json"))) == config.model_copy(update={"decisions": ()})
+
+
+def test_a_resolved_configuration_cannot_be_changed():
+    config = resolved(noise([20, 20], 32))
+    for section, key in ((config, "seed"), (config.data, "batch_size"), (config.phases[0], "epochs")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, key, 3)
+    found = config.with_learning_rate(1, 0.5, "for this test")
+    assert found.phases[1].learning_rate == 0.5 and config.phases[1].learning_rate != 0.5
+    assert found.decisions[-1] == Decision("phases.1.learning_rate", 0.5, "for this test")
+
+
+def test_decisions_are_read_as_they_were_written():
+    decisions = resolved(noise([20, 20], 32)).decisions
+    stored = json.loads(json.dumps(decisions_as_json(decisions)))
+    assert Decision.read(stored) == list(decisions)
+    assert Decision.read(["data.batch_size = 16 (as older versions wrote it)"]) == []
 
 
 def test_what_the_user_set_is_kept():
-    config, choices = resolved(noise([20, 20], 32), data={"image_size": 48, "batch_size": 5, "augment": []})
+    config = resolved(noise([20, 20], 32), data={"image_size": 48, "batch_size": 5, "augment": []})
     assert (config.data.image_size, config.data.batch_size, config.data.augment) == (48, 5, [])
-    assert not any("image_size" in line or "augment" in line for line in choices)
+    assert not any(config.decided(f"data.{key}") for key in ("image_size", "batch_size", "augment"))
 
 
 @pytest.mark.parametrize(
@@ -48,36 +77,39 @@ def test_what_the_user_set_is_kept():
 def test_image_size_follows_the_images_and_the_work(counts, side, grey, size):
     if side == 300:
         counts = [10, 10]
-    assert resolved(noise(counts, side, grey))[0].data.image_size == size
+    assert resolved(noise(counts, side, grey)).data.image_size == size
 
 
 def test_unbalanced_classes_are_weighted():
-    assert resolved(noise([60, 20], 16))[0].data.class_weights == "sqrt"
-    assert resolved(noise([30, 30], 16))[0].data.class_weights == "none"
+    assert resolved(noise([60, 20], 16)).data.class_weights == "sqrt"
+    assert resolved(noise([30, 30], 16)).data.class_weights == "none"
 
 
 def test_grey_images_are_not_flipped_unasked_and_colour_ones_not_coloured_if_grey():
-    grey = resolved(noise([20, 20], 32, grey=True))[0].data
+    grey = resolved(noise([20, 20], 32, grey=True)).data
     assert grey.color == "grey"
     assert "horizontal_flip" not in grey.augment
-    colour = resolved(noise([20, 20], 32))[0].data
+    colour = resolved(noise([20, 20], 32)).data
     assert "horizontal_flip" in colour.augment
 
 
 def test_random_weights_train_everything_at_once():
-    config, _ = resolved(noise([20, 20], 32), model={"weights": "none"})
+    config = resolved(noise([20, 20], 32), model={"weights": "none"})
     assert [(phase.name, phase.batch_norm) for phase in config.phases] == [("all", "train")]
-    config, _ = resolved(noise([20, 20], 32))
+    config = resolved(noise([20, 20], 32))
     assert [(phase.name, phase.batch_norm) for phase in config.phases] == [("head", "frozen"), ("all", "frozen")]
 
 
 def test_a_phase_chosen_from_the_data_can_be_changed(tmp_path):
     data = folder(make_photos(tmp_path / "p", {"a": 20, "b": 20}))
     config = load_config(None, ["phases.1.epochs=3"], data=str(tmp_path / "p"))
-    assert resolve(config, data, probe=False)[0].phases[1].epochs == 3
-    config = load_config(None, ["phases.1.epoch=3"], data=str(tmp_path / "p"))
+    assert resolve(config, data, machine(config), probe=False).phases[1].epochs == 3
     with pytest.raises(UserError, match="did you mean 'epochs'"):
-        resolve(config, data, probe=False)
+        load_config(None, ["phases.1.epoch=3"], data=str(tmp_path / "p"))
+    for change, problem in (("phases.1.epochs=0", r"phases\.1\.epochs.*greater"), ("phases.2.epochs=3", "from 0 to 1")):
+        config = load_config(None, [change], data=str(tmp_path / "p"))
+        with pytest.raises(UserError, match=problem):
+            resolve(config, data, machine(config), probe=False)
 
 
 def test_mirror_images_are_told_apart_only_if_something_gives_them_away():

@@ -146,11 +146,11 @@ def test_every_mistake_has_its_probabilities_and_its_map(run, page):
 
 
 def test_what_augmentation_shows_is_what_training_saw(run):
+    from keras_transfer.config.open_data import open_data
     from keras_transfer.data.loading.loader import Loader
     from keras_transfer.report.run_view import Evidence, RunView
     from keras_transfer.report.sections import data as section
     from keras_transfer.training import build
-    from keras_transfer.training.train import open_data
 
     config = run.read_config()
     data = open_data(config)
@@ -161,12 +161,13 @@ def test_what_augmentation_shows_is_what_training_saw(run):
     view = RunView(run)
     view.__dict__["config"] = config.model_copy(update={"data": plain})
     first = section._samples(view, Evidence(data, None, {}))[0]
-    batches = build.make_batches(view.config, data)
-    loader: Loader = batches.train.loader
+    batches = build.make_batches(view.config.data, data, config.seed)
+    loader: Loader = batches[0].loader
     place = next(i for i in range(len(data.train)) if data.train.image_name(i) == first["name"])
     (batch,) = [k for k in range(len(loader)) if place in loader.positions(1, k)]
     seen = loader.batch(1, batch)[0][loader.positions(1, batch).tolist().index(place)]
-    batches.close()
+    for one in batches:
+        one.loader.close()
     with Image.open(io.BytesIO(base64.b64decode(first["views"][1].uri.partition(",")[2]))) as shown:
         np.testing.assert_array_equal(np.asarray(shown), seen)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
-from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.average import measure_statistics
@@ -114,7 +113,8 @@ def test_training_goes_on_as_without_averages(kind):
 
 
 def batches_of(classifier, data, batch_size, augment=("horizontal_flip",)):
-    return Batches(classifier._training(data, augment, batch_size, "none", 1))
+    options = {"augment": augment, "batch_size": batch_size, "class_weights": "none", "workers": 1}
+    return classifier._setup(data, None, options, 0.0).train
 
 
 def test_measured_statistics_are_those_of_the_batches_and_nothing_else_changes():
@@ -183,8 +183,8 @@ def averaged(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
     phase = {**PHASES[1], "average": request.param, "epochs": 3}
-    config = settings(photos, folder / "run", phases=[phase])
-    config.output.every_epoch = True
+    output = {"dir": str(folder / "run"), "every_epoch": True, "report": False, "save_every": "0 seconds"}
+    config = settings(photos, folder / "run", phases=[phase], output=output)
     return photos, phase, train(config, say=lambda _: None)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import keras_transfer as kt
 from keras_transfer.errors import Interrupted, UserError
-from keras_transfer.training import fit
+from keras_transfer.training import phase_runner
 from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.faults import is_not_deterministic, is_out_of_memory, not_deterministic, out_of_memory
 from keras_transfer.training.train import resume_run, train
@@ -171,7 +171,7 @@ def test_averages_of_the_weights_go_on_too(photos, tmp_path, memory, monkeypatch
             super().__init__(*arguments)
             made.append(self)
 
-    monkeypatch.setattr(fit, "AverageWeights", Watched)
+    monkeypatch.setattr(phase_runner, "AverageWeights", Watched)
     phases = [{"name": "all", "epochs": 2, "learning_rate": 0.003, "average": "ema"}]
     config = settings(photos, tmp_path / "run", data=data_of(photos), phases=phases)
     run = train(config, callbacks=[Tighten(memory, 1)], say=lambda _: None)

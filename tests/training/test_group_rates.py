@@ -13,6 +13,7 @@ from keras_transfer.models.groups import layer_groups
 from keras_transfer.training.accumulate import Accumulate
 from keras_transfer.training.group_rates import group_factors, variable_factors
 from keras_transfer.training.optimizer import compile_phase
+from keras_transfer.training.setup import TrainingSettings
 
 pytestmark = pytest.mark.backend
 
@@ -22,7 +23,7 @@ def steps_of(decay: float, parts: bool = False, **phase) -> tuple[keras.Model, l
     keras.utils.set_random_seed(3)
     model = build_classifier("tiny", 3, image_size=(32, 32), weights="none", dropout=0.0, seed=3)
     install(model)
-    compile_phase(model, Phase("all", learning_rate=0.01, **phase), 4, 0.0, False,
+    compile_phase(model, Phase("all", learning_rate=0.01, **phase), 4, TrainingSettings("tiny", ()),
                   factors=variable_factors(model, "tiny", decay))  # fmt: skip
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (8, 32, 32, 3)).astype("uint8"), np.eye(3, dtype="float32")[np.arange(8) % 3]

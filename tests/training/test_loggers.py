@@ -16,7 +16,7 @@ import yaml
 from keras_transfer.errors import Interrupted, MissingExtra
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training import loggers
-from keras_transfer.training.fit import _know_no_model
+from keras_transfer.training.phase_runner import _know_no_model
 from keras_transfer.training.train import train
 from tests.conftest import ROOT
 from tests.training.small import StopAt, resume, settings

@@ -11,7 +11,7 @@ from PIL import Image
 
 import keras_transfer as kt
 from keras_transfer.errors import Interrupted, UserError
-from keras_transfer.training import fit, range_test
+from keras_transfer.training import phase_runner, range_test
 from keras_transfer.training.range_test import LOWEST, Sweep, _judge
 from keras_transfer.training.train import train
 from tests.training.small import PHASES, StopAt, assert_same, resume, settings
@@ -127,8 +127,9 @@ def test_a_run_chooses_its_rates_and_keeps_them_over_a_resume(photos, tmp_path, 
     rates = [phase.learning_rate for phase in whole.read_config().phases]
     assert [line for line in said if line.startswith("chosen: phase")] and all(0 < rate < 10 for rate in rates)
     chosen = whole.read_json(whole.manifest)["chosen"]
-    assert [line.split(" (")[0] for line in chosen if "range test" in line] == [
-        f"phases.{number}.learning_rate = {rate:g}" for number, rate in enumerate(rates)
+    found = [row for row in chosen if row["reason"] == "by a range test"]
+    assert [(row["key"], row["value"]) for row in found] == [
+        (f"phases.{number}.learning_rate", rate) for number, rate in enumerate(rates)
     ]
     assert whole.read_json(whole.manifest)["config"]["phases"][1]["learning_rate"] == rates[1]
     # The sweep leaves no trace: the run is that of somebody who knew the rates.
@@ -136,7 +137,7 @@ def test_a_run_chooses_its_rates_and_keeps_them_over_a_resume(photos, tmp_path, 
     assert_same(whole, train(settings(photos, tmp_path / "known", phases=known), say=lambda _: None))
     with pytest.raises(Interrupted):
         train(settings(photos, tmp_path / "cut", "1 step", phases=AUTO), callbacks=[StopAt(2)], say=lambda _: None)
-    monkeypatch.setattr(fit, "sweep", None)  # a resumed phase asks no more
+    monkeypatch.setattr(phase_runner, "sweep", None)  # a resumed phase asks no more
     assert_same(whole, resume(tmp_path / "cut"))
     with pytest.raises(Interrupted):
         train(

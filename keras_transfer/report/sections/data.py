@@ -74,12 +74,11 @@ def _samples(view: RunView, evidence: Evidence) -> list[dict[str, Any]]:
     """Training images as they are, and as the first epochs show them."""
     from keras_transfer.data.augment import transforms
     from keras_transfer.data.loading.loader import Loader
-    from keras_transfer.training.build import size_of
 
     settings, train = view.config.data, evidence.data.train
     firsts = np.unique(train.labels, return_index=True)[1]
     chosen = train.take(firsts[np.unique(np.linspace(0, len(firsts) - 1, SHOWN).astype(int))])
-    transform, mix = transforms(settings.augment, size_of(view.config), settings.resize, settings.color)
+    transform, mix = transforms(settings.augment, settings.size, settings.resize, settings.color)
     augments = transform.random or mix is not None
     options: dict[str, Any] = {"augment": True, "seed": view.config.seed, "workers": 0, "batch_transform": mix}
     with Loader(chosen, transform, len(chosen), **options) as loader:

@@ -27,10 +27,10 @@ def make(view: RunView) -> dict[str, Any] | None:
 
 
 def _cards(view: RunView, evidence: Evidence, chosen: np.ndarray) -> list[dict[str, Any]]:
+    from keras_transfer.config.open_data import evaluation_transform
     from keras_transfer.explain.grad_cam import GradCam
-    from keras_transfer.training.build import evaluation_transform
 
-    split, transform = getattr(evidence.data, view.split), evaluation_transform(view.config)
+    split, transform = getattr(evidence.data, view.split), evaluation_transform(view.config.data)
     images = np.stack([transform(split.samples.images.open(int(split.indices[i]))) for i in chosen])
     probabilities = evidence.probabilities[view.split][chosen]
     maps = GradCam(evidence.model)(images, probabilities.argmax(axis=1))

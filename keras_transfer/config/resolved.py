@@ -1,0 +1,124 @@
+"""A configuration in which everything is settled: what a run trains by, and what its ``config.yaml`` holds.
+
+:class:`~keras_transfer.config.schema.RunConfig` is what the user wrote and may hold ``auto``; a :class:`ResolvedConfig` holds a value
+for every key, and for each value that the program chose a :class:`Decision` with the reason. Both are immutable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import Field
+
+from keras_transfer.config.schema import DataConfig, ImageSize, Phase, Positive, RunConfig
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value that the program chose in the place of ``auto``.
+
+    Attributes:
+        key: dotted key of the configuration, e.g. ``data.batch_size``.
+        value: what was chosen, as JSON holds it.
+        reason: why, in words.
+    """
+
+    key: str
+    value: Any
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.key} = {_shown(self.value)} ({self.reason})"
+
+    @classmethod
+    def read(cls, stored: Iterable[Any]) -> list[Decision]:
+        """Return the decisions of a run's ``manifest.json``; what an older version wrote as text is left out."""
+        return [cls(**item) for item in stored if isinstance(item, dict)]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict) and "epochs" in value:
+        rate = value["learning_rate"]
+        return f"{value['name']}: up to {value['epochs']} epochs, {value['optimizer']}, {value['schedule']} from {rate}"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(item["name"]) if isinstance(item, dict) else str(item) for item in value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class ResolvedData(DataConfig):
+    """The data section without ``auto``."""
+
+    image_size: ImageSize
+    color: Literal["rgb", "grey"]
+    batch_size: Positive
+    class_weights: Literal["none", "balanced", "sqrt"]
+    augment: list[str | dict[str, Any]]
+    workers: Positive
+    cache: Literal["off", "memory", "disk"]
+    cache_precision: Literal["float32", "bfloat16"]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the model's input."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
+
+    @property
+    def micro_batch_size(self) -> int:
+        """Images that are computed at once: a batch divided by ``accumulate``, at least one."""
+        return -(-self.batch_size // self.accumulate)
+
+
+class ResolvedPhase(Phase):
+    """A phase whose treatment of BatchNormalization is settled.
+
+    ``learning_rate`` may still be ``auto``: then a range test finds it when the phase begins.
+    """
+
+    batch_norm: Literal["frozen", "train"]
+
+
+class ResolvedConfig(RunConfig):
+    """A complete run, every choice made.
+
+    Attributes:
+        decisions: what the program chose; kept in the run's ``manifest.json``, not in its ``config.yaml``.
+    """
+
+    backend: Literal["torch", "tensorflow", "jax"]
+    device: Literal["cpu", "gpu", "mps"]
+    precision: Literal["float32", "bfloat16", "float16"]
+    data: ResolvedData
+    phases: tuple[ResolvedPhase, ...]
+    decisions: tuple[Decision, ...] = Field((), exclude=True, repr=False)
+
+    def with_learning_rate(self, phase: int, rate: float, reason: str) -> ResolvedConfig:
+        """Return the configuration with the learning rate that was found for a phase (numbered from 0)."""
+        phases = list(self.phases)
+        phases[phase] = phases[phase].model_copy(update={"learning_rate": rate})
+        decision = Decision(f"phases.{phase}.learning_rate", rate, reason)
+        return self.model_copy(update={"phases": tuple(phases), "decisions": (*self.decisions, decision)})
+
+    def in_smaller_parts(self) -> ResolvedConfig:
+        """Return the configuration that computes half as many images at once, in the same steps."""
+        data = self.data.model_copy(update={"accumulate": 2 * self.data.accumulate})
+        return self.model_copy(update={"data": data})
+
+    def decided(self, key: str) -> bool:
+        """Say whether the program chose the value of a key."""
+        return any(decision.key == key for decision in self.decisions)
+
+
+def settle_batch_norm(phases: Sequence[Phase], weights: str) -> tuple[ResolvedPhase, ...]:
+    """Replace ``batch_norm: auto``: pretrained statistics are kept, those of random weights are trained.
+
+    Args:
+        phases: as configured.
+        weights: ``model.weights``.
+    """
+    automatic = "train" if weights == "none" else "frozen"
+    return tuple(
+        ResolvedPhase(**{**dict(phase), "batch_norm": automatic if phase.batch_norm == "auto" else phase.batch_norm})
+        for phase in phases
+    )

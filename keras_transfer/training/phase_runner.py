@@ -1,0 +1,319 @@
+"""Training a model through its phases with ``model.fit``: read :meth:`PhaseRunner.run` and :meth:`PhaseRunner.train_phase`."""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_transfer.config.interval import Interval
+from keras_transfer.config.resolved import ResolvedPhase
+from keras_transfer.config.schema import CallbacksConfig, Phase
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.engine.features import upper_part
+from keras_transfer.engine.native import install
+from keras_transfer.errors import UserError
+from keras_transfer.models.audit import FreezeAudit
+from keras_transfer.models.freeze import TrainableCounts, apply_train
+from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.average import AverageWeights
+from keras_transfer.training.callbacks import BestModel, EveryEpoch
+from keras_transfer.training.core_callbacks import CoreCallbacks
+from keras_transfer.training.events import TrainingEvents
+from keras_transfer.training.fit_result import FitResult
+from keras_transfer.training.optimizer import compile_phase
+from keras_transfer.training.range_test import sweep
+from keras_transfer.training.setup import PhaseStart, TrainingSetup, begin_phase
+from keras_transfer.training.state import StateKeeper, TrainingState, assign
+from keras_transfer.training.stopping import StopRequest, stop_on_request
+from keras_transfer.typing import Say
+
+EVERY_TIME = Interval(0)
+FIGURES_ONLY = ("mlflow.keras.callback", "wandb.integration.keras.callbacks.metrics_logger")
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where the state for resuming is kept, and where training goes on from.
+
+    Attributes:
+        file: the state file; None: nothing is kept.
+        every: between two writes of the state; a time also stands between two writes of the best model.
+        resume: the state to go on from.
+        clock: seconds of the run so far, kept with the state.
+    """
+
+    file: Path | None = None
+    every: Interval = EVERY_TIME
+    resume: TrainingState | None = None
+    clock: Callable[[], float] = lambda: 0.0
+
+
+@dataclass
+class _PhaseRun:
+    """One phase under way: its place among the phases, what trains, on what, and the state that it goes on from."""
+
+    number: int
+    phase: ResolvedPhase
+    start: PhaseStart
+    model: keras.Model
+    train: Batches
+    val: Batches
+    state: TrainingState | None
+    audit: FreezeAudit
+    averages: list[AverageWeights] = field(default_factory=list)
+
+
+class PhaseRunner:
+    """Train a model phase by phase and leave it with the weights of the best epoch of all.
+
+    Args:
+        setup: model, batches and settings.
+        callbacks: the caller's own Keras callbacks, used in every phase.
+        events: is told what happens.
+        checkpointing: where the state is kept, and where to go on from.
+        say: prints a line.
+        verbose: whether to print phases and progress at all.
+    """
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        *,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        events: TrainingEvents | None = None,
+        checkpointing: Checkpointing | None = None,
+        say: Say = print,
+        verbose: bool = True,
+    ):
+        self.setup, self.settings, self.callbacks = setup, setup.settings, list(callbacks)
+        self.events, self.checkpointing = events or TrainingEvents(), checkpointing or Checkpointing()
+        self.verbose, self._say = verbose, say
+        self.result = FitResult()
+        best = BestModel(self.settings.callbacks.monitor, self.events.improved, self.checkpointing.every.seconds)
+        self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
+
+    def run(self) -> FitResult:
+        """Train through all phases that are left.
+
+        Raises:
+            UserError: a bad ``train`` pattern, a state of another model.
+            LossNotFinite: the loss or a weight became infinite or NaN.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; with a state file, the state has been saved.
+            AuditError: a frozen variable moved, or a trainable one did not.
+        """
+        state = self.checkpointing.resume
+        first = 0 if state is None else self._take_up(state)
+        for number, phase in enumerate(self.settings.phases[first:], first):
+            self.train_phase(number, phase, begins=number == first)
+        result, core = self.result, self.core
+        result.history, result.iterations, result.best = core.history.rows, core.history.iterations, core.best.found
+        if self.verbose:
+            core.progress.finish(result)
+        return result
+
+    def train_phase(self, number: int, phase: ResolvedPhase, begins: bool) -> None:
+        """Train one phase: a fresh start, ``model.fit``, and proof that it trained what it should and nothing else.
+
+        Args:
+            number: of the phase, from 0.
+            phase: how it trains.
+            begins: whether it is the first phase of this process.
+        """
+        with begin_phase(self.setup, phase) as start:
+            self.say(f"phase {phase.name}: {start.counts}")
+            began = time.perf_counter()
+            work = self._prepare(number, phase, start)
+            features_seconds = time.perf_counter() - began
+            if self.settings.native:
+                install(work.model)
+            work.phase = self._with_rate(work)
+            compile_phase(work.model, work.phase, len(self.setup.train), self.settings, factors=start.factors)
+            self.core.begin(phase, work.train, first_epoch=sum(p.epochs for p in self.settings.phases[:number]))
+            work.averages = self._averages(work)
+            work.audit.snapshot(self.setup.model)
+            if work.state is not None:
+                self._restore(work, work.state)
+            if begins:
+                self.events.begun()
+            self._fit(work)
+        work.audit.check(self.setup.model)
+        self.result.phases.append(_summary(phase, self.core.history.rows, start.counts, features_seconds))
+        if self.verbose:
+            self.core.progress.tell_waiting(self.result.phases[-1])
+        self.core.best.restore(self.setup.model)  # the next phase starts from the best weights so far
+
+    def say(self, line: str) -> None:
+        """Print a line, between those of the progress."""
+        if self.verbose:
+            self.core.progress.tell(line, self._say)
+
+    def _take_up(self, state: TrainingState) -> int:
+        """Take up a saved state and return the number of the phase to go on with."""
+        model, phase = self.setup.model, phase_of(state, self.settings.phases)
+        assign(model.variables, state.model)  # dropout's random state too
+        self.core.recall(state)
+        self.result.phases = state.phases
+        if not state.phase_done:
+            return state.phase
+        self.core.best.restore(model)
+        counts = apply_train(model, self.settings.backbone, phase.train, batch_norm=phase.batch_norm)
+        self.result.phases.append(_summary(phase, self.core.history.rows, counts))
+        return state.phase + 1
+
+    def _prepare(self, number: int, phase: ResolvedPhase, start: PhaseStart) -> _PhaseRun:
+        """Find out what trains: where frozen layers see the same images in every epoch, only what is above them, on features."""
+        state = self.checkpointing.resume
+        here = state if state is not None and state.phase == number else None
+        model, val, features = self.setup.model, self.setup.val, self.settings.features
+        foreign = (
+            "" if _know_no_model(self.callbacks) else "a callback that is not Keras's own may need the whole model"
+        )
+        upper = upper_part(model, start.images, val, phase.epochs, features, self.say, foreign)
+        trained = (upper.model, upper.train, upper.val) if upper else (model, start.images, val)
+        return _PhaseRun(number, phase, start, *trained, here, FreezeAudit())
+
+    def _with_rate(self, work: _PhaseRun) -> ResolvedPhase:
+        """Return the phase with a learning rate; one that was broken off keeps its own."""
+        phase = work.phase
+        if phase.learning_rate != "auto":
+            return phase
+        if work.state is not None:
+            rate = work.state.learning_rate
+        else:
+            found = sweep(work.model, phase, work.train, self.settings, work.start.factors)
+            self.say(f"chosen: {found}")
+            rate = found.suggestion
+        self.events.rate_found(work.number, rate)
+        return phase.model_copy(update={"learning_rate": rate})
+
+    def _averages(self, work: _PhaseRun) -> list[AverageWeights]:
+        phase = work.phase
+        if phase.average == "none":
+            return []
+        self.say(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
+        return [AverageWeights(phase.average, phase.ema_momentum, work.train, self._micro_batch_size, work.state)]
+
+    @property
+    def _micro_batch_size(self) -> int:
+        return part_size(self.setup.train.loader.batch_size, self.settings.accumulate)
+
+    def _restore(self, work: _PhaseRun, state: TrainingState) -> None:
+        """Put a phase that was broken off back to where it was."""
+        optimizer = work.model.optimizer
+        optimizer.build(work.model.trainable_variables)
+        assign(optimizer.variables, state.optimizer)
+        if work.phase.rate != state.learning_rate:  # told since; without a schedule it is one of the variables
+            for variable in optimizer.variables:
+                if variable.name == "learning_rate":
+                    variable.assign(work.phase.rate)
+        work.audit.recall(state.audit)
+        if state.batch:
+            self.core.history.so_far = state.so_far
+
+    def _fit(self, work: _PhaseRun) -> None:
+        """Call ``model.fit`` with all callbacks, in the order in which they must be called."""
+        model, accumulate = self.setup.model, self.settings.accumulate
+        watchers = [*keras_callbacks(work.phase, self.settings.callbacks), *self.callbacks]
+        stepping = [Accumulate(self._micro_batch_size)] if accumulate > 1 else []
+        keeping = []
+        if self.events.wants_every_epoch:
+            keeping = [EveryEpoch(self.events.epoch_model, model, work.number + 1)]
+        file, every = self.checkpointing.file, self.checkpointing.every
+        with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
+            keeper = []
+            if file is not None:
+                fill, epochs = self._filler(work), work.phase.epochs
+                keeper = [StateKeeper(file, model, work.train, epochs, watchers, fill, every, stop, work.state)]
+            callbacks = [*stepping, *self.core.around(watchers), *keeping, *work.averages, *keeper]
+            fit_from(work.model, work.train, work.val, work.phase.epochs, callbacks, work.state)
+
+    def _filler(self, work: _PhaseRun) -> Callable[[TrainingState], None]:
+        """Return what adds to a state what only the runner knows."""
+
+        def fill(state: TrainingState) -> None:
+            state.phase, state.learning_rate, state.phases = work.number, work.phase.rate, self.result.phases
+            state.audit, state.seconds = work.audit.memory(), self.checkpointing.clock()
+            self.core.fill(state)
+            for part in work.averages:
+                part.fill(state)
+
+        return fill
+
+
+def phase_of(state: TrainingState, phases: Sequence[ResolvedPhase]) -> ResolvedPhase:
+    """Return the phase that a state is of.
+
+    Raises:
+        UserError: there are not so many.
+    """
+    if state.phase >= len(phases):
+        raise UserError(f"the saved state is in phase {state.phase + 1}, but there are only {len(phases)} phases")
+    return phases[state.phase]
+
+
+def fit_from(
+    model: keras.Model,
+    train: Batches,
+    val: Batches,
+    epochs: int,
+    callbacks: list[keras.callbacks.Callback],
+    state: TrainingState | None,
+) -> None:
+    """Call ``model.fit`` from a state on; an epoch that was broken off is finished by a call of its own."""
+
+    def fit(first: int, end: int) -> None:
+        model.fit(train, validation_data=val, epochs=end, initial_epoch=first, callbacks=callbacks, verbose=0,
+                  shuffle=False)  # fmt: skip
+
+    done = state.epoch if state is not None else 0
+    if state is not None and state.batch and done < epochs:
+        # Batches that are done are counted by their images, as the batch size may be another now.
+        train.first = min(int(state.so_far["images"]) // train.loader.batch_size, len(train.loader) - 1)
+        fit(done, done + 1)
+        train.first = 0
+        done += 1
+        if model.stop_training:
+            return
+    if done < epochs:
+        fit(done, epochs)
+
+
+def keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.callbacks.Callback]:
+    """Return Keras's ReduceLROnPlateau and EarlyStopping, where the phase's schedule has a use for them."""
+    mode = {"val_loss": "min", "val_accuracy": "max"}[settings.monitor]
+    common = {"monitor": settings.monitor, "mode": mode}
+    found: list[keras.callbacks.Callback] = []
+    if phase.schedule == "plateau":
+        found.append(keras.callbacks.ReduceLROnPlateau(**common, **dict(settings.reduce_lr)))
+    if settings.early_stopping is not None and phase.schedule in ("plateau", "constant"):
+        found.append(keras.callbacks.EarlyStopping(**common, **dict(settings.early_stopping)))
+    return found
+
+
+def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
+    """Say whether all callbacks are Keras's own or only log metrics: another one may want to call the whole model on images."""
+    modules = [type(callback).__module__ for callback in callbacks]
+    return all(module.split(".")[0] == "keras" or module in FIGURES_ONLY for module in modules)
+
+
+def _summary(
+    phase: Phase, history: list[dict[str, Any]], counts: TrainableCounts, features_seconds: float = 0.0
+) -> dict[str, Any]:
+    rows = [row for row in history if row["phase"] == phase.name]
+    return {
+        "name": phase.name,
+        "epochs": len(rows),
+        "seconds": round(sum(row["seconds"] for row in rows), 3),
+        "images_per_second": round(statistics.median(row["images_per_second"] for row in rows), 2) if rows else None,
+        "data_wait": round(statistics.fmean(row["data_wait"] for row in rows), 4) if rows else None,
+        "features_seconds": round(features_seconds, 3),
+        "frozen_parameters": counts.frozen,
+        "trainable_parameters": counts.trainable,
+    }

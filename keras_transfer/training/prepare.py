@@ -1,0 +1,62 @@
+"""What every command that trains begins with: data, backend, and a configuration in which everything is settled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_transfer import runtime
+from keras_transfer.config.open_data import open_data
+from keras_transfer.config.resolved import ResolvedConfig
+from keras_transfer.config.schema import RunConfig
+from keras_transfer.data.dataset import Dataset
+from keras_transfer.errors import UserError
+from keras_transfer.policy.resolve import Machine, resolve
+from keras_transfer.typing import Say
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is about to be built.
+
+    Attributes:
+        config: complete.
+        data: checked and split.
+        machine: backend, device and precisions, with reasons.
+    """
+
+    config: ResolvedConfig
+    data: Dataset
+    machine: Machine
+
+
+def prepare(
+    config: RunConfig,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    needs_validation: bool = True,
+    say: Say = print,
+) -> Prepared:
+    """Open the data, settle the backend and replace every ``auto``; Keras is imported on the way.
+
+    Args:
+        config: as the user gave it.
+        backend: overrides ``KERAS_BACKEND`` and the configuration.
+        device: overrides the configuration.
+        needs_validation: refuse data without validation images.
+        say: prints a line; is told what was chosen.
+
+    Raises:
+        UserError: a backend that cannot be had, data that cannot be used.
+    """
+    choice = runtime.choose_backend(backend, config.backend)  # before anything imports Keras
+    say(f"backend: {choice}")
+    data = open_data(config)
+    if needs_validation and not len(data.val):
+        raise UserError("there are no validation images to choose the best model by; set data.val_fraction above 0")
+    runtime.activate(choice.value, device or config.device, config.deterministic)
+    runtime.hide_progress_bars()
+    machine = Machine.of(config, choice)
+    resolved = resolve(config, data, machine)
+    say(str(machine))
+    return Prepared(resolved, data, machine)

@@ -1,0 +1,80 @@
+"""What a run directory keeps while its training goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_transfer.config.resolved import ResolvedConfig
+from keras_transfer.data.dataset import Dataset
+from keras_transfer.models import bundle
+from keras_transfer.policy.resolve import decisions_as_json
+from keras_transfer.runs import RunDirectory
+from keras_transfer.training import build
+from keras_transfer.training.events import TrainingEvents
+from keras_transfer.training.loggers import Loggers
+
+
+class RunEvents(TrainingEvents):
+    """Keep models, history and what is decided on the way in the run directory, and pass rows on to the loggers.
+
+    Args:
+        run: the run directory.
+        config: of the run; replaced when a learning rate is found or memory runs out.
+        data: its data.
+        manifest: content of ``manifest.json``.
+        loggers: experiment loggers.
+        changed: whether the run goes on otherwise than it began; then its files are written again once it has begun.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        config: ResolvedConfig,
+        data: Dataset,
+        manifest: dict[str, Any],
+        loggers: Loggers,
+        changed: bool,
+    ):
+        self.run, self.config, self.data = run, config, data
+        self.manifest, self.loggers, self.changed = manifest, loggers, changed
+        self.wants_every_epoch = config.output.every_epoch
+
+    def begun(self) -> None:
+        """Keep what changed since the run was started."""
+        if self.changed:
+            self._keep()
+
+    def rate_found(self, phase: int, rate: float) -> None:
+        """Keep the learning rate in the run's configuration."""
+        self.change(self.config.with_learning_rate(phase, rate, "by a range test"))
+
+    def change(self, config: ResolvedConfig) -> None:
+        """Go on with another configuration, and keep it."""
+        self.config = config
+        self._keep()
+
+    def improved(self, model: keras.Model) -> None:
+        """Write ``model.keras``."""
+        self.save(model, self.run.model)
+
+    def epoch_model(self, model: keras.Model, phase: int, epoch: int) -> None:
+        """Write the model of an epoch."""
+        self.save(model, self.run.checkpoint(phase, epoch))
+
+    def epoch_ended(self, rows: list[dict[str, Any]]) -> None:
+        """Write ``history.csv``."""
+        self.run.write_history(rows)
+        self.loggers.log(rows)
+
+    def save(self, model: keras.Model, path: Path, golden: bool = False) -> None:
+        """Write a model file with everything that prediction needs; ``golden``: with images to check it by on load."""
+        images = build.golden_images(model.input_shape[1:]) if golden else None
+        bundle.save(model, path, build.metadata_of(self.config, self.data), images)
+
+    def _keep(self) -> None:
+        self.manifest["config"] = self.config.model_dump(mode="json")
+        self.manifest["chosen"] = decisions_as_json(self.config.decisions)
+        self.run.change(self.config, self.data.split_table(), self.manifest)

@@ -1,0 +1,115 @@
+"""What a training consists of: the model, its batches and how the phases train. No files, no YAML.
+
+The command builds a :class:`TrainingSetup` from a resolved configuration (:mod:`keras_transfer.training.build`), the Python interface
+from the arguments of ``Classifier.fit``; training and the learning-rate range test both start from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import keras
+
+from keras_transfer.config.resolved import ResolvedPhase
+from keras_transfer.config.schema import CallbacksConfig
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.engine.features import FeatureSettings
+from keras_transfer.models.freeze import TrainableCounts, apply_train
+from keras_transfer.training.group_rates import variable_factors
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained.
+
+    Attributes:
+        backbone: name of the model's backbone.
+        phases: what is trained, in order; each phase starts from the best weights so far.
+        callbacks: monitor, ReduceLROnPlateau and EarlyStopping.
+        label_smoothing: of the training loss and of ``val_loss``.
+        weighted: whether batches carry sample weights, which then also weight the metrics.
+        accumulate: micro-batches that every step is computed in, to save memory.
+        native: whether layers run by the operations of `engine.native`; same results, faster.
+        features: how features of frozen layers are computed and kept; by default in memory, in float32.
+    """
+
+    backbone: str
+    phases: tuple[ResolvedPhase, ...]
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    label_smoothing: float = 0.0
+    weighted: bool = False
+    accumulate: int = 1
+    native: bool = True
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+
+
+@dataclass
+class TrainingSetup:
+    """Everything that training needs; as a context manager, it stops the worker threads at the end.
+
+    Attributes:
+        model: a classifier built by :func:`keras_transfer.models.classifier.build_classifier`; outputs logits.
+        train: training batches (uint8 images, one-hot labels).
+        val: validation batches; the metric that they give chooses the best epoch.
+        settings: how the phases train.
+    """
+
+    model: keras.Model
+    train: Batches
+    val: Batches
+    settings: TrainingSettings
+
+    def __enter__(self) -> TrainingSetup:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the worker threads."""
+        self.train.loader.close()
+        self.val.loader.close()
+
+    def release(self) -> None:
+        """Let go of model and batches, which whoever still holds the setup would keep in memory."""
+        del self.model, self.train, self.val
+
+
+@dataclass(frozen=True)
+class PhaseStart:
+    """A phase that is about to train.
+
+    Attributes:
+        counts: parameters that train, and those that are frozen.
+        images: training batches, augmented if the phase augments.
+        factors: of the learning rate, by ``id(variable)``.
+    """
+
+    counts: TrainableCounts
+    images: Batches
+    factors: Mapping[int, float]
+
+
+@contextmanager
+def begin_phase(setup: TrainingSetup, phase: ResolvedPhase) -> Iterator[PhaseStart]:
+    """Freeze and thaw the model as the phase wants it, and open its training images for the length of the block.
+
+    Raises:
+        UserError: a ``train`` pattern that matches no layer, more groups than there are.
+    """
+    backbone = setup.settings.backbone
+    counts = apply_train(setup.model, backbone, phase.train, batch_norm=phase.batch_norm)
+    factors = variable_factors(setup.model, backbone, phase.group_decay)
+    if phase.augment:
+        yield PhaseStart(counts, setup.train, factors)
+        return
+    plain = setup.train.loader.plain()
+    try:
+        yield PhaseStart(counts, Batches(plain), factors)
+    finally:
+        plain.close()
