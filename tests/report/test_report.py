@@ -152,7 +152,7 @@ def test_what_augmentation_shows_is_what_training_saw(run):
     from keras_transfer.report.sections import data as section
     from keras_transfer.training import build
 
-    config = run.read_config()
+    config = run.read_resolved()
     data = open_data(config)
     samples = section._samples(RunView(run), Evidence(data, None, {}))
     assert [len(sample["views"]) for sample in samples] == [section.EPOCHS] * 3

@@ -40,6 +40,11 @@ def settings(
     return validate({**tree, **more})
 
 
+def every_epoch(config: RunConfig) -> RunConfig:
+    """The same run, keeping the model of every epoch."""
+    return config.model_copy(update={"output": config.output.model_copy(update={"every_epoch": True})})
+
+
 class StopAt(keras.callbacks.Callback):
     """Interrupt at a batch of an epoch, counted over all phases."""
 

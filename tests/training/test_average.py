@@ -13,7 +13,7 @@ from keras_transfer.training.average import measure_statistics
 from keras_transfer.training.state import newest_state
 from keras_transfer.training.train import train
 from tests.conftest import make_photos
-from tests.training.small import PHASES, StopAt, assert_same, like_keras, read_weights, resume, settings
+from tests.training.small import PHASES, StopAt, assert_same, every_epoch, like_keras, read_weights, resume, settings
 from tests.training.test_accumulate import images
 
 pytestmark = pytest.mark.backend
@@ -183,8 +183,7 @@ def averaged(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
     phase = {**PHASES[1], "average": request.param, "epochs": 3}
-    output = {"dir": str(folder / "run"), "every_epoch": True, "report": False, "save_every": "0 seconds"}
-    config = settings(photos, folder / "run", phases=[phase], output=output)
+    config = every_epoch(settings(photos, folder / "run", phases=[phase]))
     return photos, phase, train(config, say=lambda _: None)
 
 

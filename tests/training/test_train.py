@@ -15,7 +15,7 @@ from keras_transfer.classifier import load
 from keras_transfer.config.open_data import open_data
 from keras_transfer.errors import UserError
 from keras_transfer.training.train import train
-from tests.training.small import PHASES, settings
+from tests.training.small import PHASES, every_epoch, settings
 
 pytestmark = pytest.mark.backend
 
@@ -69,8 +69,7 @@ def test_the_kept_model_is_the_best_by_validation(whole):
 
 
 def test_the_model_of_every_epoch_is_kept_where_asked_for(photos, tmp_path):
-    output = {"dir": str(tmp_path / "run"), "every_epoch": True, "report": False, "save_every": "0 seconds"}
-    run = train(settings(photos, tmp_path / "run", output=output), say=lambda _: None)
+    run = train(every_epoch(settings(photos, tmp_path / "run")), say=lambda _: None)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [
         "phase1_epoch001.keras", "phase1_epoch002.keras", "phase2_epoch001.keras", "phase2_epoch002.keras",
     ]  # fmt: skip
