@@ -1,4 +1,4 @@
-"""The table of all configuration keys, made from the schema: ``python -m keras_transfer.config.reference``."""
+"""Generate ``docs/configuration.md`` from the schema: ``python -m keras_transfer.config.reference``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from keras_transfer.config.schema import RunConfig
 
 TITLE = """# Configuration
 
-A configuration is a YAML file; every key has a default, so a file holds only what differs. `--set KEY=VALUE` overrides
-one key, with dots between levels and numbers for list items: `--set phases.0.epochs=3`. `auto` is chosen from the data
-when the run starts, printed, and replaced by its value in the run's `config.yaml`. Unknown keys are errors.
+A configuration is a YAML file. Every key has a default, so a file contains only what differs. `--set KEY=VALUE` overrides
+one key, with dots between levels and numbers for list items: `--set phases.0.epochs=3`. `auto` values are chosen from the
+data when the run starts, printed, and replaced by the chosen value in the run's `config.yaml`. Unknown keys are errors.
 
-This page is made from the schema in `keras_transfer/config/schema.py`.
+This page is generated from `keras_transfer/config/schema.py`.
 """
 
 
 def reference() -> str:
-    """Return the page ``docs/configuration.md``."""
+    """Return the text of ``docs/configuration.md``."""
     return "\n".join([TITLE, *_tables(RunConfig, "")])
 
 
