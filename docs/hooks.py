@@ -41,3 +41,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"[{text}]({posixpath.relpath(inside, posixpath.dirname(uri) or '.')}{anchor or ''})"
 
     return LINK.sub(rewrite, markdown)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Point links in notebooks, which MkDocs does not see, at pages of the site."""
+    if not page.file.src_uri.endswith(".ipynb"):
+        return html
+    html = re.sub(r'href="([^":]*)README\.md', r'href="\1index.html', html)
+    return re.sub(r'href="([^":#]+)\.(?:md|ipynb)(#[^"]*)?"', r'href="\1.html\2"', html)
