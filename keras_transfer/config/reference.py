@@ -55,14 +55,14 @@ def _type(annotation: Any) -> str:
     if origin is typing.Annotated:
         return _type(arguments[0])
     if origin is list:
-        return f"list of {_type(arguments[0])}"
+        return "list of " + _type(arguments[0]).replace("string", "strings").replace("section", "sections")
     if origin is tuple:
         return "[" + ", ".join(_type(argument) for argument in arguments) + "]"
     if origin is dict:
         return "parameters"
     if arguments:
         return " or ".join(_type(argument) for argument in arguments)
-    return {"NoneType": "`null`", "int": "integer", "float": "number", "str": "text", "bool": "true or false"}.get(
+    return {"NoneType": "`null`", "int": "integer", "float": "number", "str": "string", "bool": "boolean"}.get(
         annotation.__name__, "section"
     )
 
