@@ -1,7 +1,8 @@
-"""MkDocs hooks: the README and its neighbours become pages, and links to files outside the site become plain text."""
+"""MkDocs hooks: pages from the root of the repository, links between them, and where the public names are defined."""
 
 from __future__ import annotations
 
+import ast
 import posixpath
 import re
 from pathlib import Path
@@ -17,6 +18,12 @@ PAGES = {
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
 }
+# `keras_transfer.NAME` is resolved on first use, by a table that only a reader of the source can see.
+PACKAGE = ast.parse((ROOT / "keras_transfer" / "__init__.py").read_text("utf-8"))
+LAZY = next(
+    node.value for node in PACKAGE.body if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "_LAZY"
+)
+PLACES = {name: f"{module}.{attribute}" for name, (module, attribute) in ast.literal_eval(LAZY).items() if attribute}
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s:#]+)(#[^)\s]*)?\)")
 
 
@@ -40,7 +47,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             return text  # a source file: it has no page
         return f"[{text}]({posixpath.relpath(inside, posixpath.dirname(uri) or '.')}{anchor or ''})"
 
-    return LINK.sub(rewrite, markdown)
+    def place(match: re.Match[str]) -> str:
+        return f"::: {PLACES.get(match[1], match[0].removeprefix('::: '))}"
+
+    return re.sub(r"^::: keras_transfer\.(\w+)$", place, LINK.sub(rewrite, markdown), flags=re.M)
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
