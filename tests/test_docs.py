@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import functools
 import inspect
 import io
 import re
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import yaml
 
@@ -27,12 +30,17 @@ from keras_transfer.models.backbones import BACKBONES
 from tests.conftest import ROOT
 
 PAGES = sorted(
-    [*(ROOT / "docs").rglob("*.md"), *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG"))]
+    [
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")),
+    ]
 )
 # What else is written `model.…`: attributes and files.
 NOT_KEYS = {"model.fit", "model.layers"} | {
     f"model.{suffix}" for suffix in ("keras", "onnx", "onnx.json", "xml", "bin", "pt2", "tflite")
 }
+# Code that needs Keras or a run; the rest is about data, and runs here in a moment.
+HEAVY = r"kt\.(?!data)|runs/|keras_transfer\.(?!data)|flowers"
 
 
 def _blocks(language: str) -> list[Any]:
@@ -200,12 +208,62 @@ def test_commands_are_understood(page: Path):
 @pytest.mark.parametrize("text", _blocks("python"))
 def test_python_uses_names_that_exist(text: str):
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_transfer"):
-            assert (ROOT / f"{node.module.replace('.', '/')}.py").exists() or (
-                ROOT / node.module.replace(".", "/")
-            ).is_dir()
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "keras_transfer":
+            assert {alias.name for alias in node.names} <= _names_in(node.module or ""), ast.unparse(node)
+        if isinstance(node, ast.Attribute) and re.fullmatch(r"kt\.\w+(\.\w+)?", path := ast.unparse(node)):
+            _check_name(path.split(".")[1:])
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "clf":
+            assert node.attr in _members_of_classifier(), ast.unparse(node)
         if isinstance(node, ast.Call) and re.fullmatch(r"kt(\.\w+)+", ast.unparse(node.func)):
             _check_call(ast.unparse(node.func).split(".")[1:], [k.arg for k in node.keywords if k.arg])
+
+
+def _check_name(path: list[str]) -> None:
+    assert path[0] in kt.__all__, path
+    if path[0] == "data":
+        assert all(name in kt.data.__all__ for name in path[1:]), path
+
+
+def _names_in(module: str) -> set[str]:
+    """Names that can be imported from a module, read from its source: importing it might import a framework."""
+    place = ROOT / module.replace(".", "/")
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    names = {file.stem for file in place.glob("*.py")}
+    for node in ast.parse(source.read_text("utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+            if isinstance(node.value, ast.Dict):  # what a lazy module resolves on first use
+                names |= {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+    return names
+
+
+@functools.cache
+def _members_of_classifier() -> set[str]:
+    source = ast.parse((ROOT / "keras_transfer" / "classifier.py").read_text("utf-8"))
+    kind = next(node for node in source.body if isinstance(node, ast.ClassDef) and node.name == "Classifier")
+    methods = {node.name for node in kind.body if isinstance(node, ast.FunctionDef)}
+    return methods | {
+        node.attr
+        for node in ast.walk(kind)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+
+
+@pytest.mark.parametrize(
+    "text", [p for p in _blocks("python") if "kt.data." in p.values[0] and not re.search(HEAVY, p.values[0])]
+)
+def test_python_about_data_runs(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(10):
+            cv2.imwrite(str(tmp_path / "photos" / name / f"{i}.png"), np.full((8, 8, 3), 20 * i, np.uint8))
+    monkeypatch.chdir(tmp_path)
+    exec(compile(text, "docs", "exec"), {})
 
 
 def _check_call(path: list[str], keywords: list[str]) -> None:

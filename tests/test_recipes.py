@@ -95,6 +95,6 @@ def test_the_header_of_each_says_how_to_run_it():
     for name in CONFIGS:
         text = (Path(__file__).resolve().parents[1] / "configs" / f"{name}.yaml").read_text("utf-8")
         header = [line for line in text.splitlines() if line.startswith("#")]
-        command = "python scripts/train.py" if name == "quickstart" else f"python scripts/train.py {name} "
+        command = "keras-transfer train" if name == "quickstart" else f"keras-transfer train {name} "
         assert any(command in line for line in header), name
         assert any(line.startswith("# Measured") for line in header), name

@@ -1,4 +1,4 @@
-"""The table of all configuration keys, made from the schema: ``python -m keras_transfer.config.reference``."""
+"""Generate ``docs/configuration.md`` from the schema: ``python -m keras_transfer.config.reference``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from keras_transfer.config.schema import RunConfig
 
 TITLE = """# Configuration
 
-A configuration is a YAML file; every key has a default, so a file holds only what differs. `--set KEY=VALUE` overrides
-one key, with dots between levels and numbers for list items: `--set phases.0.epochs=3`. `auto` is chosen from the data
-when the run starts, printed, and replaced by its value in the run's `config.yaml`. Unknown keys are errors.
+A configuration is a YAML file. Every key has a default, so a file contains only what differs. `--set KEY=VALUE` overrides
+one key, with dots between levels and numbers for list items: `--set phases.0.epochs=3`. `auto` values are chosen from the
+data when the run starts, printed, and replaced by the chosen value in the run's `config.yaml`. Unknown keys are errors.
 
-This page is made from the schema in `keras_transfer/config/schema.py`.
+This page is generated from `keras_transfer/config/schema.py`.
 """
 
 
 def reference() -> str:
-    """Return the page ``docs/configuration.md``."""
+    """Return the text of ``docs/configuration.md``."""
     return "\n".join([TITLE, *_tables(RunConfig, "")])
 
 
@@ -55,18 +55,22 @@ def _type(annotation: Any) -> str:
     if origin is typing.Annotated:
         return _type(arguments[0])
     if origin is list:
-        return f"list of {_type(arguments[0])}"
+        return "list of " + _plural(arguments[0])
     if origin is tuple and arguments[-1] is Ellipsis:
-        return f"list of {_type(arguments[0])}"
+        return "list of " + _plural(arguments[0])
     if origin is tuple:
         return "[" + ", ".join(_type(argument) for argument in arguments) + "]"
     if origin is dict:
         return "parameters"
     if arguments:
         return " or ".join(_type(argument) for argument in arguments)
-    return {"NoneType": "`null`", "int": "integer", "float": "number", "str": "text", "bool": "true or false"}.get(
+    return {"NoneType": "`null`", "int": "integer", "float": "number", "str": "string", "bool": "boolean"}.get(
         annotation.__name__, "section"
     )
+
+
+def _plural(annotation: Any) -> str:
+    return _type(annotation).replace("string", "strings").replace("section", "sections")
 
 
 def _default(field: Any) -> str:

@@ -98,96 +98,105 @@ class DatasetConfig(Section):
 
 
 class DataConfig(DatasetConfig):
-    """Where the images are and how they become batches."""
+    """The images and how they become batches."""
 
-    batch_size: Positive | Auto = Field("auto", description="Images in a training step.")
+    batch_size: Positive | Auto = Field("auto", description="Images per training step.")
     accumulate: Positive = Field(
         1,
-        description="Parts that a training step is computed in, to save memory; the result is that of the whole batch.",
+        description="Number of micro-batches per training step, to save memory; the result is that of the whole batch.",
     )
     class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
-        "auto", description="Weights of the classes in the loss: inverse frequency or its square root."
+        "auto",
+        description="Class weights in the loss: inverse class frequency (`balanced`) or its square root (`sqrt`).",
     )
     augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
-    workers: Positive | Auto = Field("auto", description="Threads that decode and augment.")
+    workers: Positive | Auto = Field("auto", description="Number of threads that decode and augment images.")
     cache: Literal["auto", "off", "memory", "disk"] = Field(
         "auto",
-        description="Where features of frozen layers are kept; `auto`: on disk, for later runs too, or else in memory; "
-        "`off`: they are computed in every epoch.",
+        description="Where features of frozen layers are cached; `auto`: on disk, for later runs too, otherwise in "
+        "memory; `off`: they are recomputed in every epoch.",
     )
     cache_limit: NonNegative = Field(
-        20.0, description="GiB that cached features of all runs may take on disk; the least recently used go first."
+        20.0,
+        description="Maximum size in GiB of all cached features on disk; the least recently used are removed first.",
     )
     cache_precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto",
-        description="Numbers that features are computed and kept in; `auto`: as `precision`, and if that is `auto` "
-        "too, bfloat16 where training computes in it, or the processor does and OpenVINO is installed.",
+        description="Precision in which features are computed and stored; `auto`: as `precision`; if that is `auto` "
+        "too, bfloat16 where training uses it, or where the CPU supports it and OpenVINO is installed.",
     )
     views: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] = Field(
         0,
-        description="In augmented phases with frozen layers, augmented views of each image whose features are cached, "
-        "one for each epoch drawn from them; 0: images are augmented anew, and nothing is cached.",
+        description="Number of augmented views per image whose features are cached in augmented phases with frozen "
+        "layers; each epoch uses one of them. 0: images are augmented anew in every epoch, and nothing "
+        "is cached.",
     )
 
 
 class ModelConfig(Section):
     """The network: a pretrained backbone and a new head."""
 
-    backbone: str = Field("efficientnet_lite0", description="Name of the backbone; keras-hub presets as `hub:NAME`.")
+    backbone: str = Field(
+        "efficientnet_lite0", description="Name of the backbone, or `hub:NAME` for a keras-hub preset."
+    )
     weights: str = Field("imagenet", description="`imagenet`, `none`, or the path of a weights file.")
     stem: Literal["keep", "small_image", "one_channel"] = Field(
         "keep",
-        description="The first layers: `small_image` keeps the middle of the first convolution's kernel and does not shrink "
-        "the image there; `one_channel` lets it take grey images as they are.",
+        description="The first layers: `keep` leaves them unchanged; `small_image` keeps the centre of the first "
+        "convolution's kernel and removes its downsampling; `one_channel` takes single-channel images.",
     )
     pooling: Literal["avg", "max"] = Field("avg", description="Global pooling between backbone and head.")
     dropout: Fraction = Field(0.2, description="Dropout rate before the logits.")
     native: bool = Field(
         True,
-        description="On torch, and on jax on a CPU, run layers by faster operations than Keras's own; same results.",
+        description="On torch, and on jax on a CPU, use faster operations than Keras's own; the results are the same.",
     )
-    label_smoothing: Fraction = Field(0.1, description="Probability mass spread evenly over all classes.")
+    label_smoothing: Fraction = Field(0.1, description="Label smoothing: probability spread evenly over all classes.")
 
 
 class Phase(Section):
-    """One stage of training: what is trained, for how long and how fast.
+    """One stage of training: what trains, for how long, and at which rate.
 
     Args:
         name: the phase's name; ``"head"`` and ``"all"`` also say what is trained unless ``train`` does.
     """
 
     name: str = Field(min_length=1, description="Name of the phase.")
-    epochs: Positive = Field(5, description="Greatest number of epochs.")
+    epochs: Positive = Field(5, description="Maximum number of epochs.")
     train: str | list[str] = Field(
-        "", description="`head`, `all`, `last N groups`, or patterns over layer names; by default the phase's name."
+        "",
+        description="What trains: `head`, `all`, `last N groups`, or patterns of layer names; default: the name of "
+        "the phase.",
     )
     learning_rate: Rate | Auto = Field(
-        1e-3, description="Initial (or peak) learning rate; `auto`: found by a range test when the phase begins."
+        1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimizer.")
     momentum: Fraction = Field(0.9, description="Momentum of `sgd`.")
-    weight_decay: NonNegative = Field(0.0, description="Decoupled weight decay; biases and norms are spared.")
-    schedule: Literal["plateau", "constant", "cosine", "one_cycle"] = Field(
-        "plateau", description="Learning rate over the phase; `plateau` reduces it when validation stalls."
+    weight_decay: NonNegative = Field(
+        0.0, description="Decoupled weight decay; biases and normalization weights are exempt."
     )
-    warmup_epochs: NonNegative = Field(0.0, description="Linear warm-up, in epochs (not with `plateau`).")
+    schedule: Literal["plateau", "constant", "cosine", "one_cycle"] = Field(
+        "plateau", description="Learning-rate schedule; `plateau` reduces the rate when validation stalls."
+    )
+    warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up (not with `plateau`).")
     batch_norm: Literal["auto", "frozen", "train"] = Field(
         "auto",
-        description="Whether the backbone's BatchNormalization layers stay frozen or train with the rest; "
-        "`auto`: frozen if the weights are pretrained.",
+        description="Whether the backbone's BatchNormalization layers stay frozen or train with the layers around "
+        "them; `auto`: frozen for pretrained weights.",
     )
     augment: bool = Field(
-        True, description="Whether the training images are augmented; if not, frozen layers are computed only once."
+        True, description="Whether training images are augmented; if not, frozen layers are computed only once."
     )
-    clip_norm: Rate | None = Field(None, description="Clip the global norm of the gradients.")
+    clip_norm: Rate | None = Field(None, description="Maximum global gradient norm; `null`: no clipping.")
     group_decay: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = Field(
         1.0,
-        description="Factor of the learning rate from each layer group to the one before it; the head has the whole.",
+        description="Learning-rate factor from each layer group to the one before it; the head has the full rate.",
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none",
-        description="Averages of the weights, which are validated and kept in their place: `ema`, an exponential moving average "
-        "over the steps; `swa`, the mean over the ends of the epochs.",
+        description="Weight averaging; the averages are validated and kept in place of the weights: `ema`, an "
+        "exponential moving average over the steps; `swa`, the mean over the ends of the epochs.",
     )
     ema_momentum: Fraction = Field(0.99, description="Momentum of `ema`.")
 
@@ -232,57 +241,61 @@ PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
 
 
 class ReduceLROnPlateauConfig(Section):
-    """Keras's ReduceLROnPlateau, used by phases whose schedule is ``plateau``."""
+    """Keras's ReduceLROnPlateau, for phases with the schedule `plateau`."""
 
-    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="Multiplier of the learning rate.")
-    patience: Positive = Field(2, description="Epochs without improvement before reducing.")
-    min_lr: NonNegative = Field(1e-6, description="Smallest learning rate.")
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="Factor by which the learning rate is multiplied."
+    )
+    patience: Positive = Field(2, description="Epochs without improvement before the rate is reduced.")
+    min_lr: NonNegative = Field(1e-6, description="Lower bound of the learning rate.")
 
 
 class EarlyStoppingConfig(Section):
-    """Keras's EarlyStopping, in `plateau` and `constant` phases; an annealed one runs to its end."""
+    """Keras's EarlyStopping, for phases with the schedule `plateau` or `constant`; others run to their end."""
 
     patience: Positive = Field(8, description="Epochs without improvement before the phase ends.")
-    min_delta: NonNegative = Field(0.0, description="Smallest change that counts as improvement.")
+    min_delta: NonNegative = Field(0.0, description="Minimum change that counts as an improvement.")
 
 
 class CallbacksConfig(Section):
-    """Callbacks of every phase."""
+    """Callbacks of all phases."""
 
     monitor: Literal["val_loss", "val_accuracy"] = Field(
-        "val_loss", description="The figure that chooses the best model, reduces the rate and stops early."
+        "val_loss", description="Metric that selects the best model, reduces the learning rate and stops early."
     )
     reduce_lr: ReduceLROnPlateauConfig = Field(
         default_factory=ReduceLROnPlateauConfig, description="Settings of ReduceLROnPlateau."
     )
     early_stopping: EarlyStoppingConfig | None = Field(
-        default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; null turns it off."
+        default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; `null` turns it off."
     )
-    tensorboard: bool = Field(False, description="Also write TensorBoard logs into the run directory.")
+    tensorboard: bool = Field(False, description="Write TensorBoard logs into the run directory.")
     mlflow: SwitchOrName = Field(
         False,
-        description="Also log to MLflow; the name of an experiment, or true: that of `MLFLOW_EXPERIMENT_NAME`, else `name`.",
+        description="Log to MLflow: `true`, or the name of an experiment; default name: `MLFLOW_EXPERIMENT_NAME`, "
+        "else `name`.",
     )
     wandb: SwitchOrName = Field(
         False,
-        description="Also log to Weights & Biases; the name of a project, or true: that of `WANDB_PROJECT`, else `name`.",
+        description="Log to Weights & Biases: `true`, or the name of a project; default name: `WANDB_PROJECT`, else "
+        "`name`.",
     )
 
 
 class OutputConfig(Section):
-    """What the run leaves behind."""
+    """What is written to the run directory."""
 
-    dir: str | None = Field(None, description="Run directory; by default `runs/NAME-DATE-TIME`.")
+    dir: str | None = Field(None, description="Run directory; default: `runs/NAME-DATE-TIME`.")
     save_every: Every = Field(
         "1 minute",
-        description="How often the state for resuming is saved: `90 seconds`, `2 minutes`, `100 steps`, `1 epoch`; a number "
-        "alone means seconds. It is saved at the end of a phase and when training is interrupted in any case.",
+        description="How often the state for resuming is saved: `90 seconds`, `2 minutes`, `100 steps`, `1 epoch`; a"
+        " bare number means seconds. It is also saved at the end of each phase and on interruption.",
     )
-    plots: bool = Field(True, description="Draw the curves and the confusion matrix.")
+    plots: bool = Field(True, description="Plot the training curves and the confusion matrix.")
     every_epoch: bool = Field(
-        False, description="Also keep the model of every epoch, as `checkpoints/phaseN_epochN.keras`."
+        False, description="Keep the model of every epoch as `checkpoints/phaseN_epochNNN.keras`."
     )
-    report: bool = Field(True, description="Write `report.html`, everything about the run in one file.")
+    report: bool = Field(True, description="Write `report.html`, a self-contained page about the run.")
 
 
 class RunConfig(Section):
@@ -290,27 +303,27 @@ class RunConfig(Section):
 
     name: str = Field("run", pattern=r"^[\w.-]+$", description="Name of the run (letters, digits, `_`, `.`, `-`).")
     seed: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**31)] = Field(
-        0, description="Fixes splits, order, augmentation, initial weights and dropout."
+        0, description="Seed for splits, order, augmentation, initial weights and dropout."
     )
     backend: Literal["auto", "torch", "tensorflow", "jax"] = Field("auto", description="Keras backend.")
-    device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Where to compute.")
+    device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Device to compute on.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto",
-        description="What training computes in; weights, logits and loss stay float32. `auto`: bfloat16 where it is faster.",
+        description="Precision of the training computation; weights, logits and loss stay float32. `auto`: bfloat16 "
+        "where it was measured to be faster.",
     )
     deterministic: bool = Field(
         False,
-        description="Compute only by operations that give the same bits in every run, where a GPU has faster ones.",
+        description="Use only deterministic operations, so that every run gives the same bits; slower on a GPU.",
     )
     data: DataConfig = Field(default_factory=DataConfig, description="The images.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)] | dict[Place, PhaseChanges] | Auto = Field(
         "auto",
-        description="Stages of training; `auto`: chosen from the data. `{1: {epochs: 3}}`, or `--set phases.1.epochs=3`, changes "
-        "keys of phases that are chosen from the data, numbered from 0.",
+        description="Training phases, in order.",
     )
-    callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks.")
-    output: OutputConfig = Field(default_factory=OutputConfig, description="Results.")
+    callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks of all phases.")
+    output: OutputConfig = Field(default_factory=OutputConfig, description="What is written to the run directory.")
 
     @model_validator(mode="after")
     def _phase_names_differ(self) -> RunConfig:
