@@ -71,26 +71,30 @@ class DatasetConfig(Section):
 
     source: Annotated[str, AfterValidator(_known_source)] = Field(
         "folder",
-        description="Kind of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that "
-        "another package adds.",
+        description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that another "
+        "package adds.",
     )
     path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
-    root: str | None = Field(None, description="Folder that relative paths in a list or CSV start from.")
-    train: str | None = Field(None, description="List file of the training images (`path label` a line).")
+    root: str | None = Field(None, description="Base folder of relative paths in a list or CSV file.")
+    train: str | None = Field(None, description="List file of the training images, one `path label` per line.")
     val: str | None = Field(None, description="List file of the validation images.")
     test: str | None = Field(None, description="List file of the test images.")
-    classes: list[str] | str | None = Field(None, description="Class names, or a text file with one a line.")
-    labels: Literal["fine", "coarse"] | None = Field(None, description="Which labels of `cifar100`.")
+    classes: list[str] | str | None = Field(None, description="Class names, or a text file with one per line.")
+    labels: Literal["fine", "coarse"] | None = Field(None, description="Label set of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
-    color: Literal["auto", "rgb", "grey"] = Field("auto", description="Channels of the model's input.")
+    color: Literal["auto", "rgb", "grey"] = Field("auto", description="Colour channels of the model's input.")
     resize: Literal["squash", "crop", "pad"] = Field(
-        "squash", description="How an image of another shape is fitted: change its aspect, cut, or add a border."
+        "squash", description="How images of another aspect ratio are fitted: distort, crop, or pad."
     )
-    val_fraction: Fraction = Field(0.15, description="Share of the training images held out for validation.")
-    test_fraction: Fraction = Field(0.15, description="Share held out for the test, where no test set is given.")
-    limit: Positive | None = Field(None, description="Use at most this many training and validation images.")
-    limit_test: Positive | None = Field(None, description="Use at most this many test images.")
-    on_bad_image: Literal["error", "skip"] = Field("error", description="What to do about unreadable images.")
+    val_fraction: Fraction = Field(
+        0.15, description="Fraction of the images held out for validation, if there is no validation set."
+    )
+    test_fraction: Fraction = Field(
+        0.15, description="Fraction of the images held out for testing, if there is no test set."
+    )
+    limit: Positive | None = Field(None, description="Maximum number of training and validation images.")
+    limit_test: Positive | None = Field(None, description="Maximum number of test images.")
+    on_bad_image: Literal["error", "skip"] = Field("error", description="What to do with unreadable images.")
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="Further options of the source, by name: those of a source that another package adds.",
