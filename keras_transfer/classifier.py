@@ -341,11 +341,6 @@ class Classifier:
                 "give both the same: Classifier(..., resize=data.resize)"
             )
 
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_classifier
-
-        return of_classifier(self)
-
     def __repr__(self) -> str:
         height, width = self.metadata["image_size"]
         return f"Classifier({self.metadata['backbone']!r}, {len(self.classes)} classes, {height}×{width})"

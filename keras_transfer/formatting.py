@@ -1,7 +1,8 @@
-"""Numbers as a reader wants them."""
+"""Numbers and names as text for people."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 
 
@@ -34,3 +35,12 @@ def seconds(value: float) -> str:
 def images(count: int, kind: str = "") -> str:
     """``1 test image``, ``2,000 images``."""
     return f"{count:,} {kind + ' ' if kind else ''}image{'' if count == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Replace control characters by spaces, and lone surrogates and unassigned code points by question marks.
+
+    File names that are not valid in the file system's encoding reach Python with lone surrogates in them.
+    """
+    replaced = {"Cc": " ", "Cs": "?", "Zl": " ", "Zp": " ", "Cn": "?"}
+    return "".join(c if c == "\n" else replaced.get(unicodedata.category(c), c) for c in str(text))

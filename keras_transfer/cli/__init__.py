@@ -110,7 +110,8 @@ def _define_train(parser: argparse.ArgumentParser) -> None:
 
 def _train(arguments: argparse.Namespace) -> int:
     from keras_transfer.config import load_config
-    from keras_transfer.training.train import resume_run, train
+    from keras_transfer.pipeline import train
+    from keras_transfer.training.train import resume_run
 
     resume = None
     if arguments.resume:

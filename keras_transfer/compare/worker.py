@@ -43,7 +43,8 @@ def main(path: str) -> int:
 
 
 def _train(job: dict[str, Any]) -> None:
-    from keras_transfer.training.train import resume_run, train
+    from keras_transfer.pipeline import train
+    from keras_transfer.training.train import resume_run
 
     run, asked = RunDirectory(job["run"]), Asked(**job["asked"])
     if run.is_finished():

@@ -58,11 +58,6 @@ class Split:
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
 
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_split
-
-        return of_split(self)
-
 
 @dataclass(frozen=True)
 class Dataset:
@@ -176,8 +171,3 @@ class Dataset:
             lines.append(f"{name:<{width}}" + "".join(f"{n:>9,}" for n in counts))
         lines.append(f"{'all':<{width}}" + "".join(f"{len(getattr(self, s)):>9,}" for s in SPLITS))
         return "\n".join([*lines, *self.details()])
-
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_dataset
-
-        return of_dataset(self)

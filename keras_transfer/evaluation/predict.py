@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.images.store import Image
 
-__all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_grid", "write_json"]
+__all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_json"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -42,11 +42,6 @@ class Prediction:
     def __repr__(self) -> str:
         found = ", ".join(f"{name} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
         return f"Prediction({self.path}: {self.error or found})"
-
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_prediction
-
-        return of_prediction(self)
 
 
 def predict_files(
@@ -154,25 +149,6 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
             row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
         rows.append(row)
     files.write_csv(path, rows, fields)
-
-
-def write_grid(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
-    """Draw the first `limit` readable images with their most probable class to a PNG.
-
-    Raises:
-        UserError: none of the predictions has a readable image, or `path` cannot be written.
-    """
-    from keras_transfer.data.samples import FileStore
-    from keras_transfer.plots import prediction_grid
-
-    readable = [p for p in predictions if p.error is None]
-    if not readable:
-        raise UserError("no image grid: none of the files could be read")
-    shown = readable[:limit]
-    store = FileStore([Path(p.path) for p in shown], None)
-    titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
-    note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
-    prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
 
 
 def _predict(

@@ -12,8 +12,3 @@ class Evaluation(dict[str, Any]):
         low, high = self["accuracy_ci95"]
         interval = f"95 % interval {low:.4f} to {high:.4f}"
         return f"Evaluation(accuracy {self['accuracy']:.4f}, {interval}, loss {self['loss']:.4f}, {self['n']} images)"
-
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_evaluation
-
-        return of_evaluation(self)

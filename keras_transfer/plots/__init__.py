@@ -6,7 +6,7 @@ No global state: pyplot is never imported, and the user's own matplotlib setting
 from keras_transfer.plots.blocks import residual_blocks
 from keras_transfer.plots.calibration import reliability
 from keras_transfer.plots.history import curves, iterations
-from keras_transfer.plots.images import prediction_grid
+from keras_transfer.plots.images import predicted_files, prediction_grid
 from keras_transfer.plots.matrix import confusion
 from keras_transfer.plots.rates import rate_sweeps
 from keras_transfer.plots.runs import comparison
@@ -16,6 +16,7 @@ __all__ = [
     "confusion",
     "curves",
     "iterations",
+    "predicted_files",
     "prediction_grid",
     "rate_sweeps",
     "reliability",

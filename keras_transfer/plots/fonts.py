@@ -15,7 +15,9 @@ from pathlib import Path
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-__all__ = ["families_for", "printable"]
+from keras_transfer.formatting import printable
+
+__all__ = ["families_for"]
 
 BASE = "DejaVu Sans"
 """Comes with matplotlib, so that it is always there: Latin, Greek, Cyrillic, Arabic, Hebrew …"""
@@ -46,15 +48,6 @@ def families_for(texts: Iterable[str]) -> list[str]:
             missing -= covered
     _warn(missing)
     return families
-
-
-def printable(text: str) -> str:
-    """`text` without characters that have no image: control characters become a space, broken ones a question mark.
-
-    File names that are not valid in the file system's encoding reach Python with lone surrogates in them.
-    """
-    replaced = {"Cc": " ", "Cs": "?", "Zl": " ", "Zp": " ", "Cn": "?"}
-    return "".join(c if c == "\n" else replaced.get(unicodedata.category(c), c) for c in str(text))
 
 
 def _warn(missing: set[str]) -> None:

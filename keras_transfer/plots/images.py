@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from keras_transfer.errors import UserError
 from keras_transfer.plots.style import GREEN, INK, ORANGE, PALE, figure, save, shorten, styled
 
-__all__ = ["prediction_grid"]
+__all__ = ["predicted_files", "prediction_grid"]
+
+if TYPE_CHECKING:
+    from keras_transfer.evaluation.predict import Prediction
 
 _SIDE = 128  # pixels of an image's longer side: keeps the file small
 _MANY = 12  # more images than this are drawn smaller
@@ -63,6 +69,29 @@ def prediction_grid(
         if title:
             made.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
         save(made, path)
+
+
+def predicted_files(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
+    """Draw the first `limit` readable files with their most probable class.
+
+    Args:
+        predictions: of image files.
+        path: the PNG to write.
+        limit: images to draw at most.
+
+    Raises:
+        UserError: none of the predictions has a readable image, or `path` cannot be written.
+    """
+    from keras_transfer.data.images.store import FileStore
+
+    readable = [p for p in predictions if p.error is None]
+    if not readable:
+        raise UserError("no image grid: none of the files could be read")
+    shown = readable[:limit]
+    store = FileStore([Path(p.path) for p in shown], None)
+    titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
+    note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
+    prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
 
 
 def _tile(image: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from keras_transfer.files import atomic_write
-from keras_transfer.plots.fonts import families_for, printable
+from keras_transfer.formatting import printable
+from keras_transfer.plots.fonts import families_for
 
 __all__ = [
     "BLUE",

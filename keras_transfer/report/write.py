@@ -11,14 +11,16 @@ from markupsafe import Markup
 
 from keras_transfer import __version__
 from keras_transfer.files import write_text
+from keras_transfer.html.templates import environment, page_file
 from keras_transfer.report.run_view import Evidence, RunView
 from keras_transfer.report.sections import SECTIONS
 from keras_transfer.report.sections.result import verdict
 from keras_transfer.runs import RunDirectory
-from keras_transfer.templates import REPORT, environment, page_file
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset
+
+PACKAGE = "keras_transfer.report"
 
 
 def write_report(
@@ -49,8 +51,8 @@ def write_report(
 def render(view: RunView) -> str:
     """Return the page; the same for the same run."""
     sections = [(name, title, make(view)) for name, (title, make) in SECTIONS.items()]
-    style, script = page_file(REPORT, "report.css"), page_file(REPORT, "report.js")
-    return environment().get_template("report.html").render(
+    style, script = page_file(PACKAGE, "report.css"), page_file(PACKAGE, "report.js")
+    return environment(PACKAGE).get_template("report.html").render(
         sections=[section for section in sections if section[2] is not None],
         verdict=verdict(view),
         view=view,

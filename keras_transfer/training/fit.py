@@ -67,11 +67,6 @@ class FitResult:
     def __repr__(self) -> str:
         return f"FitResult({self})"
 
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_fit
-
-        return of_fit(self)
-
 
 def fit_phases(
     model: keras.Model,

@@ -65,11 +65,6 @@ class Sweep:
     def __repr__(self) -> str:
         return f"Sweep({self})"
 
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_sweep
-
-        return of_sweep(self)
-
 
 @dataclass(frozen=True)
 class SweepSettings:

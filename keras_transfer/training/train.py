@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,6 +32,7 @@ def train(
     accept_changes: bool = False,
     callbacks: Sequence[Any] = (),
     say: Say = print,
+    report: Callable[[RunDirectory, Dataset, Any, dict[str, Any], Say], None] | None = None,
 ) -> RunDirectory:
     """Train, choose the best model by validation, measure it once on the test set and keep everything.
 
@@ -45,6 +45,7 @@ def train(
         accept_changes: go on with a run although its files, versions or data are not as they were.
         callbacks: the caller's own Keras callbacks.
         say: prints a line.
+        report: writes the report of the finished run, unless ``output.report`` is off.
 
     Returns:
         The finished run directory.
@@ -156,24 +157,9 @@ def train(
     say(build.verdict(metrics))
 
     # 8. The report, from what is at hand; the run is finished and kept without it, too.
-    if config.output.report:
-        _report(run, data, model, logits, say)
+    if report is not None and config.output.report:
+        report(run, data, model, logits, say)
     return run
-
-
-def _report(run: RunDirectory, data: Dataset, model: Any, logits: dict[str, Any], say: Say) -> None:
-    began = time.perf_counter()
-    try:
-        from keras_transfer.report.write import write_report
-
-        write_report(run, data, model, logits)
-    except Exception as error:  # whatever is wrong with it, the model is not
-        message = (
-            f"there is no report ({type(error).__name__}: {error}); make it with: keras-transfer report {run.path}"
-        )
-        warnings.warn(message, stacklevel=3)
-    else:
-        say(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
 
 
 def _prepare(config: RunConfig, data: Dataset) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ FILE = "<img src=x onerror=alert(%s)>.png"
 def run(tmp_path_factory) -> RunDirectory:
     """Three classes with names that are markup, another script, and long; trained in two phases."""
     from keras_transfer.config.load import validate
-    from keras_transfer.training.train import train
+    from keras_transfer.pipeline import train
 
     folder = tmp_path_factory.mktemp("hostile")
     photos = make_photos(folder / "photos", {"a": 20, "b": 20, "c": 20})
@@ -210,8 +210,8 @@ def test_a_run_that_did_not_finish_has_no_report(run, tmp_path, capsys):
 
 
 def test_a_report_that_fails_is_a_warning_and_the_run_is_finished(photos, tmp_path, monkeypatch):
+    from keras_transfer.pipeline import train
     from keras_transfer.report import write
-    from keras_transfer.training.train import train
     from tests.training.small import PHASES, settings
 
     def fail(*_):

@@ -12,10 +12,10 @@ from PIL import Image
 
 from keras_transfer import formatting, plots
 from keras_transfer.evaluation import classification_metrics, intervals
-from keras_transfer.report import thumbnails
-from keras_transfer.report.drawing import drawing
+from keras_transfer.html import thumbnails
+from keras_transfer.html.drawing import drawing
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.sections import SECTIONS, confusion, result, training
+from keras_transfer.report.sections import SECTIONS, confusion, mistakes, result, training
 from keras_transfer.runs import RunDirectory
 from tests.conftest import ROOT
 
@@ -150,8 +150,8 @@ def test_a_drawing_follows_the_pages_colours_and_keeps_names_as_text():
         {"phase": "<b>#0072b2", "loss": 1.0 / k, "val_loss": 1.2 / k, "accuracy": 0.5, "val_accuracy": 0.4}
         for k in (1, 2)
     ]
-    svg = drawing(lambda out: plots.curves(history, out), "one", 'a "label" & <more>')
-    assert svg == drawing(lambda out: plots.curves(history, out), "one", 'a "label" & <more>'), "the same every time"
+    svg = drawing(lambda out: plots.curves(history, out), 'a "label" & <more>', "one")
+    assert svg == drawing(lambda out: plots.curves(history, out), 'a "label" & <more>', "one"), "the same every time"
     assert "&lt;b&gt;#0072b2</text>" in svg and "<b>" not in svg
     assert "var(--blue)" in svg and "var(--orange)" in svg and "#d55e00" not in svg
     assert 'aria-label="a &#34;label&#34; &amp; &lt;more&gt;"' in svg
@@ -175,7 +175,7 @@ def test_thumbnails_keep_their_shape_and_are_small(shape):
 def test_a_map_lies_on_its_image():
     values = np.zeros((16, 16), np.float32)
     values[:8, :8] = 1
-    shown = pixels(thumbnails.with_map(np.full((16, 16, 1), 128, np.uint8), values).uri)
+    shown = pixels(mistakes.with_map(np.full((16, 16, 1), 128, np.uint8), values).uri)
     assert shown.shape == (128, 128, 3)
     assert np.abs(shown[100:, 100:] - 128).max() < 8 and np.abs(shown[:40, :40] - 128).max() > 60
 

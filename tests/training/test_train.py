@@ -13,7 +13,8 @@ import pytest
 
 from keras_transfer.classifier import load
 from keras_transfer.errors import UserError
-from keras_transfer.training.train import open_data, train
+from keras_transfer.pipeline import train
+from keras_transfer.training.train import open_data
 from tests.training.small import PHASES, settings
 
 pytestmark = pytest.mark.backend

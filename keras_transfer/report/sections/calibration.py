@@ -7,7 +7,7 @@ from typing import Any
 from keras_transfer import plots
 from keras_transfer.evaluation.metrics import CALIBRATION_BINS
 from keras_transfer.formatting import share
-from keras_transfer.report.drawing import drawing
+from keras_transfer.html.drawing import drawing
 from keras_transfer.report.run_view import RunView
 
 
@@ -22,7 +22,7 @@ def make(view: RunView) -> dict[str, Any]:
         if count
     ]
     return {
-        "plot": drawing(lambda out: plots.reliability(figures, out), "cal", label),
+        "plot": drawing(lambda out: plots.reliability(figures, out), label, "cal"),
         "rows": rows,
         "ece": figures["ece"],
     }

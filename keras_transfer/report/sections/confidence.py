@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer.html.thumbnails import of_sample
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.thumbnails import of_sample
 
 LIMIT = 100
 """Classes that are shown; of more, those with the lowest F1."""

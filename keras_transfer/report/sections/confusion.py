@@ -10,8 +10,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from keras_transfer.evaluation.metrics import most_confused
+from keras_transfer.html.thumbnails import encoded
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.thumbnails import encoded
 
 NUMBERS_UP_TO = 20
 """Classes up to which the counts stand in a table."""

@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.images.store import BadImage, EncodedImage
+from keras_transfer.html.thumbnails import of_pixels, of_sample
 from keras_transfer.report.run_view import Evidence, RunView
-from keras_transfer.report.thumbnails import of_pixels, of_sample
 
 SAMPLED = 200
 """Training images whose sizes are looked at."""

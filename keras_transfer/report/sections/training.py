@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras_transfer import plots
-from keras_transfer.report.drawing import drawing
+from keras_transfer.html.drawing import drawing
 from keras_transfer.report.run_view import RunView
 
 STAGES = (
@@ -27,7 +27,7 @@ def make(view: RunView) -> dict[str, Any]:
     )
     phases = [_phase(view, phase) for phase in view.metrics["phases"]]
     return {
-        "plot": drawing(lambda out: plots.curves(view.history, out), "cur", label),
+        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur"),
         "phases": phases,
         "best": best,
         "history": view.history,

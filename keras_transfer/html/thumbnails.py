@@ -13,7 +13,6 @@ from PIL import Image
 
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.images.store import BadImage, FileStore, ImageStore
-from keras_transfer.explain.colours import overlay
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Split
@@ -62,15 +61,6 @@ def of_pixels(image: np.ndarray) -> Thumbnail:
     tiny = max(height, width) <= _TINY
     data = encoded(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image), "PNG" if tiny else "JPEG")
     return Thumbnail(data, image.shape[1], image.shape[0], tiny)
-
-
-def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
-    """An image (h, w, 1 or 3) with a map (h, w) laid over it."""
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    large = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    return of_pixels(overlay(large.reshape(*size[::-1], -1), cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)))
 
 
 def encoded(image: Image.Image, kind: str) -> Markup:
