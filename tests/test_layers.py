@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import graphlib
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -95,3 +96,8 @@ def test_a_circle_through_a_package_and_its_own_file_is_found(copy):
     add(copy, "plots/style.py", "def f():\n    from keras_transfer import plots")
     found = circle(copy)
     assert {"keras_transfer.plots", "keras_transfer.plots.style"} <= set(found)
+
+
+def test_the_picture_of_the_architecture_is_current():
+    made = runpy.run_path(str(ROOT / "scripts" / "architecture_picture.py"))
+    assert made["TARGET"].read_text(encoding="utf-8") == made["draw"](), "run: python scripts/architecture_picture.py"
