@@ -34,15 +34,10 @@ def predict_logits(
 
     if len(split) == 0:
         return np.zeros((0, len(split.classes)), np.float32)
-    loader = Loader(
-        split, transform, batch_size, shuffle=False, seed=0, workers=workers, with_labels=False, drop_last=False
-    )
-    try:
-        # Every batch has the same shape: a shorter last one would be compiled anew on jax and tensorflow.
-        size = min(batch_size, len(split))
-        return np.concatenate([logits_of_batch(model, _images(loader.batch(0, i)), size) for i in range(len(loader))])
-    finally:
-        loader.close()
+    # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
+    size = min(batch_size, len(split))
+    with Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader:
+        return np.concatenate([logits_of_batch(model, images, size) for images in loader.epoch()])
 
 
 def evaluate_split(
@@ -74,7 +69,3 @@ def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> 
     if size is not None and count < size:
         images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])
     return np.asarray(model.predict_on_batch(images), np.float32)[:count]
-
-
-def _images(batch: Any) -> np.ndarray:
-    return batch[0] if isinstance(batch, tuple) else batch

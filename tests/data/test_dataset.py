@@ -118,8 +118,8 @@ def test_summary_and_html(animals, tmp_path):
     ds = data.folder(animals, (20, 30), on_bad_image="skip")
     text = ds.summary()
     assert "dog" in text
-    assert "left out: 1 files that are not images" in text
-    assert "left out: 1 images that cannot be read, e.g. cat/00.jpg" in text
+    assert "skipped: 1 files that are not images" in text
+    assert "skipped: 1 unreadable images, e.g. cat/00.jpg" in text
     assert "input: 20 x 30, rgb, squash" in text
     html = shown_html(ds)
     assert "&lt;b&gt;owl" in html

@@ -59,9 +59,9 @@ class TestFolder:
         assert "cat/deeper/still/x.PNG" in sample_table.names()
         assert set(sample_table.split) == {""}
         assert sample_table.notes == (
-            "left out: 2 hidden files",
-            "left out: 2 files that are not images",
-            "left out: 1 images outside of class folders",
+            "skipped: 2 hidden files",
+            "skipped: 2 files that are not images",
+            "skipped: 1 images outside class folders",
         )
 
     @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
@@ -154,7 +154,7 @@ class TestList:
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\n./a.png x\n")
         sample_table = load("list", tmp_path / "l.txt")
         assert len(sample_table) == 2
-        assert sample_table.notes == ("left out: 1 repeated lines",)
+        assert sample_table.notes == ("skipped: 1 duplicate lines",)
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\na.png y\n")
         refused(r"l.txt:3: 'a.png' has another label than at .*l.txt:1", "list", tmp_path / "l.txt")
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\n")

@@ -21,7 +21,7 @@ def make(view: RunView) -> dict[str, Any]:
         "commands": [
             ("Train again", _command("train", path / "config.yaml", "--output", f"{path}-again")),
             ("Measure again", _command("evaluate", path)),
-            ("Classify other images", _command("predict", path, "PICTURE.jpg")),
+            ("Classify other images", _command("predict", path, "IMAGE.jpg")),
             ("Make this page again", _command("report", path)),
         ],
         "versions": manifest["versions"],
