@@ -89,7 +89,7 @@ def _decompressed(archive: Path) -> IO[bytes]:
         head = stream.read(6)
     for magic, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ\0", lzma)):
         if head.startswith(magic):
-            opened: IO[bytes] = module.open(archive)  # type: ignore[attr-defined]
+            opened: IO[bytes] = module.open(archive)
             return opened
     return archive.open("rb")
 

@@ -1,4 +1,4 @@
-"""What was measured, as a terminal and a notebook show it."""
+"""The result of an evaluation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Evaluation(dict[str, Any]):
-    """The dictionary of `classification_metrics`: a ``dict`` in every way but how it is shown."""
+    """The dictionary of `classification_metrics`, with a one-line ``repr`` and an HTML view in notebooks."""
 
     def __repr__(self) -> str:
         low, high = self["accuracy_ci95"]

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from keras_transfer.training.range_test import Sweep
 
 SHEET = 12
-"""Images of a sheet, at most."""
+"""Maximum number of images in a sheet."""
 LONGEST = 30
-"""Classes up to which all stand in the table of an evaluation; of more, the weakest do."""
+"""Maximum number of classes in the table of an evaluation; of more, the `WEAKEST` with the lowest F1."""
 WEAKEST = 15
 
 
 def of_dataset(data: Dataset) -> str:
-    """Images of each class in each split, sizes, and a sheet of training images."""
+    """Show counts by class and split, image sizes, and a sheet of training images."""
     from keras_transfer.report.sections.data import sizes_of
 
     splits = {"training": data.train, "validation": data.val, "test": data.test}
@@ -51,12 +51,12 @@ def of_dataset(data: Dataset) -> str:
 
 
 def of_split(split: Split) -> str:
-    """How many images there are, and some of them."""
+    """Show the number of images, and some of them."""
     return render_view("split.html", __package__, split=split, sheet=_sheet(split))
 
 
 def of_classifier(clf: Classifier) -> str:
-    """What it is made of, and what of it trains."""
+    """Show backbone, input, classes, and trainable parameters by layer group."""
     groups = _groups(clf)
     return render_view(
         "classifier.html",
@@ -71,14 +71,14 @@ def of_classifier(clf: Classifier) -> str:
 
 
 def of_fit(result: FitResult) -> str:
-    """The best epoch, the phases, every epoch, and the curves, unless the same cell shows them already."""
+    """Show the best epoch, phases, all epochs, and the curves unless the same cell shows them already."""
     shown = result.drawn_in is not None and result.drawn_in == current_cell()
     drawn = curves(result.history) if result.history and not shown else None
     return render_view("fit.html", __package__, result=result, curves=drawn)
 
 
 def of_evaluation(figures: Mapping[str, Any]) -> str:
-    """Headline figures with intervals, the confusion matrix, and the figures of each class."""
+    """Show headline metrics with intervals, the confusion matrix, and the metrics of each class."""
     from keras_transfer.report.sections.classes import rows_of
     from keras_transfer.report.sections.confusion import matrix
     from keras_transfer.report.sections.result import headline
@@ -98,20 +98,20 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
 
 
 def of_prediction(prediction: Prediction) -> str:
-    """The classes with their probabilities, and the image if it is a file."""
+    """Show classes and probabilities, and the image if it is a file."""
     rows = list(zip(prediction.classes, prediction.probabilities))
     return render_view("prediction.html", __package__, prediction=prediction, rows=rows, image=of_file(prediction.path))
 
 
 def of_sweep(sweep: Sweep) -> str:
-    """The suggestion, and loss against learning rate."""
+    """Show the suggestion, and loss against learning rate."""
     label = f"Loss against learning rate, {len(sweep.rates)} steps"
     drawn = drawing(lambda out: plots.rate_sweeps([sweep], out), label)
     return render_view("sweep.html", __package__, sweep=sweep, curves=drawn)
 
 
 def _sheet(split: Split) -> list[dict[str, Any]]:
-    """Images of a split, by class: as many of each as there is room for, or one of some classes."""
+    """Return images of a split by class: as many of each as fit, or one of some classes."""
     present = np.unique(split.labels)
     if not len(present):
         return []
@@ -129,7 +129,7 @@ def _sheet(split: Split) -> list[dict[str, Any]]:
 
 
 def _groups(clf: Classifier) -> list[dict[str, Any]]:
-    """Layer groups from input to output, the head last; none where the backbone is not one of ours."""
+    """Return layer groups from input to head; none for an unknown backbone."""
     from keras_transfer.models.groups import layer_groups
     from keras_transfer.models.layer_names import head_layers
 

@@ -1,4 +1,4 @@
-"""What the ``report`` command does: the page of a run that was trained before."""
+"""The ``report`` command: write the report of a finished run again."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from keras_transfer.runs import RunDirectory
 def report(path: str, backend: str | None = None, device: str | None = None) -> RunDirectory:
     """Write ``report.html`` of a finished run again.
 
-    The figures are those that the run measured. Its images are predicted again to be shown; where they are not at
-    hand any more, or are not what they were, the page goes without.
+    The metrics are those of the run. Its images are predicted again; without them, or if they changed, the report
+    omits them.
 
     Args:
         path: the run directory.
         backend: Keras backend.
-        device: where to compute.
+        device: device to compute on.
 
     Raises:
-        UserError: there is no run, it did not finish, or the page cannot be written.
+        UserError: there is no finished run, or the report cannot be written.
     """
     run = RunDirectory.open(path)
     run.read_json(run.metrics)
@@ -36,7 +36,7 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
         print(f"without images: {missing}")
     else:
         model, _, _ = start(path, backend, device)
-        from keras_transfer.training import build  # imports Keras, whose backend is settled now
+        from keras_transfer.training import build  # imports Keras, after the choice of the backend
 
         logits = build.predict(model, run.read_config(), data)
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""``report.html``: everything about a run in one file that needs nothing else."""
+"""Write ``report.html``, a self-contained file with everything about a run."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def write_report(
 ) -> None:
     """Write the report of a finished run.
 
-    Nothing is predicted but Grad-CAM of a few images: the figures are those of the run.
+    Only Grad-CAM of a few images is computed: the metrics are those of the run.
 
     Args:
         run: the run.
-        data: its images; without them, the report has none.
+        data: its images; None omits them.
         model: its model.
-        logits: float32 (n, C) for each of ``"val"`` and ``"test"`` that has images, in the order of the split.
-        missing: why there are no images, for the reader.
+        logits: float32 (n, C) of each of ``"val"`` and ``"test"`` that has images, in the order of the split.
+        missing: why there are no images, shown in the report.
 
     Raises:
         UserError: the run did not finish, or the file cannot be written.
@@ -49,7 +49,7 @@ def write_report(
 
 
 def render(view: RunView) -> str:
-    """Return the page; the same for the same run."""
+    """Return the page, deterministically."""
     sections = [(name, title, make(view)) for name, (title, make) in SECTIONS.items()]
     style, script = page_file(PACKAGE, "report.css"), page_file(PACKAGE, "report.js")
     return environment(PACKAGE).get_template("report.html").render(

@@ -176,7 +176,7 @@ class TestBadImages:
         with pytest.raises(UserError) as error:
             data.folder(broken)
         lines = str(error.value).splitlines()
-        assert lines[0] == "3 of 30 images cannot be read (on_bad_image='skip' leaves them out):"
+        assert lines[0] == "3 of 30 images cannot be read (on_bad_image='skip' skips them):"
         assert [line.split(":")[0].strip() for line in lines[1:]] == ["cat/03.jpg", "dog/01.jpg", "owl/02.jpg"]
         assert "HTML" in lines[2]
         assert "empty" in lines[3]

@@ -142,7 +142,7 @@ def test_every_mistake_has_its_probabilities_and_its_map(run, page):
     maps = [a["alt"] for a, _ in page.all("img") if a["alt"].startswith("Grad-CAM")]
     assert len(maps) == min(wrong, 12)
     if wrong:
-        assert f"{wrong} of {test['n']} test images are taken for another class" in page.section("mistakes")
+        assert f"{wrong} of {test['n']} test images are misclassified" in page.section("mistakes")
 
 
 def test_what_augmentation_shows_is_what_training_saw(run):

@@ -11,7 +11,7 @@ a run, not between its operations.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -100,7 +100,7 @@ def solarize(threshold: float) -> tuple[str, Any]:
 
 def autocontrast() -> tuple[str, Any]:
     """Stretch each channel to 0..255."""
-    return "image", _autocontrast
+    return "image", _per_channel(_stretch)
 
 
 def equalize() -> tuple[str, Any]:
@@ -119,10 +119,6 @@ def sharpness(factor: float) -> tuple[str, Any]:
     return "image", apply
 
 
-def _autocontrast(image: np.ndarray) -> np.ndarray:
-    return _per_channel(_stretch)(image)
-
-
 def _stretch(channel: np.ndarray) -> np.ndarray:
     low, high = int(channel.min()), int(channel.max())
     if low >= high:
@@ -130,7 +126,7 @@ def _stretch(channel: np.ndarray) -> np.ndarray:
     return cv2.LUT(channel, np.clip(np.rint((np.arange(256) - low) * (255 / (high - low))), 0, 255).astype(np.uint8))
 
 
-def _per_channel(function: Any) -> Any:
+def _per_channel(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     def apply(image: np.ndarray) -> np.ndarray:
         channels = 1 if image.ndim == 2 else image.shape[2]
         planes = image.reshape(*image.shape[:2], channels)

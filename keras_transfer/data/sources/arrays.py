@@ -138,13 +138,13 @@ def _images(array: Any, what: str) -> np.ndarray:
 
 def _labels(array: Any, what: str) -> np.ndarray:
     """Return labels (n,), integers or strings."""
-    labels = np.asarray(array)
+    labels: np.ndarray = np.asarray(array)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise UserError(f"{what}: two-dimensional labels must be one-hot")
-        return labels.argmax(axis=1)
+        return np.asarray(labels.argmax(axis=1))
     if labels.ndim != 1:
         raise UserError(f"{what}: labels must have the shape (n,), (n, 1) or one-hot (n, classes), not {labels.shape}")
     if labels.dtype.kind in "iu":

@@ -1,4 +1,4 @@
-"""Whether a confidence of 80 % is right in 80 of 100 cases."""
+"""Calibration: confidence compared with accuracy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ def make(view: RunView) -> dict[str, Any]:
     """The variables of ``calibration.html``."""
     figures = view.figures
     bins = figures["calibration"]
-    label = f"Reliability diagram: accuracy over confidence; the mean distance between them is {share(figures['ece'])}."
+    label = (
+        f"Reliability diagram: accuracy against confidence; the mean distance between them is {share(figures['ece'])}."
+    )
     rows = [
         (k / CALIBRATION_BINS, (k + 1) / CALIBRATION_BINS, int(count), confidence, accuracy)
         for k, (count, confidence, accuracy) in enumerate(zip(bins["count"], bins["confidence"], bins["accuracy"]))

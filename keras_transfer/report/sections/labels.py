@@ -1,4 +1,4 @@
-"""Labels that the model disagrees with on images that it was not trained on."""
+"""Likely label errors among images that the model was not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images that the model got most wrong, with Grad-CAM of what it took them for."""
+"""The misclassified images with the highest loss, with Grad-CAM of the predicted class."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _cards(view: RunView, evidence: Evidence, chosen: np.ndarray) -> list[dict[s
 
 
 def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
-    """An image (h, w, 1 or 3) with a map (h, w) laid over it."""
+    """Return an image (h, w, 1 or 3) overlaid with a map (h, w)."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
