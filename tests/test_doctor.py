@@ -66,7 +66,7 @@ def test_everything_that_was_planted(scenes, tmp_path, capsys):
     assert len(rows["copies"]) == 2
     assert rows["near duplicates across splits"] == [["train/berry/0.png", "val/berry/near.jpg"]]
     messages = {row["check"]: row["message"] for row in report["findings"]}
-    assert messages["missing classes"] == "test has no image of: cherry"
+    assert messages["missing classes"] == "test has no images of: cherry"
     assert messages["imbalance"].startswith("apple has 133 images, cherry only")
     severities = [row["severity"] for row in report["findings"]]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)

@@ -1,6 +1,6 @@
-"""The images of a run. Each function draws one and writes it to a PNG, whole or not at all.
+"""The figures of a run. Each function draws one and writes it to a PNG, atomically.
 
-No global state: pyplot is never imported, and the user's own matplotlib settings neither matter nor change.
+No global state: pyplot is never imported, and the user's matplotlib settings are neither used nor changed.
 """
 
 from keras_transfer.plots.blocks import residual_blocks

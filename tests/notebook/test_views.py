@@ -122,7 +122,7 @@ def test_an_image_that_is_gone_is_said(tmp_path):
     data = kt.data.folder(photos)
     for path in (photos / "apple").iterdir():
         path.unlink()
-    assert "apple: cannot be read any more" in text_of(data)
+    assert "apple: can no longer be read" in text_of(data)
     assert shown_html(data.test)
 
 
@@ -198,7 +198,7 @@ def test_an_evaluation_shows_interval_matrix_and_classes(figures):
     from keras_transfer.formatting import range_of, share
 
     page, text = Page(shown_html(figures)), text_of(figures)
-    assert f"{share(figures['accuracy'])} of {figures['n']} images right".replace("\xa0", " ") in text
+    assert f"{share(figures['accuracy'])} of {figures['n']} images correct".replace("\xa0", " ") in text
     assert range_of(figures["accuracy_ci95"]).replace("\xa0", " ") in text or figures["accuracy"] == 1
     cells = [int(words.split()[0]) for a, words in page.all("td") if "--share" in a.get("style", "")]
     assert np.array(cells).reshape(3, 3).tolist() == figures["confusion"]

@@ -125,7 +125,7 @@ def test_the_figures_are_those_of_the_run(run, page):
     for phase in metrics["phases"]:
         assert phase["name"] in training
         assert f"{phase['trainable_parameters']:,} {phase['frozen_parameters']:,}" in training
-    for stage in ("features", "waiting for data", "validation", "the rest"):
+    for stage in ("features", "waiting for data", "validation", "other"):
         assert stage in training
     data = page.section("data")
     assert "42 training, 9 validation, 9 test images" in data and "40 × 40 pixels" in data
