@@ -123,7 +123,8 @@ def ours(images: int, batch: int, workers: int) -> Callable[[], float]:
     from keras_transfer.engine.native import install
     from keras_transfer.models.classifier import build_classifier
     from keras_transfer.training.callbacks import RunHistory
-    from keras_transfer.training.fit import compile_phase
+    from keras_transfer.training.optimizer import compile_phase
+    from keras_transfer.training.setup import TrainingSettings
 
     config = load_config("cifar10_resnet18")
     arrays, labels = made_images(images)
@@ -132,7 +133,7 @@ def ours(images: int, batch: int, workers: int) -> Callable[[], float]:
     model = build_classifier("resnet18", CLASSES, image_size=SIZE, weights="none", dropout=0.0)
     install(model)
     batches = Batches(loader)
-    compile_phase(model, config.phases[1], len(batches), 0.0, False)
+    compile_phase(model, config.phases[1], len(batches), TrainingSettings(config.model.backbone, ()))
     epochs = iter(range(1 << 30))
 
     def measure() -> float:

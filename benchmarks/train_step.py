@@ -50,7 +50,8 @@ def with_keras(model: str, precision: str, batch: int, size: int, backend: str, 
     import keras
 
     from keras_transfer.config.schema import Phase
-    from keras_transfer.training.fit import compile_phase
+    from keras_transfer.training.optimizer import compile_phase
+    from keras_transfer.training.setup import TrainingSettings
 
     images, labels = pixels(batch, size)
 
@@ -67,5 +68,7 @@ def with_keras(model: str, precision: str, batch: int, size: int, backend: str, 
         def __getitem__(self, index: int) -> Any:
             return images, labels
 
-    compile_phase(classifier, Phase(name="all", epochs=1, learning_rate=1e-4, train="all"), 100, 0.0, False)
+    compile_phase(
+        classifier, Phase(name="all", epochs=1, learning_rate=1e-4, train="all"), 100, TrainingSettings(model, ())
+    )
     return throughput(lambda count: classifier.fit(Steps(count), verbose=0, shuffle=False), batch)

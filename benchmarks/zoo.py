@@ -92,9 +92,12 @@ def measured(model: str, batch: int, size: int, backend: str) -> Callable[[], di
         name = model if model in BACKBONES else preset(model, Path(folder), size, backend)
         classifier = keras_classifier(name, size, "float32", backend, ours=True)
     from keras_transfer.config.schema import Phase
-    from keras_transfer.training.fit import compile_phase
+    from keras_transfer.training.optimizer import compile_phase
+    from keras_transfer.training.setup import TrainingSettings
 
-    compile_phase(classifier, Phase(name="all", epochs=1, learning_rate=1e-4, train="all"), 100, 0.0, False)
+    compile_phase(
+        classifier, Phase(name="all", epochs=1, learning_rate=1e-4, train="all"), 100, TrainingSettings(model, ())
+    )
     images, labels = pixels(batch, size)
 
     def measure() -> dict[str, float]:

@@ -15,6 +15,7 @@ Importing the package imports neither Keras nor a framework; the first thing tha
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import Any
 
 __version__ = "0.1.0"
@@ -37,8 +38,6 @@ __all__ = ["__version__", "backbones", *_LAZY]  # noqa: PLE0604
 
 def backbones() -> list[str]:
     """Return the names of all backbones (besides ``hub:NAME``)."""
-    import sys
-
     if "keras" not in sys.modules:
         from keras_transfer.runtime import use_backend
 
@@ -58,3 +57,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Make IPython show the package's objects as HTML (``%load_ext keras_transfer``)."""
+    importlib.import_module("keras_transfer.notebook").register(shell)
+
+
+# Importing the package in a notebook is enough; a shell that starts later takes the extension.
+if "IPython" in sys.modules and (_shell := importlib.import_module("keras_transfer.ipython").shell()) is not None:
+    load_ipython_extension(_shell)

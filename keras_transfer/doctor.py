@@ -136,12 +136,11 @@ def _label_errors(
 ) -> list[Finding]:
     """Labels that the model confidently disagrees with, the surest first.
 
-    Confident learning (C. Northcutt, L. Jiang and I. Chuang, 2021): an image probably belongs to another class if its
-    probability there reaches what that class's own images have in the mean. Only images that the model was not
-    trained on are judged, since it may have learned the others by heart.
+    Only images that the model was not trained on are judged, since it may have memorized the others.
     """
     from keras_transfer.data.dataset import Split
     from keras_transfer.evaluation.evaluate import predict_logits
+    from keras_transfer.evaluation.label_errors import likely_label_errors
     from keras_transfer.evaluation.metrics import log_softmax
     from keras_transfer.inference import transform_of
 
@@ -152,30 +151,13 @@ def _label_errors(
     probabilities = np.exp(log_softmax(predict_logits(model, images, transform_of(metadata))))
     place = {name: i for i, name in enumerate(metadata["classes"])}
     labels = np.array([place[samples.classes[label]] for label in images.labels], np.int64)
-    suspects = doubtful_labels(probabilities, labels)
+    suspects = likely_label_errors(probabilities, labels)
     if not len(suspects):
         return []
     first = metadata["classes"][int(probabilities[suspects[0]].argmax())]
     name = images.image_name(int(suspects[0]))
     message = f"{len(suspects)} of {len(judged)} images not trained on, e.g. {name}, which may be {first}"
     return [Finding("likely label errors", "warning", message, tuple((int(judged[i]),) for i in suspects))]
-
-
-def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Places of likely label errors, the surest first.
-
-    Args:
-        probabilities: (n, C), of a model that has not seen these samples.
-        labels: int64 (n,).
-    """
-    own = probabilities[np.arange(len(labels)), labels]
-    counts = np.bincount(labels, minlength=probabilities.shape[1])
-    means = np.bincount(labels, own, minlength=probabilities.shape[1]) / np.maximum(counts, 1)
-    sure = np.where((probabilities >= means) & (counts > 0), probabilities, 0.0)
-    other = sure.argmax(axis=1)
-    margin = sure.max(axis=1) - own
-    suspects = np.flatnonzero((other != labels) & (margin > 0))
-    return suspects[np.argsort(-margin[suspects], kind="stable")]
 
 
 def _report(samples: SampleTable, split: np.ndarray, found: list[Finding]) -> dict[str, Any]:

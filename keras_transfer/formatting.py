@@ -1,12 +1,13 @@
-"""Numbers as a reader wants them."""
+"""Numbers and names as text for people."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 
 
 def share(value: float | None) -> str:
-    """A percentage with one decimal; only 1 is 100 %, and only 0 is 0 %."""
+    """Return a percentage with one decimal; only 1 is 100 %, and only 0 is 0 %."""
     if value is None:
         return "–"
     if 0 < value < 0.0005:
@@ -17,12 +18,12 @@ def share(value: float | None) -> str:
 
 
 def range_of(interval: Sequence[float], form: Callable[[float], str] = share) -> str:
-    """``low to high``."""
+    """Return ``low to high``."""
     return f"{form(interval[0])} to {form(interval[1])}"
 
 
 def seconds(value: float) -> str:
-    """A time in the unit that suits it."""
+    """Return a duration in a suitable unit."""
     if value < 0.95:
         return f"{1000 * value:.0f} ms"
     if value < 120:
@@ -32,5 +33,14 @@ def seconds(value: float) -> str:
 
 
 def images(count: int, kind: str = "") -> str:
-    """``1 test image``, ``2,000 images``."""
+    """Return ``1 test image``, ``2,000 images``."""
     return f"{count:,} {kind + ' ' if kind else ''}image{'' if count == 1 else 's'}"
+
+
+def printable(text: str) -> str:
+    """Replace control characters by spaces, and lone surrogates and unassigned code points by question marks.
+
+    File names that are not valid in the file system's encoding reach Python with lone surrogates in them.
+    """
+    replaced = {"Cc": " ", "Cs": "?", "Zl": " ", "Zp": " ", "Cn": "?"}
+    return "".join(c if c == "\n" else replaced.get(unicodedata.category(c), c) for c in str(text))

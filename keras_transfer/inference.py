@@ -197,5 +197,7 @@ def predict(
                 shown = "  ".join(f"{name} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
                 print(f"{item.path}: {shown}")
     if grid_file is not None:
-        prediction.write_grid(found, grid_file)
+        from keras_transfer.plots import predicted_files
+
+        predicted_files(found, grid_file)
     return found

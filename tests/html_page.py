@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import pytest
 
 VOID = {"meta", "link", "img", "source", "input", "br", "path", "use"}
 
@@ -46,3 +49,13 @@ class Page(HTMLParser):
     def section(self, name: str) -> str:
         (text,) = [text for attributes, text in self.all("section") if attributes["id"] == name]
         return text
+
+
+def shown_html(thing) -> str:
+    """What a cell of a notebook shows of an object, by IPython's own formatter."""
+    from keras_transfer.notebook import register
+
+    formatter = pytest.importorskip("IPython.core.formatters").DisplayFormatter()
+    register(SimpleNamespace(display_formatter=formatter))
+    shown, _ = formatter.format(thing, include={"text/html"})
+    return shown["text/html"]

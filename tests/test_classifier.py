@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_transfer as kt
+from tests.html_page import shown_html
 
 pytestmark = pytest.mark.backend
 
@@ -113,7 +114,7 @@ def test_training_precision_is_that_of_fit_alone_unless_it_was_asked_for(data, m
 
 
 def test_a_notebook_shows_it(trained, data):
-    assert "apple" in trained._repr_html_()
+    assert "apple" in shown_html(trained)
     assert "Classifier('tiny'" in repr(trained)
     assert "tiny" in kt.backbones()
     with pytest.raises(AttributeError):

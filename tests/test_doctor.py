@@ -12,7 +12,7 @@ from PIL import Image
 from keras_transfer.cli import main
 from keras_transfer.data.checks.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
 from keras_transfer.data.samples import ArrayStore, make_samples
-from keras_transfer.doctor import doctor, doubtful_labels
+from keras_transfer.doctor import doctor
 from tests.conftest import make_photos
 
 
@@ -66,7 +66,7 @@ def test_everything_that_was_planted(scenes, tmp_path, capsys):
     assert len(rows["copies"]) == 2
     assert rows["near duplicates across splits"] == [["train/berry/0.png", "val/berry/near.jpg"]]
     messages = {row["check"]: row["message"] for row in report["findings"]}
-    assert messages["missing classes"] == "test has no image of: cherry"
+    assert messages["missing classes"] == "test has no images of: cherry"
     assert messages["imbalance"].startswith("apple has 133 images, cherry only")
     severities = [row["severity"] for row in report["findings"]]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
@@ -133,13 +133,6 @@ def test_close_pairs_are_those_of_comparing_all():
     correlation = np.corrcoef(thumbs.reshape(300, -1).astype(float))
     close = np.triu((distance <= NEAR_BITS) & (correlation >= NEAR_CORRELATION), 1)
     assert close_pairs(thumbs).tolist() == np.argwhere(close).tolist() == [[10, 200], [130, 299]]
-
-
-def test_doubtful_labels():
-    sure = np.array([[0.9, 0.1], [0.8, 0.2], [0.2, 0.8], [0.1, 0.9]])
-    assert doubtful_labels(sure, np.array([0, 0, 1, 1])).tolist() == []
-    planted = np.concatenate([sure, [[0.05, 0.95], [0.4, 0.6]]])
-    assert doubtful_labels(planted, np.array([0, 0, 1, 1, 0, 0])).tolist() == [4]
 
 
 @pytest.mark.slow

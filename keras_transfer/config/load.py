@@ -243,7 +243,7 @@ def _rank(item: Any) -> int:
 
 
 def _is_auto(item: Any) -> bool:
-    return item["type"] == "literal_error" and item["ctx"]["expected"] == "'auto'"
+    return bool(item["type"] == "literal_error" and item["ctx"]["expected"] == "'auto'")
 
 
 def _may_be_auto(item: Any, items: list[Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Unpacking archives, safely and once."""
+"""Safe unpacking of archives, once each."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ MAX_HEADER_BYTES = 1 << 20
 def unpack(archive: str | os.PathLike[str]) -> Path:
     """Unpack a tar archive (plain or compressed) to the cache and return the folder.
 
-    The folder is named after the archive's content, and appears only when it is complete: an archive is unpacked once,
-    and a second process or a crash in between does no harm. Members that would land outside of the folder, links,
-    special files and decompression bombs are refused.
+    The folder is named after the archive's content and appears only when it is complete, so an archive is unpacked
+    once, and a concurrent process or a crash does no harm. Members outside the folder, links, special files and
+    decompression bombs are refused.
 
     Raises:
         Refused: the archive is dangerous.
-        UserError: it is damaged, or there is no room for it.
+        UserError: the archive is damaged, or there is no space left.
     """
     archive = Path(archive)
     try:
         with archive.open("rb") as stream:
-            key = hashlib.file_digest(stream, "sha256").hexdigest() if _HAS_DIGEST else _digest(stream)
+            key = _digest(stream)
         target = cache_dir() / "archives" / key[:32]
         if target.is_dir():
             return target
@@ -58,10 +58,7 @@ def unpack(archive: str | os.PathLike[str]) -> Path:
     return target
 
 
-_HAS_DIGEST = hasattr(hashlib, "file_digest")  # Python 3.11
-
-
-def _digest(stream) -> str:  # type: ignore[no-untyped-def]
+def _digest(stream: IO[bytes]) -> str:
     digest = hashlib.sha256()
     while block := stream.read(1 << 20):
         digest.update(block)
@@ -77,7 +74,7 @@ def _extract(archive: Path, folder: Path) -> None:
                 size += member.size
                 if size > limit or number > MAX_FILES:
                     raise Refused(archive, f"unpacks to more than {limit >> 20} MiB or {MAX_FILES} files (a bomb)")
-                # A data set has no need of links, and the ways to lead them out of the folder are many.
+                # Data sets need no links, and a link can point outside the folder in many ways.
                 if not (member.isreg() or member.isdir()):
                     raise Refused(archive, f"member {member.name[:200]!r} is a link or a special file")
                 tar.extract(member, folder, filter="data")
@@ -92,12 +89,13 @@ def _decompressed(archive: Path) -> IO[bytes]:
         head = stream.read(6)
     for magic, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ\0", lzma)):
         if head.startswith(magic):
-            return module.open(archive)  # type: ignore[attr-defined, no-any-return]
+            opened: IO[bytes] = module.open(archive)
+            return opened
     return archive.open("rb")
 
 
 class _Limited:
-    """A stream that gives up early: `tarfile` reads headers of any announced size in one piece."""
+    """A stream with size limits: `tarfile` reads headers of any announced size in one piece."""
 
     def __init__(self, stream: IO[bytes], archive: Path, limit: int):
         self.stream, self.archive, self.limit = stream, archive, limit

@@ -1,10 +1,10 @@
-"""From a source's name and plain options to a Dataset: every data set is built here."""
+"""Build a `Dataset` from the name of a source and plain options."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
@@ -17,12 +17,13 @@ from keras_transfer.data.statistics import sample_images
 from keras_transfer.errors import UserError, unknown
 
 _CHOICES = {
-    "color": ("auto", "rgb", "grey"),
-    "resize": ("squash", "crop", "pad"),
+    "color": ("auto", *get_args(Color)),
+    "resize": get_args(Resize),
     "on_bad_image": ("error", "skip"),
 }
 
 
+# Many parameters because each is a configuration key and a keyword of the functions in `keras_transfer.data`.
 def build(
     source: str,
     *,
@@ -40,28 +41,28 @@ def build(
     evaluation: bool = False,
     **options: Any,
 ) -> Dataset:
-    """Read a source, leave out or refuse what cannot be used, and split it.
+    """Read a source, drop or refuse unusable images, and split it.
 
     Args:
         source: name in `SOURCES`.
         image_size: side, or (height, width), of the model's input; None: the backbone's own.
         val_fraction: share of the validation split, unless the source has one.
         test_fraction: share of the test split, unless the source has one.
-        seed: of the splits and of `limit`.
+        seed: seed of the splits and of `limit`.
         color: "rgb", "grey", or "auto": grey if a sample of the images has no colour.
-        resize: how an image of another shape is fitted.
-        on_bad_image: "error" refuses data with unreadable images and lists them; "skip" leaves them out and records
-            them in `Dataset.skipped`.
-        limit: use at most this many images for train and val together, stratified; test is cut before.
-        limit_test: use at most this many test images.
-        split_table: splits saved from `Dataset.split_table`; takes the place of splitting and of the limits.
+        resize: how images of another aspect ratio are fitted.
+        on_bad_image: "error" refuses data with unreadable images and lists them; "skip" omits them and records them in
+            `Dataset.skipped`.
+        limit: maximum number of images in train and val together, stratified; applied after test is split off.
+        limit_test: maximum number of test images.
+        split_table: splits saved from `Dataset.split_table`; replaces splitting and limits.
         workers: threads that check the images.
-        evaluation: the data is only to be measured: any number of classes and images will do, and nothing is split
-            that the source does not split itself.
-        **options: of the source (see its `load`); None stands for "not given".
+        evaluation: the data is for evaluation only: any number of classes and images is accepted, and only the
+            source's own splits are used.
+        **options: options of the source, see `source_options`; None means "not given".
 
     Raises:
-        UserError: whatever is wrong with the options or the data.
+        UserError: an invalid option, or unusable data.
     """
     _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
@@ -70,8 +71,8 @@ def build(
         samples, checked = drop_bad(samples, on_bad_image, workers)
         return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
     _check_classes(samples)
-    # Without a limit every image is checked before splitting, so that bad files do not disturb the split; with one,
-    # only those that are used.
+    # Without a limit, all images are checked before splitting, so that bad files do not affect the split; with a
+    # limit, only the images in use are checked.
     if limit is None:
         samples, checked = drop_bad(samples, on_bad_image, workers)
         _check_classes(samples)
@@ -97,16 +98,24 @@ def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None
     return int(size[0]), int(size[1])
 
 
-def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
-    """What a source finds, before anything is checked or split; options that are None are not given.
+def source_options(source: str) -> Mapping[str, inspect.Parameter]:
+    """Return the options of a source: the parameters of its `load`.
 
     Raises:
-        UserError: an unknown source or option, or data that the source cannot read.
+        UserError: there is no such source.
     """
     if source not in SOURCES:
         raise unknown("data source", source, SOURCES)
-    load = SOURCES[source].load
-    parameters = inspect.signature(load).parameters
+    return inspect.signature(SOURCES[source].load).parameters
+
+
+def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
+    """Return the samples of a source, neither checked nor split; options that are None count as not given.
+
+    Raises:
+        UserError: an unknown source or option, a missing option, or data that the source cannot read.
+    """
+    parameters = source_options(source)
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
         if key not in parameters:
@@ -114,7 +123,7 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     for key, parameter in parameters.items():
         if parameter.default is parameter.empty and key not in given:
             raise UserError(f"the data source {source!r} needs the option {key!r}")
-    return load(**given)
+    return SOURCES[source].load(**given)
 
 
 def _check_options(given: Mapping[str, str]) -> None:
@@ -124,7 +133,7 @@ def _check_options(given: Mapping[str, str]) -> None:
 
 
 def _check_classes(samples: SampleTable) -> None:
-    """There must be two classes, each with two images; classes are named where they are not."""
+    """Raise UserError unless there are two classes with two images each."""
     if len(samples) == 0:
         raise UserError(f"{samples.source}: no images")
     if len(samples.classes) < 2:

@@ -1,4 +1,4 @@
-"""A data set ready for training: three splits of a samples, and how its images become arrays."""
+"""A data set ready for training: samples in three splits, and how images become arrays."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MAX_CLASSES_SHOWN = 20
 
 
 class Split:
-    """A view of the samples of one split.
+    """The samples of one split.
 
     Attributes:
         name: "train", "val" or "test".
-        samples: the whole data set's samples.
-        indices: int64 (n,), places in the samples, ascending.
+        samples: the samples of the whole data set.
+        indices: int64 (n,), rows of `samples`, ascending.
         classes: class names.
         labels: int64 (n,).
         weights: float32 (n,), or None if the data has no sample weights.
@@ -40,28 +40,23 @@ class Split:
         return len(self.indices)
 
     def image_name(self, i: int) -> str:
-        """Name of sample i of the split: for files the path relative to the data's folder."""
+        """Return the name of sample i: for files, the path relative to the data's folder."""
         return self.samples.images.name(int(self.indices[i]))
 
     def read(self, i: int) -> np.ndarray:
-        """Image i of the split as it is: uint8 (h, w, 3) RGB; raises BadImage."""
+        """Return image i in its original size, uint8 (h, w, 3) RGB; raises BadImage."""
         return self.samples.images.read(int(self.indices[i]))
 
     def counts(self) -> np.ndarray:
-        """Samples of each class, int64 (C,)."""
+        """Return the number of samples of each class, int64 (C,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     def take(self, positions: np.ndarray) -> Split:
-        """The split's samples at these positions (a smaller split, e.g. for a quick look)."""
+        """Return a smaller split with the samples at these positions."""
         return Split(self.name, self.samples, self.indices[np.asarray(positions, np.int64)])
 
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
-
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_split
-
-        return of_split(self)
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,10 @@ class Dataset:
 
     Attributes:
         samples: every sample, with its split.
-        image_size: (height, width) of the model's input, or None: the backbone's own.
+        image_size: (height, width) of the model's input; None: the backbone's default.
         color: "rgb" (3 channels) or "grey" (1).
-        resize: how an image of another shape is fitted: "squash" changes its aspect, "crop" cuts, "pad" adds a border.
-        skipped: (name, reason) of the images that were left out because they cannot be read.
+        resize: how images of another aspect ratio are fitted: "squash" distorts, "crop" cuts, "pad" adds a border.
+        skipped: (name, reason) of the images that were skipped because they cannot be read.
     """
 
     samples: SampleTable
@@ -104,21 +99,21 @@ class Dataset:
 
     @cached_property
     def all(self) -> Split:
-        """Every sample, whatever its split."""
+        """All samples, regardless of split."""
         return Split("all", self.samples, np.arange(len(self.samples)))
 
     def with_classes(self, classes: Sequence[str]) -> Dataset:
-        """The same images with labels that are places in `classes`, matched by name.
+        """Return the same images with labels that index `classes`, matched by name.
 
         Raises:
             UserError: a class of the data is not among them.
         """
         place = {name: i for i, name in enumerate(classes)}
-        strange = [name for name in self.classes if name not in place]
-        if strange:
+        foreign = [name for name in self.classes if name not in place]
+        if foreign:
             raise UserError(
-                f"{self.samples.source}: the class {strange[0]!r} is not one of the model's"
-                f"{nearest(strange[0], classes)} (it knows: {', '.join(list(classes)[:20])})"
+                f"{self.samples.source}: the class {foreign[0]!r} is not one of the model's"
+                f"{nearest(foreign[0], classes)} (it has: {', '.join(list(classes)[:20])})"
             )
         moved = np.array([place[name] for name in self.classes], np.int64)[self.samples.labels]
         return replace(self, samples=replace(self.samples, classes=tuple(classes), labels=moved))
@@ -132,7 +127,7 @@ class Dataset:
         return Split(name, self.samples, np.flatnonzero(self.samples.split == name))
 
     def split_table(self) -> dict[str, str]:
-        """The split of every sample by name, for saving as JSON; give it back as `split_table=` to restore it."""
+        """Return sample name → split, to be saved as JSON and passed as `split_table=` to restore the splits."""
         return dict(zip(self.samples.names(), self.samples.split.tolist()))
 
     def __len__(self) -> int:
@@ -143,7 +138,7 @@ class Dataset:
         return f"Dataset({self.samples.source}: {len(self.classes)} classes, {sizes})"
 
     def class_counts(self) -> list[tuple[str, list[int]]]:
-        """Rows of the table of classes: name, then images in train, val, test; the largest first if there are many."""
+        """Return (class, [train, val, test counts]); of many classes, only the largest and the smallest."""
         table = np.stack([getattr(self, name).counts() for name in SPLITS], axis=1)
         order = np.arange(len(table))
         if len(table) > _MAX_CLASSES_SHOWN:
@@ -152,8 +147,8 @@ class Dataset:
         return [(self.classes[c], table[c].tolist()) for c in order]
 
     def details(self) -> list[str]:
-        """What else is to be known: size, colour, weights, notes, what was left out."""
-        size = "the backbone's own size" if self.image_size is None else "{} x {}".format(*self.image_size)
+        """Return lines on input size, colour, weights, notes and skipped images."""
+        size = "the backbone's default size" if self.image_size is None else "{} x {}".format(*self.image_size)
         lines = [f"input: {size}, {self.color}, {self.resize}"]
         if self.samples.weights is not None:
             lines.append("with sample weights")
@@ -161,11 +156,11 @@ class Dataset:
             lines.append("groups are kept together")
         lines += self.samples.notes
         if self.skipped:
-            lines.append(f"left out: {len(self.skipped)} images that cannot be read, e.g. {self.skipped[0][0]}")
+            lines.append(f"skipped: {len(self.skipped)} unreadable images, e.g. {self.skipped[0][0]}")
         return lines
 
     def summary(self) -> str:
-        """A table of the classes and splits as text."""
+        """Return a text table of classes and splits."""
         rows = self.class_counts()
         width = max(len("class"), len("all"), *(len(name) for name, _ in rows))
         lines = [self.samples.source, f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
@@ -176,8 +171,3 @@ class Dataset:
             lines.append(f"{name:<{width}}" + "".join(f"{n:>9,}" for n in counts))
         lines.append(f"{'all':<{width}}" + "".join(f"{len(getattr(self, s)):>9,}" for s in SPLITS))
         return "\n".join([*lines, *self.details()])
-
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_dataset
-
-        return of_dataset(self)

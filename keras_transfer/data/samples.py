@@ -1,4 +1,4 @@
-"""What a data source yields: named images with their labels, in one canonical order."""
+"""The samples of a data set: named images with labels, in canonical order."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SampleTable:
-    """Images, labels and what else is known about each.
+    """A table with a row for each sample.
 
     Attributes:
         classes: class names; a label is an index into them.
         images: the images.
         labels: int64 (n,).
-        split: str object array (n,): one of SPLITS, or "" where no split has been assigned yet.
+        split: object array (n,) of one of SPLITS, or "" before a split is assigned.
         weights: float32 (n,) sample weights, or None.
-        groups: object array (n,): samples of one group never fall into two splits; or None. "" = on its own.
-        source: where the data came from, in words.
-        notes: what the reader left out or decided, a sentence each.
+        groups: object array (n,) of str, or None: samples of a group stay in one split; "" is no group.
+        source: description of where the data came from.
+        notes: what the reader dropped or decided, one line each.
     """
 
     classes: tuple[str, ...]
@@ -55,11 +55,11 @@ class SampleTable:
         return len(self.labels)
 
     def names(self) -> list[str]:
-        """All names, in order."""
+        """Return all names, in order."""
         return [self.images.name(i) for i in range(len(self))]
 
     def take(self, indices: np.ndarray) -> SampleTable:
-        """The samples of these samples, in this order."""
+        """Return the rows at these indices, in this order."""
         return replace(
             self,
             images=self.images.take(indices),
@@ -70,7 +70,7 @@ class SampleTable:
         )
 
     def canonical(self) -> SampleTable:
-        """The same samples sorted by name, so that every source of the same images gives the same samples."""
+        """Return the samples sorted by name, so that every source of the same images gives the same table."""
         names = self.names()
         if all(a <= b for a, b in pairwise(names)):
             return self
@@ -87,10 +87,10 @@ def make_samples(
     source: str = "",
     notes: Sequence[str] = (),
 ) -> SampleTable:
-    """Check the parts and build a samples in canonical order.
+    """Check the columns and build a table in canonical order.
 
     Raises:
-        UserError: lengths that differ, labels outside the classes, weights that are negative or not finite.
+        UserError: different lengths, labels outside the classes, weights that are negative or not finite.
     """
     labels = np.asarray(labels, np.int64)
     parts = {"labels": labels, "splits": split, "weights": weights, "groups": groups}
@@ -116,21 +116,21 @@ def make_samples(
 
 
 def checked_weights(weights: np.ndarray | Sequence[float], images: ImageStore, source: str) -> np.ndarray:
-    """Sample weights as float32 (n,); raises UserError where one is negative, infinite or not a number."""
+    """Return sample weights as float32 (n,); raises UserError if one is negative or not finite."""
     values = np.asarray(weights, np.float32)
     bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         raise UserError(
-            f"{source}: the weight {values[bad[0]]} of {images.name(int(bad[0]))!r} is not usable: expected a finite "
+            f"{source}: the weight {values[bad[0]]} of {images.name(int(bad[0]))!r} is invalid: expected a finite "
             f"number of at least 0"
         )
     return values
 
 
 def fingerprint(samples: SampleTable) -> str:
-    """Hex SHA-256 over class names, names, labels, weights and file sizes (array bytes for images in memory).
+    """Return the hex SHA-256 of class names, image names, labels, weights and file sizes (for arrays: of the pixels).
 
-    Times, absolute paths and the kind of source do not enter: the same data elsewhere has the same fingerprint.
+    Times, absolute paths and the type of source do not matter, so the same data elsewhere has the same fingerprint.
     """
     digest = hashlib.sha256()
     digest.update("\0".join(samples.classes).encode() + b"\1")

@@ -1,4 +1,4 @@
-"""Dividing samples into train, val and test: seeded, stratified by class, groups kept together."""
+"""Split samples into train, val and test: seeded, stratified by class, groups kept together."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def assign(
     limit: int | None = None,
     limit_test: int | None = None,
 ) -> SampleTable:
-    """Give every sample a split.
+    """Assign every sample to a split.
 
-    Splits that the data came with are kept. A split that is missing is cut from the rest: first test, then val. Each
-    class is represented by its share, and a class of at least 3 samples has one in each split. With groups, whole
-    groups are moved, so shares are only met as nearly as the groups allow. The result depends on the seed and on the
-    sorted names, not on where or in what order they were read.
+    Splits that come with the data are kept. A missing split is taken from the training samples: first test, then val.
+    Each class is represented by its share, and a class of at least 3 samples has one in each split. Groups are moved
+    as a whole, so shares are only met as closely as the groups allow. The result depends on the seed and on the sorted
+    names, not on where or in what order they were read.
 
     Args:
         samples: in canonical order.
-        val_fraction: share of val, in [0, 1): of all samples if test is cut too, else of those not in test.
-        test_fraction: share of test, in [0, 1); not used if the data came with a test split.
+        val_fraction: share of val, in [0, 1): of all samples if test is split off too, else of those not in test.
+        test_fraction: share of test, in [0, 1); ignored if the data comes with a test split.
         seed: any integer.
-        limit: use at most this many samples for train and val together (for train alone, if the data came with a val
-            split). It is applied after test has been cut and before val is, and is stratified like the splits.
-        limit_test: use at most this many test samples.
+        limit: maximum number of samples in train and val together (in train alone if the data comes with a val
+            split), stratified. Applied after test is split off and before val is.
+        limit_test: maximum number of test samples.
 
     Returns:
-        The samples without unassigned samples (and, with a limit, without those that are not used).
+        The samples that are in a split.
 
     Raises:
         UserError: fractions out of range, a group in two splits, a limit that is too small.
@@ -66,13 +66,13 @@ def assign(
 
 
 def allocate(sizes: np.ndarray, total: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Share out `total` among classes in proportion to their sizes (largest remainders), within bounds.
+    """Distribute `total` over the classes in proportion to their sizes (largest remainders), within bounds.
 
     Args:
         sizes: int64 (C,).
-        total: brought into [low.sum(), high.sum()] first.
-        low: int64 (C,), least number of each class.
-        high: int64 (C,), greatest; at least `low`.
+        total: clipped to [low.sum(), high.sum()].
+        low: int64 (C,), minimum of each class.
+        high: int64 (C,), maximum; at least `low`.
 
     Returns:
         int64 (C,) with that sum.
@@ -93,10 +93,10 @@ def apply_table(samples: SampleTable, table: dict[str, str]) -> SampleTable:
 
     Args:
         samples: the samples.
-        table: split of each name; samples that it does not name are left out.
+        table: image name → split; samples that are not in it are dropped.
 
     Raises:
-        UserError: a name in the table is not in the data, or its split is not a split.
+        UserError: a name in the table is not in the data, or its split is invalid.
     """
     names = samples.names()
     gone = sorted(set(table) - set(names))
@@ -107,7 +107,7 @@ def apply_table(samples: SampleTable, table: dict[str, str]) -> SampleTable:
         raise UserError(f"the saved split names {odd[0]!r}: expected one of {', '.join(SPLITS)}")
     split = np.array([table.get(name, "") for name in names], object)
     left = int((split == "").sum())
-    notes = (*samples.notes, f"left out: {left} images that the saved split does not name") if left else samples.notes
+    notes = (*samples.notes, f"skipped: {left} images that are not in the saved split") if left else samples.notes
     return replace(samples, split=split, notes=notes).take(np.flatnonzero(split != ""))
 
 
@@ -126,7 +126,7 @@ def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _pick(labels: np.ndarray, count: np.ndarray, seed: int, stream: int) -> np.ndarray:
-    """Positions of `count[c]` random samples of every class c, in ascending order."""
+    """Return the positions of `count[c]` random samples of every class c, ascending."""
     order = rng.permutation(len(labels), seed, stream)
     order = order[np.argsort(labels[order], kind="stable")]
     sizes = _counts(labels, len(count))
@@ -144,9 +144,9 @@ def _cut(
     seed: int,
     stream: int,
 ) -> None:
-    """Move a share of the training samples to the split `name`, in place.
+    """Move a fraction of the training samples to the split `name`, in place.
 
-    Classes that had at least 3 samples (`before`, int64 (C,)) give at least one, and keep `reserve`; others keep one.
+    Classes that had at least 3 samples (`before`, int64 (C,)) give at least one and keep `reserve`; others keep one.
     """
     pool = np.flatnonzero(split == "train")
     labels = samples.labels[pool]
@@ -164,10 +164,10 @@ def _cut(
 def _pick_groups(
     labels: np.ndarray, groups: np.ndarray, sizes: np.ndarray, fraction: float, seed: int, stream: int
 ) -> np.ndarray:
-    """Positions of whole groups whose class counts come close to `fraction` of each class.
+    """Return the positions of whole groups whose class counts come close to `fraction` of each class.
 
     Greedy, largest groups first, as in scikit-learn's StratifiedGroupKFold: a group is taken if that brings the class
-    shares nearer to the target. The last samples of a class are never taken.
+    shares closer to the target. The last samples of a class are never taken.
     """
     members: dict[object, list[int]] = defaultdict(list)
     for i, group in enumerate(groups.tolist()):
@@ -190,7 +190,7 @@ def _pick_groups(
         if possible(here, add) and gain(here, add) > 0:
             taken[here] += add
             chosen += members[key]
-    if not chosen:  # every group is larger than the share: the smallest is nearest to it
+    if not chosen:  # every group is larger than the share: the smallest is closest
         for key in reversed(shuffled):
             if possible(*np.unique(labels[members[key]], return_counts=True)):
                 chosen = members[key]
@@ -219,7 +219,7 @@ def _limit(
 
 
 def _join_groups(samples: SampleTable) -> SampleTable:
-    """Put unassigned samples of a group into the split that the group is in already."""
+    """Assign the remaining samples of a group to the split that the group is already in."""
     if samples.groups is None:
         return samples
     home: dict[str, str] = {}
@@ -231,5 +231,5 @@ def _join_groups(samples: SampleTable) -> SampleTable:
 
 
 def missing_from(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
-    """Names of the classes that no label stands for."""
+    """Return the names of the classes without a sample."""
     return [classes[c] for c in np.flatnonzero(_counts(labels, len(classes)) == 0).tolist()]

@@ -1,4 +1,4 @@
-"""A few numbers about a data set, from which defaults can be chosen."""
+"""Statistics of a data set, from which defaults are chosen."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.samples import ImageStore
 
 MAX_SAMPLED = 200
-# Chroma of camera JPEGs of grey scenes is noisy; three identical channels up to this are called grey.
+# Largest difference of the channels of a grey image: the chroma of JPEGs of grey scenes is noisy.
 _GREY_TOLERANCE = 4
 
 
 @dataclass(frozen=True)
 class DataStatistics:
-    """What is known about a data set.
+    """Statistics of a data set.
 
     Attributes:
         n_train: training samples.
@@ -24,9 +24,9 @@ class DataStatistics:
         n_test: test samples.
         n_classes: classes.
         counts: training samples of each class, by name.
-        imbalance: most divided by fewest training samples of a class.
+        imbalance: size of the largest class divided by that of the smallest, in training samples.
         median_side: median length of the shorter side, in pixels, over at most MAX_SAMPLED training images.
-        is_grey: whether all of those have no colour.
+        is_grey: whether none of those has colour.
     """
 
     n_train: int
@@ -40,7 +40,7 @@ class DataStatistics:
 
 
 def describe(dataset: Dataset) -> DataStatistics:
-    """Count and sample; the same data gives the same statistics."""
+    """Return the statistics of a data set; the same data gives the same ones."""
     counts = dataset.train.counts()
     sides, grey = sample_images(dataset.samples.images, dataset.train.indices)
     return DataStatistics(
@@ -56,7 +56,7 @@ def describe(dataset: Dataset) -> DataStatistics:
 
 
 def sample_images(images: ImageStore, indices: np.ndarray, limit: int = MAX_SAMPLED) -> tuple[list[int], bool]:
-    """Shorter sides of at most `limit` evenly spaced images, and whether all of them are grey."""
+    """Return the shorter sides of at most `limit` evenly spaced images, and whether all of them are grey."""
     chosen = indices[np.unique(np.linspace(0, len(indices) - 1, min(limit, len(indices))).astype(np.int64))]
     sides, grey = [], True
     for i in chosen.tolist():

@@ -1,4 +1,4 @@
-"""Measuring a classifier on a split (`evaluate`, `metrics`) and using it on new images (`predict`).
+"""Evaluate a classifier on a split (`evaluate`, `metrics`) and apply it to new images (`predict`).
 
 Importing this package imports neither Keras nor a framework.
 """

@@ -1,14 +1,16 @@
-"""A model on a split: logits, then metrics."""
+"""Logits of a model on a split, and their metrics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from keras_transfer.evaluation.metrics import classification_metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset, Split
 
@@ -18,14 +20,14 @@ __all__ = ["evaluate_split", "logits_of_batch", "predict_logits", "predict_split
 def predict_logits(
     model: Any, split: Split, transform: Transform, batch_size: int = 32, workers: int | str = "auto"
 ) -> np.ndarray:
-    """The model's logits for every sample of `split`, in the order of the split.
+    """Compute the logits of every sample of `split`, in the order of the split.
 
     Args:
-        model: a `keras.Model` that takes raw images (b, h, w, c) and gives logits (b, C).
-        split: what to read.
-        transform: the evaluation transform; it is called without a random generator, so it must not need one.
-        batch_size: images a forward pass.
-        workers: reading threads, or `"auto"`.
+        model: a `keras.Model` from raw images (b, h, w, c) to logits (b, C).
+        split: the samples.
+        transform: the evaluation transform; it is called without a random generator.
+        batch_size: images per forward pass.
+        workers: number of reading threads, or `"auto"`.
 
     Returns:
         float32 (n, C); (0, C) for an empty split.
@@ -34,15 +36,11 @@ def predict_logits(
 
     if len(split) == 0:
         return np.zeros((0, len(split.classes)), np.float32)
-    loader = Loader(
-        split, transform, batch_size, shuffle=False, seed=0, workers=workers, with_labels=False, drop_last=False
-    )
-    try:
-        # Every batch has the same shape: a shorter last one would be compiled anew on jax and tensorflow.
-        size = min(batch_size, len(split))
-        return np.concatenate([logits_of_batch(model, _images(loader.batch(0, i)), size) for i in range(len(loader))])
-    finally:
-        loader.close()
+    # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
+    size = min(batch_size, len(split))
+    with Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader:
+        batches = cast("Iterator[np.ndarray]", loader.epoch())
+        return np.concatenate([logits_of_batch(model, images, size) for images in batches])
 
 
 def predict_splits(
@@ -65,18 +63,18 @@ def evaluate_split(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """`classification_metrics` of the model on `split`; see there for what comes back and what is raised."""
+    """Return the `classification_metrics` of a model on `split`; raises what that raises."""
     logits = predict_logits(model, split, transform, batch_size, workers)
     return classification_metrics(logits, split.labels, split.classes, split.weights, bootstrap, seed)
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:
-    """One forward pass in inference mode.
+    """Run a forward pass in inference mode.
 
     Args:
         model: a `keras.Model`.
         images: (b, h, w, c).
-        size: fill the batch up to this many images (with copies of the last one) and drop their logits again.
+        size: pad the batch to this many images, with copies of the last one, whose logits are dropped.
 
     Returns:
         float32 (b, C).
@@ -85,7 +83,3 @@ def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> 
     if size is not None and count < size:
         images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])
     return np.asarray(model.predict_on_batch(images), np.float32)[:count]
-
-
-def _images(batch: Any) -> np.ndarray:
-    return batch[0] if isinstance(batch, tuple) else batch

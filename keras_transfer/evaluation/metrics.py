@@ -1,4 +1,4 @@
-"""What a classifier's logits are worth: every number that `evaluate` reports. NumPy and scikit-learn, no Keras."""
+"""Classification metrics from logits, with NumPy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -9,33 +9,32 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.intervals import of_proportion, of_weighted_mean
 
 __all__ = ["CALIBRATION_BINS", "classification_metrics", "log_softmax", "most_confused"]
 
 CALIBRATION_BINS = 15
 """Equal-width bins of confidence, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
 
-_BLOCK = 1 << 22  # values worked on at once (32 MB as float64), so that 50,000 x 1,000 logits need no second copy
+_BLOCK = 1 << 22  # values processed at once (32 MB as float64), to avoid a second copy of 50,000 x 1,000 logits
 
 
 @dataclass(frozen=True)
 class _Scores:
-    """What is kept of each sample once its logits are read; all arrays have shape (n,)."""
+    """What the metrics need of each sample; all arrays have shape (n,)."""
 
     predicted: np.ndarray  # int64, the first class with the largest logit
     loss: np.ndarray  # float64, cross-entropy in nats
     confidence: np.ndarray  # float64, probability of the predicted class
-    rank: np.ndarray  # int64, number of classes placed before the true one
+    rank: np.ndarray  # int64, number of classes ranked above the true one
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Log-probabilities over the last axis, in float64; exact for logits of any finite size.
-
-    The largest logit is subtracted first, so `exp` never overflows and the largest term is never lost.
-    """
-    x = np.asarray(logits, np.float64)
+    """Return log-probabilities over the last axis in float64, stable for logits of any finite size."""
+    x: np.ndarray = np.asarray(logits, np.float64)
     x = x - x.max(axis=-1, keepdims=True)
-    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    shifted: np.ndarray = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+    return shifted
 
 
 def classification_metrics(
@@ -46,58 +45,63 @@ def classification_metrics(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score logits against labels.
+    """Compute metrics of logits and labels.
 
     Args:
         logits: (n, C), any float type, finite.
-        labels: (n,) whole numbers in 0..C-1.
+        labels: (n,) integers in 0..C-1.
         classes: the C class names, in the order of the logits.
         weights: (n,) sample weights >= 0 with a positive sum, or None.
-        bootstrap: resamples behind each confidence interval; 0 leaves the intervals None.
-        seed: of the bootstrap.
+        bootstrap: number of resamples for each confidence interval; 0: the intervals are None.
+        seed: seed of the bootstrap.
 
     Returns:
-        A dictionary of plain Python values that JSON can hold:
+        A JSON-serializable dictionary:
             n: number of samples.
             loss: mean cross-entropy in nats. accuracy, top5_accuracy: in 0..1; top5 is None if C <= 5.
-            accuracy_ci95: [low, high], the percentile bootstrap over samples (Efron 1979). Where no sample is
-                wrong (or none right) it has no width.
+            accuracy_ci95: [low, high], the percentile bootstrap over samples (Efron 1979); of zero width if all
+                samples are right, or all wrong.
             ece: expected calibration error over `CALIBRATION_BINS` bins; calibration: the bins themselves, as
                 {"count", "confidence", "accuracy"} lists (None in empty bins).
             macro_f1: mean F1 over the classes that occur as a label or as a prediction.
             balanced_accuracy: mean recall over the classes that occur as a label.
-            per_class: {name: {"precision", "recall", "f1", "support"}}; a ratio with nothing below the line is 0.
+            per_class: {name: {"precision", "recall", "f1", "support"}}; a ratio with denominator 0 is 0.
             confusion: C x C counts, rows true, columns predicted.
-            weighted: only with `weights`: the same loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
-                balanced_accuracy where a sample counts as often as its weight says.
+            weighted: only with `weights`: loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
+                balanced_accuracy with sample weights.
 
     Raises:
-        UserError: no samples, a label outside the classes, unusable weights, or logits that are not finite.
-        ValueError: shapes that do not fit each other.
+        UserError: no samples, a label out of range, invalid weights, or logits that are not finite.
+        ValueError: shapes that do not match.
     """
     logits, labels, weights = _checked(logits, labels, classes, weights)
     scores = _score(logits, labels)
     names = [str(c) for c in classes]
     result: dict[str, Any] = {"n": len(labels), **_summary(scores, labels, len(names), None, bootstrap, seed)}
     result["calibration"] = _calibration(scores, labels, np.ones(len(labels)))
-    result["per_class"] = _per_class(scores.predicted, labels, names)
-    result["confusion"] = _confusion(scores.predicted, labels, len(names)).tolist()
+    columns = _by_class(scores.predicted, labels, len(names))
+    result["per_class"] = {
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
+        for name, p, r, f, s in zip(names, *columns)
+    }
+    pairs = np.bincount(labels * len(names) + scores.predicted, minlength=len(names) ** 2)
+    result["confusion"] = pairs.reshape(len(names), len(names)).tolist()
     if weights is not None:
         result["weighted"] = _summary(scores, labels, len(names), weights, bootstrap, seed)
     return result
 
 
 def most_confused(confusion: Any, classes: Sequence[str], limit: int = 15) -> list[dict[str, Any]]:
-    """The largest mistakes of a confusion matrix, largest first.
+    """Return the largest off-diagonal cells of a confusion matrix, in descending order.
 
     Args:
         confusion: (C, C), rows true, columns predicted.
         classes: the C class names.
-        limit: at most this many.
+        limit: maximum number of cells.
 
     Returns:
-        `{"true", "predicted", "count", "share"}` each, where share is the part of the true class's samples.
-        Equal counts come in order of share, then of class.
+        `{"true", "predicted", "count", "share"}` for each, where share is the fraction of the true class. Ties are
+        sorted by share, then by class.
     """
     matrix = np.array(confusion, np.float64)
     totals = matrix.sum(axis=1)
@@ -156,7 +160,7 @@ def _score_block(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     predicted = logits.argmax(axis=1)
     logp = log_softmax(logits)
     own = logits[rows, labels][:, None]
-    # A tie goes to the lower class number, as argmax has it, so that rank 0 and "predicted" always agree.
+    # A tie goes to the lower index, as in argmax, so rank 0 always agrees with "predicted".
     earlier = (logits == own) & (np.arange(logits.shape[1]) < labels[:, None])
     rank = (logits > own).sum(axis=1) + earlier.sum(axis=1)
     return predicted, -logp[rows, labels], np.exp(logp[rows, predicted]), rank
@@ -165,52 +169,31 @@ def _score_block(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
 def _summary(
     scores: _Scores, labels: np.ndarray, n_classes: int, weights: np.ndarray | None, bootstrap: int, seed: int
 ) -> dict[str, Any]:
-    from sklearn.metrics import f1_score  # 1 s to import, so not before it is needed
-
     w = np.ones(len(labels)) if weights is None else weights
     right = scores.predicted == labels
-    recall = [w[right & (labels == c)].sum() / total for c in np.unique(labels) if (total := w[labels == c].sum())]
+    _, recall, f1, support = _by_class(scores.predicted, labels, n_classes, w)
+    # Samples of weight 0 do not bring a class into the means.
+    labelled = support > 0
+    seen = labelled | (np.bincount(scores.predicted, w, n_classes) > 0)
+    interval = None
+    if bootstrap > 0 and weights is None:
+        interval = of_proportion(right.mean(), len(right), bootstrap, seed)
+    elif bootstrap > 0:
+        interval = of_weighted_mean(right, w, bootstrap, seed)
     return {
         "loss": float(np.average(scores.loss, weights=w)),
         "accuracy": float(np.average(right, weights=w)),
-        "accuracy_ci95": _interval(right, weights, bootstrap, seed) if bootstrap > 0 else None,
+        "accuracy_ci95": interval,
         "top5_accuracy": float(np.average(scores.rank < 5, weights=w)) if n_classes > 5 else None,
         "ece": _ece(_calibration(scores, labels, w)),
-        # Samples of weight 0 do not bring a class into the mean.
-        "macro_f1": float(
-            f1_score(labels[w > 0], scores.predicted[w > 0], average="macro", sample_weight=w[w > 0], zero_division=0.0)
-        ),
-        "balanced_accuracy": float(np.mean(recall)),
+        "macro_f1": float(f1[seen].mean()),
+        "balanced_accuracy": float(recall[labelled].mean()),
     }
 
 
-def _interval(right: np.ndarray, weights: np.ndarray | None, resamples: int, seed: int) -> list[float]:
-    """The 2.5 and 97.5 percentiles of accuracy over `resamples` draws of n samples with replacement."""
-    rng = np.random.default_rng(seed)
-    n = len(right)
-    if weights is None:
-        # The number of right samples in a draw is exactly binomial, so it can be drawn in one go.
-        accuracy = rng.binomial(n, right.mean(), resamples) / n
-    else:
-        accuracy = _weighted_draws(right, weights, resamples, rng)
-    return [float(q) for q in np.percentile(accuracy, [2.5, 97.5])]
-
-
-def _weighted_draws(right: np.ndarray, weights: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    n = len(right)
-    both = np.stack([weights * right, weights], axis=1)
-    step = max(1, _BLOCK // n)
-    sums = []
-    for start in range(0, resamples, step):
-        drawn = rng.integers(0, n, (min(step, resamples - start), n))
-        sums.append(both[drawn].sum(axis=1))
-    top, bottom = np.concatenate(sums).T
-    return top[bottom > 0] / bottom[bottom > 0]  # a draw of nothing but zero weights has no accuracy
-
-
 def _calibration(scores: _Scores, labels: np.ndarray, weights: np.ndarray) -> dict[str, list[float | None]]:
-    """Weight, mean confidence and accuracy in each bin (k/15, (k+1)/15] of confidence."""
-    # The small step back keeps a confidence that is a bin's upper edge, but for rounding, in that bin.
+    """Return weight, mean confidence and accuracy of each bin (k/15, (k+1)/15] of confidence."""
+    # The offset keeps a confidence at a bin's upper edge in that bin, in spite of rounding.
     bins = np.ceil(scores.confidence * CALIBRATION_BINS - 1e-9).astype(int) - 1
     bins = np.clip(bins, 0, CALIBRATION_BINS - 1)
     count = np.bincount(bins, weights, CALIBRATION_BINS)
@@ -233,16 +216,13 @@ def _ece(bins: dict[str, list[float | None]]) -> float:
     return float(sum(gaps) / sum(c for c in bins["count"] if c))
 
 
-def _per_class(predicted: np.ndarray, labels: np.ndarray, names: list[str]) -> dict[str, dict[str, float]]:
-    from sklearn.metrics import precision_recall_fscore_support
+def _by_class(
+    predicted: np.ndarray, labels: np.ndarray, n_classes: int, weights: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return precision, recall, F1 and support of each class, (C,) each."""
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second to import
 
-    columns = precision_recall_fscore_support(labels, predicted, labels=range(len(names)), zero_division=0.0)
-    return {
-        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
-        for name, p, r, f, s in zip(names, *columns)
-    }
-
-
-def _confusion(predicted: np.ndarray, labels: np.ndarray, n_classes: int) -> np.ndarray:
-    flat = np.bincount(labels * n_classes + predicted, minlength=n_classes * n_classes)
-    return flat.reshape(n_classes, n_classes)
+    columns: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray] = precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(n_classes), sample_weight=weights, zero_division=0.0
+    )
+    return columns

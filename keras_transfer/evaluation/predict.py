@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.images.store import Image
 
-__all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_grid", "write_json"]
+__all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_json"]
 
 
 @dataclass(frozen=True, repr=False)
 class Prediction:
-    """What the model says about one image.
+    """The prediction for an image.
 
     Attributes:
-        path: the file as it was given or found, or the image's name.
-        classes: the K most probable class names, most probable first; empty if the file could not be read.
-        probabilities: theirs, in 0..1; they add up to 1 only if K is the number of classes.
-        error: why the file could not be read, or None.
+        path: the file, or the name of the image.
+        classes: the K most probable classes, in descending order; empty if the file cannot be read.
+        probabilities: their probabilities in 0..1, which sum to 1 only if K is the number of classes.
+        error: why the file cannot be read, or None.
     """
 
     path: str
@@ -43,11 +43,6 @@ class Prediction:
         found = ", ".join(f"{name} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
         return f"Prediction({self.path}: {self.error or found})"
 
-    def _repr_html_(self) -> str:
-        from keras_transfer.notebook.views import of_prediction
-
-        return of_prediction(self)
-
 
 def predict_files(
     model: Any,
@@ -57,21 +52,21 @@ def predict_files(
     batch_size: int = 32,
     workers: int | None = None,
 ) -> list[Prediction]:
-    """Classify files, and all images in folders.
+    """Classify image files and all images in folders.
 
     Args:
         model: a `keras.Model` from raw images to logits.
-        metadata: what was stored in the model file; `classes`, `image_size`, `color` and `resize` are used.
+        metadata: the metadata in the model file; `classes`, `image_size`, `color` and `resize` are used.
         paths: files and folders; see `find_images` for the order.
-        top: how many classes an image; more than there are means all.
-        batch_size: images a forward pass.
-        workers: decoding threads; None means as many as there are processors, up to 8.
+        top: number of classes per image, limited by the number of classes.
+        batch_size: images per forward pass.
+        workers: number of decoding threads; None: the number of processors, at most 8.
 
     Returns:
-        One prediction a file. A file that cannot be read has its `error` and the rest go on.
+        A prediction for each file; unreadable files have an `error`.
 
     Raises:
-        UserError: nothing at all could be read, or a folder has no images in it, or `top` is below 1.
+        UserError: no file can be read, a folder without images, or `top` is below 1.
     """
     from keras_transfer.data.samples import FileStore
 
@@ -88,18 +83,18 @@ def predict_images(
     top: int = 5,
     batch_size: int = 32,
 ) -> list[Prediction]:
-    """The same for images in memory.
+    """Classify images in memory.
 
     Args:
         model: as in `predict_files`.
         metadata: as in `predict_files`.
         images: uint8 arrays (h, w) or (h, w, 1) grey, (h, w, 3) RGB or (h, w, 4) RGB with alpha, of any sizes.
-        names: what to call them in `Prediction.path`; by default their numbers.
-        top: how many classes an image.
-        batch_size: images a forward pass.
+        names: the names in `Prediction.path`; by default the indices.
+        top: number of classes per image.
+        batch_size: images per forward pass.
 
     Raises:
-        UserError: an array of another type or shape, or `top` is below 1.
+        UserError: an array with an unsupported dtype or shape, or `top` is below 1.
     """
     from keras_transfer.data.samples import ArrayStore
 
@@ -111,13 +106,13 @@ def predict_images(
 
 
 def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """The files that `paths` stand for, without repeats.
+    """Return the files in `paths`, without duplicates.
 
-    A folder stands for all images in it and below it, sorted by path; hidden files are left out. Anything else
-    stands for itself, whatever its name, so that a missing file is reported where the others are.
+    A folder yields all images in and below it, sorted by path, except hidden ones. Other paths are kept regardless of
+    name and existence, so that missing files are reported like unreadable ones.
 
     Raises:
-        UserError: a folder without images, no paths, or none of them exists.
+        UserError: a folder without images, no paths, or no path that exists.
     """
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
@@ -131,7 +126,7 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write a list of `{"path", "predictions": [{"class", "probability"}], "error"}`, atomically."""
+    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, atomically."""
     rows = [
         {
             "path": p.path,
@@ -144,7 +139,7 @@ def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) 
 
 
 def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write `path, class_1, probability_1, class_2 …, error`, a line a file, UTF-8, atomically."""
+    """Write rows of `path, class_1, probability_1, class_2 …, error` in UTF-8, atomically."""
     places = range(max((len(p.classes) for p in predictions), default=0))
     fields = ["path", *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")), "error"]
     rows = []
@@ -154,25 +149,6 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
             row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
         rows.append(row)
     files.write_csv(path, rows, fields)
-
-
-def write_grid(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
-    """Draw the first `limit` readable images with their most probable class to a PNG.
-
-    Raises:
-        UserError: none of the predictions has a readable image, or `path` cannot be written.
-    """
-    from keras_transfer.data.samples import FileStore
-    from keras_transfer.plots import prediction_grid
-
-    readable = [p for p in predictions if p.error is None]
-    if not readable:
-        raise UserError("no image grid: none of the files could be read")
-    shown = readable[:limit]
-    store = FileStore([Path(p.path) for p in shown], None)
-    titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
-    note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
-    prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
 
 
 def _predict(
@@ -190,7 +166,7 @@ def _predict(
     classes = [str(c) for c in metadata["classes"]]
     size = min(batch_size, len(names))
     predictions = []
-    # The next batch is decoded while the model works on this one, and no more than that is held in memory.
+    # The next batch is decoded while the model processes this one; memory holds no more than the two.
     for start, batch in _ahead(lambda i: _input_of(open_image, transform, i), len(names), size, workers):
         good = [image for image in batch if isinstance(image, np.ndarray)]
         logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
@@ -208,7 +184,7 @@ def _predict(
 def _ahead(
     make: Callable[[int], np.ndarray | str], count: int, size: int, workers: int | None
 ) -> Iterator[tuple[int, list[np.ndarray | str]]]:
-    """Yield `(start, [make(start), …])` for each run of `size` indices, with the run after it already begun."""
+    """Yield `(start, [make(start), …])` for each run of `size` indices, with the next run already started."""
     pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
     try:
         starts = range(0, count, size)
@@ -223,7 +199,7 @@ def _ahead(
 
 
 def _input_of(open_image: Callable[[int], Image], transform: Transform, i: int) -> np.ndarray | str:
-    """The model's input, or the reason why there is none."""
+    """Return the model's input, or the error message."""
     try:
         return transform(open_image(i), None)
     except (UserError, OSError) as error:
@@ -239,7 +215,7 @@ def _evaluation_transform(metadata: Mapping[str, Any]) -> Transform:
 
 def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
     probabilities = np.exp(log_softmax(logits))
-    # A stable sort, so that among equals the first class leads, as it does in accuracy.
+    # A stable sort: among equals the first class wins, as in accuracy.
     order = np.argsort(-probabilities, kind="stable")[:top]
     return tuple(classes[k] for k in order), tuple(float(probabilities[k]) for k in order)
 
@@ -251,7 +227,7 @@ def _images_below(folder: Path) -> list[Path]:
     found = []
     for root, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
-        # A link to a folder above would go round for ever.
+        # A link to a parent folder would be a cycle.
         folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
         if real in seen:
             continue

@@ -16,13 +16,13 @@ __all__ = ["metrics_table"]
 
 
 def metrics_table(metrics: Mapping[str, Any], title: str = "", max_classes: int = 20, max_confused: int = 5) -> Group:
-    """An image in text of what `classification_metrics` returned, to be given to `rich.print`.
+    """Return the result of `classification_metrics` as a text table, for `rich.print`.
 
     Args:
-        metrics: the dictionary of `classification_metrics`, or the same read back from JSON.
-        title: shown above, for example the name of the split.
-        max_classes: with more classes than this, only those with the lowest F1 are listed, and the heading says so.
-        max_confused: at most this many confused pairs are listed.
+        metrics: the result of `classification_metrics`, possibly read from JSON.
+        title: the heading, e.g. the name of the split.
+        max_classes: of more classes, only those with the lowest F1 are listed.
+        max_confused: maximum number of confused pairs.
     """
     parts = [_overall(metrics, title), _classes(metrics["per_class"], max_classes)]
     pairs = most_confused(metrics["confusion"], list(metrics["per_class"]), max_confused)
@@ -58,13 +58,13 @@ def _classes(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
         rows = sorted(rows, key=lambda row: row[1]["f1"])[:limit]
     table = _table(title, "class", "precision", "recall", "F1", "samples")
     for name, row in rows:
-        # Text, not str: a class called "[red]" is a name and not markup.
+        # Text instead of str: a class called "[red]" is not markup.
         table.add_row(Text(name), *(_percent(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}")
     return table
 
 
 def _confused(pairs: list[dict[str, Any]]) -> Table:
-    table = _table("most confused", "true class", "taken for", "samples", "of its class")
+    table = _table("most confused", "true class", "predicted", "samples", "of its class")
     table.columns[1].justify = "left"
     for pair in pairs:
         table.add_row(Text(pair["true"]), Text(pair["predicted"]), f"{pair['count']:,}", _percent(pair["share"]))

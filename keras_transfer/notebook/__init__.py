@@ -1,24 +1,31 @@
-"""In Jupyter: progress and curves that move in their place, and what a cell shows of data, classifier and results.
-
-Nothing here imports IPython unless a notebook has done so already.
-"""
+"""HTML views of the package's objects in notebooks, registered with IPython's display formatter."""
 
 from __future__ import annotations
 
-import sys
+from functools import partial
+from importlib import import_module
 from typing import Any
 
+VIEWS = {
+    "keras_transfer.classifier.Classifier": "of_classifier",
+    "keras_transfer.data.dataset.Dataset": "of_dataset",
+    "keras_transfer.data.dataset.Split": "of_split",
+    "keras_transfer.evaluation.predict.Prediction": "of_prediction",
+    "keras_transfer.evaluation.result.Evaluation": "of_evaluation",
+    "keras_transfer.training.fit_result.FitResult": "of_fit",
+    "keras_transfer.training.range_test.Sweep": "of_sweep",
+}
+"""Type → the function of `keras_transfer.notebook.views` that renders it; neither is imported until it is needed."""
 
-def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook, which can show HTML and change it later."""
-    return getattr(_shell(), "kernel", None) is not None
+
+def register(shell: Any) -> None:
+    """Make an IPython shell show objects of the types in `VIEWS` as HTML."""
+    formatter = shell.display_formatter.formatters["text/html"]
+    for name, view in VIEWS.items():
+        module, _, type_name = name.rpartition(".")
+        formatter.for_type_by_name(module, type_name, partial(_render, view))
 
 
-def current_cell() -> int | None:
-    """Number of the cell that is running, as its ``In [n]`` has it; None outside of IPython."""
-    return getattr(_shell(), "execution_count", None)
-
-
-def _shell() -> Any:
-    ipython: Any = sys.modules.get("IPython")
-    return ipython.get_ipython() if hasattr(ipython, "get_ipython") else None
+def _render(view: str, thing: Any) -> str:
+    made: str = getattr(import_module("keras_transfer.notebook.views"), view)(thing)
+    return made

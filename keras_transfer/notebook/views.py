@@ -1,46 +1,46 @@
-"""What a cell shows of data, classifier, rates, results and predictions: HTML that suits a light page and a dark one.
+"""HTML views of data, classifier, sweeps, results and predictions, for light and dark themes.
 
-The colours are mixtures with the colour that text has around it, so that nothing needs to know the notebook's theme.
-A notebook that is not trusted loses the style and keeps the tables.
+Colours are mixtures with ``currentColor``, so the notebook's theme need not be known. A notebook that is not trusted
+loses the style and keeps the tables.
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from markupsafe import Markup
 
 from keras_transfer import plots
 from keras_transfer.errors import UserError
-from keras_transfer.notebook import current_cell
-from keras_transfer.report.drawing import drawing
-from keras_transfer.templates import environment, page_file
+from keras_transfer.html.drawing import curves, drawing
+from keras_transfer.html.templates import render_view
+from keras_transfer.html.thumbnails import of_file, of_sample
+from keras_transfer.ipython import current_cell
 
 if TYPE_CHECKING:
     from keras_transfer.classifier import Classifier
     from keras_transfer.data.dataset import Dataset, Split
     from keras_transfer.evaluation.predict import Prediction
-    from keras_transfer.training.fit import FitResult
+    from keras_transfer.training.fit_result import FitResult
     from keras_transfer.training.range_test import Sweep
 
 SHEET = 12
-"""Images of a sheet, at most."""
+"""Maximum number of images in a sheet."""
 LONGEST = 30
-"""Classes up to which all stand in the table of an evaluation; of more, the weakest do."""
+"""Maximum number of classes in the table of an evaluation; of more, the `WEAKEST` with the lowest F1."""
 WEAKEST = 15
 
 
 def of_dataset(data: Dataset) -> str:
-    """Images of each class in each split, sizes, and a sheet of training images."""
+    """Show counts by class and split, image sizes, and a sheet of training images."""
     from keras_transfer.report.sections.data import sizes_of
 
     splits = {"training": data.train, "validation": data.val, "test": data.test}
     rows = data.class_counts()
-    return _render(
+    return render_view(
         "dataset.html",
+        __package__,
         data=data,
         splits={name: len(split) for name, split in splits.items()},
         rows=rows,
@@ -51,15 +51,16 @@ def of_dataset(data: Dataset) -> str:
 
 
 def of_split(split: Split) -> str:
-    """How many images there are, and some of them."""
-    return _render("split.html", split=split, sheet=_sheet(split))
+    """Show the number of images, and some of them."""
+    return render_view("split.html", __package__, split=split, sheet=_sheet(split))
 
 
 def of_classifier(clf: Classifier) -> str:
-    """What it is made of, and what of it trains."""
+    """Show backbone, input, classes, and trainable parameters by layer group."""
     groups = _groups(clf)
-    return _render(
+    return render_view(
         "classifier.html",
+        __package__,
         clf=clf,
         facts=clf.metadata,
         groups=groups,
@@ -70,14 +71,14 @@ def of_classifier(clf: Classifier) -> str:
 
 
 def of_fit(result: FitResult) -> str:
-    """The best epoch, the phases, every epoch, and the curves, unless the same cell shows them already."""
+    """Show the best epoch, phases, all epochs, and the curves unless the same cell shows them already."""
     shown = result.drawn_in is not None and result.drawn_in == current_cell()
     drawn = curves(result.history) if result.history and not shown else None
-    return _render("fit.html", result=result, curves=drawn)
+    return render_view("fit.html", __package__, result=result, curves=drawn)
 
 
 def of_evaluation(figures: Mapping[str, Any]) -> str:
-    """Headline figures with intervals, the confusion matrix, and the figures of each class."""
+    """Show headline metrics with intervals, the confusion matrix, and the metrics of each class."""
     from keras_transfer.report.sections.classes import rows_of
     from keras_transfer.report.sections.confusion import matrix
     from keras_transfer.report.sections.result import headline
@@ -85,8 +86,9 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
     rows = rows_of(figures)
     if len(rows) > LONGEST:
         rows = sorted((row for row in rows if row["support"]), key=lambda row: row["f1"])[:WEAKEST]
-    return _render(
+    return render_view(
         "evaluation.html",
+        __package__,
         figures=figures,
         headline=list(headline(figures)),
         confusion=matrix(figures["confusion"], list(figures["per_class"])),
@@ -96,41 +98,20 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
 
 
 def of_prediction(prediction: Prediction) -> str:
-    """The classes with their probabilities, and the image if it is a file."""
-    from keras_transfer.report.thumbnails import of_file
-
+    """Show classes and probabilities, and the image if it is a file."""
     rows = list(zip(prediction.classes, prediction.probabilities))
-    return _render("prediction.html", prediction=prediction, rows=rows, image=of_file(prediction.path))
+    return render_view("prediction.html", __package__, prediction=prediction, rows=rows, image=of_file(prediction.path))
 
 
 def of_sweep(sweep: Sweep) -> str:
-    """The suggestion, and loss against learning rate."""
+    """Show the suggestion, and loss against learning rate."""
     label = f"Loss against learning rate, {len(sweep.rates)} steps"
-    drawn = drawing(lambda out: plots.rate_sweeps([sweep], out), f"kt-{uuid.uuid4().hex[:8]}", label)
-    return _render("sweep.html", sweep=sweep, curves=drawn)
-
-
-def curves(history: Sequence[Mapping[str, Any]]) -> Markup:
-    """Loss and accuracy by epoch, training and validation, with the phases marked."""
-    label = f"Loss and accuracy of {len(history)} epochs, training and validation"
-    # Several drawings may stand in one notebook, and each needs names of its own.
-    return drawing(lambda out: plots.curves(history, out, beside=True), f"kt-{uuid.uuid4().hex[:8]}", label)
-
-
-def of_curves(history: Sequence[Mapping[str, Any]]) -> str:
-    """The curves alone."""
-    return _render("curves.html", curves=curves(history))
-
-
-def _render(name: str, **variables: Any) -> str:
-    style = Markup(page_file(__package__, "view.css"))  # noqa: S704 - a file of this package
-    return environment(__package__).get_template(name).render(style=style, **variables)
+    drawn = drawing(lambda out: plots.rate_sweeps([sweep], out), label)
+    return render_view("sweep.html", __package__, sweep=sweep, curves=drawn)
 
 
 def _sheet(split: Split) -> list[dict[str, Any]]:
-    """Images of a split, by class: as many of each as there is room for, or one of some classes."""
-    from keras_transfer.report.thumbnails import of_sample
-
+    """Return images of a split by class: as many of each as fit, or one of some classes."""
     present = np.unique(split.labels)
     if not len(present):
         return []
@@ -148,7 +129,7 @@ def _sheet(split: Split) -> list[dict[str, Any]]:
 
 
 def _groups(clf: Classifier) -> list[dict[str, Any]]:
-    """Layer groups from input to output, the head last; none where the backbone is not one of ours."""
+    """Return layer groups from input to head; none for an unknown backbone."""
     from keras_transfer.models.groups import layer_groups
     from keras_transfer.models.layer_names import head_layers
 

@@ -1,12 +1,12 @@
-"""The images of a run. Each function draws one and writes it to a PNG, whole or not at all.
+"""The figures of a run. Each function draws one and writes it to a PNG, atomically.
 
-No global state: pyplot is never imported, and the user's own matplotlib settings neither matter nor change.
+No global state: pyplot is never imported, and the user's matplotlib settings are neither used nor changed.
 """
 
 from keras_transfer.plots.blocks import residual_blocks
 from keras_transfer.plots.calibration import reliability
 from keras_transfer.plots.history import curves, iterations
-from keras_transfer.plots.images import prediction_grid
+from keras_transfer.plots.images import predicted_files, prediction_grid
 from keras_transfer.plots.matrix import confusion
 from keras_transfer.plots.rates import rate_sweeps
 from keras_transfer.plots.runs import comparison
@@ -16,6 +16,7 @@ __all__ = [
     "confusion",
     "curves",
     "iterations",
+    "predicted_files",
     "prediction_grid",
     "rate_sweeps",
     "reliability",

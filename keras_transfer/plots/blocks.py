@@ -1,4 +1,4 @@
-"""What the blocks of a residual network add to their shortcuts."""
+"""Residuals compared with shortcuts in the blocks of a residual network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_transfer.plots.style import BLUE, GREY, INK, ORANGE, PALE, figure, sa
 
 __all__ = ["residual_blocks"]
 
-_NAMES_UP_TO = 60  # blocks; beyond, every second name and so on
+_NAMES_UP_TO = 60  # blocks; of more, every second is named, etc.
 _CHANNELS = 2
 
 
@@ -23,16 +23,16 @@ def residual_blocks(
     path: str | os.PathLike[str],
     title: str = "",
 ) -> None:
-    """Draw the sizes of x and F(x) and their ratio, a point a block, and feature maps of some blocks.
+    """Draw the magnitudes of x and F(x) and their ratio for each block, and feature maps of some blocks.
 
-    Of each of these blocks, the two channels are shown to which F adds most. The colours of a channel's three maps have the same
-    scale: red is positive, blue negative, white zero.
+    Feature maps are those of the two channels to which F adds most. The three maps of a channel share a colour scale: red is
+    positive, blue negative, white zero.
 
     Args:
-        sizes: the :class:`~keras_transfer.explain.residuals.BlockSize` of each block, in order.
-        maps: name, x and F(x), (h, w, c) each, of the blocks to show in full.
+        sizes: the :class:`~keras_transfer.explain.blocks.BlockSize` of each block, in order.
+        maps: name, x and F(x), (h, w, c) each, of the blocks whose maps are drawn.
         path: the PNG to write.
-        title: above all.
+        title: title of the figure.
 
     Raises:
         ValueError: there are no blocks.
@@ -64,15 +64,15 @@ def _sizes(axis: Axes, sizes: Sequence[Any]) -> None:
     axis.plot(places, [one.shortcut for one in sizes], "o-", color=BLUE, label="shortcut x")
     axis.plot(places, [one.residual for one in sizes], "o-", color=ORANGE, label="residual F(x)")
     axis.set_ylim(bottom=0)
-    axis.set_title("Root mean square of what is added")
+    axis.set_title("Root mean square of the summands")
     axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _ratios(axis: Axes, sizes: Sequence[Any], names: Sequence[str]) -> None:
-    """Bars of F(x) / x; pale where the shortcut is a projection and so no identity."""
+    """Draw bars of F(x) / x, pale where the shortcut is a projection instead of the identity."""
     finite = [one.ratio if np.isfinite(one.ratio) else 0.0 for one in sizes]
     axis.set_axisbelow(True)
-    for projected, label, strength in ((False, "past an identity", 0.9), (True, "past a projection", 0.4)):
+    for projected, label, strength in ((False, "identity shortcut", 0.9), (True, "projection shortcut", 0.4)):
         places = [i for i, one in enumerate(sizes) if one.projected is projected]
         if places:
             axis.bar(places, [finite[i] for i in places], 0.6, color=ORANGE, alpha=strength, label=label)

@@ -1,4 +1,4 @@
-"""Whether a confidence of 80 % is right in 80 of 100 cases."""
+"""Reliability diagrams."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["reliability"]
 
 
 def reliability(metrics: Mapping[str, Any], path: Target) -> None:
-    """The reliability diagram: accuracy over confidence, and below it how many samples had that confidence.
+    """Draw a reliability diagram: accuracy against confidence, and below it the distribution of the confidence.
 
     Args:
-        metrics: what `classification_metrics` returned: `calibration`, `ece` and `n` are used.
-        path: the PNG to write, or a text stream that gets SVG.
+        metrics: the result of `classification_metrics`; `calibration` and `ece` are used.
+        path: the PNG to write, or a text stream for SVG.
 
     Raises:
         UserError: the file cannot be written.
@@ -39,7 +39,7 @@ def reliability(metrics: Mapping[str, Any], path: Target) -> None:
             "edgecolor": ORANGE,
             "hatch": "////",
             "linewidth": 1,
-            "label": "gap to the confidence",
+            "label": "gap to confidence",
         }
         above.bar(middle[filled], confidence - accuracy, width, bottom=accuracy, **gap)
         above.set(xlim=(0, 1), ylim=(0, 1))

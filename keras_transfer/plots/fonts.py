@@ -1,7 +1,7 @@
 """Fonts for class names in any script.
 
-Matplotlib draws each character with the first font of a list that has it. Which fonts those are is found here,
-among the fonts that are installed; what no font has is said once, in a warning, and drawn as a box.
+Matplotlib draws each character with the first font of a list that has it. This module finds such a list among the
+installed fonts. Characters without a font are drawn as boxes, with a warning once per process.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from pathlib import Path
 from matplotlib import font_manager
 from matplotlib.ft2font import FT2Font
 
-__all__ = ["families_for", "printable"]
+from keras_transfer.formatting import printable
+
+__all__ = ["families_for"]
 
 BASE = "DejaVu Sans"
-"""Comes with matplotlib, so that it is always there: Latin, Greek, Cyrillic, Arabic, Hebrew …"""
+"""Comes with matplotlib: Latin, Greek, Cyrillic, Arabic, Hebrew …"""
 
-# Fonts that are made for reading go before others that happen to have the glyphs too.
+# Text fonts take precedence over others that happen to have the glyphs.
 _PREFERRED = ("Noto Sans", "Source Han Sans", "WenQuanYi", "IPA", "PingFang", "Hiragino", "Microsoft", "Arial Unicode")
 
 _SUGGESTIONS = (
@@ -31,9 +33,9 @@ _warned: set[str] = set()
 
 
 def families_for(texts: Iterable[str]) -> list[str]:
-    """Font families that together have the characters of `texts`, the base font first.
+    """Return font families that together have the characters of `texts`, the base font first.
 
-    Warns (UserWarning) about characters that no installed font has, once a character in the life of the program.
+    Warns (UserWarning) about characters that no installed font has, once per character and process.
     """
     wanted = {c for text in texts for c in printable(text)}
     families = [BASE]
@@ -48,17 +50,8 @@ def families_for(texts: Iterable[str]) -> list[str]:
     return families
 
 
-def printable(text: str) -> str:
-    """`text` without characters that have no image: control characters become a space, broken ones a question mark.
-
-    File names that are not valid in the file system's encoding reach Python with lone surrogates in them.
-    """
-    replaced = {"Cc": " ", "Cs": "?", "Zl": " ", "Zp": " ", "Cn": "?"}
-    return "".join(c if c == "\n" else replaced.get(unicodedata.category(c), c) for c in str(text))
-
-
 def _warn(missing: set[str]) -> None:
-    # Marks that join or direct the letters around them are not drawn in any case.
+    # Formatting and combining marks have no glyph of their own.
     new = sorted(c for c in missing - _warned if unicodedata.category(c) not in ("Cf", "Mn", "Zs") and c != "\n")
     _warned.update(new)
     if not new:
@@ -77,11 +70,11 @@ def _suggestion(characters: Iterable[str]) -> str:
 
 @lru_cache(maxsize=1)
 def _installed() -> list[tuple[str, str]]:
-    """(family, path) of every installed regular font, the preferred ones first, then by name."""
+    """Return (family, path) of every installed regular font, preferred ones first, then by name."""
     fonts = {
         f.name: f.fname
         for f in font_manager.fontManager.ttflist
-        # The Last Resort font has a box for everything; colour bitmaps are nothing that matplotlib can draw.
+        # The Last Resort font has a box for everything; matplotlib cannot draw colour bitmaps.
         if f.style == "normal"
         and str(f.weight) in ("400", "normal", "regular")
         and not f.name.startswith("Last Resort")
@@ -99,5 +92,5 @@ def _path_of(family: str) -> str:
 def _characters(path: str) -> frozenset[str]:
     try:
         return frozenset(map(chr, FT2Font(path).get_charmap()))
-    except (RuntimeError, OSError):  # a font file that FreeType cannot read is no reason to fail
+    except (RuntimeError, OSError):  # ignore fonts that FreeType cannot read
         return frozenset()

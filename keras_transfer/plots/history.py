@@ -1,4 +1,4 @@
-"""How the training went: by epoch and by iteration."""
+"""Learning curves by epoch and by iteration."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from keras_transfer.plots.style import BLUE, GREEN, GREY, ORANGE, Target, figure
 
 __all__ = ["curves", "iterations"]
 
-_POINTS = 1200  # raw losses are thinned to about two a pixel
+_POINTS = 1200  # raw losses are thinned to about two per pixel
 
 
 def curves(history: Sequence[Mapping[str, Any]], path: Target, beside: bool = False) -> None:
-    """Loss, accuracy and learning rate by epoch, with the phases marked.
+    """Draw loss, accuracy and learning rate by epoch, with the phases marked.
 
     Args:
-        history: a row an epoch, in order: `phase`, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`
-            as numbers or as the text of a CSV file. Missing ones (absent, None, "") leave a gap, and what is missing
-            everywhere is left out; values that are not finite are marked by a cross.
-        path: the PNG to write, or a text stream that gets SVG.
-        beside: loss and accuracy beside each other, without the learning rate: for a place that is wide and low.
+        history: a row per epoch, in order: `phase`, `loss`, `accuracy`, `val_loss`, `val_accuracy`, `learning_rate`
+            as numbers or as text from a CSV file. Missing values (absent, None, "") leave a gap, columns without
+            values are omitted, and values that are not finite are marked by a cross.
+        path: the PNG to write, or a text stream for SVG.
+        beside: draw loss and accuracy side by side, without the learning rate.
 
     Raises:
         UserError: the file cannot be written.
@@ -61,10 +61,10 @@ def curves(history: Sequence[Mapping[str, Any]], path: Target, beside: bool = Fa
 
 
 def iterations(losses: Iterable[tuple[str, float]], path: str | os.PathLike[str]) -> None:
-    """The loss of every iteration, and a smooth line through it that starts anew in each phase.
+    """Draw the loss of every iteration, and a smoothed line for each phase.
 
     Args:
-        losses: (phase, loss), in order; losses that are not finite are marked by a cross.
+        losses: (phase, loss), in order; values that are not finite are marked by a cross.
         path: the PNG to write.
 
     Raises:
@@ -93,13 +93,13 @@ def iterations(losses: Iterable[tuple[str, float]], path: str | os.PathLike[str]
 
 
 def _pair(axis: Axes, epochs: np.ndarray, history: Sequence[Mapping[str, Any]], name: str, smallest: bool) -> None:
-    """The training and the validation line of one quantity."""
+    """Draw training and validation values of a metric."""
     train, val = _column(history, name), _column(history, f"val_{name}")
     lines = ((name, "train", train, BLUE), (f"val_{name}", "validation", val, ORANGE))
     for key, label, values, colour in lines:
         finite = np.isfinite(values)
         if finite.any():
-            # Epochs without a value are passed over, but the line breaks where the value was not finite.
+            # The line connects over missing values, but breaks at values that are not finite.
             shown = finite | _broken(history, key)
             text = _best(label, values, smallest)
             axis.plot(epochs[shown], values[shown], color=colour, marker="o" if finite.sum() <= 40 else "", label=text)
@@ -113,7 +113,7 @@ def _pair(axis: Axes, epochs: np.ndarray, history: Sequence[Mapping[str, Any]], 
 
 
 def _best(label: str, values: np.ndarray, smallest: bool) -> str:
-    """The legend's line: for validation it says what was reached, and when."""
+    """Return the legend entry, for validation with the best value and its epoch."""
     if label == "train":
         return label
     at = int(np.nanargmin(values) if smallest else np.nanargmax(values))
@@ -122,14 +122,14 @@ def _best(label: str, values: np.ndarray, smallest: bool) -> str:
 
 
 def _rates(axis: Axes, epochs: np.ndarray, rates: np.ndarray) -> None:
-    rates = np.where(rates > 0, rates, np.nan)  # a logarithmic axis has no place for 0
+    rates = np.where(rates > 0, rates, np.nan)  # a logarithmic axis has no 0
     axis.step(epochs, rates, where="mid", color=GREEN, marker="o" if len(epochs) <= 40 else "")
     _logarithmic(axis, float(np.nanmin(rates)), float(np.nanmax(rates)))
     axis.set_title("Learning rate")
 
 
 def _logarithmic(axis: Axes, low: float, high: float) -> None:
-    """A logarithmic y axis with at least one label, in plain numbers."""
+    """Make the y axis logarithmic, with at least one label, in plain numbers."""
     axis.set_yscale("log")
     bottom, top = low / 1.6, high * 1.6
     axis.set_ylim(bottom, top)
@@ -141,7 +141,7 @@ def _logarithmic(axis: Axes, low: float, high: float) -> None:
 
 
 def _one_phase(axis: Axes, first: int, values: np.ndarray) -> None:
-    """The raw losses of one phase, and their running mean over about a fortieth of it."""
+    """Draw the raw losses of a phase, and their running mean over about a fortieth of it."""
     if not np.isfinite(values).any():
         return
     x = np.arange(first, first + len(values))
@@ -154,7 +154,7 @@ def _one_phase(axis: Axes, first: int, values: np.ndarray) -> None:
 
 
 def _smooth(values: np.ndarray, window: int) -> np.ndarray:
-    """Exponential moving mean without the pull towards the start (Kingma & Ba 2015, section 3); skips gaps."""
+    """Return the bias-corrected exponential moving average (Kingma & Ba 2015, section 3), skipping gaps."""
     keep = 1 - 2 / (window + 1)
     total = weight = 0.0
     smooth = np.full(len(values), np.nan)
@@ -166,7 +166,7 @@ def _smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def _thinned(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The smallest and the largest value of each of `_POINTS` runs: the same image, from far fewer points."""
+    """Return minimum and maximum of each of `_POINTS` runs, which look the same with far fewer points."""
     if len(values) <= 2 * _POINTS:
         return x, values
     size = len(values) // _POINTS
@@ -180,7 +180,7 @@ def _thinned(x: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _loss_scale(axis: Axes, values: np.ndarray) -> None:
-    """A logarithmic axis where a linear one would flatten everything but the start (or the blow-up)."""
+    """Make the axis logarithmic where a linear one would flatten everything but the start or a divergence."""
     values = values[np.isfinite(values)]
     if len(values) and values.min() > 0 and values.max() > min(200 * np.median(values), 20 * values[0]):
         _logarithmic(axis, float(values.min()), float(values.max()))
@@ -189,7 +189,7 @@ def _loss_scale(axis: Axes, values: np.ndarray) -> None:
 
 
 def _crosses(axis: Axes, x: np.ndarray, where: np.ndarray, colour: str = GREY, height: float = 0.03) -> None:
-    """Crosses at the foot of the axes where a value is NaN or infinite."""
+    """Mark values that are NaN or infinite by crosses at the bottom of the axes."""
     if where.any():
         axis.plot(
             x[where],
@@ -199,7 +199,7 @@ def _crosses(axis: Axes, x: np.ndarray, where: np.ndarray, colour: str = GREY, h
             transform=axis.get_xaxis_transform(),
             clip_on=False,
             markersize=6,
-            label="not a finite number",
+            label="not finite",
         )
 
 
@@ -215,7 +215,7 @@ def _legend(axis: Axes) -> None:
 
 
 def _spans(phases: Sequence[str]) -> list[tuple[str, float, float]]:
-    """(name, start, end) of each run of equal names; item i of `phases` stands at x = i + 1."""
+    """Return (name, start, end) of each run of equal names; item i of `phases` is at x = i + 1."""
     spans, position = [], 0.5
     for name, run in groupby(phases):
         end = position + len(list(run))
@@ -225,13 +225,13 @@ def _spans(phases: Sequence[str]) -> list[tuple[str, float, float]]:
 
 
 def _column(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """float64 (epochs,); what is missing or not finite is NaN."""
+    """Return float64 (epochs,), with NaN for values that are missing or not finite."""
     values = np.array([_number(row.get(name)) for row in history], np.float64)
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def _broken(history: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
-    """Where a value was recorded but is no finite number."""
+    """Return where a value was recorded but is not finite."""
     given = [row.get(name) not in (None, "") for row in history]
     return np.array(given, bool) & np.isnan(_column(history, name))
 

@@ -1,19 +1,25 @@
-"""Images with what the model says about them."""
+"""Grids of images with their predictions."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from keras_transfer.errors import UserError
 from keras_transfer.plots.style import GREEN, INK, ORANGE, PALE, figure, save, shorten, styled
 
-__all__ = ["prediction_grid"]
+__all__ = ["predicted_files", "prediction_grid"]
 
-_SIDE = 128  # pixels of an image's longer side: keeps the file small
+if TYPE_CHECKING:
+    from keras_transfer.evaluation.predict import Prediction
+
+_SIDE = 128  # longer side of an image in pixels: keeps the file small
 _MANY = 12  # more images than this are drawn smaller
 
 
@@ -24,17 +30,17 @@ def prediction_grid(
     title: str = "",
     right: Sequence[bool] | None = None,
 ) -> None:
-    """Draw images in rows, each with its title below.
+    """Draw a grid of images with titles below.
 
     Args:
         images: uint8 arrays (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), of any sizes.
-        titles: one each, of one or more lines; long lines lose their middle.
+        titles: a title for each, of one or more lines; long lines are shortened in the middle.
         path: the PNG to write.
-        title: above all of them.
-        right: whether each prediction is right: blue-green frame, or orange frame and title.
+        title: title of the figure.
+        right: whether each prediction is correct: blue-green frame, or orange frame and title.
 
     Raises:
-        ValueError: no images, or not one title (and `right`) each.
+        ValueError: no images, or different numbers of images, titles and `right`.
         UserError: the file cannot be written.
     """
     if not len(images) or len(titles) != len(images) or (right is not None and len(right) != len(images)):
@@ -65,8 +71,31 @@ def prediction_grid(
         save(made, path)
 
 
+def predicted_files(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
+    """Draw the first `limit` readable files with their most probable class.
+
+    Args:
+        predictions: of image files.
+        path: the PNG to write.
+        limit: images to draw at most.
+
+    Raises:
+        UserError: none of the predictions has a readable image, or `path` cannot be written.
+    """
+    from keras_transfer.data.images.store import FileStore
+
+    readable = [p for p in predictions if p.error is None]
+    if not readable:
+        raise UserError("no image grid: none of the files could be read")
+    shown = readable[:limit]
+    store = FileStore([Path(p.path) for p in shown], None)
+    titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
+    note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
+    prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
+
+
 def _tile(image: np.ndarray) -> np.ndarray:
-    """The image at `_SIDE` pixels on its longer side, uint8 (h, w, 3), in the middle of a light square."""
+    """Return the image scaled to `_SIDE` pixels, centred on a light square, uint8 (h, w, 3)."""
     image = np.asarray(image, np.uint8)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[..., 0]
@@ -76,7 +105,7 @@ def _tile(image: np.ndarray) -> np.ndarray:
     tile = tile.convert("RGB")
     scale = _SIDE / max(tile.size)
     width, height = (max(1, round(v * scale)) for v in tile.size)
-    # Small images are magnified without blur: their pixels are what the model sees.
+    # Small images are enlarged without smoothing: their pixels are what the model sees.
     tile = tile.resize((width, height), Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
     square = Image.new("RGB", (_SIDE, _SIDE), "#f6f8fa")
     square.paste(tile, ((_SIDE - width) // 2, (_SIDE - height) // 2))

@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Confusion matrices."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from keras_transfer.plots.style import GREY, INK, figure, save, shorten, styled
 
 __all__ = ["confusion"]
 
-_NUMBERS_UP_TO = 20  # classes; beyond, the counts are too small to read
-_NAMES_UP_TO = 200  # likewise the class names
+_NUMBERS_UP_TO = 20  # classes; of more, the counts are too small to read
+_NAMES_UP_TO = 200  # likewise class names
 _PAIRS = 20
 
 _COLOURS = LinearSegmentedColormap.from_list("confusion", ["#f6f8fa", "#cfe3f3", "#6aaed6", "#0072B2", "#003a63"])
 _EMPTY_ROW = "#dcdcdc"
-# The square root lifts shares of one or two in a hundred off the white, which is where mistakes are.
+# The square root makes shares of a few percent visible, which is where mistakes are.
 _NORM = PowerNorm(0.5, 0, 1)
 
-# Inches: beside the class names, above the matrix, for the colour bar and for the list of pairs.
+# Inches: margin of the class names, above the matrix, of the colour bar and of the list of pairs.
 _MARGIN, _HEAD, _BAR, _LIST = 0.45, 0.62, 0.95, 3.1
 
 
 def confusion(matrix: Any, classes: Sequence[str], path: str | os.PathLike[str], title: str = "") -> None:
-    """Draw a confusion matrix: colour is the share of the true class, so that rare classes show as well.
+    """Draw a confusion matrix, coloured by the share of the true class, so that rare classes are visible.
 
-    Up to 20 classes the counts stand in the cells; beyond, the most confused pairs are listed beside the matrix.
-    Rows of classes without samples are grey.
+    Up to 20 classes, cells contain counts; of more, the most confused pairs are listed beside the matrix. Rows of
+    classes without samples are grey.
 
     Args:
         matrix: (C, C) counts or weights, rows true, columns predicted.
         classes: the C class names.
         path: the PNG to write.
-        title: above the matrix, in place of "Confusion matrix"; how many samples are right is said in any case.
+        title: replaces "Confusion matrix"; the accuracy is always shown below.
 
     Raises:
-        ValueError: the matrix does not have a row and a column a class.
+        ValueError: the matrix does not have a row and a column for each class.
         UserError: the file cannot be written.
     """
     counts = np.asarray(matrix, np.float64)
@@ -66,7 +66,7 @@ def confusion(matrix: Any, classes: Sequence[str], path: str | os.PathLike[str],
 
 
 def _size(n: int) -> tuple[float, float]:
-    """Inches a side of the matrix, and the points of its labels."""
+    """Return the side of the matrix in inches and the font size of its labels."""
     if n <= _NUMBERS_UP_TO:
         return max(2.2, 0.42 * n + 0.6), 9.0 if n <= 12 else 8.0
     if n <= _NAMES_UP_TO:
@@ -76,7 +76,7 @@ def _size(n: int) -> tuple[float, float]:
 
 
 def _place(made: Figure, axis: Axes, side: float, with_list: bool) -> None:
-    """Give the matrix `side` inches, and the figure what the measured labels need around it."""
+    """Give the matrix a side of `side` inches, and the figure the space that its labels need."""
     renderer = FigureCanvasAgg(made).get_renderer()
     boxes = [[t.get_window_extent(renderer) for t in a.get_ticklabels()] for a in (axis.yaxis, axis.xaxis)]
     left = max(box.width for box in boxes[0]) / made.dpi + _MARGIN
@@ -93,7 +93,7 @@ def _place(made: Figure, axis: Axes, side: float, with_list: bool) -> None:
 
 
 def _headings(made: Figure, axis: Axes, title: str, counts: np.ndarray) -> None:
-    """Title and result, from the left edge of the matrix where they fit, else from that of the figure."""
+    """Draw title and result, aligned with the matrix if they fit, else with the figure."""
     width, height = made.get_size_inches()
     left = axis.get_position().x0 * width
     text, result = shorten(title or "Confusion matrix", max(24, int(width * 10))), _result(counts)
@@ -129,7 +129,7 @@ def _draw(axis: Axes, counts: np.ndarray, names: list[str], font: float) -> None
 
 
 def _numbers(axis: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
-    """The counts in their cells; zeros stay empty, so that the mistakes catch the eye."""
+    """Draw the counts; zeros stay empty, so that mistakes stand out."""
     for i, j in zip(*np.nonzero(counts)):
         dark = np.nan_to_num(shares[i, j]) > 0.35
         text = _compact(counts[i, j])
@@ -159,7 +159,7 @@ def _bar(axis: Axes) -> None:
 
 def _result(counts: np.ndarray) -> str:
     total, right = counts.sum(), np.trace(counts)
-    return f"{_long(right)} of {_long(total)} right ({right / total:.2%})" if total else "no samples"
+    return f"{_long(right)} of {_long(total)} correct ({right / total:.2%})" if total else "no samples"
 
 
 def _long(value: float) -> str:
@@ -171,7 +171,7 @@ def _list(made: Figure, axis: Axes, pairs: list[dict[str, Any]]) -> None:
     left = axis.get_position().x1 + _BAR / width
     y = height - 0.12
     made.text(left, y / height, "Most confused", va="top", fontsize=11, fontweight="bold")
-    made.text(left, (y - 0.22) / height, "true → taken for", va="top", fontsize=9, color=GREY)
+    made.text(left, (y - 0.22) / height, "true → predicted", va="top", fontsize=9, color=GREY)
     for k, pair in enumerate(pairs):
         below = y - 0.55 - 0.345 * k
         share = f"{_compact(pair['count'])} samples, {pair['share']:.0%} of the class"

@@ -14,11 +14,11 @@ __all__ = ["rate_sweeps"]
 
 
 def rate_sweeps(sweeps: Sequence[Any], path: Target) -> None:
-    """Loss against learning rate, one panel a phase, with the suggestion marked.
+    """Draw loss against learning rate with the suggestion marked, a panel per phase.
 
     Args:
-        sweeps: :class:`~keras_transfer.training.range_test.Sweep`, one a phase.
-        path: the PNG to write, or a stream for an SVG.
+        sweeps: the :class:`~keras_transfer.training.range_test.Sweep` of each phase.
+        path: the PNG to write, or a text stream for SVG.
 
     Raises:
         UserError: the file cannot be written.
@@ -34,7 +34,7 @@ def rate_sweeps(sweeps: Sequence[Any], path: Target) -> None:
             )
             axis.set_xscale("log")
             room = max(float(np.ptp(smooth[: int(smooth.argmin()) + 1])), 0.05 * abs(float(smooth.min())), 1e-3)
-            top = max(float(smooth[0]), float(smooth.min()) + room) + room  # what breaks away may leave the image
+            top = max(float(smooth[0]), float(smooth.min()) + room) + room  # a divergence may leave the axes
             axis.set_ylim(float(smooth.min()) - 0.3 * room, top)
             axis.xaxis.set_major_locator(LogLocator(10, numticks=12))
             axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

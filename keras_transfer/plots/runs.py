@@ -1,4 +1,4 @@
-"""Runs beside each other: how accurate they are, and how long they took."""
+"""Comparison of the accuracy and duration of runs."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 
 
 def comparison(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Draw accuracies with their intervals, and beside them times, a line a run.
+    """Draw accuracies with their intervals, and times, a line per run.
 
-    Validation takes the place of the test set where a run has none.
+    If a run has no test set, validation is shown instead.
 
     Args:
-        rows: `name`, `seconds`, and `test_accuracy`, `test_low`, `test_high` or the same of `val`, of each run.
+        rows: `name`, `seconds`, and `test_accuracy`, `test_low`, `test_high` or those of `val`, of each run.
         path: the PNG to write.
 
     Raises:
@@ -54,7 +54,7 @@ def duration(seconds: float) -> str:
 
 
 def _accuracies(axis: Axes, rows: Sequence[Mapping[str, Any]], split: str) -> None:
-    """Points with their intervals, on an axis as wide as these: bars from 0 would all look alike."""
+    """Draw points with their intervals, zoomed in: bars from 0 would all look alike."""
     places = np.arange(len(rows))
     value, low, high = (
         np.array([row[f"{split}_{key}"] for row in rows], np.float64) for key in ("accuracy", "low", "high")

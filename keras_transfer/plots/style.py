@@ -1,4 +1,4 @@
-"""One look for all images, and the one way in which they are drawn and written."""
+"""The style of all figures, and how they are created and saved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from keras_transfer.files import atomic_write
-from keras_transfer.plots.fonts import families_for, printable
+from keras_transfer.formatting import printable
+from keras_transfer.plots.fonts import families_for
 
 __all__ = [
     "BLUE",
@@ -38,9 +39,9 @@ __all__ = [
 ]
 
 Target = str | os.PathLike[str] | TextIO
-"""Where an image goes: a PNG file, or a stream that gets SVG."""
+"""Where a figure goes: a PNG file, or a text stream for SVG."""
 
-# Okabe & Ito, "Color Universal Design", 2008: told apart by people with any of the common colour-vision deficiencies.
+# Okabe & Ito, "Color Universal Design", 2008: distinguishable with any of the common colour-vision deficiencies.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 INK, GREY, PALE, GRID = "#24292f", "#6e7781", "#d8dee4", "#eaeef2"
 COLOURS = {
@@ -48,11 +49,11 @@ COLOURS = {
     for name, colour in (("ink", INK), ("soft", GREY), ("line", PALE), ("grid", GRID), ("blue", BLUE),
                          ("orange", ORANGE), ("green", GREEN))
 }  # fmt: skip
-"""The name of each colour as SVG writes it, for a page that has its own colour of that name."""
+"""Colour in SVG → name of the CSS variable that replaces it in a page."""
 DPI = 130
 _MAX_BYTES = 190_000
 
-# Names of phases: points, at most so many letters and rows, and the part of the figure's width that the axes have.
+# Names of phases: font size, row height, gap, maximum letters and rows, fraction of the figure's width in the axes.
 _PHASE_SIZE, _ROW_HEIGHT, _GAP, _LONGEST, _ROWS, _INSIDE = 8.5, 11.5, 8, 40, 4, 0.9
 
 _STYLE: Any = {
@@ -73,7 +74,7 @@ _STYLE: Any = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4.5,
     "text.color": INK,
-    "text.parse_math": False,  # a class called "a$b$" is a name and not a formula
+    "text.parse_math": False,  # a class called "a$b$" is not a formula
     "xtick.color": GREY,
     "xtick.major.size": 0,
     "ytick.color": GREY,
@@ -85,15 +86,15 @@ _STYLE: Any = {
 
 @contextmanager
 def styled(texts: Iterable[str] = ()) -> Iterator[None]:
-    """Inside the block, figures have the look of the project, in fonts that can draw `texts`."""
+    """Apply the style of the project, with fonts that can draw `texts`."""
     families = families_for([printable(text) for text in texts])
     log = logging.getLogger("matplotlib.font_manager")
     level = log.level
     try:
         with warnings.catch_warnings(), matplotlib.rc_context():
             matplotlib.rcdefaults()
-            # families_for has said what is missing; matplotlib would say so again for each place of each glyph,
-            # and for each fallback font that has no bold face.
+            # families_for has warned; matplotlib would repeat it for each occurrence of a glyph, and for each
+            # fallback font without a bold face.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             log.setLevel(logging.ERROR)
             matplotlib.rcParams.update({**_STYLE, "font.family": families})
@@ -103,7 +104,7 @@ def styled(texts: Iterable[str] = ()) -> Iterator[None]:
 
 
 def figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """An empty figure of that many inches, not known to pyplot."""
+    """Return an empty figure with a size in inches, unknown to pyplot."""
     made = Figure(figsize=(width, height), dpi=DPI, layout=layout)
     engine = made.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
@@ -112,10 +113,10 @@ def figure(width: float, height: float, layout: Literal["constrained"] | None = 
 
 
 def save(made: Figure, path: Target) -> None:
-    """Write the figure as a PNG, atomically; or to a stream as SVG.
+    """Write the figure as a PNG, atomically, or to a stream as SVG.
 
-    The PNG gets 256 colours, a third of the size of all of them, and fewer if it is large even so. The SVG has no
-    background, text as text, and is the same every time.
+    The PNG has a palette of 256 colours, which takes a third of the size, or fewer if it is still large. The SVG is
+    transparent and deterministic, and keeps text as text.
     """
     if not isinstance(path, (str, os.PathLike)):
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras_transfer"}):
@@ -137,25 +138,24 @@ def save(made: Figure, path: Target) -> None:
 
 
 def shorten(text: str, limit: int) -> str:
-    """`text` on one line, without its middle if it is longer than `limit`: both ends of a name tell it from others."""
+    """Return `text` on one line, shortened in the middle to `limit`: both ends of a name distinguish it."""
     text = " ".join(printable(text).split())
     if len(text) <= limit:
         return text
-    head = (limit - 1 + 1) // 2
+    head = limit // 2
     return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
 
 
 def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]], beside: int = 1) -> None:
-    """Mark phases in all `axes`, which share x: a line where one begins, its name above the first of the axes.
+    """Mark phases in all `axes`, which share x: a line at each start, and the name above the first axes.
 
-    A name stands at the beginning of its phase; where the one before reaches over it, it moves up a row. Where that
-    is not enough, numbers take the place of names, as far as there is room.
+    Names that would overlap move up a row. If there are too many rows, numbers replace names, as far as they fit.
 
     Args:
         made: the figure of the axes.
-        axes: top to bottom; the x limits must be set. The title of the first is moved up to make room.
+        axes: top to bottom, with x limits set. The title of the first is moved up to make room.
         spans: (name, first x, last x) of each phase, in order.
-        beside: how many axes stand beside each other in the figure.
+        beside: number of axes side by side in the figure.
     """
     for _, start, _ in spans[1:]:
         for axis in axes:
@@ -180,7 +180,7 @@ def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, fl
 
 
 def _rows(starts: list[float], widths: list[float]) -> list[int]:
-    """The lowest row for each label in which it does not touch those before; all in parts of the axes' width."""
+    """Return the lowest row of each label without overlap; all sizes are fractions of the axes' width."""
     ends: list[float] = []
     rows = []
     for start, width in zip(starts, widths):
@@ -192,7 +192,7 @@ def _rows(starts: list[float], widths: list[float]) -> list[int]:
 
 
 def _width(made: Figure, text: str) -> float:
-    """Points that the name of a phase takes."""
+    """Return the width of the name of a phase in points."""
     drawn = made.text(0, 0, text, fontsize=_PHASE_SIZE)
     width = drawn.get_window_extent(FigureCanvasAgg(made).get_renderer()).width * 72 / made.dpi
     drawn.remove()

@@ -86,7 +86,7 @@ def _ridge(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
     x = (rows - mean) / scale
     y = np.concatenate([np.ones(len(positive)), -np.ones(len(negative))])
     # The dual form: as many equations as images, not as features.
-    return (x.T @ np.linalg.solve(x @ x.T + np.eye(len(x)), y)) / scale
+    return np.asarray(x.T @ np.linalg.solve(x @ x.T + np.eye(len(x)), y) / scale)
 
 
 def _embed(features: Any, images: np.ndarray) -> np.ndarray:

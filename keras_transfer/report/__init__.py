@@ -1,1 +1,1 @@
-"""What a run looks like: its plots, and ``report.html`` with everything in one file (`write`, `sections`)."""
+"""``report.html``, the report of a run in a single file (`write`, `sections`)."""

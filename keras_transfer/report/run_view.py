@@ -1,4 +1,4 @@
-"""What a report is made from: the files of a run and, where they are at hand, its images and its model."""
+"""The input of a report: the files of a run and, if available, its images and model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the files of a run do not hold.
+    """Images, model and logits of a run, which its files do not contain.
 
     Attributes:
         data: the run's images.
         model: the run's model.
-        logits: float32 (n, C) for each of ``"val"`` and ``"test"`` that has images, in the order of the split.
+        logits: float32 (n, C) of each of ``"val"`` and ``"test"`` that has images, in the order of the split.
     """
 
     data: Dataset
@@ -32,7 +32,7 @@ class Evidence:
 
     @cached_property
     def probabilities(self) -> dict[str, np.ndarray]:
-        """float64 (n, C) for each split that has logits."""
+        """float64 (n, C) of each split that has logits."""
         return {name: np.exp(log_softmax(logits)) for name, logits in self.logits.items()}
 
 
@@ -42,8 +42,8 @@ class RunView:
 
     Attributes:
         run: its directory.
-        evidence: images, model and logits, or None: what needs them is left out.
-        missing: why there is no evidence, in words.
+        evidence: images, model and logits; None omits what needs them.
+        missing: why there is no evidence.
     """
 
     run: RunDirectory
@@ -58,12 +58,14 @@ class RunView:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """``manifest.json``."""
-        return self.run.read_json(self.run.manifest)
+        manifest: dict[str, Any] = self.run.read_json(self.run.manifest)
+        return manifest
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """``metrics.json``."""
-        return self.run.read_json(self.run.metrics)
+        metrics: dict[str, Any] = self.run.read_json(self.run.metrics)
+        return metrics
 
     @cached_property
     def history(self) -> list[dict[str, Any]]:
@@ -72,17 +74,18 @@ class RunView:
 
     @property
     def split(self) -> str:
-        """Which images the figures are of: ``"test"``, or ``"val"`` where there are no test images."""
+        """The evaluated split: ``"test"``, or ``"val"`` without test images."""
         return "test" if "test" in self.metrics else "val"
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was measured on them."""
-        return self.metrics[self.split]
+        """The metrics of that split."""
+        figures: dict[str, Any] = self.metrics[self.split]
+        return figures
 
     @property
     def kind(self) -> str:
-        """The same in words: ``"test"`` or ``"validation"``."""
+        """The name of that split in texts: ``"test"`` or ``"validation"``."""
         return {"test": "test", "val": "validation"}[self.split]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""``report.html``: everything about a run in one file that needs nothing else."""
+"""Write ``report.html``, a self-contained file with everything about a run."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from markupsafe import Markup
 
 from keras_transfer import __version__
 from keras_transfer.files import write_text
+from keras_transfer.html.templates import environment, page_file
 from keras_transfer.report.run_view import Evidence, RunView
 from keras_transfer.report.sections import SECTIONS
 from keras_transfer.report.sections.result import verdict
 from keras_transfer.runs import RunDirectory
-from keras_transfer.templates import REPORT, environment, page_file
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset
+
+PACKAGE = "keras_transfer.report"
 
 
 def write_report(
@@ -30,14 +32,14 @@ def write_report(
 ) -> None:
     """Write the report of a finished run.
 
-    Nothing is predicted but Grad-CAM of a few images: the figures are those of the run.
+    Only Grad-CAM of a few images is computed: the metrics are those of the run.
 
     Args:
         run: the run.
-        data: its images; without them, the report has none.
+        data: its images; None omits them.
         model: its model.
-        logits: float32 (n, C) for each of ``"val"`` and ``"test"`` that has images, in the order of the split.
-        missing: why there are no images, for the reader.
+        logits: float32 (n, C) of each of ``"val"`` and ``"test"`` that has images, in the order of the split.
+        missing: why there are no images, shown in the report.
 
     Raises:
         UserError: the run did not finish, or the file cannot be written.
@@ -47,10 +49,10 @@ def write_report(
 
 
 def render(view: RunView) -> str:
-    """Return the page; the same for the same run."""
+    """Return the page, deterministically."""
     sections = [(name, title, make(view)) for name, (title, make) in SECTIONS.items()]
-    style, script = page_file(REPORT, "report.css"), page_file(REPORT, "report.js")
-    return environment().get_template("report.html").render(
+    style, script = page_file(PACKAGE, "report.css"), page_file(PACKAGE, "report.js")
+    return environment(PACKAGE).get_template("report.html").render(
         sections=[section for section in sections if section[2] is not None],
         verdict=verdict(view),
         view=view,

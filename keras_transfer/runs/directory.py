@@ -231,7 +231,7 @@ def _figure(text: str | None) -> Any:
     if text in (None, ""):
         return None
     try:
-        number = float(text)  # type: ignore[arg-type]
+        number = float(text)
     except ValueError:
         return text
-    return int(number) if number.is_integer() and "." not in text and "e" not in text else number  # type: ignore[operator]
+    return int(number) if number.is_integer() and "." not in text and "e" not in text else number

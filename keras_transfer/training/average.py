@@ -200,7 +200,7 @@ def _no_gradients() -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext()
     import torch
 
-    return torch.no_grad()  # type: ignore[return-value]
+    return torch.no_grad()
 
 
 @functools.cache

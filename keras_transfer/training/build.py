@@ -95,7 +95,7 @@ def class_weights(split: Split, kind: str) -> np.ndarray | None:
     weights = 1.0 / np.maximum(counts, 1.0)
     if kind == "sqrt":
         weights = np.sqrt(weights)
-    return (weights * counts.sum() / (weights * counts).sum()).astype(np.float32)
+    return np.asarray(weights * counts.sum() / (weights * counts).sum(), np.float32)
 
 
 def feature_settings(data: ResolvedData, native: bool) -> FeatureSettings:

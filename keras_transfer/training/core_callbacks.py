@@ -9,7 +9,7 @@ import keras
 
 from keras_transfer.config.schema import Phase
 from keras_transfer.data.loading.keras_dataset import Batches
-from keras_transfer.notebook import in_notebook
+from keras_transfer.ipython import in_notebook
 from keras_transfer.training.callbacks import BestModel, RunHistory, StopOnNaN
 from keras_transfer.training.progress import Progress
 from keras_transfer.training.state import TrainingState
@@ -58,6 +58,6 @@ def _progress() -> Progress:
     """Progress where the caller looks: in the notebook's cell, or on standard error."""
     if not in_notebook():
         return Progress()
-    from keras_transfer.notebook.live import LiveProgress
+    from keras_transfer.training.live_progress import LiveProgress
 
     return LiveProgress()

@@ -76,7 +76,7 @@ class Progress(keras.callbacks.Callback):
         say(line)
 
     def finish(self, result: Any) -> None:
-        """The run is over: ``result`` is its :class:`~keras_transfer.training.fit.FitResult`."""
+        """The run is over: ``result`` is its :class:`~keras_transfer.training.fit_result.FitResult`."""
 
     def tell_waiting(self, phase: dict[str, Any]) -> None:
         """Write a line if a finished phase, as `metrics.json` has it, waited for its images for long."""

@@ -252,4 +252,4 @@ def smoothed(losses: np.ndarray, width: float = 3.0) -> np.ndarray:
     """Smooth with a centred Gaussian, which does not shift features to higher rates; float64 (steps,)."""
     steps = np.arange(len(losses))
     weights = np.exp(-0.5 * ((steps[:, None] - steps[None, :]) / width) ** 2)
-    return weights @ losses / weights.sum(axis=1)
+    return np.asarray(weights @ losses / weights.sum(axis=1))

@@ -92,7 +92,7 @@ def save_state(path: Path, state: TrainingState) -> None:
     arrays = {f"{kind}_{i}": value for kind in ARRAYS for i, value in enumerate(getattr(state, kind))}
     arrays["json"] = np.frombuffer(json.dumps(plain).encode(), dtype=np.uint8)
     with atomic_write(path) as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)
 
 
 def load_state(path: Path) -> TrainingState:

@@ -198,7 +198,7 @@ def test_every_file_is_a_sample_with_its_label_or_a_recorded_skip(images):
 
 
 def test_without_leave_to_skip_they_are_all_listed(images):
-    with pytest.raises(UserError, match=r"images cannot be read \(on_bad_image='skip' leaves them out\)"):
+    with pytest.raises(UserError, match=r"images cannot be read \(on_bad_image='skip' skips them\)"):
         data.folder(images, image_size=16)
 
 

@@ -16,6 +16,7 @@ from keras_transfer.data.loading.loader import Loader
 from keras_transfer.data.statistics import describe
 from keras_transfer.errors import UserError
 from tests.data.conftest import encoded, smooth
+from tests.html_page import shown_html
 
 
 def test_importing_is_light():
@@ -117,10 +118,10 @@ def test_summary_and_html(animals, tmp_path):
     ds = data.folder(animals, (20, 30), on_bad_image="skip")
     text = ds.summary()
     assert "dog" in text
-    assert "left out: 1 files that are not images" in text
-    assert "left out: 1 images that cannot be read, e.g. cat/00.jpg" in text
+    assert "skipped: 1 files that are not images" in text
+    assert "skipped: 1 unreadable images, e.g. cat/00.jpg" in text
     assert "input: 20 x 30, rgb, squash" in text
-    html = ds._repr_html_()
+    html = shown_html(ds)
     assert "&lt;b&gt;owl" in html
     assert "<b>owl" not in html
     assert html.count("data:image/png;base64,") == sum(min(4, n) for n in ds.train.counts())
@@ -134,7 +135,7 @@ def test_summary_of_many_classes():
     assert "… 30 more classes" in text
     assert len(text.splitlines()) == 2 + 20 + 1 + 1 + 3
     assert "with sample weights" in text
-    assert ds._repr_html_().count("<tr>") == 22
+    assert shown_html(ds).count("<tr>") == 22
 
 
 def test_copies_in_different_splits_are_named():
@@ -175,7 +176,7 @@ class TestBadImages:
         with pytest.raises(UserError) as error:
             data.folder(broken)
         lines = str(error.value).splitlines()
-        assert lines[0] == "3 of 30 images cannot be read (on_bad_image='skip' leaves them out):"
+        assert lines[0] == "3 of 30 images cannot be read (on_bad_image='skip' skips them):"
         assert [line.split(":")[0].strip() for line in lines[1:]] == ["cat/03.jpg", "dog/01.jpg", "owl/02.jpg"]
         assert "HTML" in lines[2]
         assert "empty" in lines[3]

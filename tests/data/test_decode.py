@@ -250,11 +250,10 @@ def test_file_store(tmp_path):
     assert len(store) == 5
     assert store.name(0) == "a/x.jpg"
     assert store.path(0) == tmp_path / "a/x.jpg"
-    image, factor = store.read_scaled(0, 40)
-    assert (factor, image.shape) == (2, (45, 60, 3))
-    assert store.read_scaled(0, 91)[1] == 1
-    assert store.read_scaled(1, 10)[1] == 1
-    assert store.read_scaled(0, 1)[1] == 8
+    jpeg, png = store.open(0), store.open(1)
+    assert jpeg.decoded(2).shape == (45, 60, 3)
+    assert [jpeg.reduction_for(90 / side) for side in (40, 91, 1)] == [2, 1, 8]
+    assert png.reduction_for(90 / 10) == 1
     with pytest.raises(BadImage) as error:
         store.read(2)
     assert error.value.name == "bad.jpg"

@@ -59,9 +59,9 @@ class TestFolder:
         assert "cat/deeper/still/x.PNG" in sample_table.names()
         assert set(sample_table.split) == {""}
         assert sample_table.notes == (
-            "left out: 2 hidden files",
-            "left out: 2 files that are not images",
-            "left out: 1 images outside of class folders",
+            "skipped: 2 hidden files",
+            "skipped: 2 files that are not images",
+            "skipped: 1 images outside class folders",
         )
 
     @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])
@@ -101,7 +101,7 @@ class TestFolder:
             write(tmp_path / "mix", {"train/a/1.png": 0, "test/a/1.png": 0, "x/1.png": 0}),
         )
         refused(
-            "two folders for one split",
+            "two folders for the same split",
             "folder",
             write(tmp_path / "two", {"train/a/1.png": 0, "val/a/1.png": 0, "valid/a/1.png": 0}),
         )
@@ -154,7 +154,7 @@ class TestList:
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\n./a.png x\n")
         sample_table = load("list", tmp_path / "l.txt")
         assert len(sample_table) == 2
-        assert sample_table.notes == ("left out: 1 repeated lines",)
+        assert sample_table.notes == ("skipped: 1 duplicate lines",)
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\na.png y\n")
         refused(r"l.txt:3: 'a.png' has another label than at .*l.txt:1", "list", tmp_path / "l.txt")
         (tmp_path / "l.txt").write_text("a.png x\nb.png y\n")
@@ -593,14 +593,6 @@ class TestArchive:
         result = archive.unpack(self.tar(tmp_path / "a.tar", ("x", b"1"), kind="w"))
         assert (result / "theirs").exists()
         assert len(list((cache / "archives").iterdir())) == 1
-
-    def test_digest_of_python_3_10(self, tmp_path, monkeypatch):
-        from keras_transfer.data import archive
-
-        path = self.tar(tmp_path / "a.tar", ("x", b"1"), kind="w")
-        first = archive.unpack(path)
-        monkeypatch.setattr(archive, "_HAS_DIGEST", False)
-        assert archive.unpack(path) == first
 
 
 class TestManifest:

@@ -208,7 +208,7 @@ def test_saved_splits_are_restored():
     del saved[name]
     fewer = apply_table(samples(LABELS), saved)
     assert name not in fewer.names()
-    assert fewer.notes == ("left out: 1 images that the saved split does not name",)
+    assert fewer.notes == ("skipped: 1 images that are not in the saved split",)
     with pytest.raises(UserError, match=r"1 images of the saved split are not in the data, e.g. 'gone'"):
         apply_table(samples(LABELS), {**saved, "gone": "train"})
     with pytest.raises(UserError, match="names 'trian'"):

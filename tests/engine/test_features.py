@@ -201,10 +201,7 @@ def test_a_view_is_the_image_as_it_is_augmented(dataset):
     train, val = batches(dataset, ["horizontal_flip", "color_jitter"])
     model = make_model()
     upper, _ = halves(model, train, val, views=2)
-    loader = Loader(
-        dataset.train, train.loader.transform, len(dataset.train), workers=1, augment=True, view=1, with_labels=False
-    )
-    with loader:
+    with train.loader.in_order(len(dataset.train), view=1) as loader:
         expected = find_cut(model).prefix.predict(loader.batch(0, 0), verbose=0)
     np.testing.assert_allclose(upper.train.features[1], expected, rtol=1e-3, atol=1e-4)
 

@@ -19,9 +19,9 @@ from keras_transfer.evaluation.predict import (
     predict_files,
     predict_images,
     write_csv,
-    write_grid,
     write_json,
 )
+from keras_transfer.plots import predicted_files
 
 RIGHT = {"red": "red", "green": "green", "blue": "猫"}
 
@@ -223,27 +223,27 @@ def test_tables_that_cannot_be_written_are_the_users_to_mend(tmp_path):
 
 
 def test_grid_shows_the_readable_ones_with_their_class(model, metadata, images, tmp_path, monkeypatch):
-    from keras_transfer import plots
+    from keras_transfer.plots import images as drawing
 
     drawn = {}
-    real = plots.prediction_grid
+    real = drawing.prediction_grid
 
     def spy(images, titles, path, title=""):
         drawn.update(images=images, titles=titles, title=title)
         real(images, titles, path, title=title)
 
-    monkeypatch.setattr(plots, "prediction_grid", spy)
+    monkeypatch.setattr(drawing, "prediction_grid", spy)
     (images / "a" / "broken.png").write_bytes(b"")
     found = predict_files(model, {**metadata, "classes": ["red", "green", "blue"]}, images)
-    write_grid(found, tmp_path / "grid.png", limit=4)
+    predicted_files(found, tmp_path / "grid.png", limit=4)
     assert Image.open(tmp_path / "grid.png").format == "PNG"
     assert drawn["title"] == "the first 4 of 7 images"
     assert [t.split("\n")[0] for t in drawn["titles"]] == ["green", "red", "blue", "blue"]
     assert drawn["images"][1][0, 0].tolist() == [120, 20, 20]
-    write_grid(found, tmp_path / "all.png")
+    predicted_files(found, tmp_path / "all.png")
     assert drawn["title"] == ""
     with pytest.raises(UserError, match="none of the files"):
-        write_grid([Prediction("x", error="bad")], tmp_path / "none.png")
+        predicted_files([Prediction("x", error="bad")], tmp_path / "none.png")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are always valid there")
@@ -254,4 +254,4 @@ def test_a_file_name_that_is_no_text(model, metadata, images, tmp_path):
     assert found[0].classes[0] == "green"
     write_json(found, tmp_path / "p.json")
     write_csv(found, tmp_path / "p.csv")
-    write_grid(found, tmp_path / "p.png")
+    predicted_files(found, tmp_path / "p.png")

@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 GALLERY = ROOT / "docs" / "examples"
+OURS = r"(Classifier|Dataset|Evaluation|FitResult|Prediction|Split|Sweep)\("
 NOTEBOOKS = sorted(GALLERY.glob("*.ipynb"))
 
 
@@ -28,6 +29,11 @@ def test_it_runs(path, tmp_path):
     shown = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert not [output for output in shown if output["output_type"] == "error"]
     assert [output for output in shown if "data" in output], "there is something to look at"
+    for output in shown:
+        words, html = (output.get("data", {}).get(f"text/{kind}", "") for kind in ("plain", "html"))
+        assert bool(re.match(OURS, words)) == ("kt-view" in html) or "svg" in html, (
+            "objects of the package are shown as HTML"
+        )
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

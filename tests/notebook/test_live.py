@@ -129,7 +129,7 @@ def test_a_whole_run_shows_it_too(cells):
 
 def test_without_a_notebook_ipython_is_neither_imported_nor_mistaken_for_one():
     code = (
-        "import sys; from keras_transfer.notebook import current_cell, in_notebook\n"
+        "import sys; from keras_transfer.ipython import current_cell, in_notebook\n"
         "assert not in_notebook() and current_cell() is None and 'IPython' not in sys.modules\n"
         "from keras_transfer.training.core_callbacks import _progress\n"
         "assert type(_progress()).__name__ == 'Progress'\n"  # Keras has imported IPython by now, if it is installed

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +18,8 @@ from PIL import Image
 import keras_transfer as kt
 from keras_transfer.evaluation.predict import Prediction
 from keras_transfer.training.range_test import Sweep
-from tests.html_page import Page
+from tests.conftest import ROOT
+from tests.html_page import Page, shown_html
 
 pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
@@ -73,13 +77,13 @@ def shown(request, data):
 
 
 def text_of(thing) -> str:
-    page = Page(re.sub("<style>.*?</style>", "", thing._repr_html_(), flags=re.DOTALL))
+    page = Page(re.sub("<style>.*?</style>", "", shown_html(thing), flags=re.DOTALL))
     (view,) = [text for attributes, text in page.all("div") if attributes.get("class") == "kt-view"]
     return view
 
 
 def test_names_are_text_and_nothing_is_large(shown):
-    html = shown._repr_html_()
+    html = shown_html(shown)
     page = Page(html)
     assert not page.all("script") and not page.all("b")
     for tag, attributes, _ in page.elements:
@@ -94,14 +98,14 @@ def test_a_terminal_gets_one_line(shown):
 
 
 def test_the_style_reaches_nothing_else(shown):
-    rules = " ".join(text for _, text in Page(shown._repr_html_()).all("style"))
+    rules = " ".join(text for _, text in Page(shown_html(shown)).all("style"))
     selectors = [one.strip() for rule in re.findall(r"([^{}]+)\{", rules) for one in rule.split(",")]
     drawn = "*"  # matplotlib's own, inside of its image
     assert selectors and all(one.startswith(".kt-view") or one == drawn for one in selectors)
 
 
 def test_data_shows_counts_sizes_and_images(data):
-    page, text = Page(data._repr_html_()), text_of(data)
+    page, text = Page(shown_html(data)), text_of(data)
     assert "<b>made</b>: 90 images, 3 classes" in text
     assert (
         f"{CLASSES[0]} {' '.join(str(getattr(data, split).counts()[0]) for split in ('train', 'val', 'test'))}" in text
@@ -118,8 +122,8 @@ def test_an_image_that_is_gone_is_said(tmp_path):
     data = kt.data.folder(photos)
     for path in (photos / "apple").iterdir():
         path.unlink()
-    assert "apple: cannot be read any more" in text_of(data)
-    assert data.test._repr_html_()
+    assert "apple: can no longer be read" in text_of(data)
+    assert shown_html(data.test)
 
 
 def test_data_without_images_in_a_split(data):
@@ -145,7 +149,7 @@ def test_a_classifier_of_an_unknown_backbone_is_shown_without_groups(clf):
 
 
 def test_a_result_shows_its_best_epoch_phases_and_curves(result):
-    page, text = Page(result._repr_html_()), text_of(result)
+    page, text = Page(shown_html(result)), text_of(result)
     assert f"the best: epoch {result.best['epoch']} of phase {result.best['phase']}" in text
     assert text.count(PHASE) >= 3
     ((attributes, _),) = [one for one in page.all("svg") if one[0].get("class") == "plot"]
@@ -155,12 +159,12 @@ def test_a_result_shows_its_best_epoch_phases_and_curves(result):
 
 
 def test_two_curves_in_one_notebook_share_no_names(result):
-    names = [{a["id"] for _, a, _ in Page(result._repr_html_()).elements if "id" in a} for _ in range(2)]
+    names = [{a["id"] for _, a, _ in Page(shown_html(result)).elements if "id" in a} for _ in range(2)]
     assert names[0] and not names[0] & names[1]
 
 
 def test_a_prediction_shows_its_image_and_probabilities(prediction, photo):
-    page, text = Page(prediction._repr_html_()), text_of(prediction)
+    page, text = Page(shown_html(prediction)), text_of(prediction)
     assert str(photo) in text
     for name, share in zip(prediction.classes, prediction.probabilities):
         assert f"{name} {100 * share:.1f} %" in text and f"{name} {share:.4f}" in repr(prediction)
@@ -170,13 +174,13 @@ def test_a_prediction_shows_its_image_and_probabilities(prediction, photo):
 
 def test_a_prediction_without_a_file_shows_no_image(prediction):
     made = replace(prediction, path="0")
-    assert not Page(made._repr_html_()).all("img") and prediction.classes[0] in text_of(made)
+    assert not Page(shown_html(made)).all("img") and prediction.classes[0] in text_of(made)
     bad = Prediction(path="x.jpg", error="cannot be decoded: <i>")
     assert "x.jpg: cannot be decoded: <i>" in text_of(bad) and repr(bad) == "Prediction(x.jpg: cannot be decoded: <i>)"
 
 
 def test_a_sweep_shows_its_suggestion_and_the_curve(sweep):
-    page, text = Page(sweep._repr_html_()), text_of(sweep)
+    page, text = Page(shown_html(sweep)), text_of(sweep)
     assert f"phase {PHASE}: learning_rate 0.004" in text and "falls <b>fast</b>" in text
     ((attributes, _),) = [one for one in page.all("svg") if one[0].get("class") == "plot"]
     assert attributes["aria-label"] == "Loss against learning rate, 100 steps"
@@ -193,8 +197,8 @@ def test_an_evaluation_is_still_a_dictionary(figures):
 def test_an_evaluation_shows_interval_matrix_and_classes(figures):
     from keras_transfer.formatting import range_of, share
 
-    page, text = Page(figures._repr_html_()), text_of(figures)
-    assert f"{share(figures['accuracy'])} of {figures['n']} images right".replace("\xa0", " ") in text
+    page, text = Page(shown_html(figures)), text_of(figures)
+    assert f"{share(figures['accuracy'])} of {figures['n']} images correct".replace("\xa0", " ") in text
     assert range_of(figures["accuracy_ci95"]).replace("\xa0", " ") in text or figures["accuracy"] == 1
     cells = [int(words.split()[0]) for a, words in page.all("td") if "--share" in a.get("style", "")]
     assert np.array(cells).reshape(3, 3).tolist() == figures["confusion"]
@@ -211,5 +215,32 @@ def test_an_evaluation_of_many_classes_stays_small():
     logits[np.arange(3000), labels] += 3
     weights = rng.random(3000)
     many = Evaluation(classification_metrics(logits, labels, [f"<{c}>" for c in range(500)], weights))
-    assert len(many._repr_html_()) < 200_000
+    assert len(shown_html(many)) < 200_000
     assert "The 15 weakest of 500 classes" in text_of(many) and "weighted" in text_of(many)
+
+
+def test_every_view_is_of_a_type_that_exists():
+    from importlib import import_module
+
+    from keras_transfer.notebook import VIEWS, views
+
+    for name, view in VIEWS.items():
+        module, _, type_name = name.rpartition(".")
+        found = getattr(import_module(module), type_name)
+        assert isinstance(found, type) and found.__module__ == module
+        assert callable(getattr(views, view))
+
+
+@pytest.mark.parametrize("order", ["shell first", "package first"])
+def test_a_shell_learns_of_the_views_without_a_framework(order):
+    shell = "from IPython.core.interactiveshell import InteractiveShell; shell = InteractiveShell.instance()\n"
+    package = "import keras_transfer as kt\n"
+    load = "shell.run_line_magic('load_ext', 'keras_transfer')\n"
+    code = (
+        (shell + package if order == "shell first" else package + shell + load)
+        + "import sys; assert not {'keras', 'torch', 'tensorflow', 'jax', 'cv2', 'matplotlib'} & set(sys.modules)\n"
+        "data = kt.data.digits(limit=20)\n"
+        "html = shell.display_formatter.format(data)[0]['text/html']\n"
+        "assert 'kt-view' in html and 'scikit-learn digits' in html"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from matplotlib import font_manager
 
-from keras_transfer import plots
+from keras_transfer import formatting, plots
 from keras_transfer.plots import fonts
 
 
@@ -125,7 +125,7 @@ def test_a_broken_font_file_is_passed_over(tmp_path):
 def test_invisible_and_broken_characters_do_no_harm(only_base, tmp_path):
     name = os.fsdecode(b"caf\xe9") + "\x00\x07\u200f\u200d\n\u2028"
     no_warning(lambda: plots.confusion([[1, 2], [3, 4]], [name, "b"], tmp_path / "a.png"))
-    assert fonts.printable(os.fsdecode(b"\xe9") + "\tx") == "? x"
+    assert formatting.printable(os.fsdecode(b"\xe9") + "\tx") == "? x"
 
 
 def test_debians_chinese_fonts_where_installed(tmp_path):

@@ -125,7 +125,7 @@ def test_the_figures_are_those_of_the_run(run, page):
     for phase in metrics["phases"]:
         assert phase["name"] in training
         assert f"{phase['trainable_parameters']:,} {phase['frozen_parameters']:,}" in training
-    for stage in ("features", "waiting for data", "validation", "the rest"):
+    for stage in ("features", "waiting for data", "validation", "other"):
         assert stage in training
     data = page.section("data")
     assert "42 training, 9 validation, 9 test images" in data and "40 × 40 pixels" in data
@@ -142,7 +142,7 @@ def test_every_mistake_has_its_probabilities_and_its_map(run, page):
     maps = [a["alt"] for a, _ in page.all("img") if a["alt"].startswith("Grad-CAM")]
     assert len(maps) == min(wrong, 12)
     if wrong:
-        assert f"{wrong} of {test['n']} test images are taken for another class" in page.section("mistakes")
+        assert f"{wrong} of {test['n']} test images are misclassified" in page.section("mistakes")
 
 
 def test_what_augmentation_shows_is_what_training_saw(run):

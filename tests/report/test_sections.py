@@ -12,10 +12,10 @@ from PIL import Image
 
 from keras_transfer import formatting, plots
 from keras_transfer.evaluation import classification_metrics, intervals
-from keras_transfer.report import thumbnails
-from keras_transfer.report.drawing import drawing
+from keras_transfer.html import thumbnails
+from keras_transfer.html.drawing import drawing
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.sections import SECTIONS, confusion, result, training
+from keras_transfer.report.sections import SECTIONS, confusion, mistakes, result, training
 from keras_transfer.runs import RunDirectory
 from tests.conftest import ROOT
 
@@ -105,12 +105,12 @@ def test_the_interval_of_a_mean():
 def test_the_verdict_without_a_mistake_has_a_bound_and_no_interval_without_width():
     said = result.verdict(measured([[30, 0], [0, 30]])).replace("\u00a0", " ")
     assert said == (
-        "The model is right on 100.0 % of 60 test images (95 % interval: 95.0 % or more). It made no mistake there."
+        "The model classifies 100.0 % of 60 test images correctly (95 % interval: 95.0 % or more). It made no mistakes."
     )
     once = result.verdict(measured([[30, 1], [0, 30]]))
-    assert "It made no mistake twice." in once
+    assert "No two classes were confused more than once." in once
     twice = result.verdict(measured([[30, 2], [0, 30]]))
-    assert "“class 0” taken for “class 1”, 2\u00a0times" in twice
+    assert "“class 0” predicted as “class 1”, 2\u00a0times" in twice
 
 
 def test_what_stands_out():
@@ -120,7 +120,7 @@ def test_what_stands_out():
     poor.metrics["best"] = {"phase": "all", "epoch": 1}
     poor.metrics["phases"][0]["data_wait"] = 0.5
     said = " ".join(result._remarks(poor)).replace("\u00a0", " ")
-    for words_of in ("interval is wide", "weakest class is “class 0”: 25.0 % of its 40", "too sure of itself",
+    for words_of in ("interval is wide", "weakest class is “class 0”: recall 25.0 % (of 40 images)", "overconfident",
                      "39.0 % above validation", "waited for images in “all”"):  # fmt: skip
         assert words_of in said
 
@@ -130,7 +130,7 @@ def test_without_test_images_validation_stands_in_and_that_is_said():
     run.metrics["val"] = run.metrics.pop("test")
     run.__dict__["config"] = type("Config", (), {"model": type("Model", (), {"label_smoothing": 0.0})})
     assert "of 62 validation images" in result.verdict(run)
-    assert "a little too good" in next(result._remarks(run))
+    assert "slightly optimistic" in next(result._remarks(run))
 
 
 def test_stages_add_up():
@@ -150,8 +150,8 @@ def test_a_drawing_follows_the_pages_colours_and_keeps_names_as_text():
         {"phase": "<b>#0072b2", "loss": 1.0 / k, "val_loss": 1.2 / k, "accuracy": 0.5, "val_accuracy": 0.4}
         for k in (1, 2)
     ]
-    svg = drawing(lambda out: plots.curves(history, out), "one", 'a "label" & <more>')
-    assert svg == drawing(lambda out: plots.curves(history, out), "one", 'a "label" & <more>'), "the same every time"
+    svg = drawing(lambda out: plots.curves(history, out), 'a "label" & <more>', "one")
+    assert svg == drawing(lambda out: plots.curves(history, out), 'a "label" & <more>', "one"), "the same every time"
     assert "&lt;b&gt;#0072b2</text>" in svg and "<b>" not in svg
     assert "var(--blue)" in svg and "var(--orange)" in svg and "#d55e00" not in svg
     assert 'aria-label="a &#34;label&#34; &amp; &lt;more&gt;"' in svg
@@ -175,7 +175,7 @@ def test_thumbnails_keep_their_shape_and_are_small(shape):
 def test_a_map_lies_on_its_image():
     values = np.zeros((16, 16), np.float32)
     values[:8, :8] = 1
-    shown = pixels(thumbnails.with_map(np.full((16, 16, 1), 128, np.uint8), values).uri)
+    shown = pixels(mistakes.with_map(np.full((16, 16, 1), 128, np.uint8), values).uri)
     assert shown.shape == (128, 128, 3)
     assert np.abs(shown[100:, 100:] - 128).max() < 8 and np.abs(shown[:40, :40] - 128).max() > 60
 
@@ -193,3 +193,17 @@ def test_shares_are_never_rounded_to_certainty(value, text):
 )
 def test_times(value, text):
     assert formatting.seconds(value) == text
+
+
+def test_a_large_confusion_matrix_has_an_image_for_each_colour_scheme():
+    from keras_transfer.html.templates import environment
+    from tests.html_page import Page
+
+    run = measured(np.eye(confusion.NUMBERS_UP_TO + 1, dtype=int))
+    text = environment("keras_transfer.report").get_template("confusion.html").render(
+        section=confusion.make(run), view=run
+    )  # fmt: skip
+    page = Page(text)
+    assert len(page.all("picture")) == 1
+    (source,), (image,) = page.all("source"), page.all("img")
+    assert "dark" in source[0]["media"] and source[0]["srcset"] != image[0]["src"]

@@ -1,17 +1,17 @@
-"""Colour: operations on pixel values, merged so that several of them cost one pass.
+"""Operations on pixel values, merged so that several of them cost one pass.
 
 An operation is a pair (kind, payload):
     ("matrix", float64 (3, 4))    new RGB = M[:, :3] @ RGB + M[:, 3]
-    ("contrast", factor)          scaling about the mean grey value, which depends on the image
+    ("contrast", factor)          scale about the mean grey value, which depends on the image
     ("table", uint8 (256,))       a lookup table for all channels
-    ("image", function)         anything else: uint8 (h, w, c) -> the same
-Matrices and contrasts in a row become one matrix, tables in a row one table. Values are only clipped at the end of a
-row, not between its operations.
+    ("image", function)           anything else: uint8 (h, w, c) -> the same
+Consecutive matrices and contrasts become one matrix, consecutive tables one table. Values are clipped at the end of
+a run, not between its operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -26,22 +26,22 @@ _RGB = np.linalg.inv(_YIQ)
 
 
 def brightness(factor: float) -> tuple[str, Any]:
-    """All channels times `factor`."""
+    """Multiply all channels by `factor`."""
     return "matrix", np.hstack([np.eye(3) * factor, np.zeros((3, 1))])
 
 
 def contrast(factor: float) -> tuple[str, Any]:
-    """Distances from the mean grey value times `factor`."""
+    """Multiply distances from the mean grey value by `factor`."""
     return "contrast", factor
 
 
 def saturation(factor: float) -> tuple[str, Any]:
-    """Distances from the pixel's own grey value times `factor`; 0 is a grey image."""
+    """Multiply distances from the pixel's own grey value by `factor`; 0 gives a grey image."""
     return "matrix", np.hstack([factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1)), np.zeros((3, 1))])
 
 
 def hue(turn: float) -> tuple[str, Any]:
-    """Rotate the hue by `turn` (1 is the whole circle), keeping luma and chroma."""
+    """Rotate the hue by `turn` (1 is a full circle), keeping luma and chroma."""
     angle = 2 * np.pi * turn
     rotation = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     return "matrix", np.hstack([_RGB @ rotation @ _YIQ, np.zeros((3, 1))])
@@ -88,7 +88,7 @@ def _mean(image: np.ndarray) -> np.ndarray:
 
 
 def posterize(bits: int) -> tuple[str, Any]:
-    """Keep the highest `bits` bits."""
+    """Keep the `bits` most significant bits."""
     return "table", np.arange(256, dtype=np.uint8) & np.uint8((0xFF << (8 - bits)) & 0xFF)
 
 
@@ -100,7 +100,7 @@ def solarize(threshold: float) -> tuple[str, Any]:
 
 def autocontrast() -> tuple[str, Any]:
     """Stretch each channel to 0..255."""
-    return "image", _autocontrast
+    return "image", _per_channel(_stretch)
 
 
 def equalize() -> tuple[str, Any]:
@@ -109,7 +109,7 @@ def equalize() -> tuple[str, Any]:
 
 
 def sharpness(factor: float) -> tuple[str, Any]:
-    """Blend with a smoothed copy (0 gives the copy, 1 the image, more sharpens), as Pillow's ImageEnhance does."""
+    """Blend with a smoothed copy (0 gives the copy, 1 the image, more sharpens), like Pillow's ImageEnhance."""
     kernel = np.array([[1, 1, 1], [1, 5, 1], [1, 1, 1]], np.float32) / 13
 
     def apply(image: np.ndarray) -> np.ndarray:
@@ -119,10 +119,6 @@ def sharpness(factor: float) -> tuple[str, Any]:
     return "image", apply
 
 
-def _autocontrast(image: np.ndarray) -> np.ndarray:
-    return _per_channel(_stretch)(image)
-
-
 def _stretch(channel: np.ndarray) -> np.ndarray:
     low, high = int(channel.min()), int(channel.max())
     if low >= high:
@@ -130,7 +126,7 @@ def _stretch(channel: np.ndarray) -> np.ndarray:
     return cv2.LUT(channel, np.clip(np.rint((np.arange(256) - low) * (255 / (high - low))), 0, 255).astype(np.uint8))
 
 
-def _per_channel(function: Any) -> Any:
+def _per_channel(function: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     def apply(image: np.ndarray) -> np.ndarray:
         channels = 1 if image.ndim == 2 else image.shape[2]
         planes = image.reshape(*image.shape[:2], channels)

@@ -1,4 +1,4 @@
-"""Augmentations that move pixels; all of them become part of one affine warp."""
+"""Geometric augmentations; all of them become part of one affine warp."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keras_transfer.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class ResizeTo(Augmentation):
-    """Resize to a size of its own, e.g. somewhat larger before a crop.
+    """Resize to another size than the target, e.g. somewhat larger before a crop.
 
     Args:
-        size: pixels: one number or (height, width); None: the target size.
-        mode: "squash", "crop", "pad", or "shorter" (the shorter side gets `size`, the aspect stays); None: the
-            transform's own.
+        size: in pixels, a number or (height, width); None: the target size.
+        mode: "squash", "crop", "pad", or "shorter" (scale the shorter side to `size`, keep the aspect ratio); None:
+            that of the transform.
     """
 
     name, random, sizes = "resize", False, True
@@ -52,10 +52,10 @@ class ResizeTo(Augmentation):
 
 @dataclass(frozen=True)
 class CenterCrop(Augmentation):
-    """Cut the middle out and scale it to the target size.
+    """Crop the centre and scale it to the target size.
 
     Args:
-        fraction: share (0, 1] of the largest centred box of the target's shape; 224 of 256 is 0.875.
+        fraction: fraction (0, 1] of the largest centred box of the target's aspect ratio; 224 of 256 is 0.875.
     """
 
     name, random, sizes = "center_crop", False, True
@@ -74,7 +74,7 @@ class CenterCrop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomCrop(Augmentation):
-    """Cut a box of the target size at a random place; a smaller image is enlarged first until it fits.
+    """Crop a box of the target size at a random place; smaller images are enlarged first.
 
     Usually after `resize` to a somewhat larger size.
     """
@@ -96,11 +96,11 @@ class RandomCrop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Augmentation):
-    """Cut a box of random area and aspect and scale it to the target size (Szegedy et al., 2014).
+    """Crop a box of random area and aspect ratio and scale it to the target size (Szegedy et al., 2014).
 
     Args:
-        scale: least and greatest area of the box as a share of the image's.
-        ratio: least and greatest width / height of the box, relative to the target's; drawn on a log scale.
+        scale: range of the area of the box as a fraction of the image's.
+        ratio: range of width / height of the box, relative to the target's; log-uniform.
     """
 
     name, sizes = "random_resized_crop", True
@@ -126,7 +126,7 @@ class RandomResizedCrop(Augmentation):
             if 0 < h <= height and 0 < w <= width:
                 box = h, w
                 break
-        if box is None:  # the whole image, cut to the nearest allowed aspect
+        if box is None:  # the whole image, cropped to the nearest allowed aspect ratio
             ratio = min(max(width / height, self.ratio[0] * aspect), self.ratio[1] * aspect)
             box = min(height, max(1, round(width / ratio))), min(width, max(1, round(height * ratio)))
         y, x = math.floor(v * (height - box[0] + 1)), math.floor(u * (width - box[1] + 1))
@@ -135,11 +135,11 @@ class RandomResizedCrop(Augmentation):
 
 @dataclass(frozen=True)
 class PaddedRandomCrop(Augmentation):
-    """Fit the image, add a border and cut a box of the target size: the usual augmentation for CIFAR.
+    """Fit the image, pad it and crop a box of the target size: the usual augmentation for CIFAR.
 
     Args:
-        padding: width of the border, in pixels of the target.
-        fill: value of the border: 0..255, an RGB triple or "reflect".
+        padding: padding on each side, in pixels of the target.
+        fill: value of the padding: 0..255, an RGB triple or "reflect".
     """
 
     name, sizes = "padded_random_crop", True
@@ -191,7 +191,7 @@ class VerticalFlip(Augmentation):
 
 
 def turned(degrees: float) -> np.ndarray:
-    """The map (2, 2), output to input, of a counter-clockwise rotation as seen on the screen."""
+    """Return the map (2, 2), output to input, of a counter-clockwise rotation as seen on the screen."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s], [s, c]])
 
@@ -202,7 +202,7 @@ class Rotation(Augmentation):
 
     Args:
         degrees: the angle is uniform in [-degrees, degrees].
-        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
+        fill: value outside the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "rotation"
@@ -224,11 +224,11 @@ class Affine(Augmentation):
     """Rotate, shift, scale and shear about the centre.
 
     Args:
-        degrees: greatest angle of the rotation.
-        translate: greatest shift, as a share of width and height.
-        scale: least and greatest enlargement, drawn on a log scale.
-        shear: greatest angle of the shear along x and along y, in degrees.
-        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
+        degrees: maximum rotation.
+        translate: maximum shift, as a fraction of width and height.
+        scale: range of the scale factor; log-uniform.
+        shear: maximum shear along x and along y, in degrees.
+        fill: value outside the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "affine"

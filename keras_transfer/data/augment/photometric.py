@@ -1,4 +1,4 @@
-"""Augmentations of colour, and erasing."""
+"""Colour augmentations and erasing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from keras_transfer.errors import UserError
 
 @dataclass(frozen=True)
 class ColorJitter(Augmentation):
-    """Change brightness, contrast, saturation and hue at random, in this order.
+    """Randomly change brightness, contrast, saturation and hue, in this order.
 
     Args:
-        brightness: the factor is uniform in [1 - brightness, 1 + brightness], likewise
-        contrast: about the mean grey value,
-        saturation: about the pixel's own grey value.
-        hue: greatest rotation of the hue, as a share of the whole circle, 0..0.5 (in YIQ, where it is linear).
+        brightness: the factor is uniform in [1 - brightness, 1 + brightness].
+        contrast: likewise, about the mean grey value.
+        saturation: likewise, about the pixel's own grey value.
+        hue: maximum rotation of the hue, as a fraction of the full circle, 0..0.5 (in YIQ, where it is linear).
     """
 
     name = "color_jitter"
@@ -51,7 +51,7 @@ class ColorJitter(Augmentation):
 
 @dataclass(frozen=True)
 class Grayscale(Augmentation):
-    """Take the colour away with probability `p`, keeping the number of channels."""
+    """Remove colour with probability `p`, keeping the number of channels."""
 
     name = "grayscale"
     p: float = 0.1
@@ -70,10 +70,10 @@ class RandomErasing(Augmentation):
     """Overwrite random boxes (Zhong et al., "Random erasing data augmentation", 2017).
 
     Args:
-        p: probability that the image is touched.
-        count: boxes.
-        scale: least and greatest area of a box as a share of the result's.
-        ratio: least and greatest width / height.
+        p: probability of erasing.
+        count: number of boxes.
+        scale: range of the area of a box as a fraction of the result's.
+        ratio: range of width / height; log-uniform.
         fill: a grey value 0..255, or "noise".
     """
 

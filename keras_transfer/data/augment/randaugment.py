@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from keras_transfer.data.augment.base import Augmentation, check_fill, number, w
 from keras_transfer.data.augment.geometry import turned
 from keras_transfer.data.augment.plan import Fill, Plan
 
-# strength in 0..1 and a sign; the greatest values are those of torchvision.transforms.RandAugment.
+# Takes a strength in 0..1 and a sign; the maxima are those of torchvision.transforms.RandAugment.
 Operation = Callable[[Plan, float, float], None]
 
 
@@ -37,7 +38,7 @@ def _rotate(plan: Plan, strength: float, sign: float) -> None:
     plan.about_center(turned(sign * strength * 30))
 
 
-def _enhance(operation: Callable[[float], tuple]) -> Operation:
+def _enhance(operation: Callable[[float], tuple[str, Any]]) -> Operation:
     def apply(plan: Plan, strength: float, sign: float) -> None:
         plan.colors.append(operation(1 + sign * strength * 0.9))
 
@@ -64,14 +65,14 @@ OPERATIONS: dict[str, Operation] = {
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """Apply a few operations, drawn at random from the paper's fourteen, at a common strength.
+    """Apply random operations, out of the paper's fourteen, at a common strength.
 
-    Those that move pixels join the image's one warp, so they act before those of colour.
+    Geometric operations are part of the image's single warp, so they act before colour operations.
 
     Args:
-        count: operations an image.
+        count: operations per image.
         magnitude: strength, 0..30.
-        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
+        fill: value outside the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "rand_augment"

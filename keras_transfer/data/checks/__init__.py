@@ -1,1 +1,1 @@
-"""Looking images over: unreadable files, duplicates, leakage between splits."""
+"""Checks of images: unreadable files, duplicates, leakage between splits."""

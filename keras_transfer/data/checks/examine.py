@@ -1,4 +1,4 @@
-"""One look at every image: what `doctor` needs to know of it, from a single reading and decoding."""
+"""Collect what `doctor` needs from every image, reading and decoding each once."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from keras_transfer.data.samples import ImageStore, SampleTable
 
 THUMB = 16
 NEAR_BITS = 48
-"""Difference hashes of near duplicates differ in at most so many of their 240 bits (of others, in about 120)."""
+"""Largest Hamming distance of the 240-bit difference hashes of near duplicates (about 120 for other pairs)."""
 NEAR_CORRELATION = 0.97
-"""… and their thumbnails correlate at least so much."""
+"""Smallest correlation of the thumbnails of near duplicates."""
 MAX_COMPARED = 60_000
-"""Images that are compared with each other (2 × 10⁹ pairs)."""
+"""Maximum number of images for pairwise comparison (2 × 10⁹ pairs)."""
 _BLOCK = 256
 
 
 @dataclass(frozen=True)
 class Examined:
-    """What is known about each image of a samples, in its order.
+    """What is known about each image, in the order of the samples.
 
     Attributes:
         errors: why it cannot be read, or an empty string.
-        digests: 16 bytes that equal images share; empty for those that cannot be read.
-        formats: what the content is (`decode.format_of`); empty for images in memory.
-        sides: int64 (n,), the shorter side in pixels; 0 for those that cannot be read.
+        digests: 16-byte hashes of the content; empty for unreadable images.
+        formats: format of the content (`decode.format_of`); empty for images in memory.
+        sides: int64 (n,), shorter side in pixels; 0 for unreadable images.
         thumbs: uint8 (n, 16, 16), grey.
     """
 
@@ -41,7 +41,7 @@ class Examined:
     thumbs: np.ndarray
 
     def copies(self) -> list[list[int]]:
-        """Groups of images that are the same byte for byte."""
+        """Return groups of byte-identical images."""
         groups: dict[bytes, list[int]] = defaultdict(list)
         for i, digest in enumerate(self.digests):
             if digest:
@@ -49,10 +49,10 @@ class Examined:
         return [group for group in groups.values() if len(group) > 1]
 
     def alike(self) -> list[list[int]]:
-        """Groups of images that look the same but are not all copies: another format, size, quality or brightness.
+        """Return groups of near duplicates: the same image in another format, size, quality or brightness.
 
-        All pairs are compared, by the correlation of their thumbnails and by difference hashes (N. Krawetz, 2013)
-        across and down. Images with hardly any contrast are left out: they all look the same.
+        All pairs are compared by the correlation of their thumbnails and by horizontal and vertical difference hashes
+        (N. Krawetz, 2013). Images with hardly any contrast are skipped, since they all look the same.
         """
         usable = np.flatnonzero((self.sides > 0) & (self.thumbs.std(axis=(1, 2)) > 4))
         if not 1 < len(usable) <= MAX_COMPARED:
@@ -63,10 +63,10 @@ class Examined:
 
 
 def close_pairs(thumbs: np.ndarray) -> np.ndarray:
-    """Places (m, 2) of the thumbnails that look the same, the first of a pair being the smaller.
+    """Return pairs of near-duplicate thumbnails as int64 (m, 2) indices, smaller index first.
 
     Args:
-        thumbs: uint8 (n, 16, 16), each with some contrast.
+        thumbs: uint8 (n, 16, 16), none of them uniform.
     """
     codes = difference_hashes(thumbs)
     unit = thumbs.reshape(len(thumbs), -1).astype(np.float32)
@@ -82,7 +82,7 @@ def close_pairs(thumbs: np.ndarray) -> np.ndarray:
 
 
 def difference_hashes(thumbs: np.ndarray) -> np.ndarray:
-    """Whether each pixel is brighter than its left and its upper neighbour: uint8 (n, 30), eight bits a byte."""
+    """Return whether pixels are brighter than their left and upper neighbours, as packed bits: uint8 (n, 30)."""
     across = thumbs[:, ::2, 1:] > thumbs[:, ::2, :-1]
     down = thumbs[:, 1:, ::2] > thumbs[:, :-1, ::2]
     bits = np.concatenate([across.reshape(len(thumbs), -1), down.reshape(len(thumbs), -1)], axis=1)
@@ -90,11 +90,12 @@ def difference_hashes(thumbs: np.ndarray) -> np.ndarray:
 
 
 def _bit_count(codes: np.ndarray) -> np.ndarray:
-    return np.unpackbits(codes, axis=1).sum(axis=1, dtype=np.int64)
+    counts: np.ndarray = np.unpackbits(codes, axis=1).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def _groups(pairs: np.ndarray, count: int) -> list[list[int]]:
-    """The connected groups of a graph, given by its edges."""
+    """Return the connected components of a graph, given by its edges (m, 2)."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a data set, from what `examine` saw of its images."""
+"""Possible problems of a data set, derived from the results of `examine`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_transfer.data.checks.examine import MAX_COMPARED, Examined
 from keras_transfer.data.samples import SPLITS, SampleTable
 
 UNBALANCED = 10
-"""Largest class : smallest class, from where on it is reported."""
+"""Ratio of largest to smallest class from which imbalance is reported."""
 
 _SUFFIXES = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -27,13 +27,13 @@ _SUFFIXES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that may be wrong.
+    """A possible problem.
 
     Attributes:
-        check: what was looked for.
-        severity: "error" (training refuses it, or its figures would be wrong), "warning" or "note".
-        message: what was found, in words.
-        images: the groups of images it is about, by place in the samples; a lone image is a group of one.
+        check: name of the check.
+        severity: "error" (training refuses the data, or its metrics would be wrong), "warning" or "note".
+        message: description.
+        images: affected groups of images, as rows of the samples; a single image is a group of one.
     """
 
     check: str
@@ -43,13 +43,13 @@ class Finding:
 
 
 def findings(samples: SampleTable, examined: Examined, split: np.ndarray, model_side: int | None) -> list[Finding]:
-    """All findings, the worst first.
+    """Return all findings, most severe first.
 
     Args:
         samples: the data.
-        examined: what its images are.
-        split: "train", "val", "test" or "" (not used) for each image.
-        model_side: shorter side of the model's input, or None if that is not known.
+        examined: the result of `examine` for it.
+        split: "train", "val", "test" or "" (unused) for each image.
+        model_side: shorter side of the model's input; None if unknown.
     """
     found = [
         *_unreadable(examined),
@@ -63,7 +63,7 @@ def findings(samples: SampleTable, examined: Examined, split: np.ndarray, model_
 
 
 def crossing(group: Sequence[int], split: np.ndarray) -> bool:
-    """Whether a group of equal images lies in more than one split."""
+    """Return whether a group of images is in more than one split."""
     return len({split[i] for i in group} - {""}) > 1
 
 
@@ -80,20 +80,20 @@ def _extensions(samples: SampleTable, examined: Examined) -> Iterator[Finding]:
         if kind and suffix not in _SUFFIXES[kind]:
             wrong.append(i)
     if wrong:
-        message = f"{_images(len(wrong))} of another format than the name says (they are read by their content)"
+        message = f"{_images(len(wrong))} in another format than the extension says (they are read by their content)"
         yield Finding("wrong extension", "note", message, _single(wrong))
 
 
 def _copies(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
     groups = examined.copies()
     leaked = [tuple(group) for group in groups if crossing(group, split)]
-    torn = [tuple(group) for group in groups if len(set(samples.labels[group].tolist())) > 1]
+    conflicting = [tuple(group) for group in groups if len(set(samples.labels[group].tolist())) > 1]
     if leaked:
-        message = f"{_many(leaked, 'group')} of copies in more than one split: validation and test look too good"
+        message = f"{_many(leaked, 'group')} of copies in more than one split: validation and test metrics are too good"
         yield Finding("copies across splits", "error", message, tuple(leaked))
-    if torn:
-        message = f"{_many(torn, 'group')} of copies with more than one label"
-        yield Finding("copies with different labels", "error", message, tuple(torn))
+    if conflicting:
+        message = f"{_many(conflicting, 'group')} of copies with more than one label"
+        yield Finding("copies with different labels", "error", message, tuple(conflicting))
     if groups:
         spare = sum(len(group) - 1 for group in groups)
         message = f"{_images(spare)} beyond the first of {_many(groups, 'group')} of copies"
@@ -102,16 +102,16 @@ def _copies(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iter
 
 def _alike(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
     if len(samples) > MAX_COMPARED:
-        message = f"near duplicates are not looked for among more than {MAX_COMPARED} images"
+        message = f"more than {MAX_COMPARED:,} images: near duplicates are not searched for"
         yield Finding("near duplicates", "note", message)
         return
     groups = [tuple(group) for group in examined.alike()]
     leaked = [group for group in groups if crossing(group, split)]
     if leaked:
-        message = f"{_many(leaked, 'group')} in different splits: validation and test may look too good"
+        message = f"{_many(leaked, 'group')} in different splits: validation and test metrics may be too good"
         yield Finding("near duplicates across splits", "warning", message, tuple(leaked))
     if groups:
-        message = f"{_many(groups, 'group')} of images that look almost the same"
+        message = f"{_many(groups, 'group')} of near-duplicate images"
         yield Finding("near duplicates", "note", message, tuple(groups))
 
 
@@ -124,7 +124,7 @@ def _classes(samples: SampleTable, examined: Examined, split: np.ndarray) -> Ite
         if inside.any() and missing:
             severity = "error" if name == "train" else "warning"
             shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
-            yield Finding("missing classes", severity, f"{name} has no image of: {shown}")
+            yield Finding("missing classes", severity, f"{name} has no images of: {shown}")
     counts = np.bincount(samples.labels[readable], minlength=len(samples.classes))
     most, fewest = int(counts.max()), int(counts.min())
     if most >= UNBALANCED * max(fewest, 1):
@@ -137,7 +137,7 @@ def _small(examined: Examined, model_side: int | None) -> Iterator[Finding]:
         return
     small = np.flatnonzero((examined.sides > 0) & (examined.sides < model_side / 2)).tolist()
     if small:
-        message = f"{_images(len(small))} with less than half of the model's {model_side} pixels a side"
+        message = f"{_images(len(small))} with a side below half of the model's {model_side} pixels"
         yield Finding("small images", "note", message, _single(small))
 
 

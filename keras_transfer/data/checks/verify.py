@@ -1,4 +1,4 @@
-"""The quick look at every image before training: can it be read, and is it also in another split?"""
+"""Check every image before training: whether it can be read, and whether another split has a copy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Bad = list[tuple[str, str]]
 
 
 def resolve_workers(workers: int | str) -> int:
-    """A number of threads: `"auto"` is that of the processors this process may use, at most 8."""
+    """Return a number of threads; `"auto"` is the number of usable processors, at most 8."""
     if workers == "auto":
         usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(usable, 8)
@@ -28,11 +28,11 @@ def resolve_workers(workers: int | str) -> int:
 
 @dataclass(frozen=True)
 class Checked:
-    """What checking every image found.
+    """The result of checking every image.
 
     Attributes:
         bad: (name, reason) of each image that cannot be read, sorted by name.
-        digests: hash of the content of each that can, by name.
+        digests: image name → hash of the content, of the readable images.
     """
 
     bad: Bad
@@ -67,13 +67,13 @@ def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
 def drop_bad(
     samples: SampleTable, on_bad_image: Literal["error", "skip"], workers: int | str = "auto"
 ) -> tuple[SampleTable, Checked]:
-    """Check all images; raise one UserError that lists the bad ones, or (`"skip"`) leave them out."""
+    """Check all images; raise a UserError that lists the unreadable ones, or (`"skip"`) remove them."""
     checked = check(samples, workers)
     bad = checked.bad
     if not bad:
         return samples, checked
     if on_bad_image == "error":
-        head = f"{len(bad)} of {len(samples)} images cannot be read (on_bad_image='skip' leaves them out):"
+        head = f"{len(bad)} of {len(samples)} images cannot be read (on_bad_image='skip' skips them):"
         raise UserError(f"{head}\n{listed(bad)}")
     names = {name for name, _ in bad}
     keep = [i for i in range(len(samples)) if samples.images.name(i) not in names]
@@ -83,7 +83,7 @@ def drop_bad(
 
 
 def leaks(samples: SampleTable, digests: Mapping[str, bytes]) -> list[tuple[str, str]]:
-    """Pairs of images that are the same byte for byte but lie in different splits."""
+    """Return pairs of byte-identical images in different splits."""
     first: dict[bytes, int] = {}
     found = []
     for i in range(len(samples)):
@@ -95,19 +95,19 @@ def leaks(samples: SampleTable, digests: Mapping[str, bytes]) -> list[tuple[str,
 
 
 def with_leak_note(samples: SampleTable, digests: Mapping[str, bytes]) -> SampleTable:
-    """The samples with a warning in its notes, if an image of one split is also in another."""
+    """Add a warning to the notes if an image of one split is also in another."""
     found = leaks(samples, digests)
     if not found:
         return samples
     first, second = found[0]
     note = (
-        f"warning: copies in different splits, which make validation and test look too good: {len(found)}, e.g. "
+        f"warning: copies in different splits, which make validation and test metrics too good: {len(found)}, e.g. "
         f"{first} = {second} (keras-transfer doctor lists them)"
     )
     return replace(samples, notes=(*samples.notes, note))
 
 
 def listed(bad: Sequence[tuple[str, str]], limit: int = 20) -> str:
-    """A line for each of the first `limit` bad images."""
+    """Return a line for each of the first `limit` unreadable images."""
     lines = [f"  {name}: {reason}" for name, reason in bad[:limit]]
     return "\n".join([*lines, f"  … and {len(bad) - limit} more"] if len(bad) > limit else lines)

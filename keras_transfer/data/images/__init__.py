@@ -1,1 +1,1 @@
-"""Where pixels come from: image files and arrays, decoded to uint8 RGB."""
+"""Image files and arrays, decoded to uint8 RGB."""

@@ -1,9 +1,8 @@
-"""Files to pixels: uint8 RGB, upright, whatever the format.
+"""Decode image files of any format to upright uint8 RGB.
 
-Ordinary JPEG and PNG go through OpenCV, which is the fastest and lets other threads run; everything else (palettes,
-transparency, CMYK, GIF, WebP, TIFF, BMP …) through Pillow. What OpenCV refuses is tried with Pillow too, so that a
-file is only called bad when both say so. 16-bit channels are scaled to 8, transparency is laid on white, animations
-give their first frame.
+Ordinary JPEG and PNG are decoded by OpenCV, which is fastest and releases the GIL; everything else (palettes,
+transparency, CMYK, GIF, WebP, TIFF, BMP …) by Pillow. Pillow also tries what OpenCV refuses, so a file is only bad if
+both fail. 16-bit channels are scaled to 8, transparency is composited on white, animations give their first frame.
 """
 
 from __future__ import annotations
@@ -14,12 +13,12 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 MAX_PIXELS = 89_478_485
-"""Largest image that is decoded (a quarter of a gigabyte of RGB): the limit at which Pillow warns of an attack."""
+"""Largest image to decode (256 MiB of RGB): the size at which Pillow warns of a decompression bomb."""
 
-Image.init()  # Pillow imports its rarer formats late, and asking for one by name before that is an error
+Image.init()  # Pillow imports rare formats lazily, and requesting one by name before that is an error
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 _COLOR = getattr(cv2, "IMREAD_COLOR_RGB", None)
@@ -28,22 +27,22 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 class DecodeError(Exception):
-    """The bytes are not an image that can be used; the message is the reason."""
+    """The bytes are not a usable image; the message is the reason."""
 
 
 class Header(NamedTuple):
-    """What the first bytes say. `plain` = OpenCV decodes it without loss of meaning; size before orientation."""
+    """The header of an image. `plain`: OpenCV decodes it correctly. Sizes are before EXIF orientation."""
 
     kind: str  # "jpeg", "png" or "other"
     height: int
     width: int
     orientation: int
     plain: bool
-    deep: bool = False  # 16 bits a channel
+    deep: bool = False  # 16 bits per channel
 
 
 def read_header(data: bytes) -> Header:
-    """Find out format, size and EXIF orientation without decoding.
+    """Read format, size and EXIF orientation without decoding.
 
     Raises:
         DecodeError: the image has more than `MAX_PIXELS` pixels.
@@ -53,7 +52,7 @@ def read_header(data: bytes) -> Header:
         header = _jpeg_header(data) or header
     elif data[:8] == _PNG and len(data) >= 33:
         height, width = struct.unpack(">II", data[16:24])[::-1]
-        # Transparency and orientation chunks are rare: their names occurring by chance only costs speed.
+        # A false match of a chunk name in the pixel data only costs speed.
         plain = data[24] == 8 and data[25] in (0, 2) and b"tRNS" not in data and b"eXIf" not in data
         header = Header("png", height, width, 1, plain and b"IEND" in data[-64:], deep=data[24] == 16)
     _check_size(header.height, header.width)
@@ -75,26 +74,26 @@ _MAGIC = (
 
 
 def format_of(data: bytes) -> str:
-    """The format that the first bytes say: jpeg, png, gif, bmp, tiff, ppm, webp, or an empty string."""
+    """Return the format according to the first bytes: jpeg, png, gif, bmp, tiff, ppm, webp, or an empty string."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "webp"
     return next((name for magic, name in _MAGIC if data.startswith(magic)), "")
 
 
 def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.ndarray:
-    """Decode a file's bytes.
+    """Decode the bytes of a file.
 
     Args:
         data: the whole file.
-        reduction: 1, 2, 4 or 8: decode an ordinary JPEG straight to a half, quarter or eighth of its sides (rounded
-            up), which is several times faster; other formats are decoded whole.
-        header: what `read_header` said, if it has been called already.
+        reduction: 1, 2, 4 or 8: decode an ordinary JPEG directly at a half, quarter or eighth of its sides (rounded
+            up), which is several times faster; other formats are decoded in full.
+        header: the result of `read_header`, if it is known.
 
     Returns:
         uint8 (height, width, 3) RGB, upright according to EXIF.
 
     Raises:
-        DecodeError: not an image, cut short, too large, or of a kind that has no sensible 8-bit form.
+        DecodeError: not an image, truncated, too large, or without a sensible 8-bit form.
     """
     header = header or read_header(data)
     if header.plain:
@@ -109,14 +108,14 @@ def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.
         return _pillow(data, header)
     except DecodeError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise DecodeError(_what_is_it(data)) from None
     except (Exception, Image.DecompressionBombWarning) as error:
         raise DecodeError(str(error) or type(error).__name__) from None
 
 
 def orient(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Turn an image upright: `orientation` 1..8 as in EXIF tag 0x0112; other values change nothing."""
+    """Turn an image upright: `orientation` 1..8 as in EXIF tag 0x0112; other values are ignored."""
     if orientation in (5, 6, 7, 8):
         image = cv2.transpose(image)
     flip = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}.get(orientation)
@@ -158,17 +157,17 @@ def _pillow_pixels(image: Image.Image) -> np.ndarray:
     if mode.startswith("I"):
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DecodeError("32-bit integer pixels: expected 8 or 16 bits a channel")
+            raise DecodeError("32-bit integer pixels: expected 8 or 16 bits per channel")
         return cv2.cvtColor(to_8_bit(values.astype(np.uint16)), cv2.COLOR_GRAY2RGB)
     if mode == "F":
-        raise DecodeError("floating-point pixels: expected 8 or 16 bits a channel")
+        raise DecodeError("floating-point pixels: expected 8 or 16 bits per channel")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return on_white(np.asarray(image.convert("RGBA")))
     return np.array(image.convert("RGB"))
 
 
 def to_8_bit(values: np.ndarray) -> np.ndarray:
-    """uint16 0..65535 to uint8 0..255, rounded to nearest."""
+    """Scale uint16 0..65535 to uint8 0..255, rounded to nearest."""
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -192,7 +191,7 @@ def _jpeg_header(data: bytes) -> Header | None:
             orientation = _tiff_orientation(data[position + 10 : position + 2 + length])
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             bits, height, width, channels = struct.unpack(">BHHB", data[position + 4 : position + 10])
-            # A file cut short has no end-of-image marker; Pillow then decides whether any pixel is missing.
+            # A truncated file has no end-of-image marker; Pillow then decides whether pixels are missing.
             whole = data.rfind(b"\xff\xd9") > position
             plain = bits == 8 and channels in (1, 3) and height > 0 and width > 0 and whole
             return Header("jpeg", height, width, orientation, plain)
@@ -201,7 +200,7 @@ def _jpeg_header(data: bytes) -> Header | None:
 
 
 def _tiff_orientation(exif: bytes) -> int:
-    """Value of tag 0x0112 in the first directory of an EXIF block, or 1."""
+    """Return the value of tag 0x0112 in the first directory of an EXIF block, or 1."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
     try:
         if order is None:
@@ -232,5 +231,5 @@ def _what_is_it(data: bytes) -> str:
         return "the file is empty"
     start = data[:64].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<svg", b"<?xml")):
-        return "not an image: the file holds HTML or XML"
-    return "not an image in a known format, or damaged at its start"
+        return "not an image: the file contains HTML or XML"
+    return "not an image in a known format, or damaged at the start"

@@ -1,4 +1,4 @@
-"""Where pixels come from: files or an array in memory."""
+"""Image stores: files, or an array in memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["IMAGE_SUFFIXES", "ArrayStore", "BadImage", "FileStore", "Image", "Im
 IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
 )
-"""File name endings, in lower case, that count as images when a folder is walked."""
+"""Extensions, in lower case, of the files that count as images in a folder."""
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -29,8 +29,8 @@ class BadImage(UserError):
     """An image that cannot be read.
 
     Attributes:
-        name: the image's name in its data set.
-        reason: what is wrong with it.
+        name: name of the image in its data set.
+        reason: why it cannot be read.
     """
 
     def __init__(self, name: str, reason: str):
@@ -39,23 +39,23 @@ class BadImage(UserError):
 
 
 class Image(Protocol):
-    """An image whose size is known but which need not be decoded yet."""
+    """An image of known size, not necessarily decoded yet."""
 
     height: int
     width: int
 
     def pixels(self) -> np.ndarray:
-        """uint8 (height, width, 3 or 1)."""
+        """Return uint8 (height, width, 3 or 1)."""
 
     def digest(self) -> bytes:
-        """16 bytes that two images share only if they are the same, byte for byte."""
+        """Return a 16-byte hash of the content."""
 
     def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """The image at no less than 1 / `scale` of its size, if that is cheaper.
+        """Return the image at no less than 1 / `scale` of its size, if decoding that is cheaper.
 
         Returns:
-            The uint8 pixels, and the float64 (3, 3) map from coordinates in the whole image to coordinates in them;
-            None stands for the identity.
+            The uint8 pixels, and the float64 (3, 3) map from coordinates in the full image to coordinates in the
+            pixels; None is the identity.
         """
 
 
@@ -65,30 +65,30 @@ class ImageStore(Protocol):
     def __len__(self) -> int: ...
 
     def name(self, i: int) -> str:
-        """Unique name of image i: for files the path relative to the root, with forward slashes."""
+        """Return the unique name of image i: for files, the path relative to the root, with forward slashes."""
 
     def read(self, i: int) -> np.ndarray:
-        """uint8 (h, w, 3) RGB; raises BadImage."""
+        """Return uint8 (h, w, 3) RGB; raises BadImage."""
 
     def open(self, i: int) -> Image:
-        """Image i, ready to be decoded; raises BadImage."""
+        """Return image i, not necessarily decoded; raises BadImage."""
 
     def take(self, indices: np.ndarray) -> ImageStore:
-        """A store of these images, in this order."""
+        """Return a store of these images, in this order."""
 
     def digests(self) -> Iterator[bytes]:
-        """A few bytes that change when the images do, for the fingerprint."""
+        """Yield bytes that change with the images, for the fingerprint."""
 
     def stamps(self) -> Iterator[bytes]:
-        """A few bytes an image that change whenever it is written again on this machine, cheap to get."""
+        """Yield bytes for each image that change when it is rewritten on this machine; cheaper than `digests`."""
 
 
 class FileStore:
     """Image files.
 
     Args:
-        paths: paths, relative to `root` or absolute.
-        root: folder that the names are relative to; None leaves the paths as they are.
+        paths: paths, absolute or relative to `root`.
+        root: folder that the names are relative to; None keeps the paths unchanged.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] | None = None):
@@ -99,23 +99,23 @@ class FileStore:
         return len(self._names)
 
     def name(self, i: int) -> str:
-        """Path of image i relative to the root (as given, without a root)."""
+        """Return the path of image i relative to the root (as given, without a root)."""
         return self._names[i]
 
     def path(self, i: int) -> Path:
-        """Where image i is."""
+        """Return the full path of image i."""
         return Path(os.path.join(self.root, self._names[i]))  # noqa: PTH118 - called for every image
 
     def read(self, i: int) -> np.ndarray:
-        """uint8 (h, w, 3) RGB, upright.
+        """Return uint8 (h, w, 3) RGB, upright.
 
         Raises:
-            BadImage: missing, cut short, not an image, too large.
+            BadImage: the file is missing, truncated, not an image, or too large.
         """
         return self.open(i).pixels()
 
     def open(self, i: int) -> EncodedImage:
-        """Read the file and its header; the pixels are decoded on demand."""
+        """Read the file and its header; pixels are decoded on demand."""
         name = self._names[i]
         try:
             data = _read_file(os.path.join(self.root, name), name)  # noqa: PTH118
@@ -125,29 +125,15 @@ class FileStore:
             ) from None
         return EncodedImage(name, data)
 
-    def read_scaled(self, i: int, min_side: int) -> tuple[np.ndarray, int]:
-        """Decode no finer than needed.
-
-        Args:
-            i: which image.
-            min_side: the shorter side shall have at least this many pixels, if the file has.
-
-        Returns:
-            The uint8 image and the factor (1, 2, 4 or 8) by which its sides were divided, rounding up.
-        """
-        image = self.open(i)
-        reduction = image.reduction_for(min(image.height, image.width) / max(min_side, 1))
-        return image.decoded(reduction), reduction
-
     def take(self, indices: np.ndarray) -> FileStore:
-        """A store of these images, in this order."""
+        """Return a store of these images, in this order."""
         names = self._names
         store = FileStore([names[i] for i in indices.tolist()])
         store.root = self.root
         return store
 
     def digests(self) -> Iterator[bytes]:
-        """The files' sizes in bytes."""
+        """Yield the file sizes in bytes."""
         for name in self._names:
             try:
                 size = os.stat(os.path.join(self.root, name)).st_size  # noqa: PTH116, PTH118
@@ -156,7 +142,7 @@ class FileStore:
             yield b"%d," % size
 
     def stamps(self) -> Iterator[bytes]:
-        """The files' sizes and times of their last change, in nanoseconds."""
+        """Yield the file sizes and modification times in nanoseconds."""
         for name in self._names:
             try:
                 found = os.stat(os.path.join(self.root, name))  # noqa: PTH116, PTH118
@@ -167,7 +153,7 @@ class FileStore:
 
 
 def _read_file(path: str, name: str) -> bytes:
-    """The bytes of a file with as few system calls as will do: they cost as much as reading it."""
+    """Read a file with a minimum of system calls, which cost as much as reading it."""
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         size = os.fstat(file).st_size
@@ -176,7 +162,7 @@ def _read_file(path: str, name: str) -> bytes:
         data = os.read(file, size)
         if len(data) == size:
             return data
-        with open(file, "rb", buffering=0, closefd=False) as stream:  # a pipe, or a file system that gives less at once
+        with open(file, "rb", buffering=0, closefd=False) as stream:  # a pipe, or a short read
             return data + stream.read()
     finally:
         os.close(file)
@@ -201,33 +187,33 @@ class EncodedImage:
             if self._header.orientation >= 5:
                 self.height, self.width = self.width, self.height
         else:
-            # Formats with many variants: only decoding tells the size for certain.
+            # Formats with many variants: only decoding gives a reliable size.
             self._array = self._decode(1)
             self.height, self.width = self._array.shape[:2]
 
     @property
     def format(self) -> str:
-        """What the content says, whatever the file's name; see `decode.format_of`."""
+        """Format of the content, regardless of the extension; see `decode.format_of`."""
         from keras_transfer.data.images.decode import format_of
 
         return format_of(self._data)
 
     def digest(self) -> bytes:
-        """Hash of the file's content."""
+        """Return a hash of the file's content."""
         return hashlib.blake2b(self._data, digest_size=16).digest()
 
     def reduction_for(self, scale: float) -> int:
-        """The largest cheap reduction that is not more than `scale`."""
+        """Return the largest cheap reduction that is at most `scale`."""
         if not (self._header.plain and self._header.kind == "jpeg"):
             return 1
         return next((k for k in (8, 4, 2) if k <= scale), 1)
 
     def pixels(self) -> np.ndarray:
-        """uint8 (height, width, 3) RGB; raises BadImage."""
+        """Return uint8 (height, width, 3) RGB; raises BadImage."""
         return self.decoded(1)
 
     def decoded(self, reduction: int) -> np.ndarray:
-        """The pixels with the sides divided by 1, 2, 4 or 8 where the format allows, rounding up."""
+        """Return the pixels with sides divided by 1, 2, 4 or 8 if the format allows, rounded up."""
         return self._decode(reduction) if self._array is None else self._array
 
     def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
@@ -236,8 +222,8 @@ class EncodedImage:
         image = self.decoded(k)
         if k == 1 or image.shape[:2] == (self.height, self.width):
             return image, None
-        # A pixel stands for k x k pixels of the file; the last ones may reach beyond its right and lower edge, which
-        # turning the image upright may have made its left or upper one.
+        # A pixel covers k x k pixels of the file; the last ones may extend beyond its right and lower edges, which
+        # become left or upper ones when the image is turned upright.
         turn = self._header.orientation
         x = -self.width % k if turn in (2, 3, 6, 7) else 0
         y = -self.height % k if turn in (3, 4, 7, 8) else 0
@@ -262,15 +248,15 @@ class ArrayImage:
         self.height, self.width = array.shape[:2]
 
     def pixels(self) -> np.ndarray:
-        """uint8 (height, width, 1 or 3)."""
+        """Return uint8 (height, width, 1 or 3)."""
         return self._array
 
     def digest(self) -> bytes:
-        """Hash of the pixels."""
+        """Return a hash of the pixels."""
         return hashlib.blake2b(self._array.tobytes(), digest_size=16).digest()
 
     def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """The pixels as they are; see `Image.reduced`."""
+        """Return the pixels unchanged; see `Image.reduced`."""
         return self._array, None
 
 
@@ -278,7 +264,7 @@ class ArrayStore:
     """Images of one size in an array.
 
     Args:
-        array: uint8 (n, h, w) or (n, h, w, 1) grey, (n, h, w, 3) RGB, (n, h, w, 4) RGB with alpha (laid on white).
+        array: uint8 (n, h, w) or (n, h, w, 1) grey, (n, h, w, 3) RGB, (n, h, w, 4) RGB with alpha (composited on white).
         names: unique names; by default the zero-padded number.
 
     Raises:
@@ -295,16 +281,16 @@ class ArrayStore:
         return len(self.array)
 
     def name(self, i: int) -> str:
-        """Name of image i."""
+        """Return the name of image i."""
         return self._names[i]
 
     def read(self, i: int) -> np.ndarray:
-        """uint8 (h, w, 3) RGB."""
+        """Return uint8 (h, w, 3) RGB."""
         image = self.open(i).pixels()
         return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
 
     def open(self, i: int) -> ArrayImage:
-        """Image i, without a copy."""
+        """Return image i without copying it."""
         image = self.array[i]
         if image.shape[-1] == 4 and image.ndim == 3:
             from keras_transfer.data.images.decode import on_white
@@ -313,23 +299,23 @@ class ArrayStore:
         return ArrayImage(image if image.ndim == 3 else image[..., None])
 
     def take(self, indices: np.ndarray) -> ArrayStore:
-        """A store of these images, in this order; the array is only copied if it must be."""
+        """Return a store of these images, in this order; copies the array only if necessary."""
         if np.array_equal(indices, np.arange(len(self))):
             return self
         return ArrayStore(self.array[indices], [self._names[i] for i in indices])
 
     def digests(self) -> Iterator[bytes]:
-        """The hash of every image's pixels."""
+        """Yield the hash of every image's pixels."""
         for image in self.array:
             yield hashlib.sha256(image.tobytes()).digest()
 
     def stamps(self) -> Iterator[bytes]:
-        """The same as the digests: there is no file that could tell sooner."""
+        """Yield the digests: there is nothing cheaper for arrays."""
         return self.digests()
 
 
-def _checked_images(array: Any) -> np.ndarray:
-    array = np.asarray(array)
+def _checked_images(images: Any) -> np.ndarray:
+    array: np.ndarray = np.asarray(images)
     if array.dtype != np.uint8:
         hint = " (values 0..1 times 255, rounded)" if array.dtype.kind == "f" else ""
         raise UserError(f"images must be uint8 with values 0..255{hint}, received dtype {array.dtype}")

@@ -1,4 +1,4 @@
-"""The work behind a batch: images in pieces for the threads, then labels, weights and mixing."""
+"""Assembling a batch: images in chunks for the threads, then labels, weights and mixing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from keras_transfer.data.dataset import Split
 
 Batch = tuple[np.ndarray, ...] | np.ndarray
 
-_CHUNK = 8  # images a task: enough to hide the cost of handing it over
+_CHUNK = 8  # images per task: enough to hide the overhead of a task
 
 
 class Job:
-    """What the threads need. It does not know the loader, so that a forgotten loader can be collected."""
+    """What the threads need. It has no reference to the loader, so an abandoned loader can be garbage-collected."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Job:
         self.lock = threading.Lock()
 
     def start(self, pool: ThreadPoolExecutor | None, positions: np.ndarray, epoch: int, i: int) -> Future[Batch]:
-        """Begin a batch; without a pool it is done on return."""
+        """Start a batch; without a pool it is finished on return."""
         height, width = self.transform.image_size
         images = np.empty((len(positions), height, width, self.transform.channels), np.uint8)
         future: Future[Batch] = Future()
@@ -71,13 +71,13 @@ class Job:
         return future
 
     def image(self, position: int, epoch: int, out: np.ndarray | None = None) -> np.ndarray:
-        """The model's input for one sample, in `out` if it is given."""
+        """Return the model's input for one sample, in `out` if given."""
         index = int(self.split.indices[position])
         generator = rng.generator(self.seed, rng.PIXELS, epoch, index, self.view) if self.augment else None
         return self.transform(self.split.samples.images.open(index), generator, out)
 
     def one_hot(self, positions: np.ndarray) -> np.ndarray:
-        """Labels of these samples, float32 (b, C)."""
+        """Return the labels of these samples, float32 (b, C)."""
         labels = np.zeros((len(positions), len(self.split.classes)), np.float32)
         labels[np.arange(len(positions)), self.split.labels[positions]] = 1.0
         return labels
@@ -103,7 +103,7 @@ def _mix(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     if weights is None:
         return (*batch_transform(images, labels, generator), None)
-    # Cross-entropy is linear in the labels, so weights carried by the labels are mixed exactly:
+    # Cross-entropy is linear in the labels, so weights multiplied into the labels are mixed exactly:
     # s w_i CE(y_i) + (1 - s) w_j CE(y_j) = w CE(y) with w y = s w_i y_i + (1 - s) w_j y_j.
     images, carried = batch_transform(images, labels * weights[:, None], generator)
     total = carried.sum(axis=1)
@@ -112,9 +112,9 @@ def _mix(
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:
-    """Hand an error to whoever waits; a batch that has failed or been given up already stays so."""
+    """Set an error on a batch, unless it has failed or been cancelled already."""
     if not future.done():
         try:
             future.set_exception(error)
-        except Exception:  # two chunks failed at the same moment
+        except Exception:  # two chunks failed at the same time
             return

@@ -1,4 +1,4 @@
-"""A Loader as a Keras data set."""
+"""A `Loader` as a Keras data set."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from keras_transfer.data.loading.loader import Loader
 
 
 class Batches(keras.utils.PyDataset):
-    """What `model.fit`, `evaluate` and `predict` take; preparing ahead is the loader's business.
+    """Input of `model.fit`, `evaluate` and `predict`; prefetching is left to the loader.
 
-    Pass `shuffle=False` to `fit`: the loader shuffles samples, and Keras would shuffle the batches again with a random
-    generator of its own, which also defeats preparing ahead.
+    Pass `shuffle=False` to `fit`: the loader shuffles samples, and Keras would shuffle the batches again, unseeded,
+    which also defeats prefetching.
 
-    The epoch advances when Keras ends an epoch of which the last batch has been served; the few batches that backends
-    draw to learn the shapes do not count. Set it with `set_epoch` to resume.
+    The epoch advances when Keras ends an epoch whose last batch has been served; the few batches that backends draw to
+    infer shapes do not count. Set it with `set_epoch` to resume.
 
     Args:
-        loader: what to serve.
+        loader: the batches.
         epoch: number of the first epoch.
 
     Attributes:
-        first: batches of an epoch that are left out at its beginning: an epoch that was broken off is gone on with.
+        first: number of batches to skip at the start of an epoch, to continue an interrupted one.
     """
 
     def __init__(self, loader: Loader, epoch: int = 0):
@@ -35,20 +35,20 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> Batch:
         batch = self.batch(self.first + index)
-        # Keras may shuffle the indices, but by the time an epoch ends, all have been asked for.
+        # Keras may shuffle the indices, but all have been requested by the end of an epoch.
         self._ended |= self._begun and index == len(self) - 1
         return batch
 
     def batch(self, number: int) -> Batch:
-        """Batch `number` of the whole epoch."""
+        """Return batch `number` of the whole epoch."""
         return self.loader.batch(self.epoch, number)
 
     def batch_length(self, index: int) -> int:
-        """Number of samples in a batch."""
+        """Return the number of samples in a batch."""
         return len(self.loader.positions(self.epoch, self.first + index))
 
     def set_epoch(self, epoch: int) -> None:
-        """Go on with this epoch."""
+        """Continue with this epoch."""
         self.epoch = int(epoch)
         self._begun = self._ended = False
 
@@ -57,7 +57,7 @@ class Batches(keras.utils.PyDataset):
         self._begun, self._ended = True, False
 
     def on_epoch_end(self) -> None:
-        """Called by Keras, also outside of an epoch."""
+        """Called by Keras, also outside an epoch."""
         if self._begun and self._ended:
             self.epoch += 1
         self._begun = self._ended = False

@@ -1,6 +1,6 @@
-"""Batches of uint8 images, prepared ahead of time by threads (OpenCV lets other threads run while it works).
+"""Batches of uint8 images, prefetched by threads (OpenCV releases the GIL).
 
-What a batch holds depends on seed, epoch and the samples' places in the samples, never on the number of threads.
+The content of a batch depends on seed, epoch and the rows of its samples, never on the number of threads.
 """
 
 from __future__ import annotations
@@ -22,30 +22,29 @@ from keras_transfer.errors import UserError
 
 
 class Loader:
-    """Serve a split as batches, in any order of asking, fastest in sequence.
+    """Serve a split as batches, in any order, fastest in sequence.
 
     Args:
-        split: what to serve.
-        transform: from images to arrays.
-        batch_size: images a batch; the last batch is smaller unless `drop_last`.
-        shuffle: draw a new order each epoch; then the samples are augmented too, if the transform does that.
-            Without it the transform is used for evaluation, unless `augment` says otherwise.
-        seed: of order, pixels and mixing.
-        workers: threads, or "auto"; 0 works in the caller's thread.
-        batch_transform: mixes each batch.
+        split: the samples.
+        transform: turns images into arrays.
+        batch_size: images per batch; the last batch may be smaller.
+        shuffle: draw a new order each epoch, and augment the images.
+        seed: seed of order, augmentation and mixing.
+        workers: number of threads, or "auto"; 0 works in the caller's thread.
+        batch_transform: mixes the images of each batch.
         class_weights: float32 (C,), multiplied with the sample weights.
-        drop_last: leave out a last batch that is not full.
-        with_labels: False gives batches of images alone.
-        augment: whether the transform gets random numbers; None: as `shuffle`.
-        view: number of the augmented view; other views of an image are augmented otherwise.
-        prefetch: batches that are prepared ahead.
+        with_labels: False gives batches of images only.
+        augment: whether to augment; None: like `shuffle`.
 
-    With threads of its own, the first batch switches OpenCV's off in the whole process: both together are slower.
+    With threads of its own, the first batch disables OpenCV's for the whole process: both together are slower.
 
     Attributes:
+        prefetch: number of batches to prepare ahead.
         waited: seconds that callers waited for batches.
-        busy: seconds of work, added up over the threads.
+        busy: seconds of work, summed over the threads.
     """
+
+    prefetch = 4
 
     def __init__(
         self,
@@ -58,20 +57,14 @@ class Loader:
         workers: int | str = "auto",
         batch_transform: BatchTransform | None = None,
         class_weights: np.ndarray | None = None,
-        drop_last: bool = False,
         with_labels: bool = True,
         augment: bool | None = None,
-        view: int = 0,
-        prefetch: int = 4,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, received {batch_size}")
         self.split, self.batch_size, self.shuffle, self.seed = split, int(batch_size), shuffle, int(seed)
-        self.drop_last, self.prefetch = drop_last, max(int(prefetch), 1)
-        self._job = Job(
-            split, transform, self.seed, shuffle if augment is None else augment, view, batch_transform,
-            _weights(split, class_weights), with_labels,
-        )  # fmt: skip
+        augment, weights = shuffle if augment is None else augment, _weights(split, class_weights)
+        self._job = Job(split, transform, self.seed, augment, 0, batch_transform, weights, with_labels)
         self._workers = resolve_workers(workers)
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[tuple[int, int], Future[Batch]] = {}
@@ -81,26 +74,25 @@ class Loader:
         self.waited = 0.0
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.split), self.batch_size)
-        return full + (rest > 0 and not self.drop_last)
+        return -(-len(self.split) // self.batch_size)
 
     @property
     def weighted(self) -> bool:
-        """Whether batches hold weights."""
+        """Whether batches contain weights."""
         return self._job.weights is not None and self._job.with_labels
 
     @property
     def mean_weight(self) -> float:
-        """Mean of the samples' weights, 1 without any: the loss of a model that knows nothing is so many times larger."""
+        """Mean sample weight, 1 without weights: the factor by which weights scale the mean loss of an untrained model."""
         return float(self._job.weights.mean()) if self._job.weights is not None else 1.0
 
     @property
     def busy(self) -> float:
-        """Seconds of work, added up over the threads."""
+        """Seconds of work, summed over the threads."""
         return self._job.busy
 
     def order(self, epoch: int) -> np.ndarray:
-        """Positions in the split in the order of an epoch, int64 (n,)."""
+        """Return the positions in the split in the order of an epoch, int64 (n,)."""
         with self._lock:
             if not self.shuffle:
                 epoch = 0
@@ -111,7 +103,7 @@ class Loader:
             return self._order[1]
 
     def batch(self, epoch: int, i: int) -> Batch:
-        """Batch i of an epoch.
+        """Return batch i of an epoch.
 
         Returns:
             (x, y, w), or (x, y) if there are neither sample nor class weights, or x alone without labels: x uint8
@@ -119,7 +111,7 @@ class Loader:
 
         Raises:
             IndexError: there is no such batch.
-            BadImage: an image cannot be read any more.
+            BadImage: an image can no longer be read.
         """
         if not 0 <= i < len(self):
             raise IndexError(f"batch {i} of {len(self)}")
@@ -135,22 +127,22 @@ class Loader:
             self.waited += time.perf_counter() - began
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in order; iteration can be abandoned at any time."""
+        """Yield the batches of an epoch in order; iteration may stop at any time."""
         for i in range(len(self)):
             yield self.batch(epoch, i)
 
     def positions(self, epoch: int, i: int) -> np.ndarray:
-        """Positions in the split of the samples of batch i, int64 (b,)."""
+        """Return the positions in the split of the samples of batch i, int64 (b,)."""
         return self.order(epoch)[i * self.batch_size : (i + 1) * self.batch_size]
 
     def targets(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Labels, and weights if there are any, as a batch of these samples has them when nothing is mixed."""
+        """Return labels, and weights if there are any, as in an unmixed batch of these samples."""
         labels = self._job.one_hot(positions)
         return (labels,) if self._job.weights is None else (labels, self._job.weights[positions])
 
     @property
     def augments(self) -> bool:
-        """Whether a sample looks different from one epoch to the next."""
+        """Whether the input for a sample changes from epoch to epoch."""
         return self._job.augment or self._job.batch_transform is not None
 
     @property
@@ -160,35 +152,35 @@ class Loader:
 
     @property
     def transform(self) -> Transform:
-        """How images become arrays."""
+        """The transform from images to arrays."""
         return self._job.transform
 
     def in_order(self, batch_size: int | None = None, view: int | None = None) -> Loader:
-        """A loader of the same images, in the order of the split and without labels.
+        """Return a loader of the same images, in the order of the split and without labels.
 
         Args:
-            batch_size: images a batch; None: as here.
-            view: number of the augmented view; None: not augmented.
+            batch_size: images per batch; None: the same.
+            view: number of the augmented view, each of which is augmented differently; None: not augmented.
         """
-        return Loader(
-            self.split, self.transform, batch_size or self.batch_size, seed=self.seed, workers=self._workers,
-            with_labels=False, augment=view is not None, view=view or 0,
-        )  # fmt: skip
+        copy = Loader(self.split, self.transform, batch_size or self.batch_size, seed=self.seed,
+                      workers=self._workers, with_labels=False, augment=view is not None)  # fmt: skip
+        copy._job.view = view or 0
+        return copy
 
     def plain(self) -> Loader:
-        """A loader of the same batches, not augmented and not mixed."""
-        copy = Loader(self.split, self._job.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
-                      workers=self._workers, drop_last=self.drop_last, augment=False)  # fmt: skip
+        """Return a loader of the same batches, without augmentation and mixing."""
+        copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
+                      workers=self._workers, augment=False)  # fmt: skip
         copy._job.weights = self._job.weights
         return copy
 
     def reset(self) -> None:
-        """Set `waited` and `busy` back to zero."""
+        """Reset `waited` and `busy` to zero."""
         self.waited = 0.0
         self._job.busy = 0.0
 
     def close(self) -> None:
-        """Stop the threads; batches in preparation are dropped."""
+        """Stop the threads and drop batches in preparation."""
         with self._lock:
             self._closed = True
             pool, self._pool = self._pool, None
@@ -212,7 +204,7 @@ class Loader:
         return self._job.start(self._pool, self.positions(epoch, i), epoch, i)
 
     def _look_ahead(self, epoch: int, i: int) -> None:
-        """Have the next batches prepared, into the next epoch if there is one, and forget those not wanted any more."""
+        """Prefetch the next batches, also of the next epoch if shuffled, and cancel those no longer needed."""
         if not self._workers:
             return
         wanted = [(epoch, k) for k in range(i + 1, min(i + 1 + self.prefetch, len(self)))]
@@ -230,8 +222,8 @@ def _weights(split: Split, class_weights: np.ndarray | None) -> np.ndarray | Non
         return split.weights
     by_class = np.asarray(class_weights, np.float32)
     if by_class.shape != (len(split.classes),):
-        raise UserError(f"class_weights must have one number for each of {len(split.classes)} classes")
+        raise UserError(f"class_weights must have a number for each of the {len(split.classes)} classes")
     if not (np.isfinite(by_class) & (by_class >= 0)).all():
         raise UserError(f"class_weights must be finite and at least 0, received {by_class.tolist()}")
-    weights = by_class[split.labels]
+    weights: np.ndarray = by_class[split.labels]
     return weights if split.weights is None else weights * split.weights

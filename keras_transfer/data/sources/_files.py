@@ -1,4 +1,4 @@
-"""Images named in text files: existence, repeats and places in the file, fast enough for millions of lines."""
+"""Image paths from text files: existence, duplicates and line numbers, fast enough for millions of lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_transfer.errors import UserError
 
 
 class Lines:
-    """Which line of which file each record came from."""
+    """The file and line that each record comes from."""
 
     def __init__(self) -> None:
         self._files: list[str] = []
@@ -27,13 +27,13 @@ class Lines:
         self._ends.append(len(self.numbers))
 
     def __call__(self, i: int) -> str:
-        """ "file:line" of record i."""
+        """Return "file:line" of record i."""
         return f"{self._files[int(np.searchsorted(self._ends, i, 'right'))]}:{self.numbers[i]}"
 
 
 def relative_names(paths: Sequence[str], root: Path) -> list[str]:
-    """Paths as unique names: relative to `root` where they lie below it, with no `.` or `..` inside."""
-    prefix = os.path.abspath(root).rstrip("/") + "/"  # noqa: PTH100 - links are to be left as they are
+    """Turn paths into unique names: relative to `root` if below it, without `.` and `..`."""
+    prefix = os.path.abspath(root).rstrip("/") + "/"  # noqa: PTH100 - does not resolve links
     names = []
     for path in paths:
         if os.sep != "/":
@@ -47,7 +47,7 @@ def relative_names(paths: Sequence[str], root: Path) -> list[str]:
 
 
 def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
-    """Raise UserError for the first names that do not exist; folders are listed once, not asked for each file."""
+    """Raise UserError with the first names that do not exist; lists each folder once instead of testing each file."""
     listings: dict[str, frozenset[str]] = {}
     missing = []
     last, entries = None, frozenset[str]()
@@ -64,7 +64,7 @@ def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
                 break
     if missing:
         shown = "\n".join(f"  {where(i)}: {names[i]}" for i in missing[1:20])
-        more = f"\nmissing as well:\n{shown}" + ("\n  …" if len(missing) > 20 else "") if shown else ""
+        more = f"\nalso missing:\n{shown}" + ("\n  …" if len(missing) > 20 else "") if shown else ""
         raise UserError(f"{where(missing[0])}: no such file: {names[missing[0]]!r} (looked in {str(root)!r}){more}")
 
 
@@ -78,10 +78,10 @@ def _listing(folder: Path) -> frozenset[str]:
 def drop_repeats(
     names: Sequence[str], labels: np.ndarray, split: np.ndarray, where: Lines
 ) -> tuple[np.ndarray | None, int]:
-    """Find images that are named more than once.
+    """Find duplicate names.
 
     Returns:
-        Indices of the records to keep (None: all) and the number dropped: repeats with the same label and split.
+        Indices of the records to keep (None: all), and the number of duplicates, which have the same label and split.
 
     Raises:
         UserError: the same image with two labels, or in two splits.

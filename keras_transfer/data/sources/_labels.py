@@ -1,4 +1,4 @@
-"""Class names and the two ways of writing a label: a name or a number."""
+"""Class names, and labels given as names or numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[+-]?\d+\Z", re.ASCII)
 
 
 def class_names(classes: ClassNames) -> tuple[str, ...] | None:
-    """Class names from a sequence, or from a text file with one a line; None stays None.
+    """Return class names from a sequence or a text file with one per line; None stays None.
 
     Raises:
         UserError: the file is missing or empty, or a name occurs twice.
@@ -38,7 +38,7 @@ def class_names(classes: ClassNames) -> tuple[str, ...] | None:
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
-    """The lines of a UTF-8 text file; raises UserError if it cannot be read."""
+    """Return the lines of a UTF-8 text file; raises UserError if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -52,20 +52,20 @@ def index_labels(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Turn labels as written into indices.
 
-    If every label is one of the class names, labels are names; otherwise, if all are whole numbers, they are indices
-    into the class names. Without class names the labels themselves are the classes: in numerical order if all are
-    whole numbers, else in alphabetical order.
+    If every label is a class name, labels are names; otherwise, if all are integers, they are indices into the class
+    names. Without class names, the labels themselves are the classes: in numerical order if all are integers, else in
+    alphabetical order.
 
     Args:
-        written: one label a sample.
+        written: the label of each sample.
         classes: class names, or None.
-        where: says where sample i was read ("file:line"), for errors.
+        where: returns the place of sample i ("file:line"), for errors.
 
     Returns:
         Class names and int64 labels (n,).
 
     Raises:
-        UserError: a label that is out of range or not a class name, with its place.
+        UserError: a label that is out of range or not a class name.
     """
     distinct = dict.fromkeys(written)
     numeric = all(_INTEGER.match(label) for label in distinct)

@@ -20,10 +20,11 @@ KEYS = (
     *("x", "y", "weights", "groups"),
     *(f"{kind}_{split}" for split in ("train", "val", "test") for kind in ("x", "y", "weights", "groups")),
 )
-# In alphabetical order, so that names made from them are sorted and the arrays need no second copy.
+# In alphabetical order, so that the image names are sorted and the arrays need no second copy.
 _PARTS = ("test", "train", "val")
 
 
+# Many parameters because the arrays go by the names that users give them, here and in `.npz` files.
 def load(
     x: Any = None,
     y: Any = None,
@@ -45,38 +46,32 @@ def load(
     """Use images and labels in memory, or in an `.npz` file that holds arrays of these names.
 
     Args:
-        x: all images, to be split: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), values 0..255.
+        x: all images, unsplit: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), values 0..255.
         y: their labels: integers (n,) or (n, 1), names (n,), or one-hot (n, C).
-        path: an `.npz` file; it is read without pickle, and takes the place of all arrays.
-        x_train: training images, and so on for y_train, x_val, y_val, x_test, y_test.
+        path: an `.npz` file, read without pickle, that replaces all arrays.
+        x_train: training images; likewise y_train, x_val, y_val, x_test, y_test.
         weights: sample weights (n,) of x, at least 0.
-        groups: (n,) groups of x: samples of one group stay in one split.
+        groups: groups (n,) of x: samples of a group stay in one split.
         weights_train: sample weights of x_train.
         groups_train: groups of x_train.
-        classes: class names in label order, or a text file with one a line.
-        source: what to call the data in summaries and errors.
+        classes: class names in label order, or a text file with one per line.
+        source: name of the data in summaries and errors.
 
     Raises:
-        UserError: missing arrays, wrong dtype or shape, lengths that differ, labels out of range, a damaged file.
+        UserError: missing arrays, wrong dtype or shape, different lengths, labels out of range, a damaged file.
     """
     if path is not None:
         arrays, source = _read_npz(path), f"arrays {os.fspath(path)}"
     else:
-        arrays = {
-            "x": x,
-            "y": y,
-            "weights": weights,
-            "groups": groups,
-            "x_train": x_train,
-            "y_train": y_train,
-            "weights_train": weights_train,
-            "groups_train": groups_train,
-            "x_val": x_val,
-            "y_val": y_val,
-            "x_test": x_test,
-            "y_test": y_test,
-        }
-        arrays = {key: value for key, value in arrays.items() if value is not None}
+        # In the order of an error message that lists them.
+        given = {"x": x, "y": y, "weights": weights, "groups": groups, "x_train": x_train, "y_train": y_train}
+        given |= {"weights_train": weights_train, "groups_train": groups_train}
+        given |= {"x_val": x_val, "y_val": y_val, "x_test": x_test, "y_test": y_test}
+        arrays = {key: value for key, value in given.items() if value is not None}
+    return _samples(arrays, class_names(classes), source)
+
+
+def _samples(arrays: Mapping[str, Any], classes: tuple[str, ...] | None, source: str) -> SampleTable:
     parts = _parts(arrays, source)
     images = [_images(arrays[f"x{p}"], f"{source}: x{p}") for p in parts]
     labels = [_labels(arrays[f"y{p}"], f"{source}: y{p}") for p in parts]
@@ -89,7 +84,7 @@ def load(
         )
     split = np.concatenate([np.full(len(a), p.lstrip("_"), object) for p, a in zip(parts, images)])
     names = [f"{p.lstrip('_')}/{i:08d}".lstrip("/") for p, a in zip(parts, images) for i in range(len(a))]
-    known, indices = _classes(labels, class_names(classes), parts, source)
+    known, indices = _classes(labels, classes, parts, source)
     return make_samples(
         known,
         ArrayStore(images[0] if len(images) == 1 else np.concatenate(images), names),
@@ -119,7 +114,7 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _parts(arrays: Mapping[str, Any], source: str) -> list[str]:
-    """Suffixes of the arrays that are there: [""] or e.g. ["_test", "_train"]."""
+    """Return the suffixes of the given arrays: [""] or e.g. ["_test", "_train"]."""
     parts = [""] if "x" in arrays or "y" in arrays else []
     parts += [f"_{s}" for s in _PARTS if f"x_{s}" in arrays or f"y_{s}" in arrays]
     if parts != [""] and ("" in parts or "_train" not in parts):
@@ -142,14 +137,14 @@ def _images(array: Any, what: str) -> np.ndarray:
 
 
 def _labels(array: Any, what: str) -> np.ndarray:
-    """Labels (n,): integers or strings."""
-    labels = np.asarray(array)
+    """Return labels (n,), integers or strings."""
+    labels: np.ndarray = np.asarray(array)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
         if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
             raise UserError(f"{what}: two-dimensional labels must be one-hot")
-        return labels.argmax(axis=1)
+        return np.asarray(labels.argmax(axis=1))
     if labels.ndim != 1:
         raise UserError(f"{what}: labels must have the shape (n,), (n, 1) or one-hot (n, classes), not {labels.shape}")
     if labels.dtype.kind in "iu":

@@ -25,13 +25,13 @@ def load(
 
     Args:
         path: the file. Columns, in any order: `path`, `label` (a class name or a number), and optionally `split`
-            (train, val, test or empty), `weight` (a number of at least 0; empty means 1) and `group` (samples of one
-            group, e.g. one patient, stay in one split; empty means none).
-        root: folder that relative paths start from; by default the folder of the file.
-        classes: class names in label order, or a text file with one a line.
+            (train, val, test or empty), `weight` (a number of at least 0; empty means 1) and `group` (samples of a
+            group, e.g. one patient, stay in one split; empty means no group).
+        root: folder that relative paths start from; by default that of the file.
+        classes: class names in label order, or a text file with one per line.
 
     Raises:
-        UserError: unknown or missing columns, and whatever is wrong in a row, with file and line number.
+        UserError: an unknown or missing column, or an invalid row, with file and line number.
     """
     file = Path(path)
     rows = _read(file)

@@ -1,4 +1,4 @@
-"""A folder a class, or train/val/test folders that hold a folder a class."""
+"""One folder per class, or train/val/test folders of class folders."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ class _Found:
     split: list[str] = field(default_factory=list)
     other: int = 0  # files that are not images by their name
     hidden: int = 0
-    stray: int = 0  # images outside of every class folder
+    stray: int = 0  # images outside all class folders
 
 
 def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTable:
-    """Read a folder whose sub-folders are the classes.
+    """Read a folder whose subfolders are the classes.
 
-    `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Images may lie
-    deeper inside of their class folder. Files are images by their ending (`IMAGE_SUFFIXES`); hidden and other files
-    are left out and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
+    `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Images may be nested
+    deeper in their class folder. Files are images by their extension (`IMAGE_SUFFIXES`); hidden and other files are
+    skipped and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
     Args:
         path: the folder.
-        classes: class names (or a text file with one a line) to fix the order, or to use only some of the folders.
+        classes: class names (or a text file with one per line) to fix the order or select folders.
 
     Raises:
-        UserError: no such folder, no class folders, no images, a class that is missing.
+        UserError: no such folder, no class folders, no images, a missing class.
     """
     root = Path(path)
     if not root.is_dir():
@@ -62,7 +62,7 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     if not found.names:
         raise UserError(
             f"no images in class folders below {str(path)!r}: expected {root.name}/CLASS/*.jpg (or .png …); "
-            f"found {found.stray} images outside of class folders and {found.other} other files"
+            f"found {found.stray} images outside class folders and {found.other} other files"
         )
     names = class_names(classes) or tuple(sorted(set(found.labels)))
     return _samples(root, found, names, bool(classes))
@@ -75,12 +75,12 @@ def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) 
             raise UserError(f"{str(root)!r} has no images of the class {name!r}{nearest(name, present)}")
     keep = [i for i, label in enumerate(found.labels) if label in index]
     notes = [
-        f"left out: {count} {what}"
+        f"skipped: {count} {what}"
         for count, what in (
             (found.hidden, "hidden files"),
             (found.other, "files that are not images"),
-            (found.stray, "images outside of class folders"),
-            (len(found.labels) - len(keep), "images of classes that were not asked for"),
+            (found.stray, "images outside class folders"),
+            (len(found.labels) - len(keep), "images of classes that were not selected"),
         )
         if count
     ]
@@ -95,9 +95,9 @@ def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) 
 
 
 def _split_folders(root: Path) -> dict[str, str] | None:
-    """Sub-folders that stand for splits, or None if the sub-folders are classes.
+    """Return the split of each subfolder, or None if the subfolders are classes.
 
-    They are splits if one stands for `train`, all are named like splits and `train` itself has sub-folders.
+    They are splits if one of them is `train`, which has subfolders itself.
     """
     folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
@@ -111,7 +111,7 @@ def _split_folders(root: Path) -> dict[str, str] | None:
             f"expected only train, val and test, or only class folders"
         )
     if len(set(splits.values())) < len(splits):
-        raise UserError(f"{str(root)!r} has two folders for one split: {', '.join(sorted(splits))}")
+        raise UserError(f"{str(root)!r} has two folders for the same split: {', '.join(sorted(splits))}")
     return splits
 
 
@@ -135,7 +135,7 @@ def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
 
 
 def _walk(folder: str, prefix: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
-    # Links to folders are followed, but not in a circle.
+    # Links to folders are followed, but not in a cycle.
     status = Path(folder).stat()
     here = (status.st_dev, status.st_ino)
     if here in above:

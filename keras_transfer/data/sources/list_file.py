@@ -1,4 +1,4 @@
-"""Text files with a path and a label a line (the format of Caffe, of ImageNet's and CIFAR-10's lists)."""
+"""Text files of `path label` lines, the format of Caffe."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def load(
 ) -> SampleTable:
     """Read lists of `path label` lines.
 
-    The label is what follows the last white space, so paths may hold spaces. It is a class name or a number; see
-    `classes`. Empty lines are skipped. An image named twice with the same label counts once.
+    The label follows the last white space, so paths may contain spaces. It is a class name or a number; see `classes`.
+    Empty lines are skipped. Duplicate lines count once.
 
     Args:
-        path: one list of everything, to be split; or else:
-        train: list of the training images,
-        val: of the validation images (without it they are split off from the training images),
-        test: of the test images (likewise).
-        root: folder that relative paths start from; by default the folder of the (first) list.
-        classes: class names in label order, or a text file with one a line. Without it, labels that are all numbers
-            are classes in numerical order, and names in alphabetical order.
+        path: a single list of all images, to be split; the alternative to `train`, `val` and `test`.
+        root: folder that relative paths start from; by default that of the (first) list.
+        train: list of the training images.
+        val: list of the validation images; by default they are split off from the training images.
+        test: list of the test images; likewise.
+        classes: class names in label order, or a text file with one per line. By default the labels themselves: in
+            numerical order if all are numbers, else in alphabetical order.
 
     Raises:
-        UserError: no list, a list that cannot be read, a line without a label, a label out of range, a path that does
-            not exist, the same path with two labels or in two lists; with file and line number.
+        UserError: no list or an unreadable one; with file and line number: a line without a label, a label out of
+            range, a missing file, a path with two labels or in two lists.
     """
     lists = {"": path, "train": train, "val": val, "test": test}
     given = {split: Path(file) for split, file in lists.items() if file is not None}
@@ -73,12 +73,12 @@ def build(
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> SampleTable:
-    """Resolve paths and labels, check them, and make the samples."""
+    """Resolve and check paths and labels, and build the samples."""
     classes, labels = index_labels(written, classes, where)
     names = relative_names(paths, root)
     check_existence(names, root, where)
     keep, dropped = drop_repeats(names, labels, split, where)
-    notes = [f"left out: {dropped} repeated lines"] if dropped else []
+    notes = [f"skipped: {dropped} duplicate lines"] if dropped else []
     if keep is not None:
         names, labels, split = [names[i] for i in keep], labels[keep], split[keep]
         weights = None if weights is None else weights[keep]
@@ -87,9 +87,9 @@ def build(
 
 
 def read_list(path: PathLike) -> tuple[list[str], list[str], list[int]]:
-    """Paths, labels as written and line numbers of one list; raises UserError with the line number."""
+    """Return paths, labels as written and line numbers of a list; raises UserError with the line number."""
     paths, labels, numbers = [], [], []
-    seen: dict[str, str] = {}  # one object a distinct label, which saves memory in long lists
+    seen: dict[str, str] = {}  # shares equal strings, which saves memory in long lists
     for number, line in enumerate(read_lines(path, "list of images"), 1):
         parts = line.rsplit(None, 1)
         if len(parts) != 2:

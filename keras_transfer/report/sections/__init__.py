@@ -1,4 +1,4 @@
-"""The sections of a report, in order: a module with ``make`` each, and a template of the same name in ``page/``."""
+"""The sections of a report in order, each a module with ``make`` and a template of the same name in ``page/``."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ __all__ = ["SECTIONS"]
 
 SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
     "result": ("Result", result.make),
-    "mistakes": ("Most wrong", mistakes.make),
+    "mistakes": ("Worst mistakes", mistakes.make),
     "confusion": ("Confusion", confusion.make),
     "classes": ("Classes", classes.make),
     "calibration": ("Calibration", calibration.make),
-    "confidence": ("Surest and least sure", confidence.make),
+    "confidence": ("Most and least confident", confidence.make),
     "labels": ("Likely label errors", labels.make),
     "training": ("Training", training.make),
     "data": ("Data", data.make),
     "repeat": ("Repeat it", repeat.make),
 }
-"""name → title, and what makes the template's variables; None leaves the section out."""
+"""name → title, and the function that makes the variables of the template; None omits the section."""

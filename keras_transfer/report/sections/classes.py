@@ -1,4 +1,4 @@
-"""How each class fares."""
+"""Metrics of each class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def make(view: RunView) -> dict[str, Any]:
 
 
 def rows_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Name, figures, and what it is taken for most often, of each class in what was measured."""
+    """Return name, metrics and most frequent wrong prediction of each class."""
     classes = list(figures["per_class"])
     confusion = np.array(figures["confusion"])
     np.fill_diagonal(confusion, 0)

@@ -1,4 +1,4 @@
-"""For each class the image that the model recognises best, and the one that it recognises worst."""
+"""The images of each class with the highest and the lowest probability of that class."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer.html.thumbnails import of_sample
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.thumbnails import of_sample
 
 LIMIT = 100
-"""Classes that are shown; of more, those with the lowest F1."""
+"""Maximum number of classes; of more, those with the lowest F1 are shown."""
 
 
 def make(view: RunView) -> dict[str, Any] | None:

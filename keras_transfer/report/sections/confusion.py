@@ -1,4 +1,4 @@
-"""Which classes are taken for which: a table where it can be read, and else an image with names beside it."""
+"""The confusion matrix: a table if it is small, else an image with names beside it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from markupsafe import Markup
 from PIL import Image
 
 from keras_transfer.evaluation.metrics import most_confused
+from keras_transfer.html.thumbnails import encoded
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.thumbnails import encoded
 
 NUMBERS_UP_TO = 20
-"""Classes up to which the counts stand in a table."""
+"""Maximum number of classes for a table of counts."""
 NAMES_UP_TO = 300
-"""Classes up to which their names stand beside the image."""
+"""Maximum number of classes with names beside the image."""
 PAIRS = 20
 _MAX_BYTES = 190_000
 
-# From nothing to everything; the square root lifts shares of one or two in a hundred off the ground.
+# From 0 to 1; the square root in `cell_image` makes shares of a few percent visible.
 _LIGHT = ((246, 248, 250), (170, 208, 234), (60, 140, 200), (0, 50, 95))
 _DARK = ((24, 30, 37), (18, 74, 110), (50, 140, 200), (214, 238, 255))
 
@@ -31,7 +31,7 @@ def make(view: RunView) -> dict[str, Any]:
 
 
 def matrix(confusion: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """A confusion matrix (C, C) of counts as a template shows it: cells or images, and the most frequent mistakes."""
+    """Return the template variables of a confusion matrix (C, C): cells or images, and the most frequent confusions."""
     counts = np.asarray(confusion, np.int64)
     total = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
@@ -53,7 +53,7 @@ def matrix(confusion: Any, classes: Sequence[str]) -> dict[str, Any]:
 
 
 def cell_image(shares: np.ndarray, colours: tuple[tuple[int, int, int], ...]) -> Markup:
-    """A pixel a cell, as the address of a PNG that is never large.
+    """Return an image with a pixel per cell, as the data URI of a small PNG.
 
     Args:
         shares: (C, C), 0..1.
@@ -69,5 +69,5 @@ def cell_image(shares: np.ndarray, colours: tuple[tuple[int, int, int], ...]) ->
         address = encoded(image, "PNG")
         if len(address) < _MAX_BYTES:
             return address
-    side = len(shares) // 2  # thousands of classes, all confused: two by two
+    side = len(shares) // 2  # thousands of classes, all confused: merge 2 x 2 cells
     return cell_image(shares[: 2 * side, : 2 * side].reshape(side, 2, side, 2).max(axis=(1, 3)), colours)

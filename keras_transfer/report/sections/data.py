@@ -1,4 +1,4 @@
-"""The data at a glance: how many images, of which sizes, and what augmentation makes of them."""
+"""Summary of the data: counts, image sizes, and examples of augmentation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.images.store import BadImage, EncodedImage
+from keras_transfer.html.thumbnails import of_pixels, of_sample
 from keras_transfer.report.run_view import Evidence, RunView
-from keras_transfer.report.thumbnails import of_pixels, of_sample
 
 SAMPLED = 200
-"""Training images whose sizes are looked at."""
+"""Maximum number of training images whose size is read."""
 SHOWN, EPOCHS = 6, 3
 
 
@@ -27,7 +27,7 @@ def make(view: RunView) -> dict[str, Any]:
         "fingerprint": recorded["fingerprint"],
         "counts": _counts(view),
         "augment": view.config.data.augment,
-        "augmented_phases": [phase.name for phase in view.config.phases if phase.augment],  # type: ignore[union-attr]
+        "augmented_phases": [phase.name for phase in view.config.phases if phase.augment],
     }
     if evidence is not None:
         found |= {"notes": evidence.data.samples.notes, "sizes": sizes_of(evidence.data)}
@@ -36,7 +36,7 @@ def make(view: RunView) -> dict[str, Any]:
 
 
 def _counts(view: RunView) -> dict[str, Any]:
-    """Images of each class in each split that is known, and the largest sum, for the bars."""
+    """Return the images of each class in each known split, and the largest total, for the bars."""
     columns: dict[str, list[int]] = {}
     if view.evidence is not None:
         columns["train"] = view.evidence.data.train.counts().tolist()
@@ -48,7 +48,7 @@ def _counts(view: RunView) -> dict[str, Any]:
 
 
 def sizes_of(data: Dataset) -> dict[str, Any] | None:
-    """Sizes and formats of training images, evenly spread over the data, from their headers."""
+    """Return sizes and formats of evenly spaced training images, from their headers."""
     images, indices = data.samples.images, data.train.indices
     sides, formats = [], Counter[str]()
     for i in indices[np.unique(np.linspace(0, len(indices) - 1, SAMPLED).astype(int))].tolist():
@@ -71,7 +71,7 @@ def sizes_of(data: Dataset) -> dict[str, Any] | None:
 
 
 def _samples(view: RunView, evidence: Evidence) -> list[dict[str, Any]]:
-    """Training images as they are, and as the first epochs show them."""
+    """Return training images in their original form and as augmented in the first epochs."""
     from keras_transfer.data.augment import transforms
     from keras_transfer.data.loading.loader import Loader
 

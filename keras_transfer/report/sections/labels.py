@@ -1,4 +1,4 @@
-"""Labels that the model disagrees with on images that it was not trained on."""
+"""Likely label errors among images that the model was not trained on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.doctor import doubtful_labels
+from keras_transfer.evaluation.label_errors import likely_label_errors
+from keras_transfer.html.thumbnails import of_sample
 from keras_transfer.report.run_view import RunView
-from keras_transfer.report.thumbnails import of_sample
 
 COUNT = 12
 
@@ -21,7 +21,7 @@ def make(view: RunView) -> dict[str, Any] | None:
     splits = [getattr(evidence.data, name) for name in evidence.logits]
     probabilities = np.concatenate(list(evidence.probabilities.values()))
     labels = np.concatenate([split.labels for split in splits])
-    found = doubtful_labels(probabilities, labels)
+    found = likely_label_errors(probabilities, labels)
     places = [(split, i) for split in splits for i in range(len(split))]
     cards = []
     for k in found[:COUNT].tolist():

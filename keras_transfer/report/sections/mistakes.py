@@ -1,14 +1,16 @@
-"""The images that the model got most wrong, with Grad-CAM of what it took them for."""
+"""The misclassified images with the highest loss, with Grad-CAM of the predicted class."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 
 from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.explain.colours import overlay
+from keras_transfer.html.thumbnails import SIDE, Thumbnail, of_pixels
 from keras_transfer.report.run_view import Evidence, RunView
-from keras_transfer.report.thumbnails import of_pixels, with_map
 
 COUNT = 12
 
@@ -45,3 +47,12 @@ def _cards(view: RunView, evidence: Evidence, chosen: np.ndarray) -> list[dict[s
         }
         for i, image, values, row in zip(chosen, images, maps, probabilities)
     ]
+
+
+def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
+    """Return an image (h, w, 1 or 3) overlaid with a map (h, w)."""
+    height, width = image.shape[:2]
+    scale = SIDE / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    large = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    return of_pixels(overlay(large.reshape(*size[::-1], -1), cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)))

@@ -1,4 +1,4 @@
-"""What it takes to get the same again."""
+"""How to reproduce the run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ def make(view: RunView) -> dict[str, Any]:
     """The variables of ``repeat.html``."""
     manifest, path = view.manifest, view.run.path
     others = {"python", "keras_transfer", *BACKENDS} - {manifest["backend"]["name"]}
-    # A build's own mark, as in 2.9.0+cpu, is not known to every index.
+    # Not every index has local versions like 2.9.0+cpu.
     packages = [
         f"{name}=={version.partition('+')[0]}" for name, version in manifest["versions"].items() if name not in others
     ]
     return {
         "commands": [
             ("Train again", _command("train", path / "config.yaml", "--output", f"{path}-again")),
-            ("Measure again", _command("evaluate", path)),
-            ("Classify other images", _command("predict", path, "PICTURE.jpg")),
-            ("Make this page again", _command("report", path)),
+            ("Evaluate again", _command("evaluate", path)),
+            ("Classify other images", _command("predict", path, "IMAGE.jpg")),
+            ("Write this report again", _command("report", path)),
         ],
         "versions": manifest["versions"],
         "packages": shlex.join(packages),

@@ -1,4 +1,4 @@
-"""The verdict, the headline figures with their intervals, and what stands out."""
+"""The summary, the headline metrics with their intervals, and remarks."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from keras_transfer.report.run_view import RunView
 _MISCALIBRATED, _GAP, _WIDE, _WAITING, _UNBALANCED = 0.05, 0.1, 0.1, 0.2, 10
 
 _FIGURES = (
-    ("accuracy", "Accuracy", "share of the images whose most probable class is right"),
-    ("top5_accuracy", "Top-5 accuracy", "share whose class is among the five most probable"),
-    ("balanced_accuracy", "Balanced accuracy", "mean over the classes of the share found: each class counts the same"),
-    ("macro_f1", "Macro F1", "mean over the classes of the harmonic mean of precision and recall"),
-    ("loss", "Loss", "cross-entropy in nats: 0 is certain and right"),
-    ("ece", "Calibration error", "mean distance of confidence from accuracy"),
+    ("accuracy", "Accuracy", "fraction of images whose most probable class is correct"),
+    ("top5_accuracy", "Top-5 accuracy", "fraction whose class is among the five most probable"),
+    ("balanced_accuracy", "Balanced accuracy", "mean recall over the classes: each class counts the same"),
+    ("macro_f1", "Macro F1", "mean over the classes of F1, the harmonic mean of precision and recall"),
+    ("loss", "Loss", "cross-entropy in nats; 0 is certain and correct"),
+    ("ece", "Calibration error", "expected calibration error: mean distance between confidence and accuracy"),
 )
 
 
@@ -31,30 +31,30 @@ def make(view: RunView) -> dict[str, Any]:
 
 
 def verdict(view: RunView) -> str:
-    """The result in a sentence or two."""
+    """Return the result in one or two sentences."""
     figures = view.figures
     text = (
-        f"The model is right on {share(figures['accuracy'])} of {images(figures['n'], view.kind)} "
-        f"(95\u00a0% interval: {_proportion(figures['accuracy'], figures['accuracy_ci95'], figures['n'])})."
+        f"The model classifies {share(figures['accuracy'])} of {images(figures['n'], view.kind)} "
+        f"correctly (95\u00a0% interval: {_proportion(figures['accuracy'], figures['accuracy_ci95'], figures['n'])})."
     )
     mistakes = most_confused(figures["confusion"], view.classes)
     if not mistakes:
-        return f"{text} It made no mistake there."
+        return f"{text} It made no mistakes."
     first = mistakes[0]
     if first["count"] == 1:
-        return f"{text} It made no mistake twice."
+        return f"{text} No two classes were confused more than once."
     return (
-        f"{text} Its most frequent mistake: “{first['true']}” taken for “{first['predicted']}”, "
+        f"{text} The most frequent confusion: “{first['true']}” predicted as “{first['predicted']}”, "
         f"{first['count']}\u00a0times."
     )
 
 
 def headline(figures: Mapping[str, Any], losses: np.ndarray | None = None) -> Iterator[dict[str, Any]]:
-    """The headline figures in words: name, value, 95 % interval, weighted value and meaning.
+    """Yield the headline metrics as text: name, value, 95 % interval, weighted value and meaning.
 
     Args:
-        figures: what `classification_metrics` returns.
-        losses: of each image, (n,), where they are known: the loss has an interval then.
+        figures: the result of `classification_metrics`.
+        losses: loss of each image, (n,), if known: needed for the interval of the loss.
     """
     intervals = _intervals(figures, losses)
     weighted = figures.get("weighted") or {}
@@ -75,7 +75,8 @@ def _losses(view: RunView) -> np.ndarray | None:
     if view.evidence is None:
         return None
     labels = getattr(view.evidence.data, view.split).labels
-    return -log_softmax(view.evidence.logits[view.split])[np.arange(len(labels)), labels]
+    losses: np.ndarray = -log_softmax(view.evidence.logits[view.split])[np.arange(len(labels)), labels]
+    return losses
 
 
 def _intervals(figures: Mapping[str, Any], losses: np.ndarray | None) -> dict[str, str]:
@@ -92,7 +93,7 @@ def _intervals(figures: Mapping[str, Any], losses: np.ndarray | None) -> dict[st
 
 
 def _proportion(value: float, interval: Sequence[float], n: int) -> str:
-    """An interval in words; the bootstrap has none where there is no mistake, but the rule of three has a bound.
+    """Return an interval as text; without mistakes the bootstrap has none, and the rule of three gives a bound.
 
     Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983.
     """
@@ -104,22 +105,22 @@ def _weighted(view: RunView) -> bool:
 
 
 def _remarks(view: RunView) -> Iterator[str]:
-    """What somebody should look at, if anything."""
+    """Yield what deserves attention."""
     figures, metrics = view.figures, view.metrics
     if view.split == "val":
         yield (
-            "There are no test images. The figures are of the validation images, which chose the best epoch, so "
-            "they are a little too good."
+            "There are no test images. The metrics are those of the validation images, which also selected the best "
+            "epoch, so they are slightly optimistic."
         )
     low, high = figures["accuracy_ci95"]
     if high - low > _WIDE:
-        yield f"With {images(figures['n'], view.kind)} the interval is wide: more would tell more."
+        yield f"With {images(figures['n'], view.kind)} the interval is wide; more images would narrow it."
     yield from _weakest(view)
     yield from _confidence(view)
     yield from _course(view)
     waited = [phase["name"] for phase in metrics["phases"] if (phase["data_wait"] or 0) > _WAITING]
     if waited:
-        yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would make it faster."
+        yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would speed it up."
 
 
 def _weakest(view: RunView) -> Iterator[str]:
@@ -128,12 +129,12 @@ def _weakest(view: RunView) -> Iterator[str]:
     if rows[weakest]["f1"] < 1:
         row = rows[weakest]
         yield (
-            f"The weakest class is “{weakest}”: {share(row['recall'])} of its {row['support']} found, and "
-            f"{share(row['precision'])} of what is taken for it is right."
+            f"The weakest class is “{weakest}”: recall {share(row['recall'])} (of {images(row['support'])}), precision "
+            f"{share(row['precision'])}."
         )
     absent = [name for name, row in view.figures["per_class"].items() if not row["support"]]
     if absent:
-        yield f"No {view.kind} image shows {_listed(absent)}: nothing is known about that."
+        yield f"There are no {view.kind} images of {_listed(absent)}, so nothing is known about recall there."
 
 
 def _confidence(view: RunView) -> Iterator[str]:
@@ -144,14 +145,14 @@ def _confidence(view: RunView) -> Iterator[str]:
     confidence = sum(c * v for c, v in zip(bins["count"], bins["confidence"]) if c) / sum(bins["count"])
     both = f"its mean confidence is {share(confidence)}, its accuracy {share(figures['accuracy'])}."
     if confidence > figures["accuracy"]:
-        yield f"It is too sure of itself: {both}"
+        yield f"It is overconfident: {both}"
     else:
-        why = f" Label smoothing ({smoothing:g}) does that." if smoothing else ""
-        yield f"It is less sure than it could be: {both}{why}"
+        why = f" Label smoothing ({smoothing:g}) has this effect." if smoothing else ""
+        yield f"It is underconfident: {both}{why}"
 
 
 def _course(view: RunView) -> Iterator[str]:
-    """What the curves say."""
+    """Yield remarks on the learning curves."""
     best, history = view.metrics["best"], view.history
     place = [
         k for k, row in enumerate(history) if (row["phase"], row["epoch"]) == (best.get("phase"), best.get("epoch"))
@@ -160,12 +161,12 @@ def _course(view: RunView) -> Iterator[str]:
         return
     row = history[place[0]]
     if place[0] == len(history) - 1 and len(history) > 1:
-        yield "The last epoch was the best one: more epochs may make it better."
+        yield "The last epoch was the best one: more epochs may help."
     gap = (row["accuracy"] or 0) - (row["val_accuracy"] or 0)
     if gap > _GAP:
         yield (
-            f"In the best epoch, training accuracy was {share(gap)} above validation: it learns the training images by "
-            "heart. More images or more augmentation may help."
+            f"In the best epoch, training accuracy was {share(gap)} above validation accuracy: the model overfits. "
+            "More images or more augmentation may help."
         )
 
 

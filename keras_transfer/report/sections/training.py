@@ -1,21 +1,21 @@
-"""How the training went, and where the time went."""
+"""Learning curves, phases, and time by stage."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from keras_transfer import plots
-from keras_transfer.report.drawing import drawing
+from keras_transfer.html.drawing import drawing
 from keras_transfer.report.run_view import RunView
 
 STAGES = (
-    ("features", "features", "computing what frozen layers put out, once"),
-    ("training", "training", "steps of training"),
-    ("waiting", "waiting for data", "training stood still until images were ready"),
-    ("validation", "validation", "measuring, choosing and saving the best model after each epoch"),
-    ("rest", "the rest", "starting, reading the data, building the model, the final evaluation"),
+    ("features", "features", "computing the outputs of frozen layers, once"),
+    ("training", "training", "training steps"),
+    ("waiting", "waiting for data", "training was idle until images were ready"),
+    ("validation", "validation", "evaluating, and saving the best model, after each epoch"),
+    ("rest", "other", "startup, reading the data, building the model, the final evaluation"),
 )
-"""name, title and meaning, in the order of the bar."""
+"""Name, title and meaning, in the order of the bar."""
 
 
 def make(view: RunView) -> dict[str, Any]:
@@ -23,11 +23,11 @@ def make(view: RunView) -> dict[str, Any]:
     best = view.metrics["best"]
     label = (
         "Loss, accuracy and learning rate by epoch, with the phases marked; "
-        f"the best epoch is number {best.get('epoch')} of phase {best.get('phase')}. The same figures are in the table below."
+        f"the best epoch is number {best.get('epoch')} of phase {best.get('phase')}. The values are in the table below."
     )
     phases = [_phase(view, phase) for phase in view.metrics["phases"]]
     return {
-        "plot": drawing(lambda out: plots.curves(view.history, out), "cur", label),
+        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur"),
         "phases": phases,
         "best": best,
         "history": view.history,
@@ -37,14 +37,14 @@ def make(view: RunView) -> dict[str, Any]:
 
 
 def _phase(view: RunView, phase: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a phase, with its seconds by stage."""
+    """Return what is known of a phase, with its seconds by stage."""
     images = view.manifest["data"]["images"]["train"]
     rows = [row for row in view.history if row["phase"] == phase["name"]]
     stepping = sum(images / row["images_per_second"] for row in rows if row["images_per_second"])
     waiting = sum(
         images / row["images_per_second"] * (row["data_wait"] or 0) for row in rows if row["images_per_second"]
     )
-    settings = {one.name: one for one in view.config.phases}[phase["name"]]  # type: ignore[union-attr]
+    settings = {one.name: one for one in view.config.phases}[phase["name"]]
     times = {
         "features": phase.get("features_seconds", 0.0),
         "training": max(stepping - waiting, 0.0),
@@ -55,9 +55,9 @@ def _phase(view: RunView, phase: dict[str, Any]) -> dict[str, Any]:
 
 
 def _stages(view: RunView, phases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Seconds of the whole run by stage, and their share."""
+    """Return the seconds of the whole run by stage, and their share."""
     seconds = {name: sum(phase["times"].get(name, 0.0) for phase in phases) for name, _, _ in STAGES}
-    # Never below nothing: what was repeated after a crash is in none of the sums, or in both.
+    # Not negative: work repeated after a crash may be in one of the sums only.
     seconds["rest"] = max(view.metrics["seconds"] - sum(seconds.values()), 0.0)
     total = sum(seconds.values()) or 1.0
     return [

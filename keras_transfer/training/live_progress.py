@@ -1,24 +1,25 @@
-"""Progress in a notebook: a line that moves and curves that grow, each in its own place."""
+"""Progress in a notebook: a line and curves that are updated in place."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
-from keras_transfer.notebook import current_cell, views
-from keras_transfer.templates import environment
+from keras_transfer.html.drawing import curves
+from keras_transfer.html.templates import environment, render_view
+from keras_transfer.ipython import current_cell
 from keras_transfer.training.progress import Progress
+from keras_transfer.typing import Say
 
 REST = 10
-"""The curves are drawn again after this many times as long as drawing them took: so they cost a tenth of the time."""
+"""The curves are drawn again after this multiple of the time that drawing them took, so they cost a tenth of it."""
 
 
 class LiveProgress(Progress):
     """Show progress and curves in the cell that trains.
 
-    Two outputs are made, and changed from then on: the line several times a second, the curves after an epoch. What
-    is not touched does not flicker.
+    There are two outputs: the line is updated several times a second, the curves after an epoch. Separate, so that the
+    curves do not flicker.
     """
 
     every = 0.3
@@ -32,15 +33,15 @@ class LiveProgress(Progress):
         self._next = 0.0
         self._drawn_rows = 0
 
-    def tell(self, line: str, say: Callable[[str], None]) -> None:
-        """Keep the line with the others; a caller's own ``say`` gets it all the same."""
+    def tell(self, line: str, say: Say) -> None:
+        """Add a note; a ``say`` other than ``print`` gets it too."""
         if say is not print:
             say(line)
         self._write(line)
 
     def finish(self, result: Any) -> None:
         """Show the result in place of the line."""
-        self._draw_curves(micro_batch_size=True)
+        self._draw_curves(final=True)
         self._figures = {"result": str(result)}
         self._show()
         result.drawn_in = current_cell()
@@ -52,7 +53,7 @@ class LiveProgress(Progress):
     def _end(self, figures: list[str]) -> None:
         self._figures = {"title": self._title(), "batches": (1, 1), "figures": figures[-2:], "epoch": figures[:-3]}
         self._show()
-        self._draw_curves(micro_batch_size=self._epoch + 1 == self.epochs)
+        self._draw_curves(final=self._epoch + 1 == self.epochs)
 
     def _write(self, text: str) -> None:
         self.notes.append(text.strip())
@@ -62,28 +63,28 @@ class LiveProgress(Progress):
         return f"{self.phase}, epoch {self._epoch + 1} of {self.epochs}"
 
     def _show(self) -> None:
-        made = environment(__package__).get_template("progress.html").render(notes=self.notes, **self._figures)
+        made = environment().get_template("progress.html").render(notes=self.notes, **self._figures)
         words = [self._figures.get("result") or self._figures.get("title", ""), *self._figures.get("figures", [])]
         self._line.show(made, "  ".join(words))
 
-    def _draw_curves(self, micro_batch_size: bool) -> None:
+    def _draw_curves(self, final: bool) -> None:
         began = time.perf_counter()
-        if len(self.rows) == self._drawn_rows or (began < self._next and not micro_batch_size):
+        if len(self.rows) == self._drawn_rows or (began < self._next and not final):
             return
-        self._curves.show(views.of_curves(self.rows), f"curves of {len(self.rows)} epochs")
+        self._curves.show(render_view("curves.html", curves=curves(self.rows)), f"curves of {len(self.rows)} epochs")
         self._drawn_rows = len(self.rows)
         now = time.perf_counter()
         self._next = now + REST * (now - began)
 
 
 class _Output:
-    """An output of a cell that can be changed."""
+    """An output of a cell that can be updated."""
 
     def __init__(self) -> None:
         self._handle: Any = None
 
     def show(self, made: str, words: str) -> None:
-        """Show HTML; words are for a place that cannot."""
+        """Show HTML; `words` are for a front end that cannot."""
         from IPython.display import display
 
         bundle = {"text/html": made, "text/plain": words}

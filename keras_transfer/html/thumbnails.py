@@ -1,4 +1,4 @@
-"""Images small enough to stand in the page itself, as ``data:`` addresses."""
+"""Small images, embedded in a page as ``data:`` URIs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from PIL import Image
 
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.images.store import BadImage, FileStore, ImageStore
-from keras_transfer.explain.colours import overlay
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Split
 
 SIDE = 128
-"""Pixels of the longer side, at most."""
-_TINY = 48  # pixels up to which an image is shown pixel by pixel
+"""Maximum length of the longer side in pixels."""
+_TINY = 48  # maximum length of the longer side of images that are enlarged without smoothing
 
 
 class Thumbnail(NamedTuple):
-    """An image for an ``img`` element; ``tiny`` ones are to be enlarged without blur."""
+    """An image for an ``img`` element; ``tiny`` ones are to be enlarged without smoothing."""
 
     uri: Markup
     width: int
@@ -33,12 +32,12 @@ class Thumbnail(NamedTuple):
 
 
 def of_sample(split: Split, position: int) -> Thumbnail | None:
-    """Image `position` of a split in its own shape; None if it cannot be read any more."""
+    """Return image `position` of a split in its own aspect ratio; None if it cannot be read."""
     return _opened(split.samples.images, int(split.indices[position]))
 
 
 def of_file(path: str) -> Thumbnail | None:
-    """The image of a file in its own shape; None if there is none, or it cannot be read."""
+    """Return the image in a file in its own aspect ratio; None if it cannot be read."""
     return _opened(FileStore([path], None), 0)
 
 
@@ -53,7 +52,7 @@ def _opened(store: ImageStore, number: int) -> Thumbnail | None:
 
 
 def of_pixels(image: np.ndarray) -> Thumbnail:
-    """A uint8 image (h, w, 1 or 3)."""
+    """Return a thumbnail of a uint8 image (h, w, 1 or 3)."""
     height, width = image.shape[:2]
     scale = SIDE / max(height, width)
     if scale < 1:
@@ -64,17 +63,8 @@ def of_pixels(image: np.ndarray) -> Thumbnail:
     return Thumbnail(data, image.shape[1], image.shape[0], tiny)
 
 
-def with_map(image: np.ndarray, values: np.ndarray) -> Thumbnail:
-    """An image (h, w, 1 or 3) with a map (h, w) laid over it."""
-    height, width = image.shape[:2]
-    scale = SIDE / max(height, width)
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    large = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
-    return of_pixels(overlay(large.reshape(*size[::-1], -1), cv2.resize(values, size, interpolation=cv2.INTER_LINEAR)))
-
-
 def encoded(image: Image.Image, kind: str) -> Markup:
-    """The address of an image as ``"PNG"`` or ``"JPEG"``."""
+    """Return the URI of an image encoded as ``"PNG"`` or ``"JPEG"``."""
     buffer = io.BytesIO()
-    image.save(buffer, kind, quality=80)  # which PNG does not know
+    image.save(buffer, kind, quality=80)  # PNG ignores the quality
     return Markup(f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}")  # noqa: S704

@@ -1,0 +1,1 @@
+"""What HTML pages and notebook views share: templates, SVG figures, thumbnails."""
