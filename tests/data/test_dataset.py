@@ -259,7 +259,9 @@ class TestRefusals:
     def test_options(self, animals):
         self.refused("unknown data source 'foldr'; did you mean 'folder'", "foldr")
         self.refused("unknown option of the data source 'folder': 'rooot'", "folder", path=animals, rooot=1)
-        self.refused("unknown option of the data source 'arrays': 'source'", "arrays", x=[], y=[], source=1)
+        self.refused(
+            "unknown option of the data source 'arrays': 'x_trian'; did you mean 'x_train'", "arrays", x_trian=1
+        )
         self.refused("'folder' needs the option 'path'", "folder", path=None)
         assert len(data.build("folder", path=animals, root=None, train=None)) == 30
         self.refused("unknown color 'gray'; did you mean 'grey'", "folder", path=animals, color="gray")
