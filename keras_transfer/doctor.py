@@ -84,8 +84,7 @@ def _config(source: str) -> RunConfig:
 
 
 def _open(config: RunConfig) -> SampleTable:
-    keys = ("path", "root", "train", "val", "test", "classes", "labels")
-    options = {key: value for key, value in config.data.model_dump().items() if key in keys}
+    options = {key: value for key, value in config.data.model_dump().items() if key in builder.option_names()}
     samples = builder.load_source(config.data.source, options)
     if not len(samples):
         raise UserError(f"{samples.source}: no images")

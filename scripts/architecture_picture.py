@@ -1,7 +1,7 @@
-"""Draw docs/architecture.svg: the rooms of the package in their layers, and what imports what.
+"""Draw docs/architecture.svg: the rooms of the package in layers, and their imports.
 
-The layers are those of `[tool.importlinter]` in pyproject.toml, the arrows those of the import graph. Run it after
-moving a module or a layer; a test compares the file.
+Layers are read from `[tool.importlinter]` in pyproject.toml, arrows from the import graph. Run it after moving a module
+or a layer; a test checks that the file is current.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ LETTER, PADDING, HEIGHT, PITCH, GAP, LANE = 8.1, 14, 32, 68, 22, 16
 MARGIN, SWEEPS = 24, 200
 
 STYLE = """
-  .card { fill: #ffffff; stroke: #d8dee4 } .room { fill: #eaf2fb; stroke: #4a86c5 } .base { fill: #f1f3f5; stroke: #8c959f }
+  .card { fill: #ffffff; stroke: #d8dee4 }
+  .room { fill: #eaf2fb; stroke: #4a86c5 } .base { fill: #f1f3f5; stroke: #8c959f }
   text { fill: #1f2328; font: 13.5px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; text-anchor: middle }
   .note { font: 13px system-ui, sans-serif; fill: #59636e; text-anchor: start }
   path { fill: none; stroke: #6e7781; stroke-width: 1.3 } .tip { fill: #6e7781; stroke: none }
   @media (prefers-color-scheme: dark) {
-    .card { fill: #0d1117; stroke: #30363d } .room { fill: #12283f; stroke: #4a86c5 } .base { fill: #1c2128; stroke: #6e7681 }
+    .card { fill: #0d1117; stroke: #30363d }
+    .room { fill: #12283f; stroke: #4a86c5 } .base { fill: #1c2128; stroke: #6e7681 }
     text { fill: #e6edf3 } .note { fill: #9198a1 } path { stroke: #8b949e } .tip { fill: #8b949e }
   }"""
 
@@ -89,7 +91,7 @@ def arrange(rows: list[list[str]], arrows: list[list[str]]) -> dict[str, float]:
         ordering, down = sweep < SWEEPS // 2, sweep % 2 == 0
         near: dict[str, list[str]] = {node: [] for node in x}
         for upper, lower in links:
-            # The order follows the row before; places follow both, and lanes each other, so that long arrows are straight.
+            # The order depends on the row before, positions on both rows; lanes pull each other, for straight arrows.
             weight = 1 if ordering else 1 + 4 * ("→" in upper) * ("→" in lower)
             if down or not ordering:
                 near[lower] += [upper] * weight
@@ -155,7 +157,10 @@ def draw() -> str:
         f'height="{tall:.0f}" role="img" aria-label="The rooms of {PACKAGE} in layers, with their imports">'
     )
     card = f'<rect class="card" x="0.5" y="0.5" width="{right - 1:.0f}" height="{tall - 1:.0f}" rx="10"/>'
-    tip = '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto"><path class="tip" d="M0 0.5 8 4 0 7.5z"/></marker>'
+    tip = (
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path class="tip" d="M0 0.5 8 4 0 7.5z"/></marker>'
+    )
     return "\n".join([head, f"<style>{STYLE}\n</style>", f"<defs>{tip}</defs>", card, *parts, "</svg>", ""])
 
 

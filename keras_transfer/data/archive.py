@@ -11,8 +11,9 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from contextlib import closing
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from keras_transfer.errors import UserError
 from keras_transfer.runtime import cache_dir
@@ -68,7 +69,8 @@ def _digest(stream: IO[bytes]) -> str:
 def _extract(archive: Path, folder: Path) -> None:
     limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * archive.stat().st_size + (64 << 20))
     try:
-        with _decompressed(archive) as stream, tarfile.open(fileobj=_Limited(stream, archive, limit), mode="r:") as tar:  # type: ignore[call-overload]
+        limited: Any = _Limited(_decompressed(archive), archive, limit)
+        with closing(limited), tarfile.open(fileobj=limited, mode="r:") as tar:
             size = 0
             for number, member in enumerate(tar):
                 size += member.size

@@ -25,8 +25,8 @@ def residual_blocks(
 ) -> None:
     """Draw the magnitudes of x and F(x) and their ratio for each block, and feature maps of some blocks.
 
-    Feature maps are those of the two channels to which F adds most. The three maps of a channel share a colour scale: red is
-    positive, blue negative, white zero.
+    Feature maps are those of the two channels to which F adds most. The three maps of a channel share a colour scale:
+    red is positive, blue negative, white zero.
 
     Args:
         sizes: the :class:`~keras_transfer.explain.blocks.BlockSize` of each block, in order.

@@ -259,6 +259,9 @@ class TestRefusals:
     def test_options(self, animals):
         self.refused("unknown data source 'foldr'; did you mean 'folder'", "foldr")
         self.refused("unknown option of the data source 'folder': 'rooot'", "folder", path=animals, rooot=1)
+        self.refused(
+            "unknown option of the data source 'arrays': 'x_trian'; did you mean 'x_train'", "arrays", x_trian=1
+        )
         self.refused("'folder' needs the option 'path'", "folder", path=None)
         assert len(data.build("folder", path=animals, root=None, train=None)) == 30
         self.refused("unknown color 'gray'; did you mean 'grey'", "folder", path=animals, color="gray")
@@ -290,3 +293,11 @@ def test_public_functions(tmp_path, shared_data):
     for function in data.cifar10, data.cifar100:
         with pytest.raises(UserError, match="no such file or folder"):
             function(tmp_path / "gone")
+
+
+def test_the_options_of_sources_are_the_parameters_of_their_readers():
+    from keras_transfer.data import builder
+
+    assert list(builder.source_options("csv")) == ["path", "root", "classes"]
+    assert builder.option_names() >= {"path", "root", "train", "val", "test", "classes", "labels", "x_train"}
+    assert "source" not in builder.option_names()

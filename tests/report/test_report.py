@@ -115,7 +115,7 @@ def test_the_figures_are_those_of_the_run(run, page):
     test = metrics["test"]
     accuracy = f"{100 * test['accuracy']:.1f}\u00a0%"
     text = page.all("header")[0][1].replace(" %", "\u00a0%")
-    assert f"right on {accuracy} of {test['n']} test images" in text
+    assert f"classifies {accuracy} of {test['n']} test images correctly" in text
     assert f"{test['loss']:.4f}" in page.section("result")
     low, high = test["accuracy_ci95"]
     if test["accuracy"] < 1:

@@ -264,7 +264,7 @@ class ArrayStore:
     """Images of one size in an array.
 
     Args:
-        array: uint8 (n, h, w) or (n, h, w, 1) grey, (n, h, w, 3) RGB, (n, h, w, 4) RGB with alpha (composited on white).
+        array: uint8 (n, h, w) or (n, h, w, 1) grey, (n, h, w, 3) RGB, (n, h, w, 4) RGBA (composited on white).
         names: unique names; by default the zero-padded number.
 
     Raises:

@@ -83,7 +83,7 @@ class Loader:
 
     @property
     def mean_weight(self) -> float:
-        """Mean sample weight, 1 without weights: the factor by which weights scale the mean loss of an untrained model."""
+        """Mean sample weight, 1 without weights: the factor by which weights scale the loss of an untrained model."""
         return float(self._job.weights.mean()) if self._job.weights is not None else 1.0
 
     @property

@@ -102,10 +102,11 @@ def read_pickles(
     root: Path, train: Sequence[str], test: str, label_key: bytes, classes: Sequence[str], source: str
 ) -> SampleTable:
     """Read the original batch files in `root`."""
-    parts = [read_batch(root / name, label_key) for name in train]
+    batches = [read_batch(root / name, label_key) for name in train]
     x_test, y_test = read_batch(root / test, label_key)
-    x_train, y_train = (np.concatenate(part) for part in zip(*parts))
-    return arrays.load(x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, classes=classes, source=source)
+    x_train, y_train = (np.concatenate(part) for part in zip(*batches))
+    parts = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    return arrays.build(parts, classes, source)
 
 
 def load_local(
@@ -159,9 +160,8 @@ def load_keras(name: str, classes: Sequence[str], **options: Any) -> SampleTable
             f"https://www.cs.toronto.edu/~kriz/{name.replace('cifar', 'cifar-')}-python.tar.gz on a machine with a "
             f"network and give its path, or use a data source that needs no download (digits, folder)"
         ) from error
-    return arrays.load(
-        x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, classes=classes, source=f"keras.datasets {name}"
-    )
+    parts = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    return arrays.build(parts, classes, f"keras.datasets {name}")
 
 
 def _plain(value: Any) -> np.ndarray:

@@ -41,7 +41,6 @@ def load(
     weights_train: Any = None,
     groups_train: Any = None,
     classes: ClassNames = None,
-    source: str = "arrays",
 ) -> SampleTable:
     """Use images and labels in memory, or in an `.npz` file that holds arrays of these names.
 
@@ -55,23 +54,23 @@ def load(
         weights_train: sample weights of x_train.
         groups_train: groups of x_train.
         classes: class names in label order, or a text file with one per line.
-        source: name of the data in summaries and errors.
 
     Raises:
         UserError: missing arrays, wrong dtype or shape, different lengths, labels out of range, a damaged file.
     """
     if path is not None:
-        arrays, source = _read_npz(path), f"arrays {os.fspath(path)}"
-    else:
-        # In the order of an error message that lists them.
-        given = {"x": x, "y": y, "weights": weights, "groups": groups, "x_train": x_train, "y_train": y_train}
-        given |= {"weights_train": weights_train, "groups_train": groups_train}
-        given |= {"x_val": x_val, "y_val": y_val, "x_test": x_test, "y_test": y_test}
-        arrays = {key: value for key, value in given.items() if value is not None}
-    return _samples(arrays, class_names(classes), source)
+        return build(_read_npz(path), classes, f"arrays {os.fspath(path)}")
+    given = {"x": x, "y": y, "weights": weights, "groups": groups, "x_train": x_train, "y_train": y_train}
+    given |= {"weights_train": weights_train, "groups_train": groups_train}
+    given |= {"x_val": x_val, "y_val": y_val, "x_test": x_test, "y_test": y_test}
+    return build({key: value for key, value in given.items() if value is not None}, classes, "arrays")
 
 
-def _samples(arrays: Mapping[str, Any], classes: tuple[str, ...] | None, source: str) -> SampleTable:
+def build(arrays: Mapping[str, Any], classes: ClassNames, source: str) -> SampleTable:
+    """Build the samples from arrays by their names in `KEYS`; see `load`.
+
+    `source` is the name of the data in summaries and errors.
+    """
     parts = _parts(arrays, source)
     images = [_images(arrays[f"x{p}"], f"{source}: x{p}") for p in parts]
     labels = [_labels(arrays[f"y{p}"], f"{source}: y{p}") for p in parts]
@@ -84,7 +83,7 @@ def _samples(arrays: Mapping[str, Any], classes: tuple[str, ...] | None, source:
         )
     split = np.concatenate([np.full(len(a), p.lstrip("_"), object) for p, a in zip(parts, images)])
     names = [f"{p.lstrip('_')}/{i:08d}".lstrip("/") for p, a in zip(parts, images) for i in range(len(a))]
-    known, indices = _classes(labels, classes, parts, source)
+    known, indices = _classes(labels, class_names(classes), parts, source)
     return make_samples(
         known,
         ArrayStore(images[0] if len(images) == 1 else np.concatenate(images), names),

@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
 
     Args:
         path: the folder.
-        classes: class names in label order, a text file with one per line, or `"fashion-mnist"`; by default the numbers.
+        classes: class names in label order, a text file with one per line, or "fashion-mnist"; by default the numbers.
 
     Raises:
         UserError: a file is missing, damaged or inconsistent with its header.
@@ -45,7 +45,7 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     for split, prefix in (("train", "train"), ("test", "t10k")):
         parts[f"x_{split}"] = read_idx(_find(folder, f"{prefix}-images", 3), 3)
         parts[f"y_{split}"] = read_idx(_find(folder, f"{prefix}-labels", 1), 1)
-    return arrays.load(**parts, classes=classes, source=f"idx {folder}")
+    return arrays.build(parts, classes, f"idx {folder}")
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
