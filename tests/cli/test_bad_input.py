@@ -53,7 +53,7 @@ def test_bad_values(capsys, photos, tmp_path, override, words):
 
 
 def test_a_backend_that_is_not_installed(capsys, photos, monkeypatch):
-    monkeypatch.setattr(runtime, "installed_backends", lambda: [])
+    monkeypatch.setattr(runtime.backend, "installed_backends", lambda: [])
     assert "pip install" in fails(capsys, "train", "--data", photos, "--backend", "torch")
 
 
