@@ -1,0 +1,25 @@
+"""Write report.html of a finished run again."""
+
+from __future__ import annotations
+
+import argparse
+
+from keras_transfer.cli import options
+
+EXAMPLES = (
+    "keras-transfer report runs/flowers",
+    "keras-transfer report runs/flowers --backend jax",
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Define the options."""
+    parser.add_argument("source", metavar="RUN", help="a finished run directory")
+    options.add_backend(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the report."""
+    from keras_transfer.report.command import report
+
+    report(arguments.source, backend=arguments.backend, device=arguments.device)
