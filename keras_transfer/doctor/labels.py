@@ -1,0 +1,58 @@
+"""Likely label errors, found by a trained model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.dataset import Split
+from keras_transfer.data.samples import SampleTable
+
+
+def label_errors(model: Any, metadata: dict[str, Any], samples: SampleTable, judged: np.ndarray) -> list[Finding]:
+    """Find labels that the model confidently disagrees with, the most confident first.
+
+    Args:
+        model: raw images (b, h, w, c) → logits (b, C).
+        metadata: of the model; its ``classes`` include those of ``samples``.
+        samples: the data set.
+        judged: int64 (n,), indices of readable samples that the model was not trained on: it may have memorised others.
+    """
+    from keras_transfer.evaluation.evaluate import predict_logits
+    from keras_transfer.evaluation.metrics import log_softmax
+    from keras_transfer.inference import transform_of
+
+    if not len(judged):
+        return [Finding("likely label errors", "note", "not checked: the model was trained on every image")]
+    images = Split("judged", samples, judged)
+    probabilities = np.exp(log_softmax(predict_logits(model, images, transform_of(metadata))))
+    index = {name: i for i, name in enumerate(metadata["classes"])}
+    labels = np.array([index[samples.classes[label]] for label in images.labels], np.int64)
+    suspects = doubtful_labels(probabilities, labels)
+    if not len(suspects):
+        return []
+    first = metadata["classes"][int(probabilities[suspects[0]].argmax())]
+    name = images.image_name(int(suspects[0]))
+    message = f"{len(suspects)} of {len(judged)} images not trained on, e.g. {name}, which may be {first}"
+    return [Finding("likely label errors", "warning", message, tuple((int(judged[i]),) for i in suspects))]
+
+
+def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the indices of likely label errors, the most confident first.
+
+    Confident learning (C. Northcutt, L. Jiang and I. Chuang, 2021): a sample probably belongs to another class if its
+    probability of that class reaches the mean over the samples labelled as that class.
+
+    Args:
+        probabilities: (n, C), of a model that was not trained on these samples.
+        labels: int64 (n,).
+    """
+    own = probabilities[np.arange(len(labels)), labels]
+    counts = np.bincount(labels, minlength=probabilities.shape[1])
+    means = np.bincount(labels, own, minlength=probabilities.shape[1]) / np.maximum(counts, 1)
+    confident = np.where((probabilities >= means) & (counts > 0), probabilities, 0.0)
+    margin = confident.max(axis=1) - own
+    suspects = np.flatnonzero((confident.argmax(axis=1) != labels) & (margin > 0))
+    return suspects[np.argsort(-margin[suspects], kind="stable")]
