@@ -12,7 +12,8 @@ from PIL import Image
 from keras_transfer.cli import main
 from keras_transfer.data.checks.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
 from keras_transfer.data.samples import ArrayStore, make_samples
-from keras_transfer.doctor import doctor, doubtful_labels
+from keras_transfer.doctor import doctor
+from keras_transfer.evaluation.label_errors import doubtful_labels
 from tests.conftest import make_photos
 
 

@@ -21,6 +21,7 @@ def label_errors(model: Any, metadata: dict[str, Any], samples: SampleTable, jud
         judged: int64 (n,), indices of readable samples that the model was not trained on: it may have memorised others.
     """
     from keras_transfer.evaluation.evaluate import predict_logits
+    from keras_transfer.evaluation.label_errors import doubtful_labels
     from keras_transfer.evaluation.metrics import log_softmax
     from keras_transfer.inference import transform_of
 
@@ -37,22 +38,3 @@ def label_errors(model: Any, metadata: dict[str, Any], samples: SampleTable, jud
     name = images.image_name(int(suspects[0]))
     message = f"{len(suspects)} of {len(judged)} images not trained on, e.g. {name}, which may be {first}"
     return [Finding("likely label errors", "warning", message, tuple((int(judged[i]),) for i in suspects))]
-
-
-def doubtful_labels(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the indices of likely label errors, the most confident first.
-
-    Confident learning (C. Northcutt, L. Jiang and I. Chuang, 2021): a sample probably belongs to another class if its
-    probability of that class reaches the mean over the samples labelled as that class.
-
-    Args:
-        probabilities: (n, C), of a model that was not trained on these samples.
-        labels: int64 (n,).
-    """
-    own = probabilities[np.arange(len(labels)), labels]
-    counts = np.bincount(labels, minlength=probabilities.shape[1])
-    means = np.bincount(labels, own, minlength=probabilities.shape[1]) / np.maximum(counts, 1)
-    confident = np.where((probabilities >= means) & (counts > 0), probabilities, 0.0)
-    margin = confident.max(axis=1) - own
-    suspects = np.flatnonzero((confident.argmax(axis=1) != labels) & (margin > 0))
-    return suspects[np.argsort(-margin[suspects], kind="stable")]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.doctor import doubtful_labels
+from keras_transfer.evaluation.label_errors import doubtful_labels
 from keras_transfer.report.run_view import RunView
 from keras_transfer.report.thumbnails import of_sample
 
