@@ -1,6 +1,6 @@
 """The command line: ``keras-transfer COMMAND``, and the scripts of the same names.
 
-Importing it imports no framework and nothing slow: a command imports its work when it runs, so that ``--help`` is instant.
+Parsing imports the standard library only: a command imports its work when it runs, so that ``--help`` is instant.
 """
 
 from keras_transfer.cli.app import build_parser, main, script

@@ -13,8 +13,8 @@ _X86_BFLOAT16 = {"avx512_bf16", "amx_bf16"}
 def choose_precision(wanted: str, device: str, native: bool = True) -> Choice:
     """Choose the training precision: bfloat16 where it is measured to be faster, else float32.
 
-    On CPUs bfloat16 is faster only for this package's own operations on torch: the CPU kernels of TensorFlow and XLA gain
-    nothing from it, or lose up to half their speed (docs/results.md).
+    On CPUs bfloat16 is faster only for this package's own operations on torch: the CPU kernels of TensorFlow and XLA
+    gain nothing from it, or lose up to half their speed (docs/results.md).
 
     Args:
         wanted: ``auto``, ``float32``, ``bfloat16`` or ``float16``.

@@ -33,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--class", dest="class_name", metavar="NAME",
                         help="class to explain (default: the predicted one)")  # fmt: skip
     parser.add_argument("--layer", metavar="NAME",
-                        help="layer whose feature maps Grad-CAM uses (default: the last); for residuals a block")  # fmt: skip
+                        help="layer that Grad-CAM explains (default: the last); for residuals a block")  # fmt: skip
     parser.add_argument("--json", dest="json_file", metavar="FILE", help="residuals only: also write the table as JSON")
     options.add_backend(parser)
 
