@@ -1,4 +1,4 @@
-"""Doctor finds what was planted, names it, and finds nothing where nothing is."""
+"""Doctor finds and names planted problems, and nothing in good data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import make_photos
 
 
 def scene(seed: int, size: int = 64) -> Image.Image:
-    """A smooth image of its own: blobs of colour."""
+    """A smooth, unique image: blobs of colour."""
     coarse = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
 
@@ -39,7 +39,7 @@ def found(report) -> dict[str, list[list[str]]]:
     return {row["check"]: row["images"] for row in report["findings"]}
 
 
-def test_good_data_is_left_in_peace(scenes, capsys):
+def test_good_data_has_no_findings(scenes, capsys):
     report = doctor(str(scenes))
     assert set(found(report)) == {"small images"}  # 64 pixels, for a model of 224
     assert report["splits"] == {"train": 18, "val": 9, "test": 9}

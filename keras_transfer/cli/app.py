@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script(command: str) -> None:
-    """Run ``command`` as a script of its own: ``python scripts/train.py …``."""
+    """Run ``command`` with the arguments of this process and exit: the body of ``scripts/*.py``."""
     sys.exit(main([command, *sys.argv[1:]]))
 
 

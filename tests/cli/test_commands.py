@@ -1,4 +1,4 @@
-"""The commands as a user runs them, each in a process of its own."""
+"""The command line: help, usage errors and commands in processes of their own."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_train_evaluate_predict(command, photos, tmp_path):
 @pytest.mark.backend
 @pytest.mark.slow
 def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
-    """Data with fewer classes than the model, in folders that would be numbered otherwise."""
+    """Data with fewer classes than the model, whose folders alone would be numbered differently."""
     run = tmp_path / "run"
     assert command("train", "--data", photos, *SMALL, "--output", run).returncode == 0
     import shutil
@@ -171,7 +171,7 @@ def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
 
 @pytest.mark.backend
 @pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_interrupting_prints_how_to_go_on(photos, tmp_path, kind):
+def test_interrupting_prints_how_to_resume(photos, tmp_path, kind):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "keras_transfer", "train", "--data", str(photos), *SMALL, "--output", str(run),
                "--set", "phases.0.epochs=5000", "--set", "callbacks.early_stopping=null"]  # fmt: skip

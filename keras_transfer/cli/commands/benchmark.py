@@ -28,7 +28,6 @@ _NUMBERS = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run (default: all)")
     for name, text in _LISTS.items():
         parser.add_argument(f"--{name}", type=options.words, metavar="A,B,…", help=text)

@@ -15,7 +15,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     parser.add_argument("sources", nargs="+", metavar="CONFIG_OR_RUN",
                         help="a YAML file, the name of one in configs/, or a finished run directory")  # fmt: skip
     options.add_overrides(parser)

@@ -14,7 +14,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     parser.add_argument("source", metavar="DATA", help="folder, .txt list, .csv, .npz, or a configuration")
     options.add_json(parser, "the findings")
     parser.add_argument("--sheet", metavar="FILE.png", dest="sheet_file", help="draw the images of the findings")
@@ -23,7 +22,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the findings."""
     from keras_transfer.doctor import doctor
 
     doctor(arguments.source, run=arguments.run, json_file=arguments.json_file, sheet_file=arguments.sheet_file,

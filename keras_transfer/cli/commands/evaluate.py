@@ -14,7 +14,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     options.add_model(parser)
     parser.add_argument("--data", metavar="DATA", help="evaluate on this data instead of the run's own")
     options.add_split(parser)
@@ -23,7 +22,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print the metrics."""
     from keras_transfer.inference import evaluate
 
     evaluate(arguments.source, data=arguments.data, split=arguments.split, json_file=arguments.json_file,

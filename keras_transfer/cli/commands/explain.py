@@ -20,7 +20,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     parser.add_argument("method", choices=METHODS, metavar="METHOD",
                         help="; ".join(f"{name}: {text}" for name, text in METHODS.items()))  # fmt: skip
     options.add_model(parser)
@@ -39,7 +38,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the image."""
     from keras_transfer.explain.command import explain
 
     output = arguments.output or f"{arguments.method}.png"

@@ -15,7 +15,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     options.add_model(parser)
     parser.add_argument("formats", nargs="+", metavar="FORMAT", help="onnx, openvino, torch, saved_model or litert")
     parser.add_argument("--output", metavar="DIR", help="folder for the files (default: export in the run)")

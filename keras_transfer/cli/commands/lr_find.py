@@ -13,7 +13,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     options.add_config(parser)
     parser.add_argument("--output", metavar="FILE.png", help="plot loss against learning rate")
     options.add_json(parser, "the sweeps")
@@ -21,7 +20,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run the range test of every phase."""
     from keras_transfer.config import load_config
     from keras_transfer.lr_find import lr_find
 

@@ -15,7 +15,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     parser.add_argument("source", nargs="?", metavar="CONFIG_OR_RUN", help="what to compare (default: quickstart)")
     options.add_backends(parser, "backends to compare (default: all installed)")
     options.add_overrides(parser)

@@ -14,7 +14,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     options.add_model(parser)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="images, or folders of images")
     parser.add_argument("--top", type=options.positive, default=3, metavar="K", help="classes per image (default: 3)")
@@ -26,7 +25,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print or write the predictions."""
     from keras_transfer.inference import predict
 
     predict(arguments.source, arguments.paths, top=arguments.top, json_file=arguments.json_file,

@@ -13,13 +13,11 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     parser.add_argument("source", metavar="RUN", help="a finished run directory")
     options.add_backend(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the report."""
     from keras_transfer.report.command import report
 
     report(arguments.source, backend=arguments.backend, device=arguments.device)

@@ -13,7 +13,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     options.add_model(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this computer)")
     parser.add_argument("--port", type=int, default=7860, help="default: 7860; 0: any free port")
@@ -23,7 +22,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until interrupted."""
     from keras_transfer.serve.server import serve
 
     serve(arguments.source, host=arguments.host, port=arguments.port, corrections=arguments.corrections,

@@ -15,7 +15,6 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Define the options."""
     options.add_config(parser)
     parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
     parser.add_argument("--resume", action="store_true",
@@ -25,7 +24,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train, or resume a run."""
     from keras_transfer.config import load_config
     from keras_transfer.training.train import resume_run, train
 
