@@ -9,7 +9,8 @@ import csv
 import errno
 import json
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,17 +43,17 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:20]}.", suffix=".part")
-        os.close(descriptor)
-    aside = Path(name)
+    # 20 characters of the name: file systems allow 255 bytes.
+    aside = target.with_name(f".{target.name[:20]}.{secrets.token_hex(4)}.part")
     try:
         # Closing the file flushes its buffer and may fail as well, so the guard encloses it.
-        with _user_errors(path, only=(None, name)), _open(aside, mode) as stream:
+        with _user_errors(path, only=(None, str(aside))), _open(aside, mode) as stream:
+            with suppress(FileNotFoundError):  # the file is new: the umask decides
+                shutil.copymode(target, aside)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         with _user_errors(path):
-            aside.chmod(_permissions(target))
             aside.replace(target)
             _sync_folder(target.parent)
     except BaseException:
@@ -115,7 +116,9 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], f
 
 
 def _open(path: Path, mode: str) -> IO[Any]:
-    return path.open(mode) if "b" in mode else path.open(mode, encoding="utf-8", newline="", errors="backslashreplace")
+    if mode == "wb":
+        return path.open("xb")
+    return path.open("x", encoding="utf-8", newline="", errors="backslashreplace")
 
 
 @contextmanager
@@ -131,16 +134,6 @@ def _user_errors(path: str | os.PathLike[str], only: tuple[str | None, ...] | No
         if only is not None and (error.errno is None or error.filename not in only):
             raise
         raise UserError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
-
-
-def _permissions(target: Path) -> int:
-    """Return the mode that a plain `open` would give: that of the existing file, or 0o666 without the umask."""
-    try:
-        return target.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,7 +8,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from keras_transfer.cli.commands import COMMANDS
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
@@ -26,7 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser().print_help()
         return 0
     arguments = _parse(words)
-    _interrupt_on_sigterm()
+    with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
         return arguments.command.run(arguments) or 0
     except UserError as error:
@@ -86,11 +86,3 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if left:
         arguments.paths = [*arguments.paths, *left]
     return arguments
-
-
-def _interrupt_on_sigterm() -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
-        signal.signal(signal.SIGTERM, interrupt)

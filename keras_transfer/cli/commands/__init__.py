@@ -8,8 +8,6 @@ A command is a module with
 - ``run(arguments)``, which imports what it needs and may return an exit status.
 """
 
-from __future__ import annotations
-
 from types import ModuleType
 
 from keras_transfer.cli.commands import (

@@ -1,7 +1,5 @@
 """Measure speed side by side with other implementations."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

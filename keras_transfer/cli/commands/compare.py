@@ -1,7 +1,5 @@
 """Train several configurations one after the other, and compare the runs."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

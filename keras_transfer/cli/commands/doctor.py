@@ -1,7 +1,5 @@
 """Check a data set: bad files, duplicates, leakage, likely label errors."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

@@ -1,7 +1,5 @@
 """Measure a trained model on a data set."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

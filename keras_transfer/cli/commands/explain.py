@@ -1,7 +1,5 @@
 """Draw Grad-CAM or occlusion maps, the images with the highest losses, or residual blocks."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

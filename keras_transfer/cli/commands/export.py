@@ -1,7 +1,5 @@
 """Export a trained model to other formats, and verify each file against the model."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

@@ -1,7 +1,5 @@
 """Find a learning rate for every phase by a range test; the trained weights are discarded."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

@@ -1,7 +1,5 @@
 """Check that the backends compute the same numbers."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

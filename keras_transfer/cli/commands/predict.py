@@ -1,7 +1,5 @@
 """Classify images with a trained model."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

@@ -1,7 +1,5 @@
 """Write report.html of a finished run again."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

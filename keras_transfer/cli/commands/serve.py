@@ -1,7 +1,5 @@
 """Serve a web page and a JSON endpoint for a model on this computer."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options

@@ -1,7 +1,5 @@
 """Train a classifier on a folder of images or from a configuration."""
 
-from __future__ import annotations
-
 import argparse
 
 from keras_transfer.cli import options
