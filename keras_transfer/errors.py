@@ -1,32 +1,32 @@
-"""Errors that the user can fix: shown as one line, exit status 2."""
+"""Errors that the user can fix, and exit statuses."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
+EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 
 class UserError(Exception):
-    """Something outside the program is wrong and the user can mend it.
+    """An error that the user can fix.
 
-    The message is one sentence (or one line a problem) that names what was expected, what was received
-    and, where there is one, the nearest valid name. The command line prints it as ``error: …`` and exits
-    with status 2; in Python it is raised like any exception.
+    The message has one line per problem. It names what was expected, what was received and, where there is one, the
+    nearest valid name. The command line prints it as ``error: …`` and exits with status 2.
     """
 
 
 class MissingExtra(UserError):
-    """A package that belongs to an optional extra is not installed."""
+    """A package of an optional extra is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str):
         super().__init__(f'{purpose} needs the package {package!r}: pip install "keras_transfer[{extra}]"')
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was interrupted; ``run`` is the directory that it can be resumed from."""
+    """Training was interrupted and can be resumed from the directory ``run``."""
 
     def __init__(self, run: str):
         super().__init__(run)
@@ -43,9 +43,9 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
     """Build the error for a name that is not in a table of valid names.
 
     Args:
-        kind: what the name stands for, e.g. ``"backbone"``.
+        kind: of thing, e.g. ``"backbone"``.
         name: what was received.
-        valid: the names that would have been accepted, in the order to list them.
+        valid: the valid names, in the order to list them.
     """
     options = [str(v) for v in valid]
     shown = ", ".join(options[:40]) + (", …" if len(options) > 40 else "")

@@ -1,6 +1,6 @@
-"""Writing files whole: a reader sees the old file or the new one, never half of one.
+"""Write files atomically: a reader sees the old file or the new one, never a partial one.
 
-Every file that keras_transfer produces goes through this module. Nothing here imports Keras or NumPy.
+Every file that keras_transfer writes goes through this module. It imports neither Keras nor NumPy.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import csv
 import errno
 import json
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,19 +23,18 @@ __all__ = ["atomic_write", "check_output", "write_csv", "write_json", "write_tex
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a file beside `path` for writing; it takes the place of `path` when the block ends well.
+    """Open a temporary file for writing; it replaces `path` when the block ends without an error.
 
-    The data goes to a hidden file in the same folder (a rename is atomic only within one file system), is
-    flushed to the disk and then renamed over `path`. If the block raises, the hidden file is removed and
-    `path` stays as it was. Missing parent folders are created. A symbolic link is followed, so that the
-    file it points at is replaced and the link stays.
+    The temporary file is hidden and in the same folder, since a rename is atomic only within one file system. It is
+    synced to disk and then renamed to `path`. If the block raises, it is removed and `path` is unchanged. Missing
+    parent folders are created. A symbolic link is followed: its target is replaced and the link stays.
 
     Args:
         path: the file to write.
-        mode: `"wb"` (bytes), or `"w"` (text: UTF-8, newlines written as they are given).
+        mode: `"wb"` (bytes), or `"w"` (text: UTF-8, newlines unchanged).
 
     Raises:
-        UserError: the folder or file cannot be written (no permission, disk full, path is a folder …).
+        UserError: the file cannot be written (no permission, disk full, `path` is a folder …).
     """
     if mode not in ("wb", "w"):
         raise ValueError(f"atomic_write: mode must be 'wb' or 'w', got {mode!r}")
@@ -43,17 +43,17 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a folder")
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:20]}.", suffix=".part")
-        os.close(descriptor)
-    aside = Path(name)
+    # 20 characters of the name: file systems allow 255 bytes.
+    aside = target.with_name(f".{target.name[:20]}.{secrets.token_hex(4)}.part")
     try:
-        # Closing may write too (the buffer, on a full disk), so the file is opened inside of the guard.
-        with _user_errors(path, only=(None, name)), _open(aside, mode) as stream:
+        # Closing the file flushes its buffer and may fail as well, so the guard encloses it.
+        with _user_errors(path, only=(None, str(aside))), _open(aside, mode) as stream:
+            with suppress(FileNotFoundError):  # the file is new: the umask decides
+                shutil.copymode(target, aside)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
         with _user_errors(path):
-            aside.chmod(_permissions(target))
             aside.replace(target)
             _sync_folder(target.parent)
     except BaseException:
@@ -63,15 +63,15 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
 
 
 def check_output(option: str, path: str | os.PathLike[str] | None, suffix: str = "") -> None:
-    """Refuse an output file before the work that would fill it.
+    """Validate the path of an output file before computing its contents.
 
     Args:
-        option: of the command line, for the error.
-        path: where the file will be written; None: nowhere.
-        suffix: what its name must end in, such as ``".png"``.
+        option: the command-line option, for the error.
+        path: the file to be written, or None.
+        suffix: the required suffix, such as ``".png"``.
 
     Raises:
-        UserError: the name ends otherwise, or is that of a folder.
+        UserError: the suffix is another one, or the path is a folder.
     """
     if path is None:
         return
@@ -90,20 +90,20 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], obj: Any) -> None:
     """Write `obj` as indented UTF-8 JSON, atomically.
 
-    NumPy scalars and arrays, paths, sets and tuples are written as plain JSON. NaN and infinities, which JSON
-    does not have, are written as null.
+    NumPy scalars and arrays, paths, sets (sorted) and tuples are converted. NaN and infinities, which JSON lacks,
+    become null.
 
     Raises:
         UserError: the file cannot be written.
-        TypeError: `obj` holds something that has no JSON form.
+        TypeError: `obj` contains something that cannot be converted.
     """
     write_text(path, json.dumps(_jsonable(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], fields: Sequence[str]) -> None:
-    """Write a header of `fields` and then one line a row as UTF-8 CSV, atomically.
+    """Write a header of `fields` and one line per row as UTF-8 CSV, atomically.
 
-    A row that lacks a field has an empty cell there, and so does one whose value is None.
+    A missing field or a None is an empty cell.
 
     Raises:
         UserError: the file cannot be written.
@@ -116,15 +116,17 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], f
 
 
 def _open(path: Path, mode: str) -> IO[Any]:
-    return path.open(mode) if "b" in mode else path.open(mode, encoding="utf-8", newline="", errors="backslashreplace")
+    if mode == "wb":
+        return path.open("xb")
+    return path.open("x", encoding="utf-8", newline="", errors="backslashreplace")
 
 
 @contextmanager
 def _user_errors(path: str | os.PathLike[str], only: tuple[str | None, ...] | None = None) -> Iterator[None]:
-    """Turn the operating system's refusals into one line for the user that names `path`.
+    """Turn operating-system errors into a UserError that names `path`.
 
-    With `only`, errors about other files than these pass through, and so do those that did not come from the
-    operating system (libraries raise OSError without a number for their own troubles).
+    With `only`, errors about other files pass through, and so do errors without an errno, which libraries raise
+    rather than the operating system.
     """
     try:
         yield
@@ -134,18 +136,8 @@ def _user_errors(path: str | os.PathLike[str], only: tuple[str | None, ...] | No
         raise UserError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
 
 
-def _permissions(target: Path) -> int:
-    """The mode that an ordinary `open` would give: the old file's own, or what the umask leaves of 0o666."""
-    try:
-        return target.stat().st_mode & 0o7777
-    except FileNotFoundError:
-        mask = os.umask(0)
-        os.umask(mask)
-        return 0o666 & ~mask
-
-
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself last through a power cut, where the system lets a folder be opened (not Windows)."""
+    """Sync the rename itself to disk, where the system allows opening a folder (not Windows)."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
-"""Kill training at random moments and see whether it goes on as if nothing had happened.
+"""Kill training at random moments and check that resuming gives the same result.
 
-A small two-phase run, with features on disk and a save of the state after every step, is killed (SIGKILL) at moments drawn from its
-whole life after its imports, some of them in a process that had been resumed already. It is resumed until it is
-done, and its final weights and figures are compared, byte by byte, with those of a run that was never killed:
+A small two-phase run, with features on disk and its state saved after every step, is killed (SIGKILL) at random moments
+after its imports, some of them in a process that was itself resumed. It is resumed until it finishes, and its final
+weights and history are compared, byte by byte, with those of an uninterrupted run:
 
     python scripts/kill_test.py --backend torch --moments 30 --seed 0
 """
@@ -50,7 +50,7 @@ CONFIG = {
 
 @dataclass
 class Kill:
-    """A moment: the run it was in, how long after the imports, and what lay there afterwards."""
+    """One kill: the run, the seconds after its imports, whether it was a resumed process, and what it left on disk."""
 
     run: int
     seconds: float
@@ -59,7 +59,7 @@ class Kill:
 
 
 class Process:
-    """A training in a process of its own."""
+    """Training in a child process."""
 
     def __init__(self, run: Path, config: Path, cache: Path, backend: str):
         self.run = run
@@ -74,17 +74,17 @@ class Process:
             )  # fmt: skip
 
     def text(self) -> str:
-        """What it has printed so far."""
+        """Return the output so far."""
         return self.log.read_text("utf-8", errors="replace")
 
     def wait_for(self, line: str) -> None:
-        """Return when it has printed this (that on the device follows the imports), or is gone."""
+        """Wait until the process has printed ``line``, or has ended."""
         while self.process.poll() is None and line not in self.text():
             time.sleep(0.005)
 
     def kill_after(self, seconds: float) -> bool:
-        """Kill it so long after its imports; say whether it had not come to its end by then."""
-        self.wait_for("\ndevice: ")
+        """Kill it this long after its imports; return whether it was still running."""
+        self.wait_for("\ndevice: ")  # printed once everything is imported
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(seconds)
         early = self.process.poll() is None and "\nrun: " not in self.text()
@@ -93,7 +93,7 @@ class Process:
         return early
 
     def finish(self) -> float:
-        """Let it come to its end; return its seconds from the imports to the last line."""
+        """Wait for its end; return the seconds from the imports to the last line."""
         self.wait_for("\ndevice: ")
         began = time.perf_counter()
         self.wait_for("\nrun: ")
@@ -114,7 +114,7 @@ def make_images(folder: Path, count: int = 24) -> None:
 
 
 def result_of(run: Path) -> tuple[dict[str, bytes], list[dict[str, str]]]:
-    """Return the bytes of every final weight, and the history without its times."""
+    """Return the bytes of every final weight, and the history without timings."""
     weights: dict[str, bytes] = {}
     with zipfile.ZipFile(run / "model.keras") as archive:
         stored = h5py.File(io.BytesIO(archive.read("model.weights.h5")))
@@ -127,7 +127,7 @@ def result_of(run: Path) -> tuple[dict[str, bytes], list[dict[str, str]]]:
 
 
 def found_in(run: Path, cache: Path) -> str:
-    """Say what a killed process left."""
+    """Describe what a killed process left on disk."""
     if not (run / "config.yaml").is_file():
         return "no configuration yet"
     if (run / "metrics.json").is_file():
@@ -151,40 +151,40 @@ def found_in(run: Path, cache: Path) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--backend", choices=BACKENDS, default=choose_backend().value)
-    parser.add_argument("--moments", type=int, default=30, metavar="N", help="times to kill (default: 30)")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
-    parser.add_argument("--json", metavar="FILE", help="also write the moments as JSON")
+    parser.add_argument("--moments", type=int, default=30, metavar="N", help="number of kills (default: 30)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the moments (default: 0)")
+    parser.add_argument("--json", metavar="FILE", help="also write the kills as JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kill_test_") as folder:
         kills, good = kill_all(Path(folder), options.backend, options.moments, options.seed)
-    print(f"{good} of {len(kills)} moments: the resumed run ended with the same bytes ({options.backend})")
+    print(f"{good} of {len(kills)} kills: the resumed run ended with the same bytes ({options.backend})")
     if options.json:
         write_json(options.json, {"backend": options.backend, "good": good, "kills": [asdict(kill) for kill in kills]})
     return 0 if good == len(kills) else 1
 
 
 def kill_all(folder: Path, backend: str, moments: int, seed: int) -> tuple[list[Kill], int]:
-    """Kill so many times; return the moments, and how many of them were in a run that ended as it should."""
+    """Kill ``moments`` times; return the kills, and how many were in a run that ended with the expected result."""
     rng = random.Random(seed)
     make_images(folder / "images")
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "path": str(folder / "images")}}))  # type: ignore[dict-item]
     life = Process(folder / "whole", config, folder / "cache", backend).finish()
     expected = result_of(folder / "whole")
-    print(f"a run that is not killed: {life:.1f} s after its imports, {len(expected[0])} weights")
+    print(f"uninterrupted run: {life:.1f} s after its imports, {len(expected[0])} weights")
 
     kills: list[Kill] = []
     good = number = 0
     while len(kills) < moments:
         number += 1
         run, cache = folder / f"run{number}", folder / f"cache{number}"
-        share = (len(kills) + rng.random()) / moments  # first kills are spread evenly over the run's life
+        share = (len(kills) + rng.random()) / moments  # spread first kills evenly over the duration of a run
         mine: list[Kill] = []
         for _ in range(min(KILLS_A_RUN, moments - len(kills))):
             seconds = share * life
             process = Process(run, config, cache, backend)
             if not process.kill_after(seconds):
-                life *= 0.9 if not process.resumed else 1  # this one was quicker than the first
+                life *= 0.9 if not process.resumed else 1  # it finished first: runs have become faster
                 break
             mine.append(Kill(number, seconds, process.resumed, found_in(run, cache)))
             share = rng.random() * (1 - share)

@@ -71,11 +71,11 @@ def test_the_frameworks_are_told(command, backend):
     assert done.stdout.split()[0] == "True"
 
 
-def test_jax_on_a_gpu_cannot_be_told_any_more(monkeypatch):
-    from keras_transfer import runtime
+def test_jax_that_already_runs_on_a_gpu_cannot_become_deterministic(monkeypatch):
+    from keras_transfer.runtime import determinism
 
     monkeypatch.delenv("XLA_FLAGS", raising=False)
-    monkeypatch.setattr(runtime, "device_in_use", lambda: "gpu")
-    with pytest.raises(UserError, match="too late"):
-        runtime._set_deterministic_environment("jax", begun=True)
+    monkeypatch.setattr(determinism, "device_in_use", lambda: "gpu")
+    with pytest.raises(UserError, match="already uses the GPU"):
+        determinism.set_variables("jax", keras_is_running=True)
     assert "XLA_FLAGS" not in os.environ

@@ -76,7 +76,7 @@ def test_a_long_name_in_a_wide_script_works(tmp_path):
     assert path.read_text() == "x"
 
 
-def test_a_folder_in_the_way_is_the_users_to_mend(tmp_path):
+def test_a_folder_at_the_path_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*it is a folder"):
         write_text(tmp_path, "x")
 
@@ -136,7 +136,7 @@ def test_errors_about_other_files_are_not_blamed_on_this_one(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_mode_is_a_bug_of_the_caller(tmp_path):
+def test_an_unknown_mode_is_a_value_error(tmp_path):
     with pytest.raises(ValueError, match="'a'"), atomic_write(tmp_path / "x", "a"):
         pass
 

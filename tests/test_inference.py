@@ -1,4 +1,4 @@
-"""What the commands compute with is the model that was saved."""
+"""The loaded model computes what the saved one did."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.backend
 
 
 def test_the_loaded_model_gives_the_saved_logits_with_native_operations(tmp_path):
-    """The golden batch is checked with stock layers; predictions come from native ones, where a backend has them."""
+    """The golden batch is checked with stock layers, while predictions use native operations where a backend has them."""
     backend = keras.backend.backend()
     model = build_classifier("efficientnet_lite0", 3, image_size=64)
     images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)

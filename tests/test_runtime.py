@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
 import os
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import pytest
 
 from keras_transfer import runtime
 from keras_transfer.errors import UserError
+from tests.conftest import ROOT
 
 HEAVY = ("keras", "torch", "tensorflow", "jax", "cv2", "matplotlib", "sklearn")
 
@@ -34,7 +37,7 @@ def test_importing_the_package_imports_no_framework(code):
 
 
 def test_the_order_of_precedence(monkeypatch):
-    monkeypatch.setattr(runtime, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
+    monkeypatch.setattr(runtime.backend, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert runtime.choose_backend("tensorflow", "torch").value == "tensorflow"
     assert runtime.choose_backend(None, "torch").value == "jax"
@@ -49,10 +52,10 @@ def test_a_backend_that_is_unknown_or_missing(monkeypatch):
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     with pytest.raises(UserError, match="did you mean 'tensorflow'"):
         runtime.choose_backend("tensorflw")
-    monkeypatch.setattr(runtime, "installed_backends", lambda: ["torch"])
+    monkeypatch.setattr(runtime.backend, "installed_backends", lambda: ["torch"])
     with pytest.raises(UserError, match=r'pip install "keras_transfer\[jax\]"'):
         runtime.choose_backend("jax")
-    monkeypatch.setattr(runtime, "installed_backends", lambda: [])
+    monkeypatch.setattr(runtime.backend, "installed_backends", lambda: [])
     with pytest.raises(UserError, match="no backend is installed"):
         runtime.choose_backend()
 
@@ -77,7 +80,7 @@ class TestRunning:
 
     @pytest.mark.parametrize("flag", ["avx512_bf16", "amx_bf16", "avx2"])
     def test_precision(self, backend, flag, monkeypatch):
-        monkeypatch.setattr(runtime, "_processor_flags", lambda: {"sse2", flag})
+        monkeypatch.setattr(runtime.precision, "processor_flags", lambda: {"sse2", flag})
         assert runtime.choose_precision("float32", "cpu").value == "float32"
         assert runtime.choose_precision("bfloat16", "cpu").value == "bfloat16"
         faster = backend == "torch" and flag != "avx2"
@@ -95,6 +98,51 @@ class TestRunning:
         environment = {**os.environ, "KERAS_HOME": str(tmp_path), "KERAS_BACKEND": backend}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
         assert done.stdout.split() == ["channels_last", "float32"]
+
+
+WRITING = {"setdefault", "update", "pop", "popitem", "clear", "__setitem__", "__delitem__"}
+
+
+def environment_writes(tree: ast.AST) -> list[int]:
+    """Lines that change ``os.environ``, under whatever name it was imported."""
+
+    def is_environ(node: ast.AST) -> bool:
+        return "environ" in (getattr(node, "attr", None), getattr(node, "id", None))
+
+    lines = []
+    for node in ast.walk(tree):
+        stored = isinstance(getattr(node, "ctx", None), (ast.Store, ast.Del))
+        item = isinstance(node, ast.Subscript) and is_environ(node.value)
+        method = isinstance(node, ast.Attribute) and node.attr in WRITING and is_environ(node.value)
+        named = {getattr(node, "attr", None), getattr(node, "id", None)} & {"putenv", "unsetenv"}
+        if (stored and (item or is_environ(node))) or method or named:
+            lines.append(node.lineno)
+    return lines
+
+
+def test_only_the_runtime_package_writes_environment_variables():
+    package = ROOT / "keras_transfer"
+    writers = {
+        file.relative_to(package).parts[0]
+        for file in package.rglob("*.py")
+        if environment_writes(ast.parse(file.read_text("utf-8")))
+    }
+    assert writers == {"runtime"}
+
+
+@pytest.mark.parametrize(
+    ("code", "writes"),
+    [
+        ("os.environ['A'] = '1'", True),
+        ("del os.environ['A']", True),
+        ("os.environ |= {}", True),
+        ("environ.update(A='1')", True),
+        ("os.putenv('A', '1')", True),
+        ("{**os.environ, 'A': os.environ['A'], 'B': os.environ.get('B')}", False),
+    ],
+)
+def test_what_counts_as_writing(code, writes):
+    assert bool(environment_writes(ast.parse(code))) == writes
 
 
 def test_versions_and_hardware_name_what_runs():
@@ -116,8 +164,8 @@ def test_keras_starts_without_the_frameworks_that_it_does_not_need(backend):
 class TestFeaturePrecision:
     @pytest.fixture(params=[True, False])
     def hardware(self, request, monkeypatch):
-        monkeypatch.setattr(runtime, "_processor_has_bfloat16", lambda: request.param)
-        monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: object())
+        monkeypatch.setattr(runtime.precision, "processor_has_bfloat16", lambda: request.param)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
         return request.param
 
     @pytest.mark.parametrize(
@@ -138,7 +186,7 @@ class TestFeaturePrecision:
         best = "bfloat16" if hardware else "float32"
         assert runtime.choose_feature_precision("auto", "auto", "float32", "cpu").value == best
         assert runtime.choose_feature_precision("auto", "auto", "float32", "gpu").value == "float32"
-        monkeypatch.setattr(runtime.importlib.util, "find_spec", lambda name: None)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
         assert runtime.choose_feature_precision("auto", "auto", "float32", "cpu").value == "float32"
 
 

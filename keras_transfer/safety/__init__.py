@@ -1,11 +1,10 @@
-"""Files from strangers: looked through before anything is made of them.
+"""Check untrusted files before loading them.
 
-Every model file, weights file, checkpoint and array archive that is read passes through this package first. Nothing
-here trusts what a file says of itself: names, sizes and types are compared with fixed lists and with the file's length.
-SECURITY.md says what that promises and what it does not.
+Every model file, weights file, checkpoint and array archive passes through this package first. The names, sizes and
+types that a file declares are compared with fixed lists and with its length. SECURITY.md states what is guaranteed.
 
-``archive`` zip archives and ``.npz`` · ``config`` Keras's config.json · ``allowed`` the classes it may name · ``hdf5``
-weights · ``pickles`` the opcodes of a pickle · ``model_file`` a whole ``.keras`` file. Only the last imports Keras.
+``archive``: zip and ``.npz`` · ``config``: Keras's config.json · ``allowed``: the classes it may name · ``hdf5``:
+weights · ``pickles``: opcodes · ``model_file``: whole ``.keras`` files, the only module here that imports Keras.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ __all__ = ["Refused"]
 
 
 class Refused(UserError):
-    """A file that could do harm, or is too damaged to tell; the message names the file and what is wrong with it."""
+    """A file that is unsafe, or too damaged to tell; the message names the file and the reason."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str):
         super().__init__(f"refused {os.fspath(path)!r}: {reason}")

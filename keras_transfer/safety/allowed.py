@@ -1,8 +1,8 @@
-"""What a model file may name: the visible list. Whatever is not here is refused.
+"""The allowlist of classes and functions that a model file may name; everything else is refused.
 
-The layers of image classifiers, and what they are made of. Left out on purpose, since they run code, read files or
-have no business in such a model: Lambda, TFSMLayer, TorchModuleWrapper, JaxLayer, FlaxLayer, the lookup and text
-layers, Pipeline, recurrent layers and wrappers.
+It holds the layers of image classifiers and their parts. Deliberately missing, since they run code, read files or do
+not occur in such models: Lambda, TFSMLayer, TorchModuleWrapper, JaxLayer, FlaxLayer, lookup and text layers,
+Pipeline, recurrent layers and wrappers.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ ALLOWED: dict[str, frozenset[str]] = {
         "keras.src.models.sequential": "Sequential",
         "keras.src.ops.numpy": _NUMPY_OPERATIONS,
         "keras.src.ops.nn": _NN_OPERATIONS,
-        # Layers of keras.applications that Keras does not export.
+        # Layers of keras.applications without a public name.
         "keras.src.applications.convnext": "LayerScale",
         "keras.src.applications.inception_resnet_v2": "CustomScaleLayer",
-        # keras-hub's image backbones; only where keras-hub is installed.
+        # Layers of keras-hub's image backbones.
         "keras_hub.src.models.efficientnet.cba": "CBABlock",
         "keras_hub.src.models.efficientnet.fusedmbconv": "FusedMBConvBlock",
         "keras_hub.src.models.efficientnet.mbconv": "MBConvBlock",
@@ -63,28 +63,28 @@ ALLOWED: dict[str, frozenset[str]] = {
         " MobileNetV5MultiScaleFusionAdapter",
         "keras_hub.src.models.mobilenetv5.mobilenetv5_layers": "ConvNormAct DropPath LayerScale2d RmsNorm2d SEModule",
         "keras_hub.src.models.mobilenetv5.mobilenetv5_utils": "SelectAdaptivePool2d",
-        # keras-hub's transformers, as a whole.
+        # Backbones of keras-hub that are saved as one object.
         "keras_hub.src.models.deit.deit_backbone": "DeiTBackbone",
         "keras_hub.src.models.dinov2.dinov2_backbone": "DINOV2Backbone",
         "keras_hub.src.models.swin_transformer.swin_transformer_backbone": "SwinTransformerBackbone",
         "keras_hub.src.models.vit.vit_backbone": "ViTBackbone",
     }.items()
 }
-"""module → classes that a config.json may name."""
+"""Module → classes that a config.json may name."""
 
 REGISTERED = frozenset(
     f"keras_hub>{name}" for module, names in ALLOWED.items() if module.endswith("_backbone") for name in names
 )
-"""Names under which keras-hub registers its backbones with Keras, which writes them beside module and class."""
+"""Registered names of keras-hub's backbones, which Keras writes in addition to module and class."""
 
 _ACTIVATIONS = """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish leaky_relu linear log_sigmoid
     log_softmax mish relu relu6 selu sigmoid silu softmax softplus softsign swish tanh
 """
 FUNCTIONS = frozenset(_ACTIVATIONS.split())
-"""Functions: the activations."""
+"""Activation functions, the only functions allowed."""
 
 FUNCTION_MODULES = ("builtins", "keras.activations")
 
 VALUES = frozenset(["__keras_tensor__", "__ellipsis__", "__slice__"])
-"""Plain values that Keras writes like classes; of the others, __lambda__ is code and __tensor__ may be of any size."""
+"""Plain values that Keras writes like classes. Not allowed: __lambda__ (code) and __tensor__ (of unlimited size)."""

@@ -1,7 +1,7 @@
-"""Zip archives, judged by their directory before a member is unpacked, and ``.npz`` files, read without NumPy's loader.
+"""Check the directory of a zip archive before unpacking, and read ``.npz`` files.
 
-NumPy allocates what an array's header claims before it looks whether the file has as much; :func:`read_npz` compares
-first.
+NumPy's loader allocates the size that an array's header declares without comparing it with the file;
+:func:`read_npz` compares first.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 from keras_transfer.safety import Refused
 
 MAX_RATIO = 200
-"""A member may unpack to this many times its packed size. Weights hardly shrink, JSON to a twentieth."""
+"""Maximum compression ratio of a member. Weights hardly compress; JSON compresses about 20 times."""
 FREE = 1 << 20
-"""Bytes that a member may have whatever its ratio."""
+"""Members of up to this many bytes may have any ratio."""
 MAX_MEMBERS = 10_000
 
 _ENCRYPTED = 0x1 | 0x40 | 0x2000
@@ -31,16 +31,16 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 def check_members(archive: zipfile.ZipFile, path: str | os.PathLike[str], limits: Mapping[str, int] | int) -> None:
-    """Judge an archive by its directory.
+    """Check the directory of an archive.
 
     Args:
         archive: opened for reading.
-        path: what to call it.
-        limits: the names that may occur with the largest size of each in bytes, or one size for any name.
+        path: its name in errors.
+        limits: allowed member name → maximum size in bytes, or one maximum for any name.
 
     Raises:
-        Refused: a name that is not allowed, leads out of the archive or occurs twice; a link; an encrypted member; a
-            size or a ratio above its limit; members that overlap.
+        Refused: a member name that is not allowed, leads out of the archive or occurs twice; a link; an encrypted
+            member; a size or compression ratio above its limit; overlapping members.
     """
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
@@ -85,21 +85,21 @@ def read_npz(
     names: Iterable[str] | None = None,
     limit: int = 1 << 36,
 ) -> dict[str, np.ndarray]:
-    """Read the arrays of an ``.npz`` file, none of them larger than what the file holds.
+    """Read the arrays of an ``.npz`` file, allocating no more than their actual sizes.
 
     Args:
-        source: the file, or its opened content.
-        path: what to call it.
-        names: the arrays that may be in it; None: any.
-        limit: largest size of an array in bytes.
+        source: the file, or an open binary stream.
+        path: its name in errors.
+        names: the arrays that it may contain; None: any.
+        limit: maximum size of an array in bytes.
 
     Returns:
-        name → array (writable, of its own memory).
+        Name → array (writable, owning its memory).
 
     Raises:
-        Refused: an archive that :func:`check_members` refuses; Python objects; an array whose header claims another
-            size than the data has.
-        zipfile.BadZipFile, OSError, EOFError, ValueError: not such a file, or damaged.
+        Refused: see :func:`check_members`; an array of Python objects, or whose header declares another size than its
+            data has.
+        zipfile.BadZipFile, OSError, EOFError, ValueError: not an ``.npz`` file, or damaged.
     """
     limits = limit if names is None else {f"{name}.npy": limit for name in names}
     with zipfile.ZipFile(source) as archive:
@@ -124,7 +124,7 @@ def _content(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytearray:
 
 
 def _array(content: bytearray, path: str | os.PathLike[str], name: str) -> np.ndarray:
-    stream = io.BytesIO(memoryview(content)[: 1 << 17])  # a header is shorter
+    stream = io.BytesIO(memoryview(content)[: 1 << 17])  # more than any header
     version = np.lib.format.read_magic(stream)
     if version not in _HEADERS:
         raise ValueError(f"{name} has the unknown format version {version}")

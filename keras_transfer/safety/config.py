@@ -1,4 +1,4 @@
-"""Keras's config.json: every object that it names must be in the list of ``allowed``."""
+"""Check Keras's config.json: every object that it names must be in ``allowed``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_transfer.safety import Refused
 from keras_transfer.safety.allowed import ALLOWED, FUNCTION_MODULES, FUNCTIONS, REGISTERED, VALUES
 
 MAX_BYTES = 8 << 20
-"""The largest configuration of a backbone here, NASNet-Large, has 1 MiB."""
+"""The largest configuration of a supported backbone, NASNet-Large, has 1 MiB."""
 MAX_DEPTH = 64
 
 
@@ -20,14 +20,14 @@ def check_config(text: bytes, path: str | os.PathLike[str], custom: Container[st
 
     Args:
         text: the JSON.
-        path: the file that it came from, for errors.
-        custom: names of classes and functions that the caller vouches for.
+        path: the file it came from, for errors.
+        custom: further classes and functions that the caller allows, by name.
 
     Returns:
-        The configuration without any ``compile_config``: it may name losses and optimizers, and is not needed.
+        The configuration without any ``compile_config``, which may name losses and optimizers and is not needed.
 
     Raises:
-        Refused: an object that is not allowed, or a structure that is too large or too deep.
+        Refused: invalid JSON, an object that is not allowed, or a structure that is too large or too deep.
     """
     if len(text) > MAX_BYTES:
         raise Refused(path, f"its configuration has {len(text)} bytes, more than the limit of {MAX_BYTES}")
@@ -67,7 +67,7 @@ def _nodes(config: Any, path: str | os.PathLike[str]) -> Iterator[Any]:
 
 
 def _problem(node: Any, custom: Container[str]) -> str | None:
-    # "package>name" anywhere makes Keras look up whatever this process has registered.
+    # Wherever Keras finds "package>name", it looks the name up among the objects registered in this process.
     if isinstance(node, str) and ">" in node and node not in custom and node not in REGISTERED:
         return f"it names the registered object {node[:100]!r}, which the caller has not allowed"
     return _object_problem(node, custom) if isinstance(node, dict) and "class_name" in node else None
@@ -76,7 +76,7 @@ def _problem(node: Any, custom: Container[str]) -> str | None:
 def _object_problem(node: dict[str, Any], custom: Container[str]) -> str | None:
     name, module, registered = node["class_name"], node.get("module"), node.get("registered_name")
     if not all(isinstance(part, (str, type(None))) for part in (module, registered)) or not isinstance(name, str):
-        return "an object whose class, module or registered name is no text"
+        return "an object whose class, module or registered name is not a string"
     if name in VALUES:
         return None
     if name == "function":

@@ -1,7 +1,7 @@
-"""HDF5 files: numbers that lie in the file itself, and nothing else that the format can do.
+"""Check that an HDF5 file holds nothing but numeric arrays stored in the file itself.
 
-HDF5 knows links to other files, arrays made of other files' arrays, data in raw files beside it, compression by
-plug-ins that it loads, and arrays of any declared shape that take no room. Keras uses none of these.
+HDF5 also supports links to other files, virtual arrays made of other files, data in external raw files, compression
+by plug-ins that it loads, and unallocated arrays of any declared shape. Keras uses none of these.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from keras_transfer.safety import Refused
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 64
 MAX_NAMES = 1 << 16
-"""Elements of an attribute (the names of layers, in older files)."""
+"""Maximum elements of an attribute (older files list layer names in one)."""
 
 
 def check_hdf5(path: str | os.PathLike[str], name: str | os.PathLike[str] | None = None) -> int:
-    """Look through an HDF5 file without reading any of its arrays.
+    """Check an HDF5 file without reading its arrays.
 
     Args:
         path: the file.
-        name: what to call it in errors, if not ``path``.
+        name: its name in errors; default: ``path``.
 
     Returns:
-        How many numbers it holds.
+        The total number of array elements.
 
     Raises:
-        Refused: anything but groups and plain arrays of numbers that are stored whole in this file.
+        Refused: anything but groups and uncompressed numeric arrays stored in this file.
     """
     import h5py
 
@@ -43,7 +43,7 @@ def check_hdf5(path: str | os.PathLike[str], name: str | os.PathLike[str] | None
             return walk.numbers
     except Refused:
         raise
-    # h5py turns what HDF5 finds wrong into errors of many kinds.
+    # h5py raises many kinds of errors for damaged files.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise Refused(name, f"not a readable HDF5 file: {reason}") from None
@@ -69,7 +69,7 @@ class _Walk:
             link = group.get(key, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 raise self.refuse(place, f"is a link of the kind {type(link).__name__}")
-            # Asking for the class opens the object, which is in this file: the link is a hard one.
+            # This opens the object, which is safe: a hard link points into the same file.
             kind = group.get(key, getclass=True)
             if kind is h5py.Group:
                 self.group(group[key], depth + 1)
@@ -125,7 +125,7 @@ class _Walk:
 def _numeric(dtype: Any) -> bool:
     if dtype.fields is not None or dtype.subdtype is not None:
         return False
-    # Keras stores bfloat16 as two bytes without a type.
+    # Keras stores bfloat16 as an opaque type of two bytes.
     return dtype.kind in "fiub" or (dtype.kind == "V" and dtype.itemsize == 2)
 
 

@@ -1,7 +1,7 @@
-"""The one gate through which every ``.keras`` file goes.
+"""Check and load ``.keras`` files; nothing else in the package opens them.
 
-Keras never opens the file itself: it is given a copy that holds the three members it needs and nothing else, each of
-them checked. So there is nothing in it to unpack elsewhere, and nothing that could change between check and use.
+Keras never sees the original file. It loads a copy of the three members that it needs, each of them checked, so that
+nothing else can be unpacked and nothing can change between check and use.
 """
 
 from __future__ import annotations
@@ -35,29 +35,29 @@ MEMBERS = {
     METADATA: 16 << 20,
     GOLDEN: 1 << 28,
 }
-"""Members of a model file and the largest size of each."""
+"""Allowed member → maximum size in bytes."""
 KERAS_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 MAX_TENSOR = 1 << 28
-"""Largest feature map an image, in numbers: a gigabyte of float32."""
+"""Maximum elements of a feature map per image: 1 GiB of float32."""
 SPARE_WEIGHTS = 1 << 20
-"""Numbers that layers may ask for beyond those in the file (states of dropout, say)."""
+"""Elements that layers may allocate beyond those in the file (e.g. dropout seeds)."""
 
 
 def load_keras(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> keras.Model:
-    """Load the model of a ``.keras`` file after checking all of it.
+    """Check all of a ``.keras`` file, then load its model.
 
     Args:
         path: the file.
-        custom_objects: classes and functions of the caller's own that the file may name, by the names under which
-            Keras saved them (``"Name"`` or ``"package>Name"``).
+        custom_objects: the caller's own classes and functions that the file may name, by the names that Keras saved
+            (``"Name"`` or ``"package>Name"``).
 
     Returns:
         The model, not compiled.
 
     Raises:
-        Refused: the archive, the configuration or the weights hold something that is not allowed.
+        Refused: the archive, the configuration or the weights contain something that is not allowed.
         UserError: Keras cannot load it.
-        MissingExtra: it has layers of keras-hub, which is not installed.
+        MissingExtra: it contains layers of keras-hub, which is not installed.
     """
     custom = dict(custom_objects or {})
     with tempfile.TemporaryDirectory(prefix="keras_transfer_") as folder, opened(path) as archive:
@@ -81,11 +81,11 @@ def load_keras(path: str | Path, custom_objects: Mapping[str, Any] | None = None
 
 @contextmanager
 def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    """Open a model file whose members have been judged by :func:`check_members`.
+    """Open a model file after :func:`check_members`.
 
     Raises:
         Refused: see :func:`check_members`.
-        UserError: it does not exist, or is not such a file.
+        UserError: it does not exist, or is not a Keras model file.
     """
     path = Path(path)
     if not path.exists():
@@ -107,7 +107,7 @@ def _load(checked: Path, path: str | Path, custom: dict[str, Any], numbers: int)
     try:
         with _weight_budget(numbers + SPARE_WEIGHTS, path, refused):
             return keras.models.load_model(checked, custom_objects=custom, compile=False, safe_mode=True)
-    # Keras lets through whatever a damaged or unknown configuration raises.
+    # Keras passes on whatever a damaged or unknown configuration raises.
     except Exception as error:
         if refused:
             raise refused[0] from None
@@ -117,10 +117,10 @@ def _load(checked: Path, path: str | Path, custom: dict[str, Any], numbers: int)
 
 @contextmanager
 def _weight_budget(numbers: int, path: str | Path, refused: list[Refused]) -> Iterator[None]:
-    """Let layers make no more weights inside the block than the file holds.
+    """Limit the weights that layers allocate inside the block to what the file holds.
 
-    A configuration of a few bytes can ask for a layer of a terabyte, which would be allocated before its weights are
-    found missing.
+    A few bytes of configuration can describe a layer of a terabyte, which Keras would allocate before it finds its
+    weights missing.
     """
     add_weight = keras.layers.Layer.add_weight
 
@@ -150,7 +150,7 @@ def _check_tensors(model: keras.Model, path: str | Path) -> None:
 
 
 def import_hub(path: str | Path) -> None:
-    """Import keras-hub for the model in ``path``; raises MissingExtra where it is not installed."""
+    """Import keras-hub for the model in ``path``, or raise MissingExtra."""
     try:
         importlib.import_module("keras_hub")
     except ImportError as error:

@@ -1,7 +1,7 @@
-"""Pickles: their opcodes are looked through before they are loaded by an unpickler that knows what it may build.
+"""Check the opcodes of a pickle before a restricted unpickler loads it.
 
-An unpickler that refuses unknown names keeps code out, but CPython's makes room for a memo of any announced size
-(up to 64 GiB for a pickle of ten bytes).
+An unpickler that refuses unknown names prevents code execution, but CPython's allocates a memo of any declared size: up
+to 64 GiB for a pickle of ten bytes.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ _MEMO = frozenset(["PUT", "BINPUT", "LONG_BINPUT"])
 
 
 def check_pickle(source: bytes | IO[bytes], path: str | os.PathLike[str]) -> None:
-    """Look through one pickle up to its end.
+    """Check one pickle.
 
     Args:
-        source: the pickle, or a stream that stands at its beginning and is left at its end.
-        path: the file that it came from, for errors.
+        source: the pickle, or a stream at its beginning, which is left at its end.
+        path: the file it came from, for errors.
 
     Raises:
-        Refused: a memo entry beyond the number of opcodes, or an object by number from a registry.
-        ValueError: it is cut short or no pickle.
+        Refused: a memo index beyond the number of opcodes, or an object from the extension registry.
+        ValueError: truncated, or not a pickle.
     """
     for number, (opcode, argument, _) in enumerate(pickletools.genops(source)):
         if opcode.name in _MEMO and isinstance(argument, int) and argument > number:
-            raise Refused(path, f"its pickle claims a memo of {argument} entries after {number} steps (a memory bomb)")
+            raise Refused(
+                path, f"its pickle declares a memo of {argument} entries after {number} opcodes (a memory bomb)"
+            )
         if opcode.name in _BY_NUMBER:
-            raise Refused(path, f"its pickle uses {opcode.name}, which data has no need of")
+            raise Refused(path, f"its pickle uses the opcode {opcode.name}, which data does not need")

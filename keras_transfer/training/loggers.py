@@ -59,7 +59,7 @@ class MLflow:
 
     def begin(self, run: RunDirectory, known: Memory, parameters: Mapping[str, Any]) -> Memory:
         """Begin a run, or go on with a known one, whose parameters MLflow does not let change."""
-        runtime.give_up_sooner()
+        runtime.limit_mlflow_retries()
         server = self._mlflow.get_tracking_uri() if self._mlflow.is_tracking_uri_set() else ""
         if not server:
             run.mlflow.mkdir(exist_ok=True)

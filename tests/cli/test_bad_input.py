@@ -1,4 +1,4 @@
-"""Everything a user can get wrong ends with status 2 and one clear line, never a traceback."""
+"""Every user error ends with status 2 and one clear line, never a traceback."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set",
 
 
 def fails(capsys, *arguments: object) -> str:
-    """Run a command that must fail as the user's fault; return its error lines."""
+    """Run a command that must fail with a user error; return its error lines."""
     assert main([str(argument) for argument in arguments]) == 2
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
@@ -53,7 +53,7 @@ def test_bad_values(capsys, photos, tmp_path, override, words):
 
 
 def test_a_backend_that_is_not_installed(capsys, photos, monkeypatch):
-    monkeypatch.setattr(runtime, "installed_backends", lambda: [])
+    monkeypatch.setattr(runtime.backend, "installed_backends", lambda: [])
     assert "pip install" in fails(capsys, "train", "--data", photos, "--backend", "torch")
 
 
@@ -132,7 +132,7 @@ def test_outputs_that_exist_or_cannot_be_written(capsys, photos, tmp_path):
 
 
 def test_no_space(capsys, photos, tmp_path, monkeypatch):
-    """A write that meets a full disk is one clear line."""
+    """Writing to a full disk ends with one clear line."""
     import errno
 
     from keras_transfer import files

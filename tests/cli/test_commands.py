@@ -1,42 +1,121 @@
-"""The commands as a user runs them, each in a process of its own."""
+"""The command line: help, usage errors and commands in processes of their own."""
 
 from __future__ import annotations
 
+import inspect
 import json
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from argparse import ArgumentParser
+from types import ModuleType
 
 import pytest
 
-from keras_transfer.cli import COMMANDS, main
+from keras_transfer.cli import COMMANDS, build_parser, main
+from tests.conftest import ROOT
 
 SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
          "--set", "data.augment=[]", "--set", "phases=[{name: all, epochs: 8, learning_rate: 0.01}]",
          "--set", "output.report=false"]  # fmt: skip
 
 
-def test_help_names_every_command(capsys):
+def help_of(*command: str, capsys) -> str:
     with pytest.raises(SystemExit) as stop:
-        main(["--help"])
+        main([*command, "--help"])
     assert stop.value.code == 0
-    text = capsys.readouterr().out
+    return capsys.readouterr().out
+
+
+def test_help_names_every_command_and_so_does_no_argument_at_all(capsys):
+    text = help_of(capsys=capsys)
     assert all(name in text for name in COMMANDS)
+    assert main([]) == 0
+    assert capsys.readouterr().out == text
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_help_and_a_script(name, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main([name, "--help"])
-    assert stop.value.code == 0
-    from tests.conftest import ROOT
-
+def test_each_command_has_help_with_examples_and_a_script(name, capsys):
+    text = help_of(name, capsys=capsys)
+    examples = COMMANDS[name].EXAMPLES
+    assert 2 <= len(examples) <= 3
+    for example in examples:
+        assert f"\n  {example}\n" in text
+        program, *words = shlex.split(example)
+        assert program == "keras-transfer" and words[0] == name
+        assert build_parser().parse_args(words).command is COMMANDS[name]
     assert (ROOT / "scripts" / f"{name.replace('-', '_')}.py").is_file()
 
 
+def test_building_the_parser_imports_the_standard_library_only():
+    program = (
+        "import sys; before = set(sys.modules); from keras_transfer.cli import build_parser; build_parser()\n"
+        "print({name.partition('.')[0] for name in set(sys.modules) - before} - sys.stdlib_module_names)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "{'keras_transfer'}"
+
+
+def test_help_enumerates_what_the_tables_hold(capsys):
+    from keras_transfer.cli.commands.explain import METHODS
+    from keras_transfer.explain.command import METHODS as KNOWN
+    from keras_transfer.export.formats import FORMATS, PRECISIONS
+
+    def listed(names) -> str:
+        return f"{', '.join(list(names)[:-1])} or {list(names)[-1]}"
+
+    export = " ".join(help_of("export", capsys=capsys).split())
+    assert listed(FORMATS) in export
+    assert listed(PRECISIONS) in export.replace(" (default)", "")
+    assert tuple(METHODS) == tuple(KNOWN)
+
+
+def test_defaults_are_those_of_the_functions():
+    from keras_transfer.compare import compare
+    from keras_transfer.explain.command import explain
+    from keras_transfer.export import export
+    from keras_transfer.inference import evaluate, predict
+    from keras_transfer.parity import compare_backends
+    from keras_transfer.serve.server import serve
+
+    functions = {"compare": compare, "evaluate": evaluate, "explain": explain, "export": export,
+                 "parity": compare_backends, "predict": predict, "serve": serve}  # fmt: skip
+    checked = 0
+    for name, function in functions.items():
+        parser = ArgumentParser()
+        COMMANDS[name].add_options(parser)
+        for option, parameter in inspect.signature(function).parameters.items():
+            default = parser.get_default(option)
+            if default and parameter.default is not inspect.Parameter.empty:
+                assert default == parameter.default, f"{name}: {option}"
+                checked += 1
+    assert checked >= 8
+
+
+def test_a_command_is_a_module_and_a_line_in_the_table(capsys, monkeypatch):
+    module = ModuleType("echo", "Print words.")
+
+    def add_options(parser: ArgumentParser) -> None:
+        parser.add_argument("paths", nargs="*")
+        parser.add_argument("--status", type=int, default=0)
+
+    def run(arguments) -> int:
+        print(*arguments.paths)
+        return arguments.status
+
+    vars(module).update(EXAMPLES=("keras-transfer echo hello",), add_options=add_options, run=run)
+    monkeypatch.setitem(COMMANDS, "echo", module)
+    assert main(["echo", "hello", "--status", "3", "there"]) == 3
+    assert capsys.readouterr().out == "hello there\n"
+    text = help_of("echo", capsys=capsys)
+    assert "Print words." in text and "keras-transfer echo hello" in text
+    assert "echo" in help_of(capsys=capsys)
+
+
 def test_bad_usage_is_status_2(capsys):
-    for arguments in ([], ["trian"], ["predict", "x"], ["predict", "x", "y", "--top", "0"]):
+    for arguments in (["trian"], ["predict", "x"], ["predict", "x", "y", "--top", "0"], ["train", "--", "a", "b"]):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
@@ -74,7 +153,7 @@ def test_train_evaluate_predict(command, photos, tmp_path):
 @pytest.mark.backend
 @pytest.mark.slow
 def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
-    """Data with fewer classes than the model, in folders that would be numbered otherwise."""
+    """Data with fewer classes than the model, whose folders alone would be numbered differently."""
     run = tmp_path / "run"
     assert command("train", "--data", photos, *SMALL, "--output", run).returncode == 0
     import shutil
@@ -92,7 +171,7 @@ def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
 
 @pytest.mark.backend
 @pytest.mark.parametrize("kind", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
-def test_interrupting_prints_how_to_go_on(photos, tmp_path, kind):
+def test_interrupting_prints_how_to_resume(photos, tmp_path, kind):
     run = tmp_path / "run"
     command = [sys.executable, "-m", "keras_transfer", "train", "--data", str(photos), *SMALL, "--output", str(run),
                "--set", "phases.0.epochs=5000", "--set", "callbacks.early_stopping=null"]  # fmt: skip

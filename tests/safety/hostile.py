@@ -1,6 +1,6 @@
-"""Hostile files, made on the spot: each would leave a marker file, read a stranger's file, or fill the memory.
+"""Hostile files, generated: loaded carelessly, each would write a marker file, read another file or exhaust memory.
 
-``FILES`` maps a name to (what the refusal must say, function that writes the file, which reader it is for).
+``FILES`` maps a name to (text that the refusal must contain, the reader to test, function that writes the file).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def hostile(expected: str, reader: str = "model"):
 
 
 class Base:
-    """A good model file of the tiny backbone, to be spoiled."""
+    """A valid model file of the tiny backbone, to be modified."""
 
     def __init__(self, path: Path):
         with zipfile.ZipFile(path) as archive:
@@ -51,7 +51,7 @@ class Base:
         return path
 
     def with_layer(self, path: Path, layer: dict[str, Any]) -> Path:
-        """The model with ``layer`` in the place of its dropout."""
+        """Write the model with ``layer`` in place of its dropout."""
         config = json.loads(self.members["config.json"])
         layers = config["config"]["layers"]
         place = next(i for i, found in enumerate(layers) if found["name"] == "dropout")
@@ -373,7 +373,7 @@ def weights_file_with_external_link(base, path):
 
 @hostile("cannot load weights file", "weights")
 def code_in_an_h5_file_cve_2025_9905(base, path):
-    """In the old format Keras ignores safe_mode; only the weights are read here, and there are none."""
+    """Keras ignores safe_mode in the old format; this package reads only its weights, and there are none."""
     import keras
 
     marker = str(path.parent / "marker")
@@ -448,7 +448,7 @@ def state_with_a_pickle(base, path):
 
 
 class Touch:
-    """Unpickled by an ordinary reader, it makes a file."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, marker: Path):
         self.marker = marker
@@ -492,7 +492,7 @@ def torch_checkpoint_that_inflates(base, path):
 
 @hostile("many times the size of the file", "checkpoint")
 def torch_checkpoint_with_an_expanded_tensor(base, path):
-    """A tensor of 10^12 numbers that are all the same one: stride 0."""
+    """A tensor of 10^12 elements that share one number: stride 0."""
     storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ"
     tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00\x8a\x06" + (10**12).to_bytes(6, "little")
     tensor += b"\x85K\x00\x85\x89}tR"
@@ -506,7 +506,7 @@ def safetensors(path: Path, header: bytes, numbers: bytes) -> Path:
 
 @hostile("they overlap", "safetensors")
 def safetensors_that_overlap(base, path):
-    """A thousand tensors that are all the same megabyte."""
+    """A thousand tensors that share one megabyte."""
     entry = {"dtype": "U8", "shape": [1 << 20], "data_offsets": [0, 1 << 20]}
     return safetensors(path, json.dumps({str(k): entry for k in range(1000)}).encode(), bytes(1 << 20))
 
@@ -542,7 +542,7 @@ def cifar_batch_with_a_huge_memo(base, path):
 
 @hostile("an array that is not made of numbers in the file", "cifar10")
 def cifar_batch_with_a_huge_array(base, path):
-    """An array of 10^10 objects that have no bytes in the file."""
+    """An array of 10^10 elements without bytes in the file."""
     dtype = b"cnumpy\ndtype\n(X\x02\x00\x00\x00u1K\x00K\x01tR"
     array = b"cnumpy\nndarray\n(\x8a\x05" + (10**10).to_bytes(5, "little") + b"\x85" + dtype + b"tR"
     return cifar(path, b"\x80\x02}(C\x04data" + array + b"C\x06labels]u.")

@@ -1,4 +1,4 @@
-"""Every hostile file is refused in one line, without running its code, a network, or much memory."""
+"""Every hostile file is refused with one line, without running its code, network access or much memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.safety.hostile import FILES
 
 pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
-# Reads each file in a process of its own kind: no sockets, every refusal and the largest memory noted.
+# Reads all files in a process without sockets; records each outcome and the peak memory.
 READER = """
 import json, resource, socket, sys
 
@@ -52,7 +52,7 @@ READERS = {
 }
 get("tiny").build((32, 32, 3), "none")
 def peak():
-    # In MiB. ru_maxrss would begin with that of the process that started this one.
+    # In MiB. On Linux, ru_maxrss starts at the value of the parent process.
     status = Path("/proc/self/status")
     if status.exists():
         return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
@@ -75,7 +75,7 @@ print(json.dumps({"found": found, "peak": peak()}))
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory) -> Path:
-    """A model file with nothing wrong with it."""
+    """A valid model file."""
     from keras_transfer.models import bundle
     from keras_transfer.models.classifier import build_classifier
 
@@ -87,7 +87,7 @@ def good(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def read(good, tmp_path_factory):
-    """What became of each file, the good one included, in one child process."""
+    """The outcome for each file, including the valid one, in one child process."""
     folder = tmp_path_factory.mktemp("hostile")
     jobs = {"good": ("model", str(good))}
     for name, (_, reader, make) in FILES.items():

@@ -1,0 +1,88 @@
+"""The parser of all commands; running one, and turning its errors into exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+
+from keras_transfer.cli.commands import COMMANDS
+from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status; without arguments, list the commands.
+
+    Returns:
+        0: success; 1: the command ran, but its result is negative (backends differ, a run failed …); 2: an error that
+        the user can fix; 130: interrupted. A bug raises, which makes Python exit with 1.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        build_parser().print_help()
+        return 0
+    arguments = _parse(words)
+    with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
+    try:
+        return arguments.command.run(arguments) or 0
+    except UserError as error:
+        if arguments.debug:
+            traceback.print_exc()
+        for line in str(error).splitlines() or ["unknown problem"]:
+            print(f"error: {line}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except Interrupted as stop:
+        print(f"interrupted; resume with: keras-transfer train --resume --output {stop.run}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; Python would complain again at exit
+        return 0
+
+
+def script(command: str) -> None:
+    """Run ``command`` with the arguments of this process and exit: the body of ``scripts/*.py``."""
+    sys.exit(main([command, *sys.argv[1:]]))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    from keras_transfer import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="keras-transfer",
+        description="Transfer learning for image classification: the same on PyTorch, TensorFlow and JAX.",
+        epilog="keras-transfer COMMAND --help shows the options of a command, and examples.",
+    )
+    parser.add_argument("--version", action="version", version=f"keras-transfer {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        text = command.__doc__ or ""
+        added = commands.add_parser(
+            name,
+            help=text.partition("\n")[0],
+            description=text,
+            epilog="\n  ".join(["examples:", *command.EXAMPLES]),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_options(added)
+        added.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        added.set_defaults(command=command)
+    return parser
+
+
+def _parse(words: Sequence[str]) -> argparse.Namespace:
+    """Parse arguments; ``paths`` may also follow options, which argparse does not support with subcommands."""
+    parser = build_parser()
+    arguments, left = parser.parse_known_args(words)
+    if left and (not hasattr(arguments, "paths") or any(word.startswith("-") for word in left)):
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
+    if left:
+        arguments.paths = [*arguments.paths, *left]
+    return arguments

@@ -1,0 +1,42 @@
+"""The commands: one module each, one line here.
+
+A command is a module with
+
+- a docstring, whose first line is its help text,
+- ``EXAMPLES``: command lines that ``--help`` shows,
+- ``add_options(parser)``,
+- ``run(arguments)``, which imports what it needs and may return an exit status.
+"""
+
+from types import ModuleType
+
+from keras_transfer.cli.commands import (
+    benchmark,
+    compare,
+    doctor,
+    evaluate,
+    explain,
+    export,
+    lr_find,
+    parity,
+    predict,
+    report,
+    serve,
+    train,
+)
+
+COMMANDS: dict[str, ModuleType] = {
+    "train": train,
+    "lr-find": lr_find,
+    "evaluate": evaluate,
+    "predict": predict,
+    "explain": explain,
+    "report": report,
+    "serve": serve,
+    "export": export,
+    "compare": compare,
+    "parity": parity,
+    "benchmark": benchmark,
+    "doctor": doctor,
+}
+"""Name on the command line → module, in the order of ``--help``."""

@@ -1,0 +1,30 @@
+"""Classify images with a trained model."""
+
+import argparse
+
+from keras_transfer.cli import options
+
+EXAMPLES = (
+    "keras-transfer predict runs/flowers new.jpg",
+    "keras-transfer predict runs/flowers holiday/ --top 5 --json predictions.json",
+    "keras-transfer predict model.keras holiday/ --csv predictions.csv --grid predictions.png",
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="images, or folders of images")
+    parser.add_argument("--top", type=options.positive, default=3, metavar="K", help="classes per image (default: 3)")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", metavar="FILE", dest="json_file", help="write the predictions as JSON")
+    output.add_argument("--csv", metavar="FILE", dest="csv_file", help="write the predictions as CSV")
+    parser.add_argument("--grid", metavar="FILE.png", dest="grid_file", help="draw the images with their predictions")
+    options.add_backend(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from keras_transfer.inference import predict
+
+    predict(arguments.source, arguments.paths, top=arguments.top, json_file=arguments.json_file,
+            csv_file=arguments.csv_file, grid_file=arguments.grid_file, backend=arguments.backend,
+            device=arguments.device)  # fmt: skip

@@ -1,0 +1,21 @@
+"""Write report.html of a finished run again."""
+
+import argparse
+
+from keras_transfer.cli import options
+
+EXAMPLES = (
+    "keras-transfer report runs/flowers",
+    "keras-transfer report runs/flowers --backend jax",
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="RUN", help="a finished run directory")
+    options.add_backend(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from keras_transfer.report.command import report
+
+    report(arguments.source, backend=arguments.backend, device=arguments.device)

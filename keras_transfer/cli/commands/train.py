@@ -1,0 +1,42 @@
+"""Train a classifier on a folder of images or from a configuration."""
+
+import argparse
+
+from keras_transfer.cli import options
+from keras_transfer.errors import UserError
+
+EXAMPLES = (
+    "keras-transfer train --data photos/",
+    "keras-transfer train flowers.yaml --set phases.0.epochs=3 --output runs/flowers",
+    "keras-transfer train --resume --output runs/flowers",
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    options.add_config(parser)
+    parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
+    parser.add_argument("--resume", action="store_true",
+                        help="continue the unfinished run in --output; --set changes its configuration")  # fmt: skip
+    options.add_accept_changes(parser)
+    options.add_backend(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from keras_transfer.config import load_config
+    from keras_transfer.training.train import resume_run, train
+
+    resume = None
+    if arguments.resume:
+        if not arguments.output:
+            raise UserError("--resume needs --output RUN, the run directory to continue")
+        if arguments.config or arguments.data:
+            raise UserError("--resume uses the run's own configuration: leave out CONFIG and --data")
+        resume = resume_run(arguments.output)
+        config = resume.read_config(arguments.overrides)
+    elif arguments.accept_changes:
+        raise UserError("--accept-changes needs --resume")
+    else:
+        config = load_config(arguments.config, arguments.overrides, arguments.data, arguments.output)
+    done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
+                 accept_changes=arguments.accept_changes)  # fmt: skip
+    print(f"run: {done.path}")

@@ -1,0 +1,7 @@
+"""Use a finished run or a model file: find and load the model, open its data, evaluate and predict."""
+
+from keras_transfer.inference.commands import evaluate, predict
+from keras_transfer.inference.data import data_of, images_of
+from keras_transfer.inference.model import find_model, start, transform_of
+
+__all__ = ["data_of", "evaluate", "find_model", "images_of", "predict", "start", "transform_of"]

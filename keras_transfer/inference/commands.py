@@ -1,0 +1,106 @@
+"""The work of the commands ``evaluate`` and ``predict``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from keras_transfer.files import check_output, write_json
+from keras_transfer.inference.data import images_of
+from keras_transfer.inference.model import start, transform_of
+
+
+def evaluate(
+    source: str | Path,
+    *,
+    data: str | None = None,
+    split: str = "test",
+    json_file: str | None = None,
+    backend: str | None = None,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Measure a model on its run's own data or on ``data``; print the metrics and return them.
+
+    Args:
+        source: run directory or model file.
+        data: another data source (folder, list, CSV or ``.npz``). If it has no splits, all of it is used.
+        split: ``train``, ``val``, ``test`` or ``all``.
+        json_file: also write the metrics here.
+        backend: Keras backend.
+        device: where to compute.
+
+    Returns:
+        See :func:`keras_transfer.evaluation.metrics.classification_metrics`.
+
+    Raises:
+        UserError: no such model or data, or a file that cannot be written.
+    """
+    check_output("--json", json_file)
+    model, metadata, run = start(source, backend, device)
+    from keras_transfer.evaluation.evaluate import evaluate_split
+    from keras_transfer.evaluation.table import metrics_table
+
+    metrics = evaluate_split(model, images_of(run, source, metadata, data, split), transform_of(metadata))
+    Console().print(metrics_table(metrics))
+    if json_file is not None:
+        write_json(json_file, metrics)
+    return metrics
+
+
+def predict(
+    source: str | Path,
+    paths: list[str],
+    *,
+    top: int = 3,
+    json_file: str | None = None,
+    csv_file: str | None = None,
+    grid_file: str | None = None,
+    backend: str | None = None,
+    device: str | None = None,
+) -> list[Any]:
+    """Classify images; print one line per image (or write JSON or CSV) and return the predictions.
+
+    Args:
+        source: run directory or model file.
+        paths: images, or folders of images.
+        top: classes per image.
+        json_file: write JSON here instead of printing.
+        csv_file: write CSV here instead of printing.
+        grid_file: also draw the images with their predictions here.
+        backend: Keras backend.
+        device: where to compute.
+
+    Returns:
+        One :class:`~keras_transfer.evaluation.predict.Prediction` per image.
+
+    Raises:
+        UserError: no such model or image, or a file that cannot be written.
+    """
+    from keras_transfer.evaluation import predict as prediction
+
+    check_output("--json", json_file)
+    check_output("--csv", csv_file)
+    check_output("--grid", grid_file, ".png")
+    prediction.find_images(paths)  # report a mistyped path before importing a framework
+    model, metadata, _ = start(source, backend, device)
+    found = prediction.predict_files(model, metadata, paths, top=top)
+    for item in found:
+        if item.error:
+            print(f"skipped: {item.path}: {item.error}", file=sys.stderr)
+    if json_file is not None:
+        prediction.write_json(found, json_file)
+    elif csv_file is not None:
+        prediction.write_csv(found, csv_file)
+    else:
+        for item in found:
+            if not item.error:
+                shown = "  ".join(f"{name} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
+                print(f"{item.path}: {shown}")
+    if grid_file is not None:
+        from keras_transfer.plots import predicted_files
+
+        predicted_files(found, grid_file)
+    return found

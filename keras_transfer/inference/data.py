@@ -1,0 +1,68 @@
+"""Open the data to use a model on: the run's own, or other data labelled in the order of the model's classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from keras_transfer.data.dataset import Dataset, Split
+from keras_transfer.errors import UserError
+from keras_transfer.runs import RunDirectory
+
+
+def images_of(
+    run: RunDirectory | None, source: str | Path, metadata: dict[str, Any], data: str | None, split: str
+) -> Split:
+    """Return a split of ``data``, or of the run's own data if that is None, with the model's class order.
+
+    Args:
+        run: the model's run, if any.
+        source: the run directory or model file, for errors.
+        metadata: the model's.
+        data: another data source (folder, list, CSV or ``.npz``). If it has no splits, all of it is returned.
+        split: ``train``, ``val``, ``test`` or ``all``.
+
+    Raises:
+        UserError: the data is missing or has changed since training, or the split is empty.
+    """
+    if data is not None:
+        return _other_data(data, metadata, split)
+    if run is None:
+        raise UserError(f"{source} is a model file without a run directory: name the data with --data")
+    own = data_of(run)
+    if own is None:
+        raise UserError(f"the data of {run.path} has changed since training; name the data with --data")
+    return _split_of(own, split)
+
+
+def data_of(run: RunDirectory) -> Dataset | None:
+    """Return the run's data with the splits it was trained on, or None if it has changed since.
+
+    Raises:
+        UserError: it can no longer be read.
+    """
+    from keras_transfer.config.open_data import open_data
+
+    data = open_data(run.read_config())
+    return data if run.read_json(run.splits) == data.split_table() else None
+
+
+def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
+    from keras_transfer.config.load import source_of
+    from keras_transfer.data import build
+
+    options: dict[str, Any] = dict(source_of(data))
+    source = options.pop("source")
+    classes = list(metadata["classes"])
+    if source != "folder":  # folders are matched by name below; in other sources a label may be a number
+        options["classes"] = classes
+    opened = build(source, evaluation=True, **options).with_classes(classes)
+    has_splits = bool((opened.samples.split != "").any())
+    return _split_of(opened, split if has_splits else "all")
+
+
+def _split_of(data: Dataset, split: str) -> Split:
+    chosen: Split = getattr(data, split)
+    if not len(chosen):
+        raise UserError(f"there are no {split} images in this data")
+    return chosen

@@ -1,0 +1,65 @@
+"""Find and load the model of a run directory or a model file."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from keras_transfer import runtime
+from keras_transfer.errors import UserError
+from keras_transfer.runs import RunDirectory
+
+
+def find_model(source: str | Path) -> tuple[Path, RunDirectory | None]:
+    """Return the model file of a run directory or at a path, and the run it belongs to, if any.
+
+    Raises:
+        UserError: there is neither, or the file is not a Keras model file.
+    """
+    path = Path(source)
+    if path.is_dir():
+        run = RunDirectory.open(path)
+        if not run.model.is_file():
+            raise UserError(f"the run {path} has no model.keras yet: no epoch has finished")
+        return run.model, run
+    if not path.is_file():
+        raise UserError(f"no run directory or model file at {path}")
+    if not zipfile.is_zipfile(path):  # checked here, before a framework is imported
+        raise UserError(f"{str(path)!r} is not a Keras model file (.keras), or is damaged")
+    beside = RunDirectory(path.parent)
+    return path, beside if beside.config.is_file() and beside.model == path else None
+
+
+def start(
+    source: str | Path, backend: str | None, device: str | None
+) -> tuple[Any, dict[str, Any], RunDirectory | None]:
+    """Choose and import the backend, then load the model.
+
+    Returns:
+        The model (raw images (b, h, w, c) → logits (b, C)), its metadata, and its run, if any.
+
+    Raises:
+        UserError: see :func:`find_model`, :func:`keras_transfer.runtime.activate` and
+            :func:`keras_transfer.models.bundle.load`.
+    """
+    path, run = find_model(source)
+    # Any backend predicts the same; prefer that of the training if it is installed.
+    trained_on = run.read_config().backend if run is not None else None
+    choice = runtime.choose_backend(backend, trained_on if trained_on in runtime.installed_backends() else None)
+    runtime.activate(choice.value, device or "auto")
+    runtime.hide_progress_bars()
+    from keras_transfer.engine.native import install
+    from keras_transfer.models.bundle import load
+
+    model, metadata = load(path)
+    install(model)
+    return model, metadata, run
+
+
+def transform_of(metadata: dict[str, Any]) -> Any:
+    """Return the evaluation transform (a :class:`~keras_transfer.data.augment.Transform`) that a model needs."""
+    from keras_transfer.data.augment import Transform
+
+    height, width = metadata["image_size"]
+    return Transform((height, width), [], resize=metadata["resize"], color=metadata["color"])

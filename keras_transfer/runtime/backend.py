@@ -1,0 +1,138 @@
+"""Choose the Keras backend and import Keras with it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+
+from keras_transfer.errors import UserError, unknown
+from keras_transfer.runtime import determinism
+from keras_transfer.runtime.choice import Choice
+from keras_transfer.runtime.device import check_device, device_in_use, set_device_variables
+from keras_transfer.runtime.keras_patches import keep_tensorflow_out
+
+BACKENDS = ("torch", "tensorflow", "jax")
+
+
+def installed_backends() -> list[str]:
+    """Return the installed frameworks in order of preference, without importing them."""
+    return [name for name in BACKENDS if importlib.util.find_spec(name) is not None]
+
+
+def choose_backend(argument: str | None = None, config: str | None = None) -> Choice:
+    """Choose the Keras backend: argument > ``KERAS_BACKEND`` > configuration > first installed.
+
+    Raises:
+        UserError: the name is unknown, or the framework is not installed.
+    """
+    candidates = [
+        (argument, "requested by --backend"),
+        (os.environ.get("KERAS_BACKEND"), "from KERAS_BACKEND"),
+        (config, "from the configuration"),
+    ]
+    for name, why in candidates:
+        if name and name != "auto":
+            return Choice(_require_backend(name), why)
+    available = installed_backends()
+    if not available:
+        raise UserError(
+            'no backend is installed; install one with: pip install "keras_transfer[torch]" (or tensorflow, jax)'
+        )
+    return Choice(available[0], "the first installed of torch, tensorflow, jax")
+
+
+def _require_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise unknown("backend", name, ("auto", *BACKENDS))
+    if name not in installed_backends():
+        raise UserError(
+            f'the backend {name!r} is not installed; install it with: pip install "keras_transfer[{name}]"'
+            f" (installed: {', '.join(installed_backends()) or 'none'})"
+        )
+    return name
+
+
+def use_backend(name: str = "auto", device: str = "auto", deterministic: bool = False) -> str:
+    """Select the backend and device for this process; call it before anything imports Keras.
+
+    Args:
+        name: ``"torch"``, ``"tensorflow"``, ``"jax"`` or ``"auto"`` (``KERAS_BACKEND``, else the first installed).
+        device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"mps"``.
+        deterministic: allow only bit-reproducible operations, for the life of the process.
+
+    Returns:
+        The name of the backend.
+
+    Raises:
+        UserError: unknown or missing backend or device, or Keras was already imported with another backend.
+    """
+    choice = choose_backend(None if name == "auto" else name)
+    activate(choice.value, device, deterministic)
+    return choice.value
+
+
+def activate(backend: str, device: str = "auto", deterministic: bool = False) -> None:
+    """Import Keras with ``backend``, ``device`` and determinism set for this process.
+
+    Raises:
+        UserError: unknown or unavailable device, or Keras was already imported with another backend.
+    """
+    check_device(device, backend)
+    running = sys.modules.get("keras")
+    if running is not None and running.backend.backend() != backend:
+        raise UserError(
+            f"Keras already runs on {running.backend.backend()!r} in this process and cannot change to {backend!r}; "
+            "choose the backend before anything imports Keras"
+        )
+    if deterministic:
+        determinism.set_variables(backend, keras_is_running=running is not None)
+    if running is None:
+        _set_variables(backend)
+        set_device_variables(backend, device)
+        importlib.import_module(backend)
+        # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
+        with _hidden("jax"):
+            importlib.import_module("keras")
+    import keras
+
+    if backend != "tensorflow":
+        keep_tensorflow_out()
+    # The package requires these two; ~/.keras/keras.json may set others.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    if deterministic:
+        determinism.forbid_nondeterministic_operations(backend)
+    if device in ("gpu", "mps") and device_in_use() != device:
+        raise UserError(
+            f"device {device!r} was requested, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
+        )
+
+
+def _set_variables(backend: str) -> None:
+    os.environ["KERAS_BACKEND"] = backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hide TensorFlow's start-up log
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+@contextlib.contextmanager
+def _hidden(module: str) -> Iterator[None]:
+    """Make importing ``module`` fail inside the block, unless it is already imported."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's marker for "cannot be imported"
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+def hide_progress_bars() -> None:
+    """Keep Keras's progress bars off standard output, which is reserved for results."""
+    import keras
+
+    keras.utils.disable_interactive_logging()
