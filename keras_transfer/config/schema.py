@@ -6,15 +6,14 @@ configuration kept with a run holds none.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from keras_transfer.config.interval import Interval
+from keras_transfer.options import last_groups
 
 Auto = Literal["auto"]
-LAST_GROUPS = re.compile(r"^last (\d+) groups?$")
 
 
 def _no_bool(value: Any) -> Any:
@@ -183,14 +182,14 @@ class Phase(Section):
     def _known_form(cls, value: str | list[str]) -> str | list[str]:
         if isinstance(value, list) and not value:
             raise ValueError("expected at least one pattern")
-        if isinstance(value, str) and value and value not in ("head", "all") and not LAST_GROUPS.match(value):
+        if isinstance(value, str) and value and value not in ("head", "all") and last_groups(value) is None:
             raise ValueError(f"expected head, all, 'last N groups' or a list of layer-name patterns, got {value!r}")
         return value
 
     @model_validator(mode="after")
     def _complete(self) -> Phase:
         if not self.train:
-            if self.name not in ("head", "all") and not LAST_GROUPS.match(self.name):
+            if self.name not in ("head", "all") and last_groups(self.name) is None:
                 raise ValueError(f"phase {self.name!r} needs 'train' (head, all, 'last N groups' or patterns)")
             self.__dict__["train"] = self.name
         if self.schedule == "plateau" and self.warmup_epochs:

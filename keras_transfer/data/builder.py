@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
 from keras_transfer.data.checks.verify import drop_bad, with_leak_note
-from keras_transfer.data.dataset import Color, Dataset, Resize
+from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
 from keras_transfer.data.statistics import sample_images
 from keras_transfer.errors import UserError, unknown
+from keras_transfer.options import Color, Resize
 
 _CHOICES = {
-    "color": ("auto", "rgb", "grey"),
-    "resize": ("squash", "crop", "pad"),
+    "color": ("auto", *get_args(Color)),
+    "resize": get_args(Resize),
     "on_bad_image": ("error", "skip"),
 }
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_transfer import keras_compat
 from keras_transfer.errors import UserError, unknown
 
 BACKENDS = ("torch", "tensorflow", "jax")
@@ -145,14 +146,7 @@ def _keep_tensorflow_out() -> None:
     On every serialization Keras asks whether TensorFlow is available, to recognise its types, and finds out by
     importing it: seconds, hundreds of megabytes and a page of log lines, wherever both are installed.
     """
-    from keras.src.utils import module_utils
-
-    class OnlyIfImported(type(module_utils.tensorflow)):  # type: ignore[misc]
-        @property
-        def available(self) -> bool:
-            return "tensorflow" in sys.modules
-
-    module_utils.tensorflow.__class__ = OnlyIfImported
+    keras_compat.keep_tensorflow_out()
 
 
 def _set_environment(backend: str, device: str) -> None:
@@ -204,9 +198,8 @@ def device_in_use() -> str:
     backend = keras.backend.backend()
     if backend == "torch":
         import torch
-        from keras.src.backend.torch.core import get_device
 
-        kind = str(get_device()).split(":")[0]
+        kind = keras_compat.torch_device().split(":")[0]
         if kind == "cuda" and not torch.cuda.is_available():
             return "cpu"
         return {"cuda": "gpu"}.get(kind, kind)
