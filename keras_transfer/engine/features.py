@@ -150,7 +150,7 @@ def cut_for_phase(
         epochs: number of epochs of the phase.
         settings: how features are kept.
         say: gets the reason why a cut that is possible is not made.
-        against: a reason of the caller's not to cut.
+        against: a reason against a cut that only the caller knows; empty: none.
     """
     if epochs < 2 or settings.cache == "off":
         return None

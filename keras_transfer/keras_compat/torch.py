@@ -36,7 +36,7 @@ get_mask = masking.get_keras_mask
 """Tensor → the mask that a layer attached to it, or ``None``."""
 
 in_stateless_scope = stateless_scope.in_stateless_scope
-"""() → whether variables are replaced by values of the caller's at the moment."""
+"""() → whether a caller currently substitutes the values of variables (``keras.StatelessScope``)."""
 
 get_device = core.get_device
 """() → the device for new tensors; ``"meta"`` while Keras infers shapes."""

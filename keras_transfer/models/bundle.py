@@ -52,9 +52,7 @@ def save(
     Raises:
         UserError: the name does not end in .keras, the file cannot be written, or ``classes`` does not fit.
     """
-    path = Path(path)
-    if path.suffix != ".keras":
-        raise UserError(f"a model file's name ends in .keras, got {str(path)!r}")
+    path = _with_suffix(Path(path))
     stored = {**_created(model), **metadata}
     _check_classes(stored, model, path)
     with tempfile.TemporaryDirectory() as folder, as_float32(model), _trained_positions(model):
@@ -95,7 +93,7 @@ def load(
     Args:
         path: file that :func:`save` wrote.
         check: compute the logits of the golden images again and compare.
-        custom_objects: layers of the caller's own that the file may name; without it, only Keras's are built.
+        custom_objects: the caller's classes that the file may name; without it, only Keras's layers are built.
 
     Returns:
         the model (not compiled) and its metadata.

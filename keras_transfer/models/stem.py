@@ -87,14 +87,14 @@ def swaps(backbone: keras.Model, kind: str) -> dict[int, Swap]:
             like(stem.convolution, kernel_size=min(kernel, _SMALL_KERNEL), strides=1, padding="same"), _middle
         )
     }
-    gone: list[Any] = [stem.padding]
+    removed: list[Any] = [stem.padding]
     if stem.pool is not None and kernel > _SMALL_KERNEL:  # VGG pools after its 3 × 3 convolutions, which is kept
         if kernel > 7:
             found[id(stem.pool)] = Swap(lambda name: keras.layers.MaxPooling2D(2, name=name))
-            gone.append(stem.pool_padding)
+            removed.append(stem.pool_padding)
         else:
-            gone += [stem.pool, stem.pool_padding]
-    return found | {id(layer): Swap(None) for layer in gone if layer is not None}
+            removed += [stem.pool, stem.pool_padding]
+    return found | {id(layer): Swap(None) for layer in removed if layer is not None}
 
 
 def _summed(weights: list[np.ndarray]) -> list[np.ndarray]:

@@ -81,7 +81,6 @@ HARD_SIGMOID = Activation(
     "hard_sigmoid", F.hardsigmoid, overwrite=lambda x: F.hardsigmoid(x, inplace=True), pointwise="hardsigmoid"
 )
 TANH = Activation("tanh", torch.tanh, in_place=torch.tanh_, pointwise="tanh")
-GELU = Activation("gelu", lambda x: F.gelu(x, approximate="none"))
 
 _BY_FUNCTION = {
     keras.activations.relu: RELU,

@@ -12,7 +12,6 @@ from keras_transfer.engine.torch_native.operation import LayerOperation
 from keras_transfer.engine.torch_native.tensors import (
     Cached,
     Padding,
-    add_padding,
     depthwise_to_oihw,
     is_real,
     nchw,
@@ -95,9 +94,9 @@ class Convolution(LayerOperation):
         """Return the number of groups for an input of that many channels."""
         return channels if self.depthwise else self.layer.groups
 
-    def padding(self, shape: torch.Size, extra: Padding = NO_PADDING) -> Padding:
-        """Return the padding in pixels for an NCHW input, plus ``extra`` of a padding layer before the convolution."""
-        return add_padding(resolve_padding(self.mode, shape, self.window, self.stride, self.dilation), extra)
+    def padding(self, shape: torch.Size) -> Padding:
+        """Return the padding in pixels for an NCHW input."""
+        return resolve_padding(self.mode, shape, self.window, self.stride, self.dilation)
 
     def accepts(self, x: object, *args: object, **kwargs: object) -> bool:
         """Accept real four-dimensional tensors; a layer with LoRA adapters runs stock."""

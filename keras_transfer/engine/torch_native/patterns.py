@@ -177,7 +177,7 @@ class Planner:
         for node in self.graph.nodes:
             norm = _native(node, BatchNormalization)
             if norm is not None and self._free(node):
-                unit, nodes = NormalizationUnit(norm=norm), [node]
+                unit, nodes = NormalizationUnit(operation=norm), [node]
                 self._append_activation(nodes, unit)
                 self._add(nodes, unit)
 

@@ -70,22 +70,18 @@ class LayerUnit(Unit):
 
 
 @dataclass
-class NormalizationUnit(Unit):
+class NormalizationUnit(LayerUnit):
     """BatchNormalization and the activation after it."""
 
-    norm: BatchNormalization = None  # type: ignore[assignment]
-
-    def ready(self, inputs: list[torch.Tensor]) -> bool:
-        """As every step, and the normalization must accept the tensor."""
-        return super().ready(inputs) and self.norm.accepts(*inputs)
+    operation: BatchNormalization = None  # type: ignore[assignment]
 
     def __call__(self, inputs: list[torch.Tensor], training: bool | None) -> torch.Tensor:
         """Normalize, then overwrite the result."""
-        x = inputs[0].to(self.norm.dtype)
-        statistics = self.norm.uses_batch_statistics(training)
-        if x.ndim != 4:
-            return self.activation(self.norm.normalize(x, statistics), owned=True)
-        return nhwc(self.activation(self.norm.normalize(nchw(x), statistics), owned=True))
+        norm = self.operation
+        x = inputs[0].to(norm.dtype)
+        y = norm.normalize(nchw(x) if x.ndim == 4 else x, norm.uses_batch_statistics(training))
+        y = self.activation(y, owned=True)
+        return nhwc(y) if x.ndim == 4 else y
 
 
 @dataclass
