@@ -1,10 +1,10 @@
-"""Benchmarks: rivals side by side, each in a process of its own. One file a benchmark, one line here.
+"""Benchmarks: rivals side by side, each in its own process. One module per benchmark, one line each in the table below.
 
-A benchmark is a module with a docstring whose first line says what it measures, and with
+A benchmark is a module with a docstring whose first line says what it measures, and with a function
 
     cases(options: Options) -> list[Case]
 
-See `harness.py` for `Options`, `Case` and `Rival`, and `docs/performance.md` for how to read the figures.
+See `harness.py` for `Options`, `Case` and `Rival`, and `docs/performance.md` for how to read the results.
 """
 
 from __future__ import annotations

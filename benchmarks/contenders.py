@@ -1,4 +1,4 @@
-"""What `train-step` and `inference` share: the rivals, and a model ready to run in each of them."""
+"""Common part of `train-step` and `inference`: the rivals, and a model for each of them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROUND_SECONDS = 4.0
 
 
 def cases(options: Options, module: str, more: Sequence[str] = ()) -> list[Case]:
-    """For each model and precision: PyTorch by hand, stock Keras and keras_transfer on each backend.
+    """Return a case per model and precision: hand-written PyTorch, stock Keras and keras_transfer on each backend.
 
     Args:
-        options: of the command line.
-        module: has the functions `by_hand(model, precision, batch, size, compiled)` and
+        options: options of the command line.
+        module: module with functions `by_hand(model, precision, batch, size, compiled)` and
             `with_keras(model, precision, batch, size, ours)`.
-        more: names of further rivals, functions of the module by the name in lower case, which take
+        more: names of further rivals; the function of a rival has its name in lower case and takes
             (model, precision, batch, size).
     """
     backends = options.choose("backends", BACKENDS)
@@ -66,18 +66,20 @@ def _keras_rival(module: str, common: dict[str, Any], backend: str, ours: bool) 
 
 
 def pixels(batch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch as a loader gives it: uint8 (b, h, w, 3) and one-hot float32 (b, CLASSES)."""
+    """Return a batch like a loader's: uint8 (b, h, w, 3) and one-hot float32 (b, CLASSES)."""
     rng = np.random.default_rng(0)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, batch)]
     return rng.integers(0, 256, (batch, size, size, 3), np.uint8), labels
 
 
 def throughput(step: Callable[[int], None], batch: int) -> Callable[[], float]:
-    """Warm up, then measure: images a second over as many steps as take about four seconds, so that the start of `fit` does not count.
+    """Warm up, and return a function that measures images per second.
+
+    It runs as many steps as take about four seconds, so that the start of `fit` is negligible.
 
     Args:
-        step: does this many steps and returns when they are done.
-        batch: images a step.
+        step: runs the given number of steps and returns when they are finished.
+        batch: images per step.
     """
     step(1)
     step(1)
@@ -94,7 +96,7 @@ def throughput(step: Callable[[int], None], batch: int) -> Callable[[], float]:
 
 
 def keras_classifier(model: str, size: int, precision: str, backend: str, ours: bool) -> Any:
-    """Our classifier with random weights; native operations only if it is `ours`."""
+    """Build our classifier with random weights, with native operations if `ours`."""
     from keras_transfer import runtime
 
     if importlib.util.find_spec(backend) is None:
@@ -113,7 +115,7 @@ def keras_classifier(model: str, size: int, precision: str, backend: str, ours: 
 
 
 def torch_module(name: str, compiled: bool) -> tuple[Any, Any, str]:
-    """torch, the hand-written model in channels-last memory, and its device."""
+    """Return torch, the hand-written model in channels-last memory, and its device."""
     try:
         import torch
     except ImportError:
@@ -127,6 +129,6 @@ def torch_module(name: str, compiled: bool) -> tuple[Any, Any, str]:
 
 
 def finish(torch: Any, device: str) -> None:
-    """Wait until the device is done."""
+    """Wait until the device has finished."""
     if device == "cuda":
         torch.cuda.synchronize()

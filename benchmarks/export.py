@@ -1,7 +1,7 @@
-"""Exported files: images a second of each in its own runtime, opened as `export` opens it to compare it with the model.
+"""Exported files: images per second of each in its own runtime, opened as `export` opens it for verification.
 
-The rivals are the files of `export` in the folders that `--models` names, those in folders below them included. Beside the speed
-stands what `export` found on images of the run's own data.
+The rivals are the files of `export` in the folders given by `--models` and their subfolders. The table also shows the
+differences that `export` measured on images of the run's data.
 
     python scripts/export.py RUN onnx openvino --output files/torch --backend torch
     python scripts/export.py RUN onnx litert --output files/tensorflow --backend tensorflow --precision int8
@@ -34,7 +34,9 @@ def cases(options: Options) -> list[Case]:
             raise UserError(f"--models: expected folders of exported files, there is none at {folder!r}")
     for folder in options.models or (QUICKSTART,):
         records = [file for file in sorted(Path(folder).rglob("*.json")) if _precision(file) in precisions]
-        records = records or [Path(folder, f"{item.file}.json") for item in FORMATS.values()]  # it says what is missing
+        records = records or [
+            Path(folder, f"{item.file}.json") for item in FORMATS.values()
+        ]  # their error names the missing file
         rivals = [
             Rival(
                 str(file.relative_to(folder).with_suffix("")),
@@ -48,14 +50,14 @@ def cases(options: Options) -> list[Case]:
 
 
 def _precision(file: Path) -> str | None:
-    """Precision of the export that the file is the record of; None if it is something else, such as a SavedModel's own."""
+    """Return the precision of the export that a JSON file records; None for other JSON files, e.g. of a SavedModel."""
     content = json.loads(file.read_text("utf-8"))
     return content.get("precision") if "label_agreement" in content else None
 
 
 def opened(record: str, batch: int) -> Callable[[], dict[str, float]]:
     if not Path(record).is_file():
-        raise UserError(f"{record} is not there: scripts/export.py writes it beside the file")
+        raise UserError(f"{record} does not exist; scripts/export.py writes it next to the exported file")
     row = json.loads(Path(record).read_text("utf-8"))
     run = FORMATS[row["format"]].module().open_file(Path(record).with_suffix(""))
     images = np.random.default_rng(0).integers(0, 256, (batch, *row["input_shape"])).astype(np.float32)

@@ -1,9 +1,9 @@
-"""A phase on a frozen backbone: the loop that one writes by hand in PyTorch, and ours.
+"""A phase on a frozen backbone: a hand-written PyTorch loop, and ours.
 
 Both get the same batches from the same loader, train the same layers with AdamW on a label-smoothed cross-entropy, keep
-BatchNormalization frozen and validate after each epoch. A round is the whole phase, by the clock, from the
-images on the disk to the trained head; ours contains computing the features, unless the rival is called a second run.
-The loop's epochs are all alike, so that by default one is measured and multiplied; its name says so.
+BatchNormalization frozen and validate after each epoch. A round is the wall-clock time of the whole phase, from the images on
+disk to the trained head; ours includes computing the features, except in the rival called a second run. All epochs of the
+loop take the same time, so that by default one is measured and extrapolated; its name says so.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RATE = 1e-3
 
 @dataclass(frozen=True)
 class Work:
-    """What all rivals of a case do: train `part` of `model` for some epochs on so many images."""
+    """The work of all rivals of a case: train `part` of `model` for `epochs` epochs on `images` images."""
 
     model: str
     part: str
@@ -38,16 +38,16 @@ class Work:
 
 
 def case(options: Options, name: str, model: str, part: str, epochs: int, views: int, goal: float) -> Case:
-    """The rivals of one phase.
+    """Return the case of one phase.
 
     Args:
-        options: of the command line.
-        name: of the case.
+        options: options of the command line.
+        name: name of the case.
         model: "resnet50" or "mobilenet_v2".
-        part: of `PARTS`: what trains.
-        epochs: of the phase.
-        views: augmented views an image; 0: images are not augmented.
-        goal: least ratio to the loop in float32.
+        part: key of `PARTS`, the part that trains.
+        epochs: number of epochs.
+        views: augmented views per image; 0: images are not augmented.
+        goal: required ratio to the loop in float32.
     """
     epochs = options.epochs or epochs
     images, batch, size = options.images or IMAGES, options.batch or BATCH, options.size or SIZE
@@ -78,7 +78,7 @@ def case(options: Options, name: str, model: str, part: str, epochs: int, views:
     return Case(title, "s", tuple(rivals), higher_is_better=False, rounds=1)
 
 
-# What trains → pattern for ours, number of parts at the end of the hand-written network: the head is one of them.
+# Part that trains → our `train` option, number of modules at the end of the hand-written network (head included).
 PARTS: dict[str, tuple[str | list[str], int]] = {
     "head": ("head", 1),
     "last 3 blocks": (["block_14_*", "block_15_*", "block_16_*", "Conv_1*"], 7),  # and convolution, pooling, flattening
@@ -86,7 +86,7 @@ PARTS: dict[str, tuple[str | list[str], int]] = {
 
 
 def loaders(work: Work, augment: bool) -> tuple[Any, Any]:
-    """Training and validation batches, the same for everybody."""
+    """Return the training and validation loaders of all rivals."""
     from keras_transfer import data
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.loading.loader import Loader
@@ -116,7 +116,7 @@ def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callab
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16")
 
     def features(images: Any) -> Any:
-        x = torch.from_numpy(images).permute(0, 3, 1, 2)  # channels last in memory, as it comes
+        x = torch.from_numpy(images).permute(0, 3, 1, 2)  # a view in channels-last memory
         with torch.no_grad(), autocast:
             return frozen(x)
 
@@ -129,17 +129,11 @@ def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callab
         loss.backward()
         optimizer.step()
 
-    def set_mode(training: bool) -> None:
-        top.train(training)
-        for module in top.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
-
     def run_epoch(epoch: int) -> None:
-        set_mode(True)
+        _set_mode(top, True)
         for images, labels in train.epoch(epoch):
             step(images, labels)
-        set_mode(False)
+        _set_mode(top, False)
         right = 0
         with torch.no_grad():
             for images, labels in val.epoch():
@@ -147,7 +141,7 @@ def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callab
                     logits = top(features(images))
                 right += int((logits.argmax(1).numpy() == labels.argmax(1)).sum())
 
-    set_mode(True)
+    _set_mode(top, True)
     for _ in range(2):
         step(*train.batch(0, 0))
 
@@ -159,6 +153,16 @@ def pytorch(precision: str, augment: bool, measured: int, **same: Any) -> Callab
         return {"value": seconds * work.epochs / measured, "seconds measured": seconds}
 
     return measure
+
+
+def _set_mode(module: Any, training: bool) -> None:
+    """Set training or evaluation mode, with BatchNorm in evaluation mode in both."""
+    from torch import nn
+
+    module.train(training)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
 
 
 def ours(precision: str, views: int, again: bool = False, **same: Any) -> Callable[[], dict[str, float]]:

@@ -1,6 +1,6 @@
-"""Run the rivals of a case side by side: prepared one after the other, then measured in turn, round by round.
+"""Run the rivals of a case side by side: prepare one after the other, then measure them in turn, round by round.
 
-What slows the machine down for a while so meets all rivals alike, and each round gives a ratio of its own.
+A temporary slowdown of the machine so affects all rivals alike, and each round gives a ratio.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from typing import Any
 
 from benchmarks import BENCHMARKS
 from keras_transfer.errors import UserError, nearest, unknown
+from keras_transfer.typing import Say
 
 ROOT = Path(__file__).resolve().parents[1]
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line may change; None leaves the benchmark's own default.
+    """Options of the command line; None stands for the benchmark's default.
 
     Attributes:
-        rounds: times that each rival is measured.
+        rounds: number of measurements of each rival.
         models: backbones.
         backends: Keras backends.
         precisions: float32 or bfloat16.
-        rivals: only rivals whose name contains one of these words.
-        batch: images a batch.
-        size: side of the images, in pixels.
+        rivals: run only rivals whose name contains one of these words.
+        batch: images per batch.
+        size: side of the images in pixels.
         images: number of images.
         epochs: number of epochs.
-        workers: threads or processes that prepare images.
-        timeout: seconds that a rival may take to get ready, and for each round.
+        workers: threads or processes that load images.
+        timeout: seconds that a rival may take to prepare, and for each round.
     """
 
     rounds: int | None = None
@@ -57,10 +57,10 @@ class Options:
     timeout: float = 1800.0
 
     def choose(self, name: str, available: Sequence[str]) -> tuple[str, ...]:
-        """Those of `available` that the option `name` asks for: all, if it was not given.
+        """Return the values of the option `name`, or all of `available` if it was not given.
 
         Raises:
-            UserError: it names something else.
+            UserError: a value that is not in `available`.
         """
         wanted: tuple[str, ...] | None = getattr(self, name)
         for word in wanted or ():
@@ -71,19 +71,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Rival:
-    """A way of doing what the case is about.
+    """One way of doing the work of a case.
 
     Attributes:
-        name: shown in the table.
-        build: "module:function". The function is called in the rival's own process with `arguments`; it makes everything
-            ready, warms up, and returns a function without arguments that measures one round: a number, or a
-            mapping with the number under "value" and further figures beside it. It raises `UserError` if
-            something that it needs is not installed: the rival is skipped, with that reason.
-        arguments: keyword arguments of `build`, as JSON can hold them.
-        environment: variables of its process, beside those of this one.
-        against: names of the rivals that it is compared with; the best of them counts. Empty for a rival of ours.
-        goal: least ratio that it must reach.
-        limits: greatest value allowed, for "value" or any other figure.
+        name: name in the table.
+        build: "module:function". The function is called in the rival's process with `arguments`; it prepares, warms up, and
+            returns a function without arguments that measures one round. That returns a number, or a mapping with the
+            number under "value" and further figures. If something is not installed, it raises `UserError`, and the rival
+            is skipped with that reason.
+        arguments: keyword arguments of `build`; must be JSON-serializable.
+        environment: additional environment variables of its process.
+        against: names of the rivals that it is compared with (the best of them); empty: none.
+        goal: required ratio.
+        limits: maximum of "value" or of another figure.
     """
 
     name: str
@@ -101,10 +101,10 @@ class Case:
 
     Attributes:
         name: e.g. "resnet50, float32".
-        unit: of the measured number, e.g. "images/s".
-        rivals: in the order of the table.
-        higher_is_better: False where the number is a time.
-        rounds: unless the command line says otherwise.
+        unit: unit of the measured number, e.g. "images/s".
+        rivals: rivals in the order of the table.
+        higher_is_better: False if the number is a time.
+        rounds: default number of rounds.
     """
 
     name: str
@@ -115,7 +115,7 @@ class Case:
 
 
 def load(name: str) -> Any:
-    """The module of a benchmark; raises UserError if there is none of that name."""
+    """Return the module of a benchmark; raises UserError for an unknown name."""
     if name not in BENCHMARKS:
         raise unknown("benchmark", name, BENCHMARKS)
     try:
@@ -130,16 +130,16 @@ def run(names: Sequence[str], options: Options, say: Say, show: Callable[[dict[s
     """Run benchmarks.
 
     Args:
-        names: of `BENCHMARKS`; empty: all.
-        options: of the command line.
-        say: is told what is going on.
-        show: is given the result of each case as soon as it is there.
+        names: names in `BENCHMARKS`; empty: all.
+        options: options of the command line.
+        say: gets progress lines.
+        show: gets the result of each case when it is finished.
 
     Returns:
-        What `--json` writes: hardware, versions, options, and the results of all cases.
+        The content of `--json`: hardware, versions, options, and the results of all cases.
 
     Raises:
-        UserError: an unknown name or value, before anything has run.
+        UserError: an unknown name or value; nothing has run then.
     """
     from keras_transfer import runtime
 
@@ -161,7 +161,7 @@ def run(names: Sequence[str], options: Options, say: Say, show: Callable[[dict[s
 
 
 def _wanted(cases: Sequence[Case], options: Options) -> list[Case]:
-    """The cases with only the rivals that were asked for; cases without any are left out."""
+    """Return the cases with the selected rivals only, without cases that have none."""
     if options.rivals is None:
         return list(cases)
     names = list(dict.fromkeys(rival.name for case in cases for rival in case.rivals))
@@ -182,14 +182,14 @@ def _wanted(cases: Sequence[Case], options: Options) -> list[Case]:
 
 
 def run_case(case: Case, rounds: int, timeout: float, say: Say) -> dict[str, Any]:
-    """Measure all rivals of a case; see `summarise` for the result."""
+    """Measure all rivals of a case; returns the result of `summarise`."""
     processes = [_Process(rival, timeout) for rival in case.rivals]
     try:
         for process in processes:
             process.prepare()
             say(f"  {process.rival.name}: {process.reason or f'ready in {process.seconds:.1f} s'}")
         for number in range(rounds):
-            first = number % len(processes)  # nobody is always the one after the same rival
+            first = number % len(processes)  # rotate, so that no rival always follows the same one
             for process in processes[first:] + processes[:first]:
                 process.measure()
     finally:
@@ -199,15 +199,15 @@ def run_case(case: Case, rounds: int, timeout: float, say: Say) -> dict[str, Any
 
 
 def summarise(case: Case, outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians, spreads, ratios and whether goals were reached.
+    """Compute medians, ranges, ratios and whether goals were reached.
 
     Args:
-        case: what was measured.
-        outcomes: for each rival in order: status ("ok", "skipped" or "failed"), reason, rounds and figures.
+        case: the case that was measured.
+        outcomes: status ("ok", "skipped" or "failed"), reason, rounds and figures of each rival, in order.
 
     Returns:
-        The case as JSON can hold it; a rival's `ratio` is that of the medians, above 1 if it is better than the best of
-        those that it is compared with; `ratio_low` and `ratio_high` are the least and greatest ratio within one round.
+        The case in JSON-serializable form. A rival's `ratio` is that of the medians, above 1 if it is better than the best
+        rival that it is compared with; `ratio_low` and `ratio_high` are the lowest and highest ratio within one round.
     """
     rivals = []
     for rival, outcome in zip(case.rivals, outcomes):
@@ -250,7 +250,7 @@ def _check(rival: Rival, entry: dict[str, Any]) -> None:
 
 
 class _Process:
-    """A rival's process: it is told "round" on its standard input and answers with a line of JSON."""
+    """A rival's process, which answers each line "round" on its standard input with a line of JSON."""
 
     def __init__(self, rival: Rival, timeout: float):
         self.rival, self.timeout = rival, timeout
@@ -273,7 +273,7 @@ class _Process:
         self.seconds = time.perf_counter() - began
 
     def measure(self) -> None:
-        """One round, unless the rival has dropped out."""
+        """Measure one round, unless the rival has dropped out."""
         if self.reason or self._process is None or self._process.stdin is None:
             return
         try:
@@ -288,7 +288,7 @@ class _Process:
             self.figures.append(answer)
 
     def outcome(self) -> dict[str, Any]:
-        """See `summarise`."""
+        """Return the outcome as `summarise` expects it."""
         status = "failed" if self.failed else "skipped" if self.reason else "ok"
         names = list(self.figures[0]) if self.figures else []
         figures = {name: statistics.median(figures[name] for figures in self.figures) for name in names}
@@ -301,7 +301,7 @@ class _Process:
             return
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                with contextlib.suppress(OSError):  # it has gone already
+                with contextlib.suppress(OSError):  # the process has ended already
                     stream.close()
         try:
             process.wait(timeout=10)
@@ -313,14 +313,14 @@ class _Process:
         line = self._line()
         answer: dict[str, Any] = json.loads(line) if line else {}
         if not answer:
-            self._drop(self.reason or "its process ended (its error is above)")
+            self._drop(self.reason or "its process ended (see its error above)")
         elif "skipped" in answer or "failed" in answer:
             self.failed = "failed" in answer
             self.reason = answer.get("skipped") or answer["failed"]
         return None if self.reason else answer
 
     def _line(self) -> bytes:
-        """The next line of the process; empty if it ended or took too long."""
+        """Return the next line of the process; empty if it ended or took too long."""
         assert self._process is not None and self._process.stdout is not None
         until = time.monotonic() + self.timeout
         stream = self._process.stdout.fileno()
@@ -347,7 +347,7 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
 
 
 def _accelerator() -> dict[str, str]:
-    """The GPU's name, if there is a driver that tells it."""
+    """Return the name of the GPU, if there is an NVIDIA driver."""
     try:
         told = subprocess.run(
             ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=True

@@ -1,7 +1,7 @@
-"""Head phase: ResNet50 frozen, a new head trained with validation, seconds for the whole phase.
+"""Head phase: train a new head on a frozen ResNet50, with validation; seconds for the whole phase.
 
-Against the hand-written frozen loop in PyTorch (forward under `no_grad`, same batches). `--rivals whole,keras_transfer`
-measures every epoch of the loop instead of multiplying one.
+The reference is a hand-written PyTorch loop (forward under `no_grad`, same batches). `--rivals whole,keras_transfer` measures
+every epoch of the loop instead of extrapolating from one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Photographs to measure with: cut out of the two that come with scikit-learn."""
+"""Test photographs: crops of the two that come with scikit-learn."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keras_transfer.data.archive import cache_dir
 
 
 def jpeg_folder(count: int, quality: int = 95, height: int = 375, width: int = 500) -> Path:
-    """A folder with two class folders of JPEG files, made once and kept in the cache.
+    """Return a folder with two class folders of JPEG files, created once in the cache.
 
-    Each is a random cut of a photograph, scaled to the size; no two are the same.
+    Each is a random crop of a photograph, resized to the given size; all are different.
     """
     folder = cache_dir() / "benchmarks" / f"jpeg-{count}-{width}x{height}-{quality}"
     if folder.is_dir():

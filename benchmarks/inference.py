@@ -1,8 +1,8 @@
-"""Inference: logits of batches in memory, images a second.
+"""Inference: logits of batches in memory, images per second.
 
-PyTorch by hand runs under `inference_mode`; Keras by `predict_on_batch`; OpenVINO runs the hand-written PyTorch model after
-conversion, in the precision of the case. Frozen features are everything but the last layer, computed by the engine that a phase
-would take, many batches at a time.
+Hand-written PyTorch runs under `inference_mode`, Keras by `predict_on_batch`; OpenVINO runs the converted hand-written PyTorch
+model in the precision of the case. Frozen features are the output of all but the last layer, computed by the engine that a
+phase would use, several batches at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def _of_features(case: Case) -> list[Rival]:
-    """For each of our rivals, one that computes frozen features as a phase does."""
+    """Return, for each keras_transfer rival, one that computes frozen features as a phase does."""
     return [
         replace(
             rival,

@@ -1,7 +1,7 @@
-"""Last block: MobileNetV2 with its last three blocks and a new head trained with validation, seconds for the whole phase.
+"""Last block: train the last three blocks of MobileNetV2 and a new head, with validation; seconds for the whole phase.
 
-Against the hand-written loop in PyTorch that runs the frozen part under `no_grad` (same batches). `--rivals
-whole,keras_transfer` measures every epoch of the loop instead of multiplying one.
+The reference is a hand-written PyTorch loop that runs the frozen part under `no_grad` (same batches). `--rivals
+whole,keras_transfer` measures every epoch of the loop instead of extrapolating from one.
 """
 
 from __future__ import annotations

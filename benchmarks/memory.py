@@ -1,7 +1,7 @@
-"""Memory over 200 epochs in one process, and over 10,000 predictions: MB that the process grows by after its warm-up.
+"""Memory over 200 epochs in one process, and over 10,000 predictions: growth of the process after its warm-up in MB.
 
-Training is `Classifier.fit` of a few thousand parameters, so that what an epoch leaves behind shows; predictions are
-made one by one, half of them of arrays and half of files. The warm-up is the first quarter.
+Training is `Classifier.fit` of a few thousand parameters, so that leaks of an epoch are visible; predictions are made one by
+one, half of them of arrays and half of files. The warm-up is the first quarter.
 """
 
 from __future__ import annotations

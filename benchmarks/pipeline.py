@@ -1,9 +1,9 @@
-"""Input pipeline: JPEG files of 500 x 375 to augmented uint8 batches of 224 x 224, images a second.
+"""Input pipeline: JPEG files of 500 x 375 to augmented uint8 batches of 224 x 224, images per second.
 
-Ours against torchvision's transforms in torch's DataLoader, with as many processes as we have threads. A round is an
-epoch, begun and ended. The files have the quality that Pillow (75) or OpenCV (95) writes by default; decoding, which both
-rivals leave to libjpeg-turbo, costs more with the latter. torchvision's images stay uint8 too (`PILToTensor`), which is less work than the usual
-`ToTensor` and `Normalize`, and its rotation is the quick one that it defaults to (nearest neighbour).
+Ours against torchvision's transforms in torch's DataLoader, with as many processes as we have threads. A round is one whole
+epoch, start and end included. The files have the default quality of Pillow (75) or OpenCV (95); decoding, by libjpeg-turbo in
+all rivals, takes longer for the latter. torchvision's images stay uint8 too (`PILToTensor`), which is less work than the usual
+`ToTensor` and `Normalize`, and its rotation uses its default, the fast nearest-neighbour interpolation.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def ours(chain: str, quality: int, images: int, batch: int, size: int, workers: 
 
 
 def torchvision_pil(chain: str, quality: int, images: int, batch: int, size: int, workers: int) -> Callable[[], float]:
-    """As its documentation shows it: PIL images, transforms of version 1."""
+    """Measure torchvision as its documentation shows it: PIL images, transforms v1."""
     torchvision = import_torchvision()
     t = torchvision.transforms
     if chain == "crop":
@@ -109,7 +109,7 @@ def torchvision_pil(chain: str, quality: int, images: int, batch: int, size: int
 def torchvision_tensors(
     chain: str, quality: int, images: int, batch: int, size: int, workers: int
 ) -> Callable[[], float]:
-    """Its own JPEG decoder and transforms of version 2 on uint8 tensors."""
+    """Measure torchvision's own JPEG decoder and transforms v2 on uint8 tensors."""
     torchvision = import_torchvision()
     from torchvision.io import ImageReadMode, decode_image, read_file
     from torchvision.transforms import v2
@@ -159,7 +159,7 @@ def import_torchvision() -> Any:
     try:
         try:
             import torchvision
-        except RuntimeError:  # built for a torch with CUDA: it wants to describe two operations that are not there
+        except RuntimeError:  # a build for CUDA registers shape functions of two operations that are missing
             for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
                 del sys.modules[name]
             for operation in ("nms", "qnms"):

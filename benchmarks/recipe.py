@@ -1,7 +1,7 @@
-"""One epoch of the recipe `cifar10_resnet18`, second phase: all layers, with data and augmentation, images a second.
+"""One epoch of the recipe `cifar10_resnet18`, second phase: all layers, with data and augmentation; images per second.
 
-Against the same written by hand as tutorials do: torchvision's ResNet-18 and transforms on PIL images, torch's DataLoader
-with as many processes as we have threads, Adam, the loss of every iteration read. Both hold the same 32 px images in memory as
+The reference is hand-written as in tutorials: torchvision's ResNet-18 and transforms on PIL images, torch's DataLoader with as
+many processes as we have threads, Adam, and the loss read in every iteration. Both keep the same 32 px images in memory as
 uint8 arrays, as torchvision's CIFAR10 does; both compute in float32.
 """
 
@@ -53,7 +53,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def made_images(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Make images, uint8 (n, 32, 32, 3), and labels, int64 (n,)."""
+    """Return random images, uint8 (n, 32, 32, 3), and labels, int64 (n,)."""
     rng = np.random.default_rng(0)
     return rng.integers(0, 256, (count, SIZE, SIZE, 3), np.uint8), rng.integers(0, CLASSES, count)
 
@@ -138,7 +138,7 @@ def ours(images: int, batch: int, workers: int) -> Callable[[], float]:
 
     def measure() -> float:
         began = time.perf_counter()
-        history = RunHistory()  # keeps the loss of every iteration, as the loop does
+        history = RunHistory()  # records the loss of every iteration, as the loop does
         history.train = batches
         history.first_epoch = next(epochs)
         model.fit(batches, epochs=1, verbose=0, shuffle=False, callbacks=[history])

@@ -1,8 +1,7 @@
 """A list file of 1.2 million lines (ImageNet's size): seconds to read, check and split it, and memory.
 
-Every file that the list names exists, and is empty: images are not decoded here. Each round is a process of its own,
-so that its greatest memory is its own. Then two epochs of shuffled indices are walked through, names and labels
-included; the growth is that of the second.
+The listed files exist but are empty: no image is decoded. Each round is a separate process, for its peak memory. After
+splitting, two epochs of shuffled indices are iterated, with names and labels; the growth is that of the second epoch.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ def list_file(lines: int) -> Callable[[], dict[str, float]]:
 
 
 def main() -> None:
-    """Read, split and walk through the list named on the command line; print the figures as JSON."""
+    """Read, split and iterate over the list given on the command line; print the figures as JSON."""
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset
     from keras_transfer.data.loading.loader import Loader
@@ -74,9 +73,9 @@ def main() -> None:
 
 
 def peak() -> float:
-    """GB that this process held at most.
+    """Return the peak memory of this process in GB.
 
-    On Linux, getrusage also counts what the process that started this one held.
+    Not from getrusage on Linux, which includes the peak of the parent process.
     """
     try:
         found = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
@@ -86,7 +85,7 @@ def peak() -> float:
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds now (0 where the system does not tell)."""
+    """Return the resident memory of this process in bytes (0 where it is not available)."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -95,7 +94,7 @@ def resident() -> int:
 
 
 def make_list(lines: int) -> Path:
-    """A list file in the cache, and the empty files that it names; made once."""
+    """Return a list file in the cache, created once together with the empty files that it lists."""
     folder = cache_dir() / "benchmarks" / f"list-{lines}"
     if folder.is_dir():
         return folder / "list.txt"

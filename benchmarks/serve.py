@@ -1,8 +1,8 @@
-"""Serving: 200 requests to the JSON endpoint at once, against bare loops over the same files; images a second.
+"""Serving: 200 concurrent requests to the JSON endpoint, against plain loops over the same files; images per second.
 
-The endpoint is that of `serve`, in a process of its own; the requests come from this one, on the same machine. A bare
-loop reads, decodes and fits each file as the endpoint does and computes logits of 1 or 16 at a time, on OpenVINO (a graph of
-the same model) and on PyTorch (the model written by hand).
+The endpoint is that of `serve`, in its own process; the requests come from this process on the same machine. A plain loop
+reads, decodes and resizes each file as the endpoint does, and computes logits of 1 or 16 images at a time, on OpenVINO (a graph
+of the same model) and on PyTorch (the hand-written model).
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ async def _ask_all(host: str, port: int, bodies: list[bytes]) -> list[float | No
 
 
 async def _ask(host: str, port: int, body: bytes) -> float | None:
-    """Seconds until the answer was there; None if there was none, or one without probabilities."""
+    """Return the seconds until the answer; None if there was none, or one without probabilities."""
     began = time.perf_counter()
     try:
         reader, writer = await asyncio.open_connection(host, port)

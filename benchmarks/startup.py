@@ -1,7 +1,7 @@
-"""Start-up: seconds from the shell until `--help` is there, and until `predict` has classified one image.
+"""Start-up: seconds for `--help`, and for `predict` to classify one image.
 
-Every figure is that of a whole process. For `predict`, "beyond the import" is what the command took more than a process
-that only imports the framework, measured just before it.
+Every figure is the time of a whole process. For `predict`, "beyond the import" is the time beyond that of a process that only
+imports the framework, measured just before it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def command(arguments: list[str]) -> Callable[[], float]:
-    run(arguments)  # the files are in the system's cache then, for all rivals alike
+    run(arguments)  # loads the files into the system's cache, for all rivals alike
     return lambda: run(arguments)
 
 
@@ -73,14 +73,14 @@ def predict(backend: str, model: str) -> Callable[[], dict[str, float]]:
     holder = tempfile.TemporaryDirectory()
     folder = Path(holder.name)
     image = next(jpeg_folder(8).glob("*/*.jpg"))
-    # The model is made in a process of its own: this one only waits, and should hold no memory.
+    # The model is built in another process: this one only waits, and should not hold its memory.
     run(["-c", f"from benchmarks.startup import save; save({backend!r}, {model!r}, {str(folder)!r})"])
     predicting = ["-m", "keras_transfer", "predict", str(folder / "model.keras"), str(image), "--backend", backend]
     importing = ["-c", f"import {backend}"]
     run(predicting)
 
     def measure() -> dict[str, float]:
-        assert folder.is_dir(), holder  # which removes the folder when this function is gone
+        assert folder.is_dir(), holder  # whose finalizer removes the folder when this function is deleted
         alone = run(importing)
         seconds = run(predicting)
         return {"value": seconds, "beyond the import": seconds - alone}
@@ -106,7 +106,7 @@ def save(backend: str, model: str, folder: str) -> None:
 
 
 def run(arguments: list[str]) -> float:
-    """Run Python with these arguments; seconds until it has ended."""
+    """Run Python with these arguments; return the seconds until it exits."""
     began = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, env=os.environ, check=False)
     seconds = time.perf_counter() - began

@@ -9,7 +9,7 @@ from rich.table import Table
 
 
 def case_table(result: dict[str, Any]) -> Table:
-    """A row a rival: median, range of the rounds, and for ours the ratio to the best rival."""
+    """Return a table with a row per rival: median, range of the rounds, and for ours the ratio to the best rival."""
     better = "more" if result["higher_is_better"] else "less"
     title = f"{result['benchmark']} · {result['case']} · {result['unit']}, {better} is better"
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
@@ -47,6 +47,6 @@ def _figures(rival: dict[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, without an exponent."""
+    """Format with about three significant digits, without an exponent."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     return f"{value:,.{digits}f}"

@@ -1,7 +1,7 @@
-"""Backbones as one writes them in PyTorch by hand: plain `torch.nn`, followed by pooling and a linear layer.
+"""Hand-written PyTorch backbones: plain `torch.nn`, followed by pooling and a linear layer.
 
-The same convolutions as the Keras models (the tests compare their kernels), without biases where a BatchNorm follows, as
-is usual in PyTorch; that saves them a little work.
+They have the convolutions of the Keras models (the tests compare their kernels), but no biases before a BatchNorm, as is usual
+in PyTorch, which saves a little work.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Training steps: forward, backward and update of every weight with AdamW, images a second.
+"""Training steps: forward, backward and update of every weight with AdamW, images per second.
 
-Keras trains through `model.fit`, PyTorch in a loop: both from the same uint8 batch in memory, both keep count of loss and
-accuracy.
+Keras trains by `model.fit`, PyTorch in a loop: both on the same uint8 batch in memory, both with running loss and accuracy.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ def with_keras(model: str, precision: str, batch: int, size: int, backend: str, 
     images, labels = pixels(batch, size)
 
     class Steps(keras.utils.PyDataset):
-        """The same batch again and again."""
+        """The same batch, repeated."""
 
         def __init__(self, count: int):
             super().__init__()

@@ -1,7 +1,7 @@
 """The process of one rival: `python -m benchmarks.worker MODULE:FUNCTION ARGUMENTS_AS_JSON`.
 
-It prepares, says `{}`-like lines of JSON on what was standard output, and measures once for each line on standard
-input. Whatever the rival itself prints goes to standard error.
+It prepares, then measures once for each line on standard input. Answers are lines of JSON on standard output; the rival's own
+output goes to standard error.
 """
 
 from __future__ import annotations

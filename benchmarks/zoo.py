@@ -1,7 +1,7 @@
-"""The zoo: each kind of network that the tutorials name, one training step after another, and prediction; images a second.
+"""The zoo: training steps and prediction of each network of the tutorials; images per second.
 
-Every weight trains, with AdamW, on the same uint8 batch in memory; the weights are random. Networks of keras-hub are built
-from their architecture alone, so that nothing is downloaded.
+All weights are random and train with AdamW on the same uint8 batch in memory. Networks of keras-hub are built without
+pretrained weights, so that nothing is downloaded.
 
     python scripts/benchmark.py zoo --json zoo.json      # measures
     python -m benchmarks.zoo zoo.json docs/zoo.md        # writes the table into the page, of one file or several
@@ -113,7 +113,7 @@ def measured(model: str, batch: int, size: int, backend: str) -> Callable[[], di
 
 
 def _seconds(step: Callable[[], object], budget: float = 2.0) -> float:
-    """Seconds of a step: the mean over as many as take about `budget` seconds, after two to warm up."""
+    """Return the mean seconds of a step, over about `budget` seconds, after two warm-up steps."""
     step()
     step()
     began, count = time.perf_counter(), 0
@@ -124,7 +124,7 @@ def _seconds(step: Callable[[], object], budget: float = 2.0) -> float:
 
 
 def preset(model: str, folder: Path, size: int, backend: str) -> str:
-    """Write a network of keras-hub with random weights as a preset folder; its name as a backbone."""
+    """Write a network of keras-hub with random weights as a preset folder; return its backbone name."""
     from keras_transfer import runtime
 
     runtime.activate(backend)
@@ -139,7 +139,7 @@ def preset(model: str, folder: Path, size: int, backend: str) -> str:
 
 
 def page_table(cases: list[dict[str, Any]]) -> str:
-    """The table of the page, from cases that `--json` wrote."""
+    """Return the table of the page, from cases that `--json` wrote."""
     lines = [
         "| network | `model.backbone` | parameters, M | MB | training, images/s | prediction, images/s | weights | licence |",
         "|---|---|---|---|---|---|---|---|",

@@ -13,6 +13,7 @@ from keras_transfer.config.resolved import ResolvedData, settle_batch_norm
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
+from keras_transfer.options import DROPOUT
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset
@@ -60,7 +61,7 @@ class Classifier:
         color: str = "rgb",
         resize: str = "squash",
         pooling: str = "avg",
-        dropout: float = 0.2,
+        dropout: float = DROPOUT,
         stem: str = "keep",
         precision: str = "auto",
         seed: int = 0,

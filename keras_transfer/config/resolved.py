@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from keras_transfer.config.schema import DataConfig, ImageSize, Phase, Positive, RunConfig
+from keras_transfer.options import BatchNorm, Color
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class ResolvedData(DataConfig):
     """The data section without ``auto``."""
 
     image_size: ImageSize
-    color: Literal["rgb", "grey"]
+    color: Color
     batch_size: Positive
     class_weights: Literal["none", "balanced", "sqrt"]
     augment: list[str | dict[str, Any]]
@@ -76,7 +77,7 @@ class ResolvedPhase(Phase):
     ``learning_rate`` may still be ``auto``: then a range test finds it when the phase begins.
     """
 
-    batch_norm: Literal["frozen", "train"]
+    batch_norm: BatchNorm
 
 
 class ResolvedConfig(RunConfig):

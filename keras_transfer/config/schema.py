@@ -7,16 +7,15 @@ a :class:`~keras_transfer.config.resolved.ResolvedConfig`, which holds none. Con
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from keras_transfer.config.interval import Interval
 from keras_transfer.errors import unknown
+from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
 Auto = Literal["auto"]
-LAST_GROUPS = re.compile(r"^last (\d+) groups?$")
 
 
 def _no_bool(value: Any) -> Any:
@@ -82,8 +81,8 @@ class DatasetConfig(Section):
     classes: list[str] | str | None = Field(None, description="Class names, or a text file with one per line.")
     labels: Literal["fine", "coarse"] | None = Field(None, description="Label set of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
-    color: Literal["auto", "rgb", "grey"] = Field("auto", description="Colour channels of the model's input.")
-    resize: Literal["squash", "crop", "pad"] = Field(
+    color: Color | Auto = Field("auto", description="Colour channels of the model's input.")
+    resize: Resize = Field(
         "squash", description="How images of another aspect ratio are fitted: distort, crop, or pad."
     )
     val_fraction: Fraction = Field(
@@ -144,13 +143,13 @@ class ModelConfig(Section):
         "efficientnet_lite0", description="Name of the backbone, or `hub:NAME` for a keras-hub preset."
     )
     weights: str = Field("imagenet", description="`imagenet`, `none`, or the path of a weights file.")
-    stem: Literal["keep", "small_image", "one_channel"] = Field(
+    stem: Stem = Field(
         "keep",
         description="The first layers: `keep` leaves them unchanged; `small_image` keeps the centre of the first "
         "convolution's kernel and removes its downsampling; `one_channel` takes single-channel images.",
     )
-    pooling: Literal["avg", "max"] = Field("avg", description="Global pooling between backbone and head.")
-    dropout: Fraction = Field(0.2, description="Dropout rate before the logits.")
+    pooling: Pooling = Field("avg", description="Global pooling between backbone and head.")
+    dropout: Fraction = Field(DROPOUT, description="Dropout rate before the logits.")
     native: bool = Field(
         True,
         description="On torch, and on jax on a CPU, use faster operations than Keras's own; the results are the same.",
@@ -184,7 +183,7 @@ class Phase(Section):
         "plateau", description="Learning-rate schedule; `plateau` reduces the rate when validation stalls."
     )
     warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up (not with `plateau`).")
-    batch_norm: Literal["auto", "frozen", "train"] = Field(
+    batch_norm: BatchNorm | Auto = Field(
         "auto",
         description="Whether the backbone's BatchNormalization layers stay frozen or train with the layers around "
         "them; `auto`: frozen for pretrained weights.",
@@ -218,14 +217,14 @@ class Phase(Section):
     def _known_form(cls, value: str | list[str]) -> str | list[str]:
         if isinstance(value, list) and not value:
             raise ValueError("expected at least one pattern")
-        if isinstance(value, str) and value and value not in ("head", "all") and not LAST_GROUPS.match(value):
+        if isinstance(value, str) and value and value not in ("head", "all") and last_groups(value) is None:
             raise ValueError(f"expected head, all, 'last N groups' or a list of layer-name patterns, got {value!r}")
         return value
 
     @model_validator(mode="after")
     def _complete(self) -> Phase:
         if not self.train:
-            if self.name not in ("head", "all") and not LAST_GROUPS.match(self.name):
+            if self.name not in ("head", "all") and last_groups(self.name) is None:
                 raise ValueError(f"phase {self.name!r} needs 'train' (head, all, 'last N groups' or patterns)")
             self.__dict__["train"] = self.name
         if self.schedule == "plateau" and self.warmup_epochs:

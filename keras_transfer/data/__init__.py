@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from keras_transfer.data.samples import SPLITS, BadImage
+from keras_transfer.options import Resize
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -48,7 +49,7 @@ class Common(TypedDict, total=False):
     test_fraction: float
     seed: int
     color: Literal["auto", "rgb", "grey"]
-    resize: Literal["squash", "crop", "pad"]
+    resize: Resize
     on_bad_image: Literal["error", "skip"]
     limit: int | None
     limit_test: int | None

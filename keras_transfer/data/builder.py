@@ -9,12 +9,13 @@ from typing import Any, Literal, cast, get_args
 import numpy as np
 
 from keras_transfer.data.checks.verify import drop_bad, with_leak_note
-from keras_transfer.data.dataset import Color, Dataset, Resize
+from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.samples import SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
 from keras_transfer.data.statistics import sample_images
 from keras_transfer.errors import UserError, unknown
+from keras_transfer.options import Color, Resize
 
 _CHOICES = {
     "color": ("auto", *get_args(Color)),

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
 from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
-
-Color = Literal["rgb", "grey"]
-Resize = Literal["squash", "crop", "pad"]
+from keras_transfer.options import Color, Resize
 
 _MAX_CLASSES_SHOWN = 20
 

@@ -1,10 +1,10 @@
-"""What computes frozen features: OpenVINO on a processor, where it is installed, or else the backend itself."""
+"""Engines that compute frozen features: OpenVINO on a CPU, where it is installed, or else the Keras backend."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -13,54 +13,54 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.engine.native import install
+from keras_transfer.typing import Say
 
-Tell = Callable[[str], None]
-BATCH_SIZE = 16  # images a call: larger ones gain nothing on a processor, and the last one is filled up
+BATCH_SIZE = 16  # images per call: larger batches are no faster on a CPU, and the last batch is padded to this size
 
 
 class Extractor(Protocol):
-    """An engine with a prefix loaded.
+    """An engine that has loaded a frozen prefix.
 
     Attributes:
-        name: the engine with its version.
-        precision: ``"float32"`` or ``"bfloat16"``: what it computes in.
+        name: the engine and its version.
+        precision: ``"float32"`` or ``"bfloat16"``, the precision that it computes in.
     """
 
     name: str
     precision: str
 
     def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (number of the batch, float32 features), in any order.
+        """Yield (batch number, float32 features), in any order.
 
         Args:
             batches: uint8 (b, height, width, channels), b at most :data:`BATCH_SIZE`.
         """
 
 
-def choose_extractor(prefix: keras.Model, precision: str, native: bool, tell: Tell) -> Extractor:
-    """Load a prefix into the fastest engine that is here; say so where that is not the one hoped for.
+def choose_extractor(prefix: keras.Model, precision: str, native: bool, say: Say) -> Extractor:
+    """Load a prefix into the fastest engine that is available.
 
     Args:
         prefix: images to features, all frozen.
         precision: ``"float32"`` or ``"bfloat16"``.
-        native: whether the backend may use fused torch operations.
-        tell: is told why OpenVINO is not used on a processor.
+        native: whether the backend may use native operations (:mod:`keras_transfer.engine.native`).
+        say: gets the reason why OpenVINO is not used on a CPU.
     """
     if runtime.device_in_use() == "cpu":
         if importlib.util.find_spec("openvino") is None:
-            tell('frozen features would be faster with OpenVINO: pip install "keras_transfer[cpu]"')
+            say('frozen features would be faster with OpenVINO: pip install "keras_transfer[cpu]"')
         else:
             from keras_transfer.engine.openvino_graph import NotTranslatable
 
             try:
                 return OpenVINOExtractor(prefix, precision)
             except NotTranslatable as layer:
-                tell(f"frozen features: OpenVINO is not used, since its graph has no builder for the layer {layer}")
+                say(f"frozen features: OpenVINO is not used: its graph has no builder for the layer {layer}")
     return BackendExtractor(prefix, native)
 
 
 class OpenVINOExtractor:
-    """OpenVINO's processor plugin, several batches at a time."""
+    """OpenVINO's CPU plugin, several batches at a time."""
 
     def __init__(self, prefix: keras.Model, precision: str):
         import openvino
@@ -75,7 +75,7 @@ class OpenVINOExtractor:
     def _compiled(self) -> Any:
         import openvino
 
-        # Said in any case: left to itself, OpenVINO computes float32 models in bfloat16 where that is faster.
+        # Always explicit: by default, OpenVINO computes float32 models in bfloat16 where that is faster.
         hints = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision],
@@ -84,8 +84,8 @@ class OpenVINOExtractor:
 
     def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """See :class:`Extractor`."""
-        # Requests without callbacks: a callback takes Python's lock in OpenVINO's thread, which deadlocks if the model
-        # is destroyed, under that lock, while the last callback is still being cleared away.
+        # Requests without callbacks: a callback acquires the GIL in OpenVINO's thread, which deadlocks if the model is
+        # destroyed, with the GIL held, while the last callback is still being cleaned up.
         idle = [
             self._compiled.create_infer_request()
             for _ in range(self._compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -109,7 +109,7 @@ class OpenVINOExtractor:
 
 
 class BackendExtractor:
-    """Keras on the running backend, in the precision that the prefix's layers have."""
+    """Keras on the running backend, in the precision of the prefix's layers."""
 
     def __init__(self, prefix: keras.Model, native: bool):
         self._prefix = prefix
@@ -127,6 +127,6 @@ class BackendExtractor:
 
 
 def _filled(images: np.ndarray) -> np.ndarray:
-    """Repeat the last image up to the batch size: one shape for all batches, and engines compile once."""
+    """Repeat the last image up to the batch size: with one shape for all batches, engines compile once."""
     missing = BATCH_SIZE - len(images)
     return np.concatenate([images, np.repeat(images[-1:], missing, axis=0)]) if missing else images

@@ -1,7 +1,7 @@
-"""Arrays kept on disk from one run to the next, by key: whole or not there, the least recently used go first.
+"""Arrays cached on disk by key: a file is complete or absent, and the least recently used are removed first.
 
-A file ``KEY.npy`` is complete: it was written aside, synced and renamed. Two runs that compute the same features at
-once write two files aside, and the later rename wins, with the same content. Nothing is ever unpickled.
+A file ``KEY.npy`` was written under a temporary name, synced and renamed. If two runs compute the same features at once, the
+later rename wins, with the same content. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 
-ABANDONED = 3600.0  # seconds without a write after which a file aside belongs to a writer that is gone
-SPARE = 64 * 1024**2  # bytes of the disk that are left to others
+ABANDONED = 3600.0  # seconds without a write after which a temporary file is taken to be abandoned
+SPARE = 64 * 1024**2  # bytes of the disk that are left free
 
 
 class CannotStore(Exception):
-    """The features cannot be kept on disk; the message says why."""
+    """The features cannot be kept; the message says why."""
 
 
 class FeatureStore:
     """A folder of arrays.
 
     Args:
-        folder: is made when something is kept.
-        limit: bytes that all arrays together may take.
+        folder: created on the first write.
+        limit: maximum size of all arrays together, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int):
@@ -41,9 +41,9 @@ class FeatureStore:
         self._in_use: set[Path] = set()
 
     def find(self, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray | None:
-        """Return the array kept under ``key``, memory-mapped and read-only, or ``None``.
+        """Return the array stored under ``key``, memory-mapped and read-only, or ``None``.
 
-        A file that is damaged, or of another shape or dtype, is removed.
+        A file that is damaged or has another shape or dtype is removed.
         """
         path = self._path(key)
         try:
@@ -64,10 +64,10 @@ class FeatureStore:
 
     @contextmanager
     def writer(self, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[ArrayWriter]:
-        """Open an array for writing; it is found under ``key`` once the block has ended well.
+        """Open an array for writing; :meth:`find` returns it once the block has ended without an error.
 
         Raises:
-            CannotStore: no room within the limit or on the disk, or the system refuses to write.
+            CannotStore: it exceeds the limit or the free space of the disk, or cannot be written.
         """
         size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         try:
@@ -88,7 +88,7 @@ class FeatureStore:
         return self.folder / f"{key}.npy"
 
     def _make_room(self, size: int) -> None:
-        """Remove what was not used for longest until ``size`` bytes fit, and what killed writers left."""
+        """Remove abandoned temporary files, and the least recently used arrays until ``size`` bytes fit."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._sweep()
         if size > self.limit:
@@ -121,7 +121,7 @@ class FeatureStore:
 
 
 class ArrayWriter:
-    """Rows of an ``.npy`` file in any order. Plain writes: a full disk is an error here, and a signal in a memory map."""
+    """Rows of an ``.npy`` file, in any order. Writes, since a full disk kills a process that uses a memory map (SIGBUS)."""
 
     def __init__(self, stream: IO[bytes], shape: tuple[int, ...], dtype: np.dtype[Any]):
         self.stream, self.shape, self.dtype = stream, shape, dtype
@@ -131,17 +131,17 @@ class ArrayWriter:
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * dtype.itemsize
 
     def write(self, start: int, rows: np.ndarray) -> None:
-        """Write ``rows`` from row ``start`` on."""
+        """Write ``rows`` at rows ``start`` and following."""
         self.stream.seek(self._start + start * self._row_bytes)
         self.stream.write(np.ascontiguousarray(rows, self.dtype).tobytes())
         self._rows += len(rows)
 
     def check_complete(self) -> None:
-        """Raise ``ValueError`` unless as many rows were written as there are."""
+        """Raise ``ValueError`` unless all rows were written."""
         if self._rows != self.shape[0]:
             raise ValueError(f"{self._rows} of {self.shape[0]} rows were written")
 
 
 def gib(size: float) -> str:
-    """Return a number of bytes in words."""
+    """Return a number of bytes as text, such as ``1.50 GiB``."""
     return f"{size / 1024**3:.2f} GiB"

@@ -1,4 +1,4 @@
-"""Features of a frozen prefix, computed once and served to ``model.fit`` in the order the images would have had."""
+"""Features of a frozen prefix, computed once and served to ``model.fit`` in the order that the images would have."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ from keras_transfer.engine.feature_cache import CannotStore, FeatureStore, gib
 from keras_transfer.engine.keys import features_key, prefix_digest
 from keras_transfer.engine.numbers import STORED, pack, unpack
 from keras_transfer.engine.prefix import Cut, find_cut
+from keras_transfer.typing import Say
 
 MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory for one phase
 EVERY_EPOCH = "frozen layers are computed in every epoch"
-
-Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,11 @@ class FeatureSettings:
 
     Attributes:
         cache: ``"auto"`` (disk, else memory), ``"off"``, ``"memory"`` or ``"disk"``.
-        limit: bytes that all features on disk may take.
+        limit: maximum size of all features on disk, in bytes.
         precision: ``"float32"`` or ``"bfloat16"``.
-        views: augmented views an image; 0: augmented images are never cached.
-        native: whether the backend, where it computes them, may use fused torch operations.
-        folder: where they are kept on disk; None: in the user's cache folder.
+        views: augmented views per image; 0: augmented images are never cached.
+        native: whether the backend, where it computes them, may use native operations.
+        folder: folder for features on disk; None: in the user's cache folder.
     """
 
     cache: str = "memory"
@@ -53,8 +52,8 @@ class FeatureBatches(Batches):
     """Batches of features in place of images, with the labels, weights, order and size of a loader's batches.
 
     Args:
-        features: a view each, as they are kept: (samples, …) in the order of the loader's split.
-        loader: of the images.
+        features: one stored array (samples, …) per view, in the order of the loader's split.
+        loader: loader of the images.
     """
 
     def __init__(self, features: Sequence[np.ndarray], loader: Loader):
@@ -63,7 +62,7 @@ class FeatureBatches(Batches):
         self._drawn: tuple[int, np.ndarray] | None = None
 
     def batch(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch `number` of the whole epoch."""
+        """Return batch ``number`` of the epoch."""
         positions = self.loader.positions(self.epoch, number)
         return (unpack(self._gather(positions)), *self.loader.targets(positions))
 
@@ -83,10 +82,10 @@ class FeatureBatches(Batches):
 
 
 def draw_views(samples: int, views: int, seed: int, epoch: int) -> np.ndarray:
-    """Draw the view that each sample shows in an epoch, int64 (samples,).
+    """Draw which view of each sample an epoch uses, int64 (samples,).
 
-    Epochs come in rounds of as many as there are views; in a round a sample shows each of its views once, beginning
-    with one that is drawn anew for each round.
+    Epochs are grouped in rounds of ``views`` epochs. Within a round each sample goes through all its views once, from a
+    starting view that is drawn per round.
     """
     turn, place = divmod(epoch, views)
     start = rng.generator(seed, rng.VIEW, turn).bit_generator.random_raw(samples) >> np.uint64(11)  # type: ignore[attr-defined]
@@ -95,10 +94,10 @@ def draw_views(samples: int, views: int, seed: int, epoch: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class UpperPart:
-    """What trains in a phase, and the features that it trains on.
+    """The part of a model that a phase trains, and the features that it is trained on.
 
     Attributes:
-        model: from the cut to the logits; its layers are the whole model's own.
+        model: from the cut to the logits; shares its layers with the whole model.
         train: training batches of features.
         val: validation batches of features.
     """
@@ -114,22 +113,22 @@ def upper_part(
     val: Batches,
     epochs: int,
     settings: FeatureSettings,
-    tell: Tell,
+    say: Say,
     against: str = "",
 ) -> UpperPart | None:
     """Compute the frozen part of a phase once, where that saves work; arguments as for :func:`cut_for_phase`.
 
     Returns:
-        What is left to train, or ``None`` if the whole model has to be.
+        The part that is left to train, or ``None`` if the whole model has to be trained.
     """
-    cut = cut_for_phase(model, train, val, epochs, settings, tell, against)
+    cut = cut_for_phase(model, train, val, epochs, settings, say, against)
     if cut is None:
         return None
-    frozen = FrozenFeatures(cut, settings, tell)
+    frozen = FrozenFeatures(cut, settings, say)
     try:
         return UpperPart(cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader))
     except CannotStore as problem:
-        tell(f"{EVERY_EPOCH}: {problem}")
+        say(f"{EVERY_EPOCH}: {problem}")
         return None
 
 
@@ -139,19 +138,19 @@ def cut_for_phase(
     val: Batches,
     epochs: int,
     settings: FeatureSettings,
-    tell: Tell,
+    say: Say,
     against: str = "",
 ) -> Cut | None:
-    """Cut ``model`` where that saves work: several epochs over images, or views of them, that stay the same.
+    """Cut ``model`` where that saves work: in several epochs over the same images, or the same views of them.
 
     Args:
-        model: ``trainable`` set as for the phase.
+        model: with ``trainable`` set for the phase.
         train: training batches.
         val: validation batches.
-        epochs: of the phase.
+        epochs: number of epochs of the phase.
         settings: how features are kept.
-        tell: is told why frozen layers are computed in every epoch, where they are.
-        against: a reason of the caller's not to cut.
+        say: gets the reason why a cut that is possible is not made.
+        against: a reason against a cut that only the caller knows; empty: none.
     """
     if epochs < 2 or settings.cache == "off":
         return None
@@ -166,7 +165,7 @@ def cut_for_phase(
     if not reason and size > limit:
         reason = f"their features would take {gib(size)}, more than {gib(limit)}"
     if reason:
-        tell(f"{EVERY_EPOCH}: {reason}")
+        say(f"{EVERY_EPOCH}: {reason}")
         return None
     return cut
 
@@ -175,7 +174,7 @@ def _reason_against(loader: Loader, epochs: int, views: int) -> str:
     if loader.mixes:
         return "images are mixed with each other (mixup, cutmix)"
     if views == 0:
-        return "images are augmented anew each time (data.views: 4 would keep four views of each, and be faster)"
+        return "every epoch augments the images anew (data.views: 4 would cache four views of each, which is faster)"
     return f"{views} views are not fewer than {epochs} epochs" if views >= epochs else ""
 
 
@@ -184,16 +183,16 @@ def _row_bytes(cut: Cut, precision: str) -> int:
 
 
 class FrozenFeatures:
-    """The features of one prefix: found again, or computed and kept.
+    """The features of one prefix: read from the cache, or computed and cached.
 
     Args:
-        cut: the model's halves.
-        settings: how they are computed and kept.
-        tell: is told what happens.
+        cut: the two halves of the model.
+        settings: how features are computed and kept.
+        say: gets one line for each set of features.
     """
 
-    def __init__(self, cut: Cut, settings: FeatureSettings, tell: Tell):
-        self.cut, self.settings, self.tell = cut, settings, tell
+    def __init__(self, cut: Cut, settings: FeatureSettings, say: Say):
+        self.cut, self.settings, self.say = cut, settings, say
         self.store: FeatureStore | None = None
         self._memory = 0
         if settings.cache in ("auto", "disk"):
@@ -201,28 +200,28 @@ class FrozenFeatures:
 
     @cached_property
     def extractor(self) -> Extractor:
-        """The engine."""
-        return choose_extractor(self.cut.prefix, self.settings.precision, self.settings.native, self.tell)
+        """The engine that computes them."""
+        return choose_extractor(self.cut.prefix, self.settings.precision, self.settings.native, self.say)
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the prefix."""
+        """Digest of the prefix."""
         return prefix_digest(self.cut.prefix)
 
     def batches(self, loader: Loader) -> FeatureBatches:
-        """Return what takes the place of the loader's batches: one set of features, or one a view."""
+        """Return batches that replace the loader's: of one set of features, or of one per view."""
         views: Sequence[int | None] = range(self.settings.views) if loader.augments else [None]
         return FeatureBatches([self.of(loader, view) for view in views], loader)
 
     def of(self, loader: Loader, view: int | None = None) -> np.ndarray:
-        """Return the features of every image of the loader's split, as they are kept: (samples, …).
+        """Return the features of every image of the loader's split in their storage format, (samples, …).
 
         Args:
-            loader: of the images.
+            loader: loader of the images.
             view: number of the augmented view; None: not augmented.
 
         Raises:
-            CannotStore: there is room for them neither on disk nor in memory.
+            CannotStore: they fit neither on disk nor in memory.
         """
         shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.extractor.precision]
         what = f"frozen features of {len(loader.split)} {loader.split.name} images"
@@ -233,17 +232,17 @@ class FrozenFeatures:
         key = features_key(self.digest, loader, view, f"{self.extractor.name} {self.extractor.precision}")
         found = self.store.find(key, shape, dtype)
         if found is not None:
-            self.tell(f"{what}: found in {self.store.folder}")
+            self.say(f"{what}: found in {self.store.folder}")
             return found
         try:
             with self.store.writer(key, shape, dtype) as writer:
                 self._compute(loader, view, writer.write, what)
             found = self.store.find(key, shape, dtype)
             if found is None:
-                raise CannotStore("the file is gone again")
+                raise CannotStore("the file was removed meanwhile")
             return found
         except CannotStore as problem:
-            self.tell(f"{what} cannot be kept on disk: {problem}")
+            self.say(f"{what} cannot be kept on disk: {problem}")
         return self._in_memory(loader, view, shape, what)
 
     def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
@@ -267,7 +266,7 @@ class FrozenFeatures:
                 write(number * BATCH_SIZE, pack(rows, engine.precision))
         seconds = max(time.perf_counter() - began, 1e-9)
         rate = len(loader.split) / seconds
-        self.tell(f"{what}: {seconds:.1f} s, {rate:.0f} images/s, by {engine.name}, {engine.precision}")
+        self.say(f"{what}: {seconds:.1f} s, {rate:.0f} images/s, by {engine.name}, {engine.precision}")
 
 
 def _batches(loader: Loader) -> Iterator[np.ndarray]:

@@ -1,28 +1,26 @@
-"""Convolutions that XLA compiles to fast code on a CPU, behind stock Keras layers.
+"""Convolutions in a form that XLA compiles to fast code on a CPU, behind stock Keras layers.
 
 XLA's CPU compiler has no kernel for depthwise convolutions and falls back to a generic loop, and it computes the gradients of
 1x1 convolutions as convolutions. Here the former are sums of shifted, scaled copies, which fuse into one loop, and the
-latter matrix products. Imported only where Keras runs on jax.
+latter are matrix products. Imported only where Keras runs on jax.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import keras
 from jax import lax
 
-from keras_transfer.engine.walk import every_layer
-
-if TYPE_CHECKING:
-    from keras_transfer.engine.native import Report
+from keras_transfer.engine.report import Report
+from keras_transfer.keras_compat import layers_and_graphs, replace_method, replaced_method, restore_method
 
 
 class _Operation:
-    """Stands in for ``call`` of one convolution layer, in its ``__dict__``, where it hides the method of the class."""
+    """Replaces ``call`` of one convolution layer."""
 
     def __init__(self, layer: Any):
         self.layer = layer
@@ -36,7 +34,7 @@ class _Operation:
 
     @staticmethod
     def fits(layer: Any) -> bool:
-        """Whether this layer can be computed so."""
+        """Return whether this operation can compute the layer."""
         raise NotImplementedError
 
     def convolve(self, inputs: Any, kernel: Any) -> Any:
@@ -49,7 +47,7 @@ class Depthwise(_Operation):
 
     @staticmethod
     def fits(layer: Any) -> bool:
-        """Whether this layer can be computed so."""
+        """Return whether this operation can compute the layer."""
         plain = layer.depth_multiplier == 1 and tuple(layer.dilation_rate) == (1, 1)
         return plain and layer.data_format == "channels_last"
 
@@ -63,7 +61,7 @@ class Pointwise(_Operation):
 
     @staticmethod
     def fits(layer: Any) -> bool:
-        """Whether this layer can be computed so."""
+        """Return whether this operation can compute the layer."""
         return tuple(layer.kernel_size) == (1, 1) and layer.groups == 1 and layer.data_format == "channels_last"
 
     def convolve(self, inputs: Any, kernel: Any) -> Any:
@@ -76,23 +74,24 @@ OPERATIONS: dict[type, type[_Operation]] = {keras.layers.DepthwiseConv2D: Depthw
 
 
 def install_model(model: keras.Model, report: Report) -> None:
-    """Install on every convolution that gains from it, and fill in ``report``; nothing on an accelerator."""
+    """Install on every convolution that becomes faster, and fill in ``report``; on an accelerator do nothing."""
     if jax.default_backend() != "cpu":
         return
-    for layer in every_layer(model):
+    for layer in layers_and_graphs(model):
         operation = OPERATIONS.get(type(layer))
         if operation is None or not layer.built or layer.quantization_mode is not None or not operation.fits(layer):
             continue
-        # Not setattr: Keras would track it as a sublayer.
-        if isinstance(layer.__dict__.setdefault("call", operation(layer)), _Operation):
+        if replaced_method(layer, "call") is None:
+            replace_method(layer, "call", operation(layer))
+        if isinstance(replaced_method(layer, "call"), _Operation):
             report.patched.setdefault(type(layer).__name__, []).append(layer.name)
 
 
 def remove_model(model: keras.Model) -> int:
-    """Give every layer its stock ``call`` back; return how many had another."""
-    native = [layer for layer in every_layer(model) if isinstance(layer.__dict__.get("call"), _Operation)]
+    """Give every layer its stock ``call`` back; return how many had a native one."""
+    native = [layer for layer in layers_and_graphs(model) if isinstance(replaced_method(layer, "call"), _Operation)]
     for layer in native:
-        del layer.__dict__["call"]
+        restore_method(layer, "call")
     return len(native)
 
 
@@ -111,7 +110,7 @@ def _forward(inputs: Any, kernel: Any, strides: tuple[int, int], padding: str) -
 def _backward(strides: tuple[int, int], padding: str, saved: Any, gradient: Any) -> tuple[Any, Any]:
     """Return the gradients of inputs and kernel.
 
-    The kernel's is summed image by image: the products of a whole batch would go through main memory.
+    The kernel's gradient is summed image by image: the products of a whole batch would not fit into the caches.
     """
     inputs, kernel = saved
     to_inputs = jax.vjp(lambda x: _depthwise_forward(x, kernel, strides, padding), inputs)[1](gradient)[0]
@@ -132,7 +131,7 @@ _depthwise.defvjp(_forward, _backward)
 def _taps(
     inputs: Any, window: tuple[int, ...], strides: tuple[int, int], padding: str
 ) -> Iterator[tuple[tuple[int, int], Any]]:
-    """Yield ((row, column) of the kernel, the inputs that it meets), as large as the output."""
+    """Yield ((row, column) of the kernel, the inputs that it multiplies), each of the size of the output."""
     batch, height, width, channels = inputs.shape
     sides = lax.padtype_to_pads((height, width), window, strides, padding)
     padded = jnp.pad(inputs, ((0, 0), *sides, (0, 0)))

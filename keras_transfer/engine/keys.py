@@ -1,4 +1,4 @@
-"""What cached features depend on, as one key: another value of any of it is another key, so nothing can be stale."""
+"""Keys of cached features: hashes of everything that the features depend on, so that no entry can be stale."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ import keras
 import numpy as np
 
 from keras_transfer.data.loading.loader import Loader
-from keras_transfer.engine.prefix import graph_nodes
+from keras_transfer.keras_compat import graph_nodes
 from keras_transfer.runtime import versions
 
-LAYOUT = 1  # of the key and of the files
-_NO_EFFECT = ("name", "trainable", "dtype", "batch_shape")  # in a layer's configuration, once it is frozen
+LAYOUT = 1  # version of the key and of the file format
+_NO_EFFECT = (
+    "name",
+    "trainable",
+    "dtype",
+    "batch_shape",
+)  # entries of a frozen layer's configuration that do not change its output
 
 
 def features_key(prefix: str, loader: Loader, view: int | None, engine: str) -> str:
     """Return the key of one view of a split's images: hex SHA-256.
 
     Args:
-        prefix: what :func:`prefix_digest` says.
-        loader: of the images.
+        prefix: result of :func:`prefix_digest`.
+        loader: loader of the images.
         view: number of the augmented view, or None.
-        engine: what computes, with its version and precision.
+        engine: name, version and precision of the engine.
     """
     split = loader.split
     parts: dict[str, Any] = {
@@ -35,14 +40,14 @@ def features_key(prefix: str, loader: Loader, view: int | None, engine: str) -> 
         "opencv": versions().get("opencv-python-headless"),
         "engine": engine,
     }
-    if view is not None:  # random numbers have the address (seed, place in the data set, view)
+    if view is not None:  # random numbers are keyed by (seed, position in the data set, view)
         places = hashlib.sha256(np.ascontiguousarray(split.indices, "<i8").tobytes()).hexdigest()
         parts["view"] = [view, loader.seed, places]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def prefix_digest(model: keras.Model) -> str:
-    """Return the hex SHA-256 of a functional model's operations, their connections and weights; names do not count."""
+    """Return the hex SHA-256 of a functional model's operations, connections and weights; names are left out."""
     digest = hashlib.sha256()
     number = {id(tensor): i for i, tensor in enumerate(model.inputs)}
     digest.update(repr([tuple(tensor.shape) for tensor in model.inputs]).encode())
@@ -60,10 +65,10 @@ def prefix_digest(model: keras.Model) -> str:
 
 
 def images_digest(split: Any) -> str:
-    """Return the hex SHA-256 of a split's images, in order: names, sizes and times of change of the files.
+    """Return the hex SHA-256 of a split's images, in order: names, sizes and modification times of the files.
 
-    Reading every file would cost as much as decoding it; a file that is replaced by another of the same size with
-    its old time is not noticed. Images in memory count with their pixels. Labels do not enter.
+    Contents are not read, which would cost as much as decoding them: a file replaced by another of the same size and
+    modification time is not noticed. Images in memory are hashed by their pixels. Labels are left out.
     """
     images = split.samples.images.take(split.indices)
     digest = hashlib.sha256()

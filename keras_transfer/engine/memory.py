@@ -1,9 +1,8 @@
-"""Keep freed memory in the process: on the CPU, half of an eager training step can be page faults.
+"""Keep freed memory in the process: on the CPU, page faults can take half of an eager training step.
 
-Torch asks the C library for every activation and gives it back after use. Above 32 MB, glibc maps such a
-block anew each time and unmaps it again, so the kernel zeroes and maps each of its pages at every step: on a
-virtual machine that costs several times the convolution itself. Told to keep what it has, glibc serves the next
-step from the same pages.
+Torch allocates every activation with the C library's malloc and frees it after use. glibc maps and unmaps each block above
+32 MB, so the kernel zeroes and maps all of its pages in every step: on a virtual machine that costs several times as much as
+the convolution itself. With the thresholds set here, glibc keeps the pages and serves the next step from them.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ _NEVER, _LARGEST = -1, 2**31 - 1
 
 @lru_cache(maxsize=1)
 def keep_freed_memory() -> bool:
-    """Ask glibc to keep freed memory for the life of this process; return whether it agreed.
+    """Have glibc keep freed memory for the life of this process; return whether it accepted.
 
-    The process's resident size then stays at its peak. Anything but glibc on Linux (macOS, musl, Windows) is
-    left as it is. Allocators loaded in glibc's place (jemalloc, tcmalloc) do this by themselves and ignore it.
+    The resident size then stays at its peak. Without glibc (macOS, musl, Windows) nothing is changed. Allocators loaded
+    in its place (jemalloc, tcmalloc) ignore the call and keep freed memory anyway.
     """
     if sys.platform != "linux":
         return False

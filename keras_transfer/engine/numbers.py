@@ -1,29 +1,24 @@
-"""The numbers that features are kept in: float32, or bfloat16 as the upper halves of float32."""
+"""Storage format of features: float32, or bfloat16 as its bits (``.npy`` files have no bfloat16)."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 STORED: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
-"""Precision → dtype of the array that is kept (NumPy has no bfloat16 of its own)."""
-
-_QUIET_NAN = 0x7FC0
+"""Precision → dtype of the stored array."""
 
 
 def pack(values: np.ndarray, precision: str) -> np.ndarray:
-    """Return float32 ``values`` as they are kept; bfloat16 is rounded to the nearest, ties to even."""
+    """Return float32 ``values`` in the storage format; bfloat16 is rounded to nearest, ties to even."""
     values = np.ascontiguousarray(values, np.float32)
-    if precision == "float32":
-        return values
-    bits = values.view(np.uint32)
-    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(_QUIET_NAN), rounded)
+    return values if precision == "float32" else values.astype(ml_dtypes.bfloat16).view(np.uint16)
 
 
 def unpack(stored: np.ndarray) -> np.ndarray:
     """Return what :func:`pack` made as float32."""
     if stored.dtype == STORED["float32"]:
         return np.asarray(stored)
-    return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.view(ml_dtypes.bfloat16).astype(np.float32)

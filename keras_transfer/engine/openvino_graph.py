@@ -1,9 +1,9 @@
-"""A functional Keras model as an OpenVINO graph, written layer by layer.
+"""Translate a functional Keras model to an OpenVINO graph, layer by layer.
 
-Converting what a framework traced bakes Keras's channels-last copies into the graph, and runs at a third of the
-speed or less. Here every layer has a builder in :data:`BUILDERS`; the graph is channels-first (NCHW) from the first
-layer to the last, as OpenVINO wants it, and takes and gives Keras's channels-last arrays at its ends. OpenVINO itself
-folds BatchNormalization and activations into the convolutions in front of them.
+Converting the traced program of a framework keeps Keras's layout copies in the graph, which then runs at a third of the speed
+or less. Here every layer has a builder in :data:`BUILDERS`. Inside, the graph is channels-first (NCHW), OpenVINO's own layout;
+its inputs and outputs are Keras's channels-last arrays. OpenVINO itself folds BatchNormalization and activations into the
+convolutions before them.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ from typing import Any
 import keras
 import numpy as np
 
-# The set of operations that is written down in the graph: every later release of OpenVINO reads it.
+# The operation set is recorded in the graph; every later release of OpenVINO reads it.
 import openvino.opset13 as ops
 from openvino import Model
 
-from keras_transfer.engine.prefix import graph_nodes
+from keras_transfer.keras_compat import graph_nodes
 
 Node = Any  # openvino.Node; of rank 4, it is NCHW
 Builder = Callable[[Any, list[Node], list[tuple[int, ...]]], Node]
 
 
 class NotTranslatable(Exception):
-    """A layer that has no builder, or is used in a way that its builder does not know."""
+    """A layer that has no builder, or a configuration that its builder does not support."""
 
 
 def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Model:
-    """Write a model's inference as an OpenVINO graph, with copies of its weights.
+    """Build an OpenVINO graph of a model's inference, with copies of its weights.
 
     Args:
         model: a built functional model of one input (height, width, channels) and one output, channels last. The
-            layers' precision policies do not matter: the graph is float32, and is compiled for what is wanted.
-        batch_size: images a call; -1 leaves it open.
-        dtype: of the images, uint8 or float32.
+            layers' dtype policies are ignored: the graph is float32, and the precision is chosen when it is compiled.
+        batch_size: images per call; -1 for a dynamic size.
+        dtype: dtype of the images, uint8 or float32.
 
     Returns:
-        (batch_size, height, width, channels) to float32 (batch_size, …), channels last.
+        A graph from (batch_size, height, width, channels) to float32 (batch_size, …), channels last.
 
     Raises:
         NotTranslatable: names the layer.
@@ -70,13 +70,13 @@ def _channels_last(x: Node, rank: int) -> Node:
 
 
 def _axis(axis: int, rank: int) -> int:
-    """Return the place in NCHW of an axis of Keras's channels-last tensor."""
+    """Return the index in NCHW of an axis of Keras's channels-last tensor."""
     axis %= rank
     return {0: 0, 1: 2, 2: 3, 3: 1}[axis] if rank == 4 else axis
 
 
 def _per_channel(values: Any, rank: int) -> np.ndarray:
-    """Return numbers, one or one a channel, in the shape that broadcasts over NCHW."""
+    """Return a scalar or one value per channel in a shape that broadcasts over NCHW."""
     array = np.asarray(values, np.float32).reshape(-1)
     return array.reshape(1, -1, *[1] * (rank - 2))
 
@@ -137,7 +137,7 @@ def _convolution(layer: Any, x: Node, kernel: np.ndarray, groups: int) -> Node:
 
 def _dense(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
     rank, kernel = len(shapes[0]), _value(layer.kernel)
-    if rank == 4:  # over a feature map it is a 1x1 convolution
+    if rank == 4:  # over a feature map, Dense is a 1x1 convolution
         x = ops.convolution(inputs[0], kernel.T[:, :, None, None], [1, 1], [0, 0], [0, 0], [1, 1])
     else:
         x = ops.matmul(inputs[0], kernel, False, False)
@@ -164,7 +164,7 @@ def _layer_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int,
     rank = len(shapes[0])
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     if [axis % rank for axis in axes] != [rank - 1] or getattr(layer, "rms_scaling", False):
-        raise NotTranslatable(f"{layer.name} (LayerNormalization over another axis than the channels)")
+        raise NotTranslatable(f"{layer.name} (LayerNormalization over other axes than the channels)")
     channel = _integers(_axis(-1, rank))
     x = ops.mvn(inputs[0], channel, True, float(layer.epsilon), "inside_sqrt")
     if layer.scale:
@@ -227,7 +227,7 @@ def _multiply(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> 
 
 
 def _fold(layer: Any, operation: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    if len({len(shape) for shape in shapes}) != 1:  # broadcasting over ranks differs between layouts
+    if len({len(shape) for shape in shapes}) != 1:  # broadcasting over different ranks depends on the layout
         raise NotTranslatable(f"{layer.name} ({type(layer).__name__} of tensors of different ranks)")
     x = inputs[0]
     for other in inputs[1:]:
@@ -246,8 +246,8 @@ def _pool(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node
     if "Max" in type(layer).__name__:
         return ops.max_pool(inputs[0], strides, [1, 1], [0, 0], [0, 0], size, "floor", auto_pad).output(0)
     if keras.backend.backend() == "torch" and layer.padding == "same" and _one_sided(size, strides, shapes[0]):
-        raise NotTranslatable(f"{layer.name} (one-sided padding, which Keras on torch fills with copies of the edge)")
-    # An average is over the pixels that there are: padding does not count.
+        raise NotTranslatable(f"{layer.name} (one-sided padding, which Keras on torch fills by repeating the edge)")
+    # Padding does not count towards an average.
     return ops.avg_pool(inputs[0], strides, [0, 0], [0, 0], size, True, "floor", auto_pad)
 
 
@@ -260,7 +260,7 @@ def _global_pool(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) 
     _expect(layer, data_format="channels_last")
     reduce = ops.reduce_max if "Max" in type(layer).__name__ else ops.reduce_mean
     x = reduce(inputs[0], _integers(2, 3), keep_dims=True)
-    # Keras's own shape with kept dimensions is (batch, 1, 1, channels): in NCHW this very tensor.
+    # With kept dimensions Keras returns (batch, 1, 1, channels), which is this tensor in NCHW.
     return x if layer.keepdims else ops.squeeze(x, _integers(2, 3))
 
 
@@ -339,4 +339,4 @@ BUILDERS: dict[str, Builder] = {
     "Flatten": _flatten,
     "Dropout": _identity,
 }
-"""What is computed by class: name of the Keras layer (or operation) → its builder."""
+"""Class name of a Keras layer or operation → its builder."""

@@ -1,7 +1,8 @@
-"""The frozen prefix of a model: what every step would compute again, found and cut off.
+"""Find the frozen prefix of a model, which every step would compute again, and cut it off.
 
-A tensor is *fixed* if nothing below it can change during a phase: no trainable weight, no BatchNormalization that
-updates its statistics, nothing random. The cut is the highest fixed tensor through which everything flows.
+A tensor is *fixed* if nothing that it is computed from can change during a phase: no trainable weight, no
+BatchNormalization that updates its statistics, nothing random. The cut is the last fixed tensor that every path from input to
+output goes through.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 
 import keras
 
+from keras_transfer.keras_compat import all_layers, graph_nodes, has_graph
+
 
 @dataclass(frozen=True)
 class Cut:
@@ -19,8 +22,8 @@ class Cut:
     Attributes:
         prefix: input to cut; all frozen and deterministic.
         suffix: cut to output; everything that trains.
-        name: of the layer whose output is the cut.
-        shape: of one sample there.
+        name: name of the layer whose output is the cut.
+        shape: shape of one sample at the cut.
     """
 
     prefix: keras.Model
@@ -30,21 +33,21 @@ class Cut:
 
 
 def find_cut(model: keras.Model) -> Cut | None:
-    """Cut a functional model at the highest fixed tensor that separates its input from its output.
+    """Cut a functional model at the last fixed tensor that separates its input from its output.
 
     Args:
-        model: a built functional model with one input and one output, ``trainable`` set as for the phase.
+        model: a built functional model with one input and one output, with ``trainable`` set for the phase.
 
     Returns:
-        The two halves, or ``None`` if nothing worth computing lies below any such tensor.
+        The two halves, or ``None`` if there is no such tensor, or only one that no weights contribute to.
     """
-    if not isinstance(model, keras.Sequential | keras.Model) or not hasattr(model, "_nodes_by_depth"):
+    if not isinstance(model, keras.Model) or not has_graph(model):
         return None
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         return None
     found = None
     fixed: set[int] = {id(model.inputs[0])}
-    waiting: dict[int, int] = {}  # tensors that are made but not yet used by everybody -> uses left
+    waiting: dict[int, int] = {}  # tensors that are computed but not yet read by all their readers -> reads left
     uses = _uses(model)
     computed = False
     for node in graph_nodes(model):
@@ -73,12 +76,6 @@ def find_cut(model: keras.Model) -> Cut | None:
     )
 
 
-def graph_nodes(model: Any) -> list[Any]:
-    """Return the nodes of a functional model, inputs left out, in an order in which they can be computed."""
-    depths = sorted(model._nodes_by_depth, reverse=True)
-    return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
-
-
 def _uses(model: Any) -> dict[int, int]:
     counts: dict[int, int] = {}
     for node in graph_nodes(model):
@@ -88,10 +85,10 @@ def _uses(model: Any) -> dict[int, int]:
 
 
 def _changes(operation: Any) -> bool:
-    """Say whether an operation can give another result for the same input later in the phase."""
+    """Return whether an operation can give another result for the same input later in the phase."""
     if getattr(operation, "trainable_variables", None):
         return True
-    layers = operation._flatten_layers() if isinstance(operation, keras.layers.Layer) else []
+    layers = all_layers(operation) if isinstance(operation, keras.layers.Layer) else []
     return any(_is_random(layer) or _has_statistics(layer) for layer in layers)
 
 

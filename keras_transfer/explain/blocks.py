@@ -18,6 +18,7 @@ from rich.text import Text
 
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.explain.grad_cam import checked_images
+from keras_transfer.keras_compat import calls, graph_tensors, producer, producer_node
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ def residuals(model: Any, images: np.ndarray) -> list[BlockSize]:
 
 def find_blocks(model: Any) -> Iterator[Block]:
     """Yield the residual blocks of a functional model, in the order of its graph."""
-    order = {id(tensor): number for number, tensor in enumerate(_tensors(model))}
+    order = {id(tensor): number for number, tensor in enumerate(graph_tensors(model))}
     for operation in model.operations:
-        for node in operation._inbound_nodes:
+        for node in calls(operation):
             if type(operation).__name__ != "Add" or not all(id(tensor) in order for tensor in node.outputs):
                 continue
             inputs = node.input_tensors
@@ -163,27 +164,18 @@ def _ancestors(tensor: Any) -> dict[int, Any]:
         one = waiting.pop()
         if id(one) not in found:
             found[id(one)] = one
-            waiting += _node(one).input_tensors
+            waiting += producer_node(one).input_tensors
     return found
-
-
-def _tensors(model: Any) -> list[Any]:
-    return [tensor for nodes in model._nodes_by_depth.values() for node in nodes for tensor in node.outputs]
-
-
-def _node(tensor: Any) -> Any:
-    history = tensor._keras_history
-    return history.operation._inbound_nodes[history.node_index]
 
 
 def _weighty(branch: list[Any]) -> int:
     """Count the steps that mix channels or places by weights: convolutions and dense layers, not normalizations."""
-    operations = [_node(tensor).operation for tensor in branch]
+    operations = [producer(tensor) for tensor in branch]
     return sum(any(len(weight.shape) > 1 for weight in getattr(one, "weights", ())) for one in operations)
 
 
 def _adds(tensor: Any) -> bool:
-    node = _node(tensor)
+    node = producer_node(tensor)
     return type(node.operation).__name__ == "Add" and len(node.input_tensors) == 2
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer.engine.prefix import graph_nodes
+from keras_transfer.keras_compat import graph_nodes, producer
 from keras_transfer.models.graph import Swap, Weights, graft, like
 
 _FOLDED_INTO = ("Conv2D", "DepthwiseConv2D")
@@ -44,7 +44,7 @@ def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
         if type(node.operation).__name__ != "BatchNormalization":
             continue
         norm, (tensor,) = node.operation, node.input_tensors
-        before = tensor._keras_history.operation
+        before = producer(tensor)
         if (
             type(before).__name__ in _FOLDED_INTO
             and before.activation is keras.activations.linear

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer.keras_compat import calls
+
 _STEPS = 127
 _BATCH = 8
 
@@ -57,9 +59,7 @@ def rounded_kernel(kernel: np.ndarray, keep_sum: bool = False) -> np.ndarray:
 
 def _is_plain(layer: Any) -> bool:
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
-    return (
-        type(layer) in kinds and layer.use_bias and getattr(layer, "groups", 1) == 1 and len(layer._inbound_nodes) == 1
-    )
+    return type(layer) in kinds and layer.use_bias and getattr(layer, "groups", 1) == 1 and len(calls(layer)) == 1
 
 
 def _mean_inputs(model: Any, layers: list[Any], images: np.ndarray) -> list[np.ndarray]:

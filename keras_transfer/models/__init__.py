@@ -1,4 +1,4 @@
 """Models: pretrained backbones, the classifier built on one, freezing, precision and the model file.
 
-Importing this package imports neither Keras nor a framework; its modules do when they are used.
+Importing this package imports neither Keras nor a framework; some of its modules do.
 """

@@ -1,4 +1,4 @@
-"""Proof that a phase trained what it should and nothing else."""
+"""Check that a phase trained the variables that it should train, and no others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SHOWN = 5
 
 
 class AuditError(Exception):
-    """A frozen variable moved or a trainable one did not: a fault of the program or of its use, not of the data."""
+    """A frozen variable changed or a trainable one did not: an error of the program or its use, not of the data."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class _Entry:
 class FreezeAudit:
     """Hashes of every variable before a phase, compared with those after it.
 
-    Which variables should move is taken from the layers' ``trainable`` flags at the time of the snapshot. States of
-    random generators are not looked at. Usage::
+    The ``trainable`` flags at the time of the snapshot determine which variables should change. States of random generators
+    are not compared. Usage::
 
         audit = FreezeAudit()
         audit.snapshot(model)
@@ -46,18 +46,18 @@ class FreezeAudit:
         self._before: dict[str, _Entry] | None = None
 
     def snapshot(self, model: keras.Model) -> None:
-        """Remember every variable of ``model`` and whether it is to be trained."""
+        """Record every variable of ``model`` and whether it trains."""
         self._before = _entries(model)
 
     def memory(self) -> list[str]:
-        """Return the digests of the snapshot, for a process that goes on with the phase."""
+        """Return the digests of the snapshot, for a process that resumes the phase."""
         return [entry.digest.hex() for entry in (self._before or {}).values()]
 
     def recall(self, memory: list[str]) -> None:
-        """Take digests of the phase's beginning, from :meth:`memory`, in place of those of a later snapshot.
+        """Replace the digests of the snapshot by those of the phase's beginning, from :meth:`memory`.
 
         Raises:
-            UserError: they are of another model.
+            UserError: they belong to another model.
         """
         before = self._before or {}
         if len(memory) != len(before):
@@ -69,7 +69,7 @@ class FreezeAudit:
         """Compare ``model`` with the snapshot.
 
         Raises:
-            AuditError: names the frozen variables and BatchNorm statistics that moved, the trainable variables that
+            AuditError: names the frozen variables and BatchNorm statistics that changed, the trainable variables that
                 did not, and the BatchNorm layers that train but kept all their statistics.
             RuntimeError: there is no snapshot.
         """
@@ -93,14 +93,14 @@ class FreezeAudit:
     def _wrongly_still(self, moved: dict[str, bool]) -> list[str]:
         assert self._before is not None
         alive = {entry.layer for path, entry in self._before.items() if entry.kind == "trainable" and moved[path]}
-        # In front of a BatchNorm that trains, a bias has no gradient, and may rightly stay where its kernel moves.
+        # The bias of a layer before a BatchNorm that trains has no gradient, and may stay while its kernel changes.
         still = [
             path
             for path, entry in self._before.items()
             if entry.kind == "trainable" and not moved[path] and not (path.endswith("/bias") and entry.layer in alive)
         ]
         problems = [f"{len(still)} trainable variables did not move: {_list(still)}"] if still else []
-        # One statistic may rightly stay (the mean of an input that is always 0), all of a layer's may not.
+        # One statistic may stay (the mean of an input that is always 0), but not all of a layer.
         statistics: dict[str, bool] = {}
         for path, entry in self._before.items():
             if entry.kind == "statistic":

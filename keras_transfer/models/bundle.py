@@ -1,8 +1,8 @@
-"""The model file: an ordinary ``.keras`` archive that also carries what prediction needs.
+"""The model file: an ordinary ``.keras`` archive that also holds what prediction needs.
 
-``keras.models.load_model`` reads the file without this package. Beside Keras's own members it has
-``keras_transfer/metadata.json`` (class names, image size …) and ``keras_transfer/golden.npz``: a few images and
-the logits that the model gave for them, which are computed again on load.
+``keras.models.load_model`` reads the file without this package. Besides Keras's own members it has
+``keras_transfer/metadata.json`` (class names, image size …) and ``keras_transfer/golden.npz``: a few images and the logits that
+the model computed for them, which are checked on load.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -25,6 +25,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.precision import as_float32, full_float32
+from keras_transfer.options import Color, Resize
 from keras_transfer.safety import Refused
 from keras_transfer.safety.archive import read_npz
 from keras_transfer.safety.model_file import GOLDEN, METADATA, import_hub, load_keras, opened
@@ -36,28 +37,26 @@ MAX_SIDE = 1 << 14
 def save(
     model: keras.Model, path: str | Path, metadata: Mapping[str, Any], golden_images: np.ndarray | None = None
 ) -> None:
-    """Write ``model`` and ``metadata`` to ``path`` in one piece: a reader sees the old file or the new one.
+    """Write ``model`` and ``metadata`` to ``path`` atomically: a reader sees the old file or the new one.
 
-    Layers are written with the float32 policy whatever precision the model computes in; the optimizer is not
-    written. The model is left as it was.
+    Layers are written with the float32 policy, whatever precision the model computes in. The optimizer is not written. The
+    model is not changed.
 
     Args:
         model: a classifier.
-        path: name that ends in ``.keras``; missing folders are made.
-        metadata: JSON-able values; ``classes`` (one name a logit) is required. ``created``, ``backend``, ``versions``
-            and ``requires`` (packages whose layers the model uses) are added where they are missing.
+        path: name that ends in ``.keras``; missing folders are created.
+        metadata: values that JSON can represent; ``classes`` (one name per logit) is required. ``created``, ``backend``,
+            ``versions`` and ``requires`` (packages whose layers the model uses) are added where they are missing.
         golden_images: uint8 (n, height, width, channels), a few images of the model's input size.
 
     Raises:
         UserError: the name does not end in .keras, the file cannot be written, or ``classes`` does not fit.
     """
-    path = Path(path)
-    if path.suffix != ".keras":
-        raise UserError(f"a model file's name ends in .keras, got {str(path)!r}")
+    path = _with_suffix(Path(path))
     stored = {**_created(model), **metadata}
     _check_classes(stored, model, path)
     with tempfile.TemporaryDirectory() as folder, as_float32(model), _trained_positions(model):
-        # The same layers in a model of its own: not compiled, so no optimizer goes into the file.
+        # A second model of the same layers, not compiled: no optimizer is saved.
         plain = keras.Model(model.input, model.output, name=model.name)
         aside = Path(folder) / "model.keras"
         keras.saving.save_model(plain, aside)
@@ -71,9 +70,9 @@ def save(
 
 @contextmanager
 def _trained_positions(model: keras.Model) -> Iterator[None]:
-    """Let the positions that DINOv2 of keras-hub saves be the trained ones inside the block.
+    """Have keras-hub's DINOv2 save its trained position embeddings inside the block.
 
-    It keeps two sets, trains one and saves the other, which it brings up to date only if the sum of all changes is positive.
+    It has two sets, trains one and saves the other, which it updates only if the sum of all changes is positive.
     """
     layers = [layer for layer in flat_layers(model) if hasattr(layer, "interpolated_position_embeddings")]
     before = [np.array(keras.ops.convert_to_numpy(layer.position_embeddings)) for layer in layers]
@@ -89,20 +88,20 @@ def _trained_positions(model: keras.Model) -> Iterator[None]:
 def load(
     path: str | Path, check: bool = True, custom_objects: Mapping[str, Any] | None = None
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """Read a model file, on any backend. It may come from a stranger: see SECURITY.md.
+    """Read a model file, on any backend. The file may be untrusted: see SECURITY.md.
 
     Args:
         path: file that :func:`save` wrote.
-        check: compute the golden images again and compare.
-        custom_objects: layers of the caller's own that the file may name; no others than Keras's are built otherwise.
+        check: compute the logits of the golden images again and compare.
+        custom_objects: the caller's classes that the file may name; without it, only Keras's layers are built.
 
     Returns:
         the model (not compiled) and its metadata.
 
     Raises:
-        Refused: the file names code, other files, or more than it holds.
+        Refused: the file refers to code or other files, or claims more data than it holds.
         UserError: the file is missing, damaged, not a Keras file or not one of this package; the class names do not
-            fit; or the golden images' logits differ by more than 1e-3 of their size.
+            fit; or the logits of the golden images differ by more than 1e-3 of their magnitude.
         MissingExtra: the model's layers belong to a package that is not installed.
     """
     path = Path(path)
@@ -168,8 +167,8 @@ def _check_golden(model: keras.Model, golden: Mapping[str, np.ndarray], path: Pa
     scale = max(1.0, float(np.max(np.abs(expected))))
     if not error <= TOLERANCE * scale:  # NaN fails too
         raise UserError(
-            f"{str(path)!r} does not predict here what it predicted when it was saved: logits differ by {error:.2g}"
-            f" (allowed {TOLERANCE * scale:.2g}); load(path, check=False) loads it all the same"
+            f"{str(path)!r} gives other predictions than when it was saved: logits differ by {error:.2g}"
+            f" (allowed {TOLERANCE * scale:.2g}); load(path, check=False) skips this check"
         )
 
 
@@ -194,23 +193,23 @@ def _read_members(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray] | N
 
 
 def _check_stored(stored: Any, path: Path) -> None:
-    """What prediction reads from the metadata must be what :func:`save` wrote."""
+    """Check the metadata that prediction reads."""
     if not isinstance(stored, dict):
         raise UserError(f"{str(path)!r}: damaged metadata")
     size = stored.get("image_size", [1, 1])
     good = isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size)
     if not good:
         raise UserError(f"{str(path)!r}: damaged metadata: image_size {str(size)[:100]}")
-    for key, valid in (("color", ("rgb", "grey")), ("resize", ("squash", "crop", "pad"))):
+    for key, valid in (("color", get_args(Color)), ("resize", get_args(Resize))):
         if stored.get(key, valid[0]) not in valid:
             raise UserError(f"{str(path)!r}: damaged metadata: {key} {str(stored[key])[:100]!r}")
     classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{str(path)!r}: damaged metadata: class names that are no text")
+        raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")
 
 
 def _check_required(stored: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:
-    """Say which package a model needs, in better words than those for the first layer of it that is refused."""
+    """Raise an error that names the package a model needs, before the first of its layers is refused."""
     requires = stored.get("requires", [])
     for package in requires if isinstance(requires, list) else []:
         if package == "keras_hub":

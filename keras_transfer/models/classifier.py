@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from typing import get_args
 
 import keras
 
@@ -16,11 +17,11 @@ from keras_transfer.models.backbones.torch_variant import suited
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights, without_drawing
 from keras_transfer.models.layer_names import backbone_layers
+from keras_transfer.options import DROPOUT, Pooling
 from keras_transfer.runtime import set_seed
 
-POOLING = ("avg", "max")
-# Keras's backbones keep up to 0.999 of their moving statistics a step, which are then those of the initial weights for
-# thousands of steps: too slow for phases of some hundred. This is the usual value (PyTorch's momentum of 0.1).
+# Keras's backbones keep up to 0.999 of their moving statistics per step, so that the initial ones dominate for thousands of
+# steps: too slow for phases of a few hundred. This is the usual value (PyTorch's momentum of 0.1).
 BATCH_NORM_MOMENTUM = 0.9
 
 
@@ -31,64 +32,69 @@ def build_classifier(
     channels: int = 3,
     weights: str | Path = "imagenet",
     pooling: str = "avg",
-    dropout: float = 0.2,
+    dropout: float = DROPOUT,
     stem: str = "keep",
     seed: int = 0,
 ) -> keras.Model:
     """Build a classifier on a backbone.
 
-    The model takes RGB (or grey) pixels 0..255, float32 or uint8, of shape (batch, height, width, channels), and
-    returns float32 logits (batch, n_classes), without softmax. Its layers are, in order: ``image``, for grey
-    images ``grey_to_rgb``, ``preprocess``, the backbone's own, ``pool``, ``dropout``, ``logits``. It is an ordinary
-    functional ``keras.Model`` of Keras's own layers, so that its file loads without this package.
+    The model maps RGB (or grey) pixels 0..255, float32 or uint8, of shape (batch, height, width, channels) to float32
+    logits (batch, n_classes), without softmax. Its layers are, in order: ``image``, for grey images ``grey_to_rgb``,
+    ``preprocess``, those of the backbone, ``pool``, ``dropout``, ``logits``. It is a functional ``keras.Model`` of Keras's
+    own layers, so that its file loads without this package.
 
-    Initial weights (``logits``, and the backbone's for ``weights="none"``) depend on ``seed`` and on nothing else:
-    they are the same on every backend.
+    Initial weights (``logits``, and the backbone's for ``weights="none"``) depend on ``seed`` only: they are the same on
+    every backend.
 
     Args:
         backbone_name: a name of :data:`keras_transfer.models.backbones.BACKBONES`, or ``hub:PRESET``.
         n_classes: number of classes, at least 2.
-        image_size: side or (height, width) in pixels; None: the backbone's own.
+        image_size: side or (height, width) in pixels; None: the backbone's default.
         channels: 3 (RGB) or 1 (grey, repeated three times).
         weights: ``"imagenet"``, ``"none"`` or the path of a weights file of the backbone.
         pooling: ``"avg"`` or ``"max"`` over the feature map.
         dropout: rate before the last layer, 0 ≤ dropout < 1.
-        stem: ``"keep"``, ``"small_image"`` or ``"one_channel"``: what becomes of the first layers
+        stem: ``"keep"``, ``"small_image"`` or ``"one_channel"``: changes to the first layers
             (:mod:`keras_transfer.models.stem`).
-        seed: of initial weights and dropout.
+        seed: seed of initial weights and dropout.
 
     Raises:
-        UserError: an argument is outside of its range, the weights cannot be had or do not fit.
+        UserError: an argument is out of range, or the weights are not available or do not fit.
         MissingExtra: ``hub:`` without keras-hub.
     """
-    record = suited(backbones.get(backbone_name), str(weights))
+    weights = str(weights)
+    record = suited(backbones.get(backbone_name), weights)
     height, width = _image_size(record, image_size, stem)
-    _check(record, n_classes, channels, pooling, dropout, str(weights), stem)
-    # Initialisers of layers that are not drawn below, and Keras's own dropout seeds.
-    set_seed(seed)
-    # Before its first layers are exchanged, a backbone may be unable to take images this small.
-    built = (record.min_size, record.min_size) if stem == "small_image" else (height, width)
-    features = _features(record, (*built, 3), str(weights))
-
+    _check(record, n_classes, channels, pooling, dropout, weights, stem)
+    set_seed(seed)  # for initialisers of layers that are not drawn below, and Keras's dropout seeds
     image = keras.Input((height, width, channels), dtype="float32", name="image")
-    rgb = _as_rgb if stem != "one_channel" else (lambda x: x)
-    x = graft(
-        features,
-        image,
-        prepare=lambda x: record.preprocessing.layers(rgb(x)),
-        swaps=stems.swaps(features, stem),
-        seed=seed,
-    )
+    x = _feature_map(record, image, weights, stem, seed)
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
-    x = pool(name="pool")(x)
-    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
+    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pool(name="pool")(x))
     logits = keras.layers.Dense(n_classes, dtype="float32", name="logits")
     model = keras.Model(image, logits(x), name=_model_name(f"{record.name}_{record.variant}"))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, BATCH_NORM_MOMENTUM)
-    draw_initial_weights([*(backbone_layers(model) if str(weights) == "none" else []), logits], seed)
+    draw_initial_weights([*(backbone_layers(model) if weights == "none" else []), logits], seed)
     return model
+
+
+def _feature_map(
+    record: backbones.Backbone, image: keras.KerasTensor, weights: str, stem: str, seed: int
+) -> keras.KerasTensor:
+    """Apply preprocessing and backbone to ``image``."""
+    # With its original stem, a backbone may not accept images as small as the new one does.
+    size = (record.min_size, record.min_size) if stem == "small_image" else image.shape[1:3]
+    backbone = _backbone(record, (*size, 3), weights)
+    rgb = _as_rgb if stem != "one_channel" else (lambda x: x)
+    return graft(
+        backbone,
+        image,
+        prepare=lambda x: record.preprocessing.layers(rgb(x)),
+        swaps=stems.swaps(backbone, stem),
+        seed=seed,
+    )
 
 
 def _as_rgb(x: keras.KerasTensor) -> keras.KerasTensor:
@@ -97,15 +103,15 @@ def _as_rgb(x: keras.KerasTensor) -> keras.KerasTensor:
     return keras.layers.Concatenate(name="grey_to_rgb", dtype="float32")([x, x, x])
 
 
-def _features(record: backbones.Backbone, input_shape: tuple[int, int, int], weights: str) -> keras.Model:
+def _backbone(record: backbones.Backbone, input_shape: tuple[int, int, int], weights: str) -> keras.Model:
     """Build the backbone in float32, whatever Keras's global policy is.
 
-    Random weights are not drawn here for the backbones of the table: they are loaded, or drawn afterwards.
+    Backbones of the table are built without random weights, which are loaded or drawn afterwards.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        # Layers of keras-hub may have random weights that draw_initial_weights does not know.
+        # Layers of keras-hub may have random weights that draw_initial_weights does not support.
         with without_drawing() if record.groups is not None else nullcontext():
             return record.build(input_shape, weights)
     finally:
@@ -133,8 +139,8 @@ def _check(
         raise UserError(f"a classifier needs at least 2 classes, got {n_classes}")
     if channels not in (1, 3):
         raise UserError(f"channels: expected 1 (grey) or 3 (RGB), got {channels}")
-    if pooling not in POOLING:
-        raise unknown("pooling", pooling, POOLING)
+    if pooling not in get_args(Pooling):
+        raise unknown("pooling", pooling, get_args(Pooling))
     if stem not in stems.STEMS:
         raise unknown("stem", stem, stems.STEMS)
     if stem == "one_channel" and channels != 1:

@@ -1,23 +1,26 @@
-"""Choosing what trains: the only place that sets ``trainable``."""
+"""Choose what trains: the only module of the package that sets ``trainable``.
+
+Each change takes effect when the model is compiled next.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from keras_transfer.errors import UserError, nearest, unknown
+from keras_transfer.keras_compat import all_layers
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.layer_names import backbone_layers, head_layers
+from keras_transfer.options import BatchNorm, last_groups
 
 if TYPE_CHECKING:
     import keras
-
-BATCH_NORM = ("train", "frozen")
-_LAST = re.compile(r"last\s+(\d+)\s+groups?")
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class TrainableCounts:
     """What a phase trains.
 
     Attributes:
-        frozen: number of parameters that do not train, BatchNorm statistics among them.
+        frozen: number of parameters that do not train, including BatchNorm statistics.
         trainable: number of parameters that train.
         layers: names of the layers with parameters that train, in graph order.
     """
@@ -41,31 +44,56 @@ class TrainableCounts:
 def apply_train(
     model: keras.Model, backbone_name: str, train: str | Sequence[str], batch_norm: str = "train"
 ) -> TrainableCounts:
-    """Set ``trainable`` on every layer; compile the model afterwards, or nothing of this takes effect.
+    """Set ``trainable`` on every layer.
 
-    A BatchNorm layer that is frozen uses its stored statistics and leaves them alone, also while training.
+    A frozen BatchNorm layer uses its stored statistics and does not update them, during training too.
 
     Args:
         model: a classifier.
         backbone_name: name of its backbone.
         train: ``"head"``; ``"all"``; ``"last N groups"`` (layer groups of the backbone, and the head); or one or more
-            shell patterns over layer names, such as ``["block_1[3-6]_*"]`` (and the head).
-        batch_norm: ``"train"``: BatchNorm layers train where their surroundings do; ``"frozen"``: the backbone's
-            BatchNorm layers stay frozen in any case.
+            shell patterns for layer names, such as ``["block_1[3-6]_*"]`` (and the head).
+        batch_norm: ``"train"``: BatchNorm layers train where the layers around them do; ``"frozen"``: the backbone's
+            BatchNorm layers are always frozen.
 
     Raises:
         UserError: a pattern that matches no layer, more groups than there are, an unknown ``batch_norm``.
     """
-    if batch_norm not in BATCH_NORM:
-        raise unknown("batch_norm", batch_norm, BATCH_NORM)
+    if batch_norm not in get_args(BatchNorm):
+        raise unknown("batch_norm", batch_norm, get_args(BatchNorm))
     chosen = {id(layer) for layer in _chosen(model, backbone_name, train)}
     head = {id(layer) for layer in head_layers(model)}
-    model.trainable = True  # on the model itself; the layers follow one by one
+    unfreeze(model)  # for the flag of the model itself
     for layer in model.layers:
         layer.trainable = id(layer) in chosen or id(layer) in head
     if batch_norm == "frozen":
-        _freeze_batch_norm(model)
+        freeze_batch_norm(model)
     return _count(model)
+
+
+def unfreeze(model: keras.Model) -> None:
+    """Let a model and all its layers train."""
+    model.trainable = True
+
+
+def freeze_batch_norm(model: keras.Model) -> None:
+    """Freeze every BatchNorm layer of a model, those of nested models included."""
+    import keras
+
+    for layer in flat_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+
+
+@contextmanager
+def kept_flags(model: keras.Model) -> Iterator[None]:
+    """Restore ``trainable`` of a model and all its layers after the block."""
+    before = [(layer, layer.trainable) for layer in all_layers(model)]
+    try:
+        yield
+    finally:
+        for layer, flag in before:  # parents come before their children, whose flags they set
+            layer.trainable = flag
 
 
 def _chosen(model: keras.Model, backbone_name: str, train: str | Sequence[str]) -> list[keras.layers.Layer]:
@@ -73,8 +101,8 @@ def _chosen(model: keras.Model, backbone_name: str, train: str | Sequence[str]) 
         return []
     if train == "all":
         return backbone_layers(model)
-    if isinstance(train, str) and (last := _LAST.fullmatch(train.strip())):
-        return _last_groups(model, backbone_name, int(last[1]))
+    if isinstance(train, str) and (number := last_groups(train)) is not None:
+        return _last_groups(model, backbone_name, number)
     return _matching(model, [train] if isinstance(train, str) else list(train))
 
 
@@ -97,30 +125,15 @@ def _matching(model: keras.Model, patterns: Sequence[str]) -> list[keras.layers.
         if not matched:
             hint = nearest(pattern, ["head", "all", "last 1 groups", *(layer.name for layer in layers)])
             raise UserError(
-                f"train: no layer matches {pattern!r}{hint} (expected: head, all, last N groups, or patterns over layer"
+                f"train: no layer matches {pattern!r}{hint} (expected: head, all, last N groups, or patterns for layer"
                 " names)"
             )
         found += matched
     return found
 
 
-def _freeze_batch_norm(model: keras.Model) -> None:
-    import keras
-
-    for layer in flat_layers(model):
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-
-
 def _count(model: keras.Model) -> TrainableCounts:
-    trains = sum(_size(v) for v in model.trainable_weights)
-    total = sum(_size(v) for v in model.weights)
+    trains = sum(math.prod(v.shape) for v in model.trainable_weights)
+    total = sum(math.prod(v.shape) for v in model.weights)
     names = tuple(layer.name for layer in flat_layers(model) if layer.trainable_weights)
     return TrainableCounts(frozen=total - trains, trainable=trains, layers=names)
-
-
-def _size(variable: keras.Variable) -> int:
-    size = 1
-    for n in variable.shape:
-        size *= int(n)
-    return size

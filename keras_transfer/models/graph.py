@@ -1,8 +1,8 @@
-"""Rebuilding a backbone's graph on another input: flat, with stable names, of layers that Keras exports.
+"""Rebuild a backbone's graph on another input: flat, with stable names, of layers that Keras exports.
 
-``keras.models.clone_model`` keeps nested models, names that depend on what the process built before, bare
-operations and classes that only ``keras.applications`` knows. :func:`graft` makes one flat graph instead, in
-which every step is a public layer with a name that is the same in every process.
+``keras.models.clone_model`` keeps nested models, names that depend on what the process built before, bare operations and
+private classes of ``keras.applications``. :func:`graft` builds one flat graph of public layers whose names are the same in every
+process.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer.keras_compat import snake_case
 from keras_transfer.models.initial import without_drawing
 
 Weights = list[np.ndarray]
@@ -24,12 +25,12 @@ Weights = list[np.ndarray]
 
 @dataclass(frozen=True)
 class Swap:
-    """What comes in the place of a layer.
+    """The replacement of a layer.
 
     Attributes:
-        make: makes the new layer, of the given name; None: the old one is left out (it must have one input).
-        convert: the old layer's weights to the new one's.
-        padding: rows and columns of zeros put around its input, by a layer of their own.
+        make: given a name, returns the new layer; None: the layer, which must have one input, is removed.
+        convert: maps the weights of the old layer to those of the new one.
+        padding: rows and columns of zeros added around its input by a ``ZeroPadding2D`` layer.
     """
 
     make: Callable[[str], keras.layers.Layer] | None
@@ -48,11 +49,11 @@ def graft(
     """Apply fresh copies of ``model``'s layers, with its weights, to ``inputs``; return the output tensor.
 
     Args:
-        model: a functional model of one input. It is left as it was.
-        inputs: what ``keras.Input`` returned; it takes the place of the model's input.
-        prepare: layers to put between ``inputs`` and the copies.
-        swaps: ``id(layer)`` → what to put in the layer's place.
-        seed: of layers with randomness (dropout) that have no seed of their own.
+        model: a functional model of one input; it is not changed.
+        inputs: a ``keras.Input`` that replaces the model's input.
+        prepare: applies layers between ``inputs`` and the copies.
+        swaps: ``id(layer)`` → its replacement.
+        seed: seed of random layers (dropout) that have none of their own.
     """
     copies = _Copies(stable_names(model), seed)
     prepared = prepare(inputs)
@@ -63,14 +64,14 @@ def graft(
             return copies.swap(operation, swaps[id(operation)], args, kwargs)
         return copies.apply(operation, args, kwargs)
 
-    with without_drawing():  # every copy gets the old one's weights
+    with without_drawing():  # every copy gets the weights of its original
         return keras.models.clone_model(
             model, input_tensors=inputs, clone_function=lambda operation: operation, call_function=call
         ).output
 
 
 def like(layer: keras.layers.Layer, **changes: Any) -> Callable[[str], keras.layers.Layer]:
-    """Return what makes a layer of the same configuration but for ``changes``, under a given name."""
+    """Return a function of a name that makes a layer with the configuration of ``layer`` and ``changes``."""
     return lambda name: type(layer).from_config({**layer.get_config(), **changes, "name": name})
 
 
@@ -86,9 +87,8 @@ def flat_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 def stable_names(model: keras.Model) -> dict[int, str]:
     """Map ``id(operation)`` to a name that does not depend on what was built before.
 
-    Keras names a layer without a name by its class and a running number of the process (``conv2d_98``). The
-    numbers are counted from the model's first, which gives the names of a fresh process (``conv2d_0`` is
-    written ``conv2d``).
+    Keras names a layer without a name by its class and a number that counts up in the process (``conv2d_98``). Here numbers
+    count from the first of the model, as in a new process (number 0 is left out: ``conv2d``).
     """
     running = [(op, *found) for op in model.operations if (found := _running_number(op)) is not None]
     first: dict[str, int] = {}
@@ -101,20 +101,13 @@ def stable_names(model: keras.Model) -> dict[int, str]:
 
 
 def _running_number(operation: Any) -> tuple[str, int] | None:
-    prefix = _snake_case(type(operation).__name__)
+    prefix = snake_case(type(operation).__name__)
     found = re.fullmatch(rf"{prefix}(?:_(\d+))?", operation.name)
     return (prefix, int(found[1] or 0)) if found else None
 
 
-def _snake_case(name: str) -> str:
-    """``Conv2D`` → ``conv2d``, ``ReLU`` → ``re_lu``: how Keras derives a layer's name from its class."""
-    name = re.sub(r"\W+", "", name)
-    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
 class _Copies:
-    """The new layers, one for each old one, so that a shared layer stays shared."""
+    """The new layers, one for each original, so that a shared layer stays shared."""
 
     def __init__(self, names: dict[int, str], seed: int):
         self.names, self.seed = names, seed
@@ -168,7 +161,7 @@ class _Copies:
 
 
 def _operation(operation: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Turn a bare addition or multiplication into a layer; other operations are applied as they are."""
+    """Replace a bare addition or multiplication by a layer; apply other operations unchanged."""
     kind = type(operation).__name__
     tensors = [a for a in args if isinstance(a, keras.KerasTensor)]
     numbers = [a for a in args if isinstance(a, (int, float))]
@@ -182,11 +175,11 @@ def _operation(operation: Any, name: str, args: tuple[Any, ...], kwargs: dict[st
 
 
 def _scaled_sum(layer: Any, name: str, inputs: list[keras.KerasTensor]) -> keras.KerasTensor:
-    """Inception-ResNet's ``x + scale * residual``, whose own class is not exported."""
+    """Return Inception-ResNet's ``x + scale * residual``; Keras does not export its class."""
     scaled = keras.layers.Rescaling(layer.scale, name=f"{name}_scale")(inputs[1])
     return keras.layers.Add(name=f"{name}_add")([inputs[0], scaled])
 
 
 def _channel_scale(name: str) -> keras.layers.Layer:
-    """ConvNeXt's learned factor a channel, whose own class is not exported: a 1x1 depthwise convolution."""
+    """Return ConvNeXt's learned factor per channel as a 1x1 depthwise convolution; Keras does not export its class."""
     return keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer="ones", name=name)

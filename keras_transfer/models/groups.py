@@ -1,4 +1,4 @@
-"""Layer groups: the backbone cut into named runs of layers, from input to output."""
+"""Layer groups: the backbone's layers in named groups, from input to output."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from keras_transfer.keras_compat import producer
 from keras_transfer.models import backbones
 from keras_transfer.models.layer_names import backbone_layers
 
@@ -16,14 +17,14 @@ Groups = list[tuple[str, list["keras.layers.Layer"]]]
 
 
 def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
-    """Return the backbone's layer groups in order, input to output.
+    """Return the backbone's layer groups, input to output.
 
     Every layer of the backbone is in exactly one group; input, preprocessing and head are in none.
 
     Args:
         model: a classifier built by :func:`~keras_transfer.models.classifier.build_classifier`.
-        backbone_name: name of its backbone, which has the groups' definition; ``hub:`` presets follow the generic
-            rule: a new group wherever the feature map gets smaller.
+        backbone_name: name of its backbone, whose record defines the groups; ``hub:`` presets follow the generic rule, a
+            new group wherever the feature map becomes smaller.
     """
     layers = backbone_layers(model)
     if backbone_name.startswith("hub:"):
@@ -35,7 +36,7 @@ def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
 
 
 def _by_pattern(layers: Sequence[keras.layers.Layer], patterns: Sequence[tuple[str, str]], anchors: str) -> Groups:
-    """Sort layers by the first pattern that matches; the others go with the previous (or next) matched one."""
+    """Group layers by the first matching pattern; a layer without a match joins the previous (or next) matched one."""
     matched = [_match(layer.name, patterns) for layer in layers]
     numbers = _after(layers, matched) if anchors == "previous" else _before(matched, len(patterns) - 1)
     groups: Groups = [(name, []) for name, _ in patterns]
@@ -45,7 +46,7 @@ def _by_pattern(layers: Sequence[keras.layers.Layer], patterns: Sequence[tuple[s
 
 
 def _after(layers: Sequence[keras.layers.Layer], matched: Sequence[int | None]) -> list[int]:
-    """Number unmatched layers as the matched one before them, but never below a layer that feeds them."""
+    """Give unmatched layers the number of the matched one before them, but no lower number than their inputs."""
     numbers: dict[str, int] = {}
     current = 0
     for layer, found in zip(layers, matched):
@@ -53,13 +54,13 @@ def _after(layers: Sequence[keras.layers.Layer], matched: Sequence[int | None]) 
             current = numbers[layer.name] = found
         else:
             inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-            feeding = [numbers.get(x._keras_history.operation.name, 0) for x in inputs]
+            feeding = [numbers.get(producer(x).name, 0) for x in inputs]
             numbers[layer.name] = max(current, *feeding)
     return list(numbers.values())
 
 
 def _before(matched: Sequence[int | None], last: int) -> list[int]:
-    """Number unmatched layers as the matched one after them."""
+    """Give unmatched layers the number of the matched one after them."""
     numbers = []
     for found in reversed(matched):
         last = last if found is None else found

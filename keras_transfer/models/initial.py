@@ -1,7 +1,7 @@
 """Initial weights that are the same on every backend.
 
-Keras seeds its initialisers, but each framework draws other numbers from the same seed. Here the kernels are
-drawn with NumPy, by the layer's own initialiser's rule, from the seed and the layer's name.
+Each framework draws other numbers from the same seed. Here kernels are drawn with NumPy, by the rule of the layer's own
+initialiser, from the seed and the layer's name.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ import numpy as np
 
 from keras_transfer.errors import UserError
 
-# (variable, its initialiser) by the attribute names that Keras's layers use
+# Attribute names of Keras's layers: (variable, its initialiser).
 _KERNELS = (
     ("kernel", "kernel_initializer"),
-    ("_kernel", "kernel_initializer"),
     ("kernel", "depthwise_initializer"),
     ("depthwise_kernel", "depthwise_initializer"),
     ("pointwise_kernel", "pointwise_initializer"),
 )
 _CONSTANT = ("Zeros", "Ones", "Constant")
-# Standard deviation of a normal distribution cut at two of its own.
+# Standard deviation of a standard normal distribution truncated at two standard deviations.
 _TRUNCATED_STD = 0.87962566103423978
 
 
 @contextmanager
 def without_drawing() -> Iterator[None]:
-    """Let Keras's random initialisers give zeros inside the block.
+    """Have Keras's random initialisers return zeros inside the block.
 
-    For models whose weights are set right afterwards. Drawing numbers to throw them away takes most of the time of
-    building a backbone: on jax every shape is compiled (28 s for EfficientNet-Lite0), on torch truncated normal
-    numbers are drawn fourfold.
+    For models whose weights are set right afterwards. Drawing numbers that are discarded takes most of the time of building
+    a backbone: on jax every shape is compiled (28 s for EfficientNet-Lite0), on torch truncated normal numbers are drawn four
+    times.
     """
     kind = keras.initializers
     changed = {
@@ -57,19 +56,19 @@ def without_drawing() -> Iterator[None]:
 def _filled(value: float) -> Any:
     def call(self: Any, shape: Any, dtype: Any = None, **_: Any) -> Any:
         dtype = keras.backend.standardize_dtype(dtype or keras.config.floatx())
-        # By way of NumPy, which compiles nothing.
+        # From NumPy, which compiles nothing.
         return keras.ops.convert_to_tensor(np.full(tuple(shape), value, np.float32), dtype=dtype)
 
     return call
 
 
 def draw_initial_weights(layers: Iterable[keras.layers.Layer], seed: int) -> None:
-    """Set the kernels of ``layers`` to numbers drawn from ``seed``, each by its layer's own initialiser.
+    """Set the kernels of ``layers`` to values drawn from ``seed``, each by its layer's own initialiser.
 
-    Biases, normalisation and whatever else starts at a constant are left alone: they are equal everywhere.
+    Variables that start at a constant (biases, normalisation) are left unchanged: they are equal on all backends.
 
     Raises:
-        UserError: an initialiser of another kind, for which no backend-independent rule is known here.
+        UserError: an initialiser that is not supported here.
     """
     for layer in layers:
         done: set[int] = set()
@@ -114,7 +113,7 @@ def _variance_scaling(initializer: Any, shape: tuple[int, ...], rng: np.random.G
 
 
 def _truncated(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    """Standard normal numbers, those beyond two standard deviations drawn again."""
+    """Draw standard normal numbers; redraw those beyond two standard deviations."""
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(int(outside.sum()))

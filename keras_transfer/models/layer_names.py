@@ -1,4 +1,4 @@
-"""The parts of a classifier by name: input, backbone, head. One place for the names, no Keras needed."""
+"""Layer names of a classifier: input, backbone, head. Does not import Keras."""
 
 from __future__ import annotations
 

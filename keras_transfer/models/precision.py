@@ -1,4 +1,4 @@
-"""The numbers that a model computes with, changed at run time. Variables are float32 in any case."""
+"""The precision that a model computes in, changed at run time. Variables are always float32."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from typing import Any
 import keras
 
 from keras_transfer.errors import unknown
+from keras_transfer.keras_compat import all_layers
 from keras_transfer.models.layer_names import INPUT_LAYERS
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-# Preprocessing would lose bits of the pixels, and the loss needs float32 logits.
+# Preprocessing in half precision would lose bits of the pixels, and the loss needs float32 logits.
 _FLOAT32 = (*INPUT_LAYERS, "logits")
 
 
 def set_precision(model: keras.Model, precision: str) -> None:
-    """Let ``model`` compute in ``precision``; compile it afterwards.
+    """Set the precision that ``model`` computes in; compile it afterwards.
 
-    Variables, preprocessing and logits stay float32. Functions that were traced before are dropped.
+    Variables, preprocessing and logits stay float32. Functions traced before are dropped.
 
     Args:
         model: a classifier.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``. With float16, ``compile`` wraps the optimizer in loss
-            scaling, as the small range of float16 demands.
+            scaling, which its small range requires.
 
     Raises:
-        UserError: another precision.
+        UserError: unknown precision.
     """
     if precision not in POLICIES:
         raise unknown("precision", precision, POLICIES)
     policy = keras.DTypePolicy(POLICIES[precision])
-    for layer in _all_layers(model):
+    for layer in all_layers(model)[1:]:
         layer.dtype_policy = keras.DTypePolicy("float32") if layer.name in _FLOAT32 else policy
-    # compile() looks at the model's own policy for loss scaling; the model must not cast its input for that.
+    # compile() adds loss scaling by the model's own policy, by which the model itself must not cast its input.
     model.autocast = False
     model.dtype_policy = policy if precision == "float16" else keras.DTypePolicy("float32")
     model.train_function = model.test_function = model.predict_function = None
@@ -42,8 +43,8 @@ def set_precision(model: keras.Model, precision: str) -> None:
 
 @contextmanager
 def computing_in(model: keras.Model, precision: str) -> Iterator[None]:
-    """Let ``model`` compute in ``precision`` inside the block, and as before afterwards; compile it inside."""
-    everything = [model, *_all_layers(model)]
+    """Set the precision of ``model`` inside the block, and restore it afterwards; compile the model inside."""
+    everything = all_layers(model)
     before = [layer.dtype_policy for layer in everything]
     autocast = model.autocast
     set_precision(model, precision)
@@ -59,8 +60,8 @@ def computing_in(model: keras.Model, precision: str) -> Iterator[None]:
 
 @contextmanager
 def as_float32(model: keras.Model) -> Iterator[keras.Model]:
-    """Give every layer the float32 policy inside the block (for saving), and its own back afterwards."""
-    everything = [model, *_all_layers(model)]
+    """Give every layer the float32 policy inside the block (for saving), and restore its own afterwards."""
+    everything = all_layers(model)
     before = [layer.dtype_policy for layer in everything]
     try:
         for layer in everything:
@@ -73,10 +74,9 @@ def as_float32(model: keras.Model) -> Iterator[keras.Model]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Compute float32 with all its bits inside the block.
+    """Compute in full float32 inside the block, for results that are compared between machines.
 
-    GPUs round the inputs of float32 products to 10 bits (TensorFloat-32) unless they are told not to; comparing
-    results between machines needs them exact.
+    By default GPUs may round the inputs of float32 products to 10 bits of mantissa (TensorFloat-32).
     """
     backend = keras.backend.backend()
     with ExitStack() as stack:
@@ -116,8 +116,3 @@ def _tensorflow_full() -> Iterator[None]:
         yield
     finally:
         tf.config.experimental.enable_tensor_float_32_execution(before)
-
-
-def _all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yield every layer below ``model``, sublayers included."""
-    yield from model._flatten_layers(include_self=False)

@@ -1,7 +1,7 @@
-"""What a backbone wants its pixels to be, as layers that Keras itself provides.
+"""Preprocessing of a backbone's input, as layers of Keras's own.
 
-A saved classifier contains these layers, so whoever loads it, with or without this package, feeds raw RGB
-pixels 0..255. Nothing here imports Keras until a graph is built.
+A saved classifier contains these layers: with or without this package, its input is raw RGB pixels 0..255. Keras is not imported
+until a graph is built.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """``pixels * scale + offset`` a channel, after an optional RGB to BGR flip.
+    """``pixels * scale + offset`` per channel, after an optional RGB to BGR flip.
 
     Attributes:
         name: the convention's usual name (``"caffe"``, ``"tf"``, ``"torch"`` …).
         scale: factor of each channel, in the order of ``channel_order``.
-        offset: what is added to each channel afterwards.
-        channel_order: ``"rgb"`` or ``"bgr"``: what the backbone receives (the input is always RGB).
+        offset: added to each channel afterwards.
+        channel_order: ``"rgb"`` or ``"bgr"``, the order that the backbone receives (the input is always RGB).
     """
 
     name: str
@@ -36,17 +36,17 @@ class Preprocessing:
     channel_order: str = "rgb"
 
     def __post_init__(self) -> None:
-        """Refuse an order that the layers cannot produce."""
+        """Check the channel order."""
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
 
     def layers(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Return ``x`` (batch, height, width, 3; RGB 0..255, float32) as the backbone wants it, float32.
+        """Return the preprocessed ``x`` (batch, height, width, 3; RGB 0..255, float32), float32.
 
-        One channel (batch, height, width, 1) is scaled by the means of the three.
+        One channel (batch, height, width, 1) is scaled by the means of the three scales and offsets.
 
-        The layers stay in float32 whatever the precision of the rest: they cost nothing, and a bfloat16
-        mean subtraction would lose half of the pixel's bits.
+        The layers are float32 in every precision: they cost little, and subtracting a mean in bfloat16 would lose half of a
+        pixel's bits.
         """
         import keras
 
@@ -58,7 +58,7 @@ class Preprocessing:
         return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocess")(x)
 
     def array(self, images: np.ndarray) -> np.ndarray:
-        """Return the same arithmetic in NumPy: ``images`` (…, 3) RGB 0..255 to float32, for engines and checks."""
+        """Compute the same in NumPy: ``images`` (…, 3), RGB 0..255, to float32."""
         pixels = np.asarray(images, dtype=np.float32)
         if self.channel_order == "bgr":
             pixels = pixels[..., ::-1]
@@ -66,10 +66,10 @@ class Preprocessing:
 
 
 def standardised(name: str, mean: Sequence[float], std: Sequence[float]) -> Preprocessing:
-    """Return pixels 0..1, minus a mean and divided by a standard deviation, a channel.
+    """Return the preprocessing to 0..1, then minus ``mean`` and divided by ``std`` per channel.
 
     Raises:
-        ValueError: they are not three numbers each.
+        ValueError: not three numbers each.
     """
     if len(mean) != 3 or len(std) != 3:
         raise ValueError(f"expected three means and three deviations, got {mean} and {std}")
@@ -81,7 +81,7 @@ def _same(value: float) -> tuple[float, float, float]:
     return (value, value, value)
 
 
-# Means of the Caffe reference models, in BGR order; no scaling (He et al. and Simonyan & Zisserman trained so).
+# Means of the Caffe reference models, in BGR order; no scaling (as in He et al. and Simonyan & Zisserman).
 CAFFE = Preprocessing("caffe", _same(1.0), (-103.939, -116.779, -123.68), "bgr")
 # -1..1, the convention of the TensorFlow models.
 TF = Preprocessing("tf", _same(1 / 127.5), _same(-1.0))

@@ -1,23 +1,24 @@
-"""Other first layers for a pretrained backbone: for small images, or for images of one channel.
+"""Modified first layers of a pretrained backbone: for small images, or for images of one channel.
 
-Backbones for ImageNet begin by making an image of 224 px four times smaller. Of one of 32 px that leaves 8 × 8 pixels to
-the whole network. The usual remedy (He et al. 2015, section 4.2, https://arxiv.org/abs/1512.03385) is a first convolution
-of 3 × 3 without stride and little or no pooling after it; the rest of the network is used as it is.
+The first layers of ImageNet backbones reduce an image of 224 px by a factor of four. An image of 32 px is left with 8 × 8
+pixels. The usual remedy (He et al. 2015, section 4.2, https://arxiv.org/abs/1512.03385) is a first convolution of 3 × 3 without
+stride, and little or no pooling after it; the rest of the network is unchanged.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
 from keras_transfer.models.graph import Swap, flat_layers, like
+from keras_transfer.options import Stem as Option
 
-STEMS = ("keep", "small_image", "one_channel")
-SMALLEST = 16  # side in pixels that a backbone with a stem for small images accepts
+STEMS = get_args(Option)
+SMALLEST = 16  # smallest side in pixels with the stem for small images
 _SMALL_KERNEL = 3
 
 
@@ -26,7 +27,7 @@ class Stem:
     """The first layers of a backbone.
 
     Attributes:
-        convolution: the first one.
+        convolution: the first convolution.
         padding: the ZeroPadding2D before it, if there is one.
         pool: the max pooling between it and the next convolution, if there is one.
         pool_padding: the ZeroPadding2D before the pooling, if there is one.
@@ -39,15 +40,15 @@ class Stem:
 
 
 def find_stem(backbone: keras.Model) -> Stem:
-    """Find the first layers of a backbone, in the order of its graph.
+    """Find the first layers of a backbone.
 
     Raises:
-        UserError: it does not begin with a convolution.
+        UserError: it has no convolution.
     """
     layers = list(flat_layers(backbone))
     convolutions = [i for i, layer in enumerate(layers) if isinstance(layer, keras.layers.Conv2D)]
     if not convolutions:
-        raise UserError(f"model.stem: backbone {backbone.name} has no convolution at its beginning; use stem: keep")
+        raise UserError(f"model.stem: backbone {backbone.name} has no convolution; use stem: keep")
     first = convolutions[0]
     end = convolutions[1] if len(convolutions) > 1 else len(layers)
     pool = next((i for i in range(first, end) if isinstance(layers[i], keras.layers.MaxPooling2D)), None)
@@ -64,16 +65,16 @@ def _padding_before(layers: list[keras.layers.Layer], i: int) -> keras.layers.La
 
 
 def swaps(backbone: keras.Model, kind: str) -> dict[int, Swap]:
-    """Return what to put in the place of which layers: ``id(layer)`` → replacement, for :func:`graph.graft`.
+    """Return the replacements of the first layers, ``id(layer)`` → replacement, for :func:`graph.graft`.
 
     Args:
         backbone: from preprocessed pixels to a feature map.
-        kind: ``keep``: nothing. ``small_image``: the first convolution gets a stride of 1 and, of its kernel, the 3 × 3
-            weights in the middle; the pooling after it goes, or, after a kernel above 7 (AlexNet), becomes 2 × 2.
-            ``one_channel``: the first convolution takes one channel, with the sum of the three channels' weights.
+        kind: ``keep``: none. ``small_image``: the first convolution gets stride 1 and keeps the central 3 × 3 weights of its
+            kernel; the pooling after it is removed or, after a kernel above 7 (AlexNet), becomes 2 × 2. ``one_channel``: the
+            first convolution takes one channel, with the sum of the weights of the three channels.
 
     Raises:
-        UserError: the backbone's beginning is of another kind.
+        UserError: the backbone has no convolution.
     """
     if kind == "keep":
         return {}
@@ -86,14 +87,14 @@ def swaps(backbone: keras.Model, kind: str) -> dict[int, Swap]:
             like(stem.convolution, kernel_size=min(kernel, _SMALL_KERNEL), strides=1, padding="same"), _middle
         )
     }
-    gone: list[Any] = [stem.padding]
-    if stem.pool is not None and kernel > _SMALL_KERNEL:  # VGG pools after its 3 × 3 convolutions: that stays
+    removed: list[Any] = [stem.padding]
+    if stem.pool is not None and kernel > _SMALL_KERNEL:  # VGG pools after its 3 × 3 convolutions, which is kept
         if kernel > 7:
             found[id(stem.pool)] = Swap(lambda name: keras.layers.MaxPooling2D(2, name=name))
-            gone.append(stem.pool_padding)
+            removed.append(stem.pool_padding)
         else:
-            gone += [stem.pool, stem.pool_padding]
-    return found | {id(layer): Swap(None) for layer in gone if layer is not None}
+            removed += [stem.pool, stem.pool_padding]
+    return found | {id(layer): Swap(None) for layer in removed if layer is not None}
 
 
 def _summed(weights: list[np.ndarray]) -> list[np.ndarray]:
@@ -101,7 +102,7 @@ def _summed(weights: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _middle(weights: list[np.ndarray]) -> list[np.ndarray]:
-    """Keep the middle 3 × 3 weights of a kernel (height, width, in, out); even sizes lose one more before than after."""
+    """Keep the central 3 × 3 weights of a kernel (height, width, in, out); even sizes lose one more before than after."""
     kernel = weights[0]
     top, left = ((side - min(side, _SMALL_KERNEL) + 1) // 2 for side in kernel.shape[:2])
     return [kernel[top : top + _SMALL_KERNEL, left : left + _SMALL_KERNEL], *weights[1:]]

@@ -1,9 +1,9 @@
-"""Reading a PyTorch state dict without PyTorch.
+"""Read a PyTorch state dict without PyTorch.
 
-A checkpoint is a pickle, and a pickle can call anything. This reader calls nothing: the unpickler knows only
-ordered dictionaries and the few functions by which PyTorch describes a tensor, and refuses every other name. No tensor
-may be larger than its storage, and all of them together not much larger than the file.
-Both formats are read: the zip archive (PyTorch 1.6 and later) and the older sequence of pickles.
+A checkpoint is a pickle, and a pickle can call anything. This unpickler allows only ordered dictionaries and the few functions
+by which PyTorch describes a tensor, and refuses every other name. No tensor may be larger than its storage, and all of them
+together not much larger than the file. Both formats are supported: the zip archive (PyTorch 1.6 and later) and the older
+sequence of pickles.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import ml_dtypes  # noqa: F401 - gives NumPy the dtype "bfloat16"
 import numpy as np
 
 from keras_transfer.errors import UserError
@@ -52,7 +53,7 @@ class _Storage:
 
 @dataclass(frozen=True)
 class _Tensor:
-    """What a pickled tensor says of itself; the numbers follow elsewhere in the file."""
+    """The description of a tensor in the pickle; its values are elsewhere in the file."""
 
     storage: _Storage
     offset: int
@@ -64,14 +65,14 @@ def read_torch_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read the tensors of a PyTorch checkpoint.
 
     Args:
-        path: file that ``torch.save(model.state_dict(), path)`` wrote; a dictionary with the state under
-            ``"state_dict"`` does too. Entries that are no tensors are left out.
+        path: file that ``torch.save(model.state_dict(), path)`` wrote, or a dictionary with the state dict under
+            ``"state_dict"``. Entries that are not tensors are ignored.
 
     Returns:
         name → array in PyTorch's axis order; bfloat16 becomes float32, other types stay.
 
     Raises:
-        Refused: it asks for anything but tensors, or for more than it holds.
+        Refused: the file refers to anything but tensors, or claims more data than it holds.
         UserError: the file is missing, damaged or not such a checkpoint.
     """
     path = Path(path)
@@ -82,7 +83,7 @@ def read_torch_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         if not isinstance(state, dict):
             raise UserError(f"{str(path)!r} holds a {type(state).__name__}, expected a PyTorch state dict")
         tensors = {str(k): v for k, v in state.items() if isinstance(v, _Tensor)}
-        wanted = sum(math.prod(tensor.shape) * _itemsize(tensor.storage.dtype) for tensor in tensors.values())
+        wanted = sum(math.prod(tensor.shape) * np.dtype(tensor.storage.dtype).itemsize for tensor in tensors.values())
         if wanted > 4 * path.stat().st_size:
             raise Refused(path, f"its tensors claim {wanted} bytes, many times the size of the file")
         return {name: _array(tensor, numbers(tensor.storage)) for name, tensor in tensors.items()}
@@ -99,7 +100,7 @@ def read_torch_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 class _Unknown(pickle.UnpicklingError):
-    """A name that no tensor has need of."""
+    """The pickle names something that no tensor needs."""
 
 
 class _Unpickler(pickle.Unpickler):
@@ -157,9 +158,9 @@ def _read_zip(file: IO[bytes], path: Path) -> tuple[Any, Numbers]:
 
 
 def _read_legacy(source: IO[bytes], path: Path) -> tuple[Any, Numbers]:
-    """Magic number, protocol, machine facts, the object, the storages' keys; then each storage's numbers."""
+    """Read magic number, protocol, machine properties, the object and the keys of storages; then their values."""
     source.seek(0)
-    file = io.BytesIO(source.read())  # a file would make room for as many bytes as a pickle claims
+    file = io.BytesIO(source.read())  # reading a file would allocate as many bytes as a pickle claims
     if _load(_Unpickler, file, path) != _LEGACY_MAGIC:
         raise UserError("no PyTorch magic number")
     _load(_Unpickler, file, path)
@@ -181,25 +182,19 @@ def _read_legacy(source: IO[bytes], path: Path) -> tuple[Any, Numbers]:
         (numel,) = struct.unpack("<q", file.read(8))
         if numel != storage.numel or numel < 0:
             raise ValueError(f"storage {key} has {numel} numbers, expected {storage.numel}")
-        raw[str(key)] = file.read(numel * _itemsize(storage.dtype))
+        raw[str(key)] = file.read(numel * np.dtype(storage.dtype).itemsize)
     return found, lambda storage: _numbers(raw[storage.key], storage)
 
 
-def _itemsize(dtype: str) -> int:
-    return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
-
-
 def _numbers(data: bytes, storage: _Storage) -> np.ndarray:
-    if len(data) != storage.numel * _itemsize(storage.dtype):
-        raise ValueError(f"storage {storage.key} is cut short")
-    if storage.dtype == "bfloat16":
-        # bfloat16 is the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, storage.dtype)
+    values = np.frombuffer(data, storage.dtype)
+    if values.size != storage.numel:
+        raise ValueError(f"storage {storage.key} is truncated")
+    return values.astype(np.float32) if storage.dtype == "bfloat16" else values
 
 
 def _array(tensor: _Tensor, numbers: np.ndarray) -> np.ndarray:
-    """Cut the tensor out of its storage, as an array of its own."""
+    """Copy a tensor out of its storage."""
     if min((*tensor.shape, *tensor.stride, tensor.offset, 0)) < 0 or len(tensor.shape) != len(tensor.stride):
         raise ValueError("a tensor with impossible strides")
     last = tensor.offset + sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride))

@@ -1,12 +1,12 @@
-"""A network of Keras's as the function that PyTorch's packages train under the same name.
+"""Convert a network of Keras's to the variant that PyTorch's packages train under the same name.
 
-The layers are the same and hold the same weights; what differs is between them:
+Both have the same layers with weights of the same shapes. The differences:
 
-* Keras pads a convolution of stride 2 at the end alone where that is enough (TensorFlow's ``same``), PyTorch on all sides;
-* ResNet 50 to 152 have their stride in a block's first convolution in Keras (He et al. 2015), in its second in PyTorch
+* Keras pads a convolution of stride 2 only at the end where that is enough (TensorFlow's ``same``), PyTorch on all sides;
+* ResNet 50 to 152 have their stride in the first convolution of a block in Keras (He et al. 2015), in the second in PyTorch
   (called version 1.5, https://catalog.ngc.nvidia.com/orgs/nvidia/resources/resnet_50_v1_5_for_pytorch);
-* BatchNorm has another epsilon, and PyTorch's momentum of 0.1 is 0.9 in Keras, which counts what is kept;
-* ResNet's convolutions have a bias in Keras, which the BatchNorm after them takes away again.
+* BatchNorm has another epsilon, and PyTorch's momentum of 0.1 is 0.9 in Keras, where it is the share that is kept;
+* ResNet's convolutions have a bias in Keras, which the BatchNorm after them cancels.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 
 import keras
 
+from keras_transfer.keras_compat import producer
 from keras_transfer.models.graph import Swap, graft, like
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
@@ -26,12 +27,12 @@ _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 def torch_graph(
     model: keras.Model, epsilon: float = 1e-5, strides: Mapping[str, int] = MappingProxyType({})
 ) -> keras.Model:
-    """Return ``model`` as PyTorch's packages have it, under the same names of layers.
+    """Return the PyTorch variant of ``model``, with the same layer names.
 
     Args:
         model: from preprocessed pixels to a feature map.
-        epsilon: of BatchNorm.
-        strides: convolution → its stride, where that is another one in PyTorch.
+        epsilon: epsilon of BatchNorm.
+        strides: name of a convolution → its stride, where PyTorch's differs.
     """
     swaps: dict[int, Swap] = {}
     normalised = {id(_before(layer)) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
@@ -45,7 +46,7 @@ def torch_graph(
 
 
 def _convolution(layer: keras.layers.Layer, stride: int, normalised: bool) -> dict[int, Swap]:
-    """Swaps for a convolution, and for the padding before it, given its stride and whether BatchNorm follows."""
+    """Return swaps for a convolution and the padding before it, given its stride and whether BatchNorm follows."""
     before, side = _before(layer), layer.kernel_size[0]
     changes: dict[str, Any] = {"strides": stride}
     swap = Swap(like(layer, **changes))
@@ -61,4 +62,4 @@ def _convolution(layer: keras.layers.Layer, stride: int, normalised: bool) -> di
 
 def _before(layer: keras.layers.Layer) -> Any:
     """Return the layer that feeds one with a single input."""
-    return layer.input._keras_history.operation
+    return producer(layer.input)

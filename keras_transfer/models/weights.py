@@ -1,4 +1,4 @@
-"""Weights of a backbone from a file, and downloads that fail with advice."""
+"""Backbone weights from Keras files, and error messages for failed downloads."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from urllib.error import URLError
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.keras_compat import snake_case
 
 if TYPE_CHECKING:
     import h5py
     import keras
 
-_TIMEOUT = 20.0  # seconds without a byte after which a download is given up
+_TIMEOUT = 20.0  # seconds without data after which a download is aborted
 _ADVICE = (
     "use the embedded backbone efficientnet_lite0 (its ImageNet weights are installed), give the path of a weights"
     " file as weights, or weights none to start from random ones"
@@ -27,7 +28,7 @@ _HEAD = "logits"
 
 @contextmanager
 def impatient(seconds: float = _TIMEOUT) -> Iterator[None]:
-    """Give up a connection that is silent for ``seconds``: Keras's downloads have no time limit of their own."""
+    """Time out connections after ``seconds`` without data: Keras's downloads have no timeout."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:
@@ -38,10 +39,10 @@ def impatient(seconds: float = _TIMEOUT) -> Iterator[None]:
 
 @contextmanager
 def downloading(backbone: str, seconds: float = _TIMEOUT) -> Iterator[None]:
-    """Turn a failed download of ImageNet weights into an error that says what to do instead.
+    """Turn a failed download of ImageNet weights into an error that names the alternatives.
 
     Raises:
-        UserError: no network, the server refuses, or the file does not have its checksum.
+        UserError: no network, an error of the server, or a wrong checksum.
     """
     try:
         with impatient(seconds):
@@ -59,13 +60,13 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 
     Args:
         model: the backbone as its record builds it.
-        path: ``.weights.h5`` or ``.h5`` as written by ``save_weights`` of the same architecture without top, or
-            ``.keras``: a saved backbone or a classifier built on it (its head is left out).
+        path: ``.weights.h5`` or ``.h5``, written by ``save_weights`` of the same architecture without top; or ``.keras``,
+            a saved backbone or a classifier built on it (its head is ignored).
 
     Raises:
-        Refused: the file names code, other files, or more than it holds.
-        UserError: the file is missing, is not one of these, or fits another architecture; the message names the
-            first layer that does not fit.
+        Refused: the file refers to code or other files, or claims more data than it holds.
+        UserError: the file is missing, is none of these, or belongs to another architecture; the message names the first
+            layer that does not fit.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -97,7 +98,7 @@ def _load_h5(model: keras.Model, path: Path) -> None:
 
 
 def _first_mismatch(model: keras.Model, file: h5py.File) -> str | None:
-    """Compare shapes layer by layer; Keras itself overlooks what a file has too much."""
+    """Compare shapes layer by layer; Keras itself ignores surplus weights in the file."""
     stored = _stored_shapes(file["layers"]) if "layers" in file else {}
     expected = _expected(model)
     for key, layer in expected.items():
@@ -107,17 +108,15 @@ def _first_mismatch(model: keras.Model, file: h5py.File) -> str | None:
         if stored[key] != shapes:
             return f"layer {layer.name} expects shapes {shapes}, the file has {stored[key]}"
     extra = [key for key in stored if key not in expected and "/" not in key]
-    return f"the file also has weights for {extra[0]}, which {model.name} has not" if extra else None
+    return f"the file also has weights for {extra[0]}, which {model.name} does not have" if extra else None
 
 
 def _expected(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Map the names that Keras gives the layers with weights inside its file (class and number) to the layers."""
-    from keras_transfer.models.graph import _snake_case
-
+    """Map the names under which Keras stores layers with weights (class and number) to the layers."""
     counts: dict[str, int] = {}
     found = {}
     for layer in model.layers:
-        kind = _snake_case(type(layer).__name__)
+        kind = snake_case(type(layer).__name__)
         number = counts.get(kind, 0)
         counts[kind] = number + 1
         if layer.weights and not hasattr(layer, "layers"):
@@ -139,7 +138,7 @@ def _stored_shapes(group: h5py.Group) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _copy_by_order(model: keras.Model, path: Path) -> None:
-    """Copy the weights of a saved model, layer after layer in graph order."""
+    """Copy the weights of a saved model layer by layer, in graph order."""
     from keras_transfer.safety.model_file import load_keras
 
     source = load_keras(path)
@@ -161,7 +160,7 @@ def _weighted(model: keras.Model) -> list[keras.layers.Layer]:
 
     from keras_transfer.models.graph import flat_layers
 
-    # A Normalization layer is preprocessing inside the model, which the classifier does by its own layer.
+    # A Normalization layer is preprocessing, for which the classifier has its own layer.
     return [la for la in flat_layers(model) if la.weights and not isinstance(la, keras.layers.Normalization)]
 
 
@@ -170,5 +169,5 @@ def _shapes(layer: keras.layers.Layer) -> list[tuple[int, ...]]:
 
 
 def _same_numbers(a: list[tuple[int, ...]], b: list[tuple[int, ...]]) -> bool:
-    """Whether shapes differ only by ones: a factor a channel, (C,), saved as a depthwise kernel (1, 1, C, 1)."""
+    """Return whether shapes differ only by ones: a factor per channel (C,), saved as a depthwise kernel (1, 1, C, 1)."""
     return [[n for n in s if n != 1] for s in a] == [[n for n in s if n != 1] for s in b]

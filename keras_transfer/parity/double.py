@@ -17,6 +17,8 @@ def double_precision(model: Any) -> Any:
     """
     import keras
 
+    from keras_transfer.models.freeze import freeze_batch_norm
+
     class Double(keras.layers.BatchNormalization):
         """BatchNorm by its formula: Keras's own computes in float32 even for float64 input."""
 
@@ -33,9 +35,7 @@ def double_precision(model: Any) -> Any:
     twin = keras.saving.deserialize_keras_object(_rewritten(tree), custom_objects={"Double": Double})
     twin.set_weights(model.get_weights())
     twin.dtype_policy = keras.DTypePolicy("float64")
-    for layer in twin.layers:
-        if isinstance(layer, Double):
-            layer.trainable = False
+    freeze_batch_norm(twin)
     return twin
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer import runtime
+from keras_transfer.keras_compat import all_layers
 
 
 def gradients(job: dict[str, Any]) -> None:
@@ -50,6 +51,7 @@ def measure(job: dict[str, Any]) -> None:
     import keras
 
     from keras_transfer.models import bundle
+    from keras_transfer.models.freeze import freeze_batch_norm, unfreeze
 
     images, labels = _batches(job, step=0)
     model, metadata = bundle.load(job["model"], check=False)
@@ -59,15 +61,14 @@ def measure(job: dict[str, Any]) -> None:
 
     # A step of rate 0 in training mode changes nothing but the statistics.
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    model.trainable = True
+    unfreeze(model)
     _compile(model, 0.0)
     model.train_on_batch(images, labels)
     for index, variable in enumerate(v for layer in norms for v in layer.non_trainable_variables):
         found[f"statistic_{index}"] = np.array(keras.ops.convert_to_numpy(variable))
     model.set_weights(start)
 
-    for layer in norms:
-        layer.trainable = False
+    freeze_batch_norm(model)
     _compile(model, float(job["learning_rate"]))
     losses = [
         float(model.train_on_batch(*_batches(job, step), return_dict=True)["loss"]) for step in range(int(job["steps"]))
@@ -98,7 +99,7 @@ def _without_dropout(model: Any) -> Any:
     """Set every dropout rate to 0: it is random by nature, and every framework draws its own."""
     import keras
 
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.Dropout):
             layer.rate = 0.0
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from keras_transfer.errors import UserError, unknown
-from keras_transfer.runtime.keras_patches import torch_device
+from keras_transfer.keras_compat import torch_device
 
 DEVICES = ("auto", "cpu", "gpu", "mps")
 
@@ -38,7 +38,7 @@ def device_in_use() -> str:
     if backend == "torch":
         import torch
 
-        kind = torch_device()
+        kind = torch_device().split(":")[0]
         if kind == "cuda" and not torch.cuda.is_available():
             return "cpu"
         return {"cuda": "gpu"}.get(kind, kind)

@@ -21,6 +21,7 @@ from typing import Any
 import keras
 
 from keras_transfer.errors import MissingExtra, UserError
+from keras_transfer.keras_compat import calls
 from keras_transfer.safety import Refused
 from keras_transfer.safety.archive import check_members
 from keras_transfer.safety.config import MAX_BYTES, check_config
@@ -143,7 +144,7 @@ def _check_tensors(model: keras.Model, path: str | Path) -> None:
     for operation in getattr(model, "operations", ()):
         if isinstance(operation, keras.Model):
             _check_tensors(operation, path)
-        for node in operation._inbound_nodes:
+        for node in calls(operation):
             for tensor in node.output_tensors:
                 if math.prod(n or 1 for n in tensor.shape) > MAX_TENSOR:
                     raise Refused(path, f"layer {operation.name!r} makes tensors {tensor.shape}, too large to compute")

@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 
+from keras_transfer.keras_compat import loss_tracker, stateless_metrics_update
+
 
 def part_size(batch_size: int, parts: int) -> int:
     """Return the images computed at once where a batch is computed in ``parts``: at least one."""
@@ -58,7 +60,7 @@ def _torch_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
         for share, (x, y, weights) in _parts(batches[0], size):
             predicted = model(x, training=True)
             loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)
-            model._loss_tracker.update_state(loss, sample_weight=len(x))
+            loss_tracker(model).update_state(loss, sample_weight=len(x))
             model.optimizer.scale_loss(loss * share).backward()  # torch adds to the gradients that are there
             logs = model.compute_metrics(x, y, predicted, sample_weight=weights)
         trained = model.trainable_weights[:]
@@ -82,7 +84,7 @@ def _tensorflow_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
         with tf.GradientTape() as tape:
             predicted = model(x, training=True)
             loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)
-            model._loss_tracker.update_state(loss, sample_weight=tf.shape(x)[0])
+            loss_tracker(model).update_state(loss, sample_weight=tf.shape(x)[0])
             scaled = optimizer.scale_loss(loss * share)
         more = tape.gradient(scaled, trained, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         logs = model.compute_metrics(x, y, predicted, sample_weight=weights)
@@ -107,6 +109,7 @@ def _tensorflow_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
 def _jax_step(model: keras.Model, size: int) -> Callable[[Any, Any], Any]:
     import jax
 
+    update_metrics = stateless_metrics_update(model)
     differentiate = jax.value_and_grad(model.compute_loss_and_updates, has_aux=True)
 
     def add(state: Any, gradients: Any, share: Any, x: Any, y: Any, weights: Any) -> Any:
@@ -114,7 +117,7 @@ def _jax_step(model: keras.Model, size: int) -> Callable[[Any, Any], Any]:
         (_, (loss, predicted, others, metrics)), more = differentiate(
             trained, others, metrics, x, y, weights, training=True, optimizer_variables=optimizer
         )
-        logs, metrics = model._update_metrics_variables(metrics, loss, x, y, predicted, weights)
+        logs, metrics = update_metrics(metrics, loss, x, y, predicted, weights)
         gradients = [old + share * new for old, new in zip(gradients, more)]
         return logs, (trained, others, optimizer, metrics), gradients
 

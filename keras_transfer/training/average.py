@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.keras_compat import jax_training_state, model_of
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.training.state import TrainingState, assign, check_shapes, values
 
@@ -100,10 +101,10 @@ class AverageWeights(keras.callbacks.Callback):
         if self._averages is None:
             self._averages = self._copies()
         else:
-            self._averages = self._mix(self._averages, _values_now(self._model, self._variables), share)
+            self._averages = self._mix(self._averages, _values_now(model_of(self), self._variables), share)
 
     def _copies(self) -> list[Any]:
-        values_now = _values_now(self._model, self._variables)
+        values_now = _values_now(model_of(self), self._variables)
         return [keras.ops.copy(keras.ops.stop_gradient(value)) for value in values_now]
 
     def _exchange(self, new: list[Any]) -> list[Any]:
@@ -147,12 +148,9 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_bat
 
 
 def _values_now(model: keras.Model, variables: list[Any]) -> list[Any]:
-    """Return the backend's arrays; on jax, during an epoch, ``fit`` has them.
-
-    ``callback.model`` would bring all arrays, the optimizer's too, back into variables: that can take as long as a small step.
-    """
-    state = getattr(model, "_jax_state", None)
-    if not state or model._jax_state_synced:
+    """Return the backend's arrays; on jax, during an epoch, ``fit`` has them."""
+    state = jax_training_state(model)
+    if state is None:
         return [variable.value for variable in variables]
     kinds = ("trainable_variables", "non_trainable_variables")
     found = {id(variable): value for kind in kinds for variable, value in zip(getattr(model, kind), state[kind])}

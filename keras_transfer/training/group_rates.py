@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_transfer.keras_compat import APPLY_DECAY, UPDATE_STEP, replace_method
 from keras_transfer.models.groups import layer_groups
 
 
@@ -49,7 +50,7 @@ def scale_updates(optimizer: Any, factors: Mapping[int, float]) -> None:
     if not factors:
         return
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    update, decay = optimizer._backend_update_step, optimizer._apply_weight_decay
+    update, decay = getattr(optimizer, UPDATE_STEP), getattr(optimizer, APPLY_DECAY)
 
     def by_factor(variables: Any, act: Callable[[list[int], float], None]) -> None:
         found = [factors.get(id(variable), 1.0) for variable in variables]
@@ -77,6 +78,5 @@ def scale_updates(optimizer: Any, factors: Mapping[int, float]) -> None:
         finally:
             optimizer.weight_decay = whole
 
-    # On the instance, where they hide the methods of the class; not setattr, as Keras would look into them.
-    optimizer.__dict__["_backend_update_step"] = scaled_update
-    optimizer.__dict__["_apply_weight_decay"] = scaled_decay
+    replace_method(optimizer, UPDATE_STEP, scaled_update)
+    replace_method(optimizer, APPLY_DECAY, scaled_decay)

@@ -20,6 +20,7 @@ from keras_transfer.data.loading.job import Batch
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
+from keras_transfer.models.freeze import kept_flags
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import RunHistory
 from keras_transfer.training.optimizer import compile_phase
@@ -130,13 +131,12 @@ def sweep(
 @contextmanager
 def unchanged(model: keras.Model) -> Iterator[None]:
     """Put all variables of ``model`` back at the end, random state included, and what of it is trainable."""
-    variables, layers = model.variables, list(model._flatten_layers())
-    before, trainable = values(variables), [layer.trainable for layer in layers]
+    variables = model.variables
+    before = values(variables)
     try:
-        yield
+        with kept_flags(model):
+            yield
     finally:
-        for layer, flag in zip(layers, trainable):  # parents come before their children, whose flags they set
-            layer.trainable = flag
         assign(variables, before)
 
 

@@ -166,10 +166,10 @@ def test_golden_batch_notices_other_predictions(saved, tmp_path):
     scale = max(1.0, np.abs(logits).max())
     bundle.load(with_logits(logits + np.float32(0.5e-3 * scale)))
     path = with_logits(logits + np.float32(2e-3 * scale))
-    assert "does not predict here what it predicted" in fails(path)
+    assert "gives other predictions than when it was saved" in fails(path)
     bundle.load(path, check=False)
-    assert "does not predict" in fails(with_logits(np.full_like(logits, np.nan)))
-    assert "does not predict" in fails(with_logits(logits[:, :2]))
+    assert "gives other predictions" in fails(with_logits(np.full_like(logits, np.nan)))
+    assert "gives other predictions" in fails(with_logits(logits[:, :2]))
 
 
 @keras.saving.register_keras_serializable("mine")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
+import keras_transfer
 from keras_transfer.errors import UserError
 from keras_transfer.models.classifier import build_classifier
-from keras_transfer.models.freeze import apply_train
+from keras_transfer.models.freeze import apply_train, freeze_batch_norm, kept_flags, unfreeze
 from keras_transfer.models.layer_names import backbone_layers
 
 pytestmark = pytest.mark.backend
@@ -111,3 +115,42 @@ def test_frozen_statistics_survive_a_fit(model):
     for norm, old in zip(norms, before):
         for a, b in zip(old, norm.get_weights()):
             np.testing.assert_array_equal(a, b)
+
+
+def flags(model: keras.Model) -> list[bool]:
+    return [layer.trainable for layer in [model, *model.layers]]
+
+
+def test_flags_are_restored_even_after_an_error(model):
+    apply_train(model, "tiny", "last 1 groups", batch_norm="frozen")
+    before = flags(model)
+    with pytest.raises(RuntimeError), kept_flags(model):
+        unfreeze(model)
+        assert all(flags(model))
+        raise RuntimeError
+    assert flags(model) == before
+    model.trainable = False
+    with kept_flags(model):
+        unfreeze(model)
+    assert not any(flags(model))
+
+
+def test_freeze_batch_norm_enters_nested_models(model):
+    outer = keras.Sequential([model])
+    freeze_batch_norm(outer)
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert norms and not any(layer.trainable for layer in norms)
+    assert model.get_layer("logits").trainable
+
+
+def test_no_other_module_sets_trainable():
+    root = Path(keras_transfer.__file__).parent
+    for path in root.rglob("*.py"):
+        if path == root / "models" / "freeze.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+            found = [n for target in targets if target for n in ast.walk(target)]
+            assert not any(isinstance(n, ast.Attribute) and n.attr == "trainable" for n in found), (
+                f"{path}:{node.lineno}: use a function of models/freeze.py"
+            )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
 from keras_transfer.data.augment.base import Augmentation, check_fill, happens, number, span, whole
 from keras_transfer.data.augment.plan import Fill, Plan
 from keras_transfer.errors import UserError, unknown
+from keras_transfer.options import Resize
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class ResizeTo(Augmentation):
                 raise UserError(f"resize: size must be one number or (height, width), received {self.size!r}")
             for side in self.size if pair else (self.size,):  # type: ignore[union-attr]
                 whole(self.name, "size", side, 1, 1 << 15)
-        modes = ("squash", "crop", "pad", "shorter")
+        modes = (*get_args(Resize), "shorter")
         if self.mode is not None and self.mode not in modes:
             raise unknown("mode of resize", self.mode, modes)
         if self.mode == "shorter" and not isinstance(self.size, int):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from keras_transfer.data.augment.plan import Plan
 from keras_transfer.data.augment.render import render
 from keras_transfer.data.images.store import ArrayImage
 from keras_transfer.errors import UserError, unknown
+from keras_transfer.options import Color, Resize
 
 if TYPE_CHECKING:
     from keras_transfer.data.images.store import Image
@@ -40,10 +41,9 @@ class Transform:
     ):
         from keras_transfer.data.augment import make_op
 
-        if resize not in ("squash", "crop", "pad"):
-            raise unknown("resize", resize, ("squash", "crop", "pad"))
-        if color not in ("rgb", "grey"):
-            raise unknown("color", color, ("rgb", "grey"))
+        for name, value, values in (("resize", resize, get_args(Resize)), ("color", color, get_args(Color))):
+            if value not in values:
+                raise unknown(name, value, values)
         self.image_size = (int(image_size[0]), int(image_size[1]))
         self.resize, self.color = resize, color
         self.ops: list[Augmentation] = []

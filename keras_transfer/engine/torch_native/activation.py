@@ -1,4 +1,4 @@
-"""Activations that one torch kernel computes, and whether that kernel may overwrite its input."""
+"""Activations that are one torch kernel, and whether the kernel may overwrite its input."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class Activation:
     Attributes:
         name: the Keras name.
         apply: out of place.
-        in_place: overwrites its input and is still exact under autograd, which therefore must
-            need only the *output* for the gradient (``None`` where it needs the input).
-        pointwise: the name oneDNN fuses behind a convolution, with its scalars (``None``: cannot fuse).
+        in_place: overwrites its input; valid under autograd too, since the gradient needs only the output (``None``
+            where it needs the input).
+        overwrite: overwrites its input; valid only where autograd records nothing.
+        pointwise: oneDNN's name for it as a post-operation of a convolution (``None``: cannot be fused).
         scalars: parameters of ``pointwise``.
         algorithm: variant of ``pointwise``.
     """
@@ -36,7 +37,7 @@ class Activation:
     algorithm: str | None = None
 
     def __call__(self, x: torch.Tensor, owned: bool = False) -> torch.Tensor:
-        """Apply to ``x``; ``owned`` says that nobody else will read ``x`` again."""
+        """Apply to ``x``; ``owned``: ``x`` is not read again and may be overwritten."""
         if owned and self.in_place is not None:
             return self.in_place(x)
         if owned and self.overwrite is not None and not (torch.is_grad_enabled() and x.requires_grad):
@@ -45,7 +46,7 @@ class Activation:
 
 
 class _ClampInPlace(torch.autograd.Function):
-    """``hardtanh_`` without the copy of its input that torch's own keeps for the gradient."""
+    """``hardtanh_`` without the copy of its input that torch keeps for the gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, low: float, high: float) -> torch.Tensor:  # type: ignore[override]
@@ -80,7 +81,6 @@ HARD_SIGMOID = Activation(
     "hard_sigmoid", F.hardsigmoid, overwrite=lambda x: F.hardsigmoid(x, inplace=True), pointwise="hardsigmoid"
 )
 TANH = Activation("tanh", torch.tanh, in_place=torch.tanh_, pointwise="tanh")
-GELU = Activation("gelu", lambda x: F.gelu(x, approximate="none"))
 
 _BY_FUNCTION = {
     keras.activations.relu: RELU,

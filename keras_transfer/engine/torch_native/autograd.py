@@ -1,4 +1,4 @@
-"""Autograd functions that keep only what the gradient needs and touch memory as rarely as possible."""
+"""Autograd functions that save only what the gradient needs and make few passes over memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Geometry = tuple[tuple[int, int], Padding, tuple[int, int], int]
 """Stride, padding, dilation, groups."""
 
 FROM_OUTPUT = (LINEAR, RELU, RELU6)
-"""Activations whose gradient follows from their output."""
+"""Activations whose gradient can be computed from their output."""
 
 
 def activation_gradient(grad: torch.Tensor, output: torch.Tensor, activation: Activation) -> torch.Tensor:
-    """Return the gradient before an activation of ``FROM_OUTPUT``, from the gradient and the value behind it."""
+    """Return the gradient at the input of an activation of ``FROM_OUTPUT``, from gradient and value at its output."""
     if activation is RELU:
         return torch.ops.aten.threshold_backward(grad, output, 0.0)
     if activation is RELU6:
@@ -28,7 +28,7 @@ def activation_gradient(grad: torch.Tensor, output: torch.Tensor, activation: Ac
 
 
 def _separate(padding: Padding) -> tuple[bool, tuple[int, int]]:
-    """Return whether the padding must be added by a copy, and what is left for the kernel."""
+    """Return whether the padding needs a copy, and the padding that is left to the kernel."""
     (top, bottom), (left, right) = padding
     return (True, (0, 0)) if top != bottom or left != right else (False, (top, left))
 
@@ -69,7 +69,7 @@ def _torch_does_as_well(
     stride: tuple[int, int],
     groups: int,
 ) -> bool:
-    """Whether torch's own convolution computes the same, gradient included, by the same kernels: without Python between."""
+    """Return whether ``F.conv2d`` runs the same kernels, gradient included, without Python code in between."""
     if _separate(padding)[0] or (bias is not None and bias.dtype != x.dtype):
         return False
     slow = (*onednn.better_in_float32(x, weight, stride, groups), onednn.better_as_product(x, weight, stride, groups))
@@ -77,9 +77,9 @@ def _torch_does_as_well(
 
 
 class _SkipRows(torch.autograd.Function):
-    """Every n-th row and column of an NCHW tensor: what a strided 1x1 convolution reads.
+    """Every n-th row and column of an NCHW tensor: the positions that a strided 1x1 convolution reads.
 
-    With these, its gradients are those of a convolution with stride 1, for which oneDNN has faster code.
+    The convolution on them has stride 1, for whose gradients oneDNN has faster code.
     """
 
     @staticmethod
@@ -95,7 +95,7 @@ class _SkipRows(torch.autograd.Function):
 
 
 class _Convolution(torch.autograd.Function):
-    """Convolution, residual and activation in one kernel forward; padding costs no copy backward."""
+    """Convolution, residual and activation in one kernel; in the backward pass padding needs no copy."""
 
     @staticmethod
     def forward(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Conv2D, DepthwiseConv2D and SeparableConv2D without the two full copies that stock Keras makes around each."""
+"""Conv2D, DepthwiseConv2D and SeparableConv2D without the two layout copies that stock Keras makes around each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from keras_transfer.engine.torch_native.operation import LayerOperation
 from keras_transfer.engine.torch_native.tensors import (
     Cached,
     Padding,
-    add_padding,
     depthwise_to_oihw,
     is_real,
     nchw,
@@ -22,6 +21,7 @@ from keras_transfer.engine.torch_native.tensors import (
     resolve_padding,
     to_oihw,
 )
+from keras_transfer.keras_compat.torch import base_kernel, raw_value
 
 NO_PADDING: Padding = ((0, 0), (0, 0))
 
@@ -35,7 +35,7 @@ def convolve(
     dilation: tuple[int, int],
     groups: int,
 ) -> torch.Tensor:
-    """Convolve an NCHW tensor; padding that differs between two opposite sides is added by a copy first."""
+    """Convolve an NCHW tensor; asymmetric padding is added by a copy first."""
     (top, bottom), (left, right) = padding
     if top == bottom and left == right:
         return F.conv2d(x, weight, bias, stride, (top, left), dilation, groups)
@@ -43,12 +43,12 @@ def convolve(
 
 
 class Convolution(LayerOperation):
-    """What Conv2D and DepthwiseConv2D share: a weight, perhaps a bias, a window and an activation."""
+    """Common part of Conv2D and DepthwiseConv2D."""
 
     depthwise = False
 
     def __init__(self, layer: keras.layers.Layer):
-        """Read the fixed geometry of ``layer``; its variables are read at every call."""
+        """Read the geometry of ``layer``, which is fixed; its variables are read at every call."""
         super().__init__(layer)
         self.window = tuple(layer.kernel_size)
         self.stride = tuple(layer.strides)
@@ -61,7 +61,7 @@ class Convolution(LayerOperation):
 
     @classmethod
     def refuses(cls, layer: keras.layers.Layer) -> str | None:
-        """Say why ``layer`` must stay stock."""
+        """Return why ``layer`` must stay stock, or ``None``."""
         if layer.data_format != "channels_last":
             return "channels_first"
         if layer.padding not in ("valid", "same"):
@@ -75,30 +75,31 @@ class Convolution(LayerOperation):
     @property
     def kernel(self) -> keras.Variable:
         """The kernel variable, in Keras's layout."""
-        return self.layer.kernel if self.depthwise else self.layer._kernel
+        return self.layer.kernel if self.depthwise else base_kernel(self.layer)
 
     def to_oihw(self, kernel: torch.Tensor) -> torch.Tensor:
-        """Bring a kernel from Keras's layout to torch's."""
+        """Convert a kernel from Keras's layout to torch's."""
         return depthwise_to_oihw(kernel) if self.depthwise else to_oihw(kernel)
 
     def weight(self) -> torch.Tensor:
-        """Return the OIHW weight; kept while nothing trains it, computed differentiably otherwise."""
+        """Return the OIHW weight: cached if no gradient is recorded, else computed differentiably."""
         kernel = self.kernel
-        if needs_grad(kernel._value):
+        value = raw_value(kernel)
+        if needs_grad(value):
             self._weight.clear()
             return self.to_oihw(self.value(kernel))
-        return self._weight.get((kernel._value,), (self.dtype,), lambda: self.to_oihw(self.value(kernel)).detach())
+        return self._weight.get((value,), (self.dtype,), lambda: self.to_oihw(self.value(kernel)).detach())
 
     def groups(self, channels: int) -> int:
         """Return the number of groups for an input of that many channels."""
         return channels if self.depthwise else self.layer.groups
 
-    def padding(self, shape: torch.Size, extra: Padding = NO_PADDING) -> Padding:
-        """Return the padding in pixels for an NCHW input; ``extra`` is an explicit padding layer folded in."""
-        return add_padding(resolve_padding(self.mode, shape, self.window, self.stride, self.dilation), extra)
+    def padding(self, shape: torch.Size) -> Padding:
+        """Return the padding in pixels for an NCHW input."""
+        return resolve_padding(self.mode, shape, self.window, self.stride, self.dilation)
 
     def accepts(self, x: object, *args: object, **kwargs: object) -> bool:
-        """Real four-dimensional tensors of the compute dtype; a layer with LoRA adapters runs stock."""
+        """Accept real four-dimensional tensors; a layer with LoRA adapters runs stock."""
         return not args and not kwargs and is_real(x) and not self.layer.lora_enabled
 
     def run(self, x: torch.Tensor) -> torch.Tensor:
@@ -109,7 +110,7 @@ class Convolution(LayerOperation):
         )
         if self.activation is None:
             return self.layer.activation(nhwc(y))
-        # Before the permutation: overwriting a view makes autograd copy.
+        # Before the permutation: overwriting a view would make autograd copy.
         return nhwc(self.activation(y, owned=True))
 
 
@@ -123,15 +124,15 @@ class DepthwiseConv2D(Convolution):
     depthwise = True
 
     def accepts(self, x: object, *args: object, **kwargs: object) -> bool:
-        """Real four-dimensional tensors."""
+        """Accept real four-dimensional tensors."""
         return not args and not kwargs and is_real(x)
 
 
 class SeparableConv2D(LayerOperation):
-    """``keras.layers.SeparableConv2D``: depthwise, then pointwise with Keras's own stride of one."""
+    """``keras.layers.SeparableConv2D``: depthwise, then pointwise with stride 1."""
 
     def __init__(self, layer: keras.layers.Layer):
-        """Read the fixed geometry of ``layer``."""
+        """Read the geometry of ``layer``."""
         super().__init__(layer)
         self.window = tuple(layer.kernel_size)
         self.stride = tuple(layer.strides)
@@ -140,11 +141,11 @@ class SeparableConv2D(LayerOperation):
 
     @classmethod
     def refuses(cls, layer: keras.layers.Layer) -> str | None:
-        """Say why ``layer`` must stay stock."""
+        """Return why ``layer`` must stay stock, or ``None``."""
         return Convolution.refuses(layer)
 
     def accepts(self, x: object, *args: object, **kwargs: object) -> bool:
-        """Real four-dimensional tensors."""
+        """Accept real four-dimensional tensors."""
         return not args and not kwargs and is_real(x)
 
     def run(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Run a functional graph as a list of fused steps, in the place of ``Functional.call``."""
+"""Run a functional graph as a list of fused steps instead of ``Functional.call``."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ from collections import Counter
 from typing import Any
 
 import keras
-from keras.src import tree
-from keras.src.backend.common.masking import get_keras_mask
-from keras.src.models.functional import Functional
+from keras import tree
 
 from keras_transfer.engine.torch_native.patterns import Graph, Planner, Step
 from keras_transfer.engine.torch_native.tensors import is_real
+from keras_transfer.keras_compat import (
+    graph_tensors,
+    input_standardizer,
+    output_structure,
+    producer,
+    replace_method,
+    replaced_method,
+    restore_method,
+    takes_training,
+)
+from keras_transfer.keras_compat.torch import Functional, get_mask
 
 
 class GraphCall:
-    """Stands in for ``model.call`` of one functional model.
+    """Replaces ``model.call`` of one functional model.
 
-    Every step that is not fused, and every call that is out of the ordinary (symbolic tensors, masks, a
-    stateless scope, extra arguments), goes the way Keras goes. Tensors are dropped after their last reader.
+    A node outside the fused steps is computed by Keras, and so is the whole model for symbolic tensors, masks, a stateless
+    scope or extra arguments. A tensor is freed after its last reader.
     """
 
     def __init__(self, model: keras.Model):
@@ -27,6 +36,9 @@ class GraphCall:
         self.stock = type(model).call.__get__(model)
         self.steps = Planner(Graph(model)).steps()
         self._dead = self._last_uses()
+        self._standardize, self._structure = input_standardizer(model), output_structure(model)
+        nodes = [node for step in self.steps for node in step.nodes]
+        self._take_training = {id(node) for node in nodes if takes_training(node.operation)}
 
     def _last_uses(self) -> list[list[int]]:
         """Return, for each step, the ids of the tensors that no later step and no output reads."""
@@ -48,16 +60,16 @@ class GraphCall:
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Compute the model as ``Functional.call`` does."""
         flat = tree.flatten(inputs)
-        if mask is not None or kwargs or not all(is_real(x, None) and get_keras_mask(x) is None for x in flat):
+        if mask is not None or kwargs or not all(is_real(x, None) and get_mask(x) is None for x in flat):
             return self.stock(inputs, training=training, mask=mask, **kwargs)
         model = self.model
-        values = {id(x): y for x, y in zip(model.inputs, model._standardize_inputs(inputs))}
+        values = {id(x): y for x, y in zip(model.inputs, self._standardize(inputs))}
         del inputs, flat
         for step, dead in zip(self.steps, self._dead):
             self._run(step, values, training)
             for tensor in dead:
                 values.pop(tensor, None)
-        outputs = tree.pack_sequence_as(model._outputs_struct, [values[id(t)] for t in model.outputs])
+        outputs = tree.pack_sequence_as(self._structure, [values[id(t)] for t in model.outputs])
         return outputs[0] if isinstance(outputs, (list, tuple)) and len(outputs) == 1 else outputs
 
     def _run(self, step: Step, values: dict[int, Any], training: bool | None) -> None:
@@ -68,14 +80,14 @@ class GraphCall:
                 return
         for node in step.nodes:
             args, kwargs = node.arguments.fill_in(values)
-            if training is not None and "training" in getattr(node.operation, "_call_context_args", ()):
+            if training is not None and id(node) in self._take_training:
                 kwargs["training"] = training
             outputs = node.operation(*args, **kwargs)
             values.update((id(t), y) for t, y in zip(node.outputs, tree.flatten(outputs)))
 
     @staticmethod
     def _training(step: Step, training: bool | None) -> bool | None:
-        """Return the mode of a step: the model's, or else what the graph was built with."""
+        """Return ``training`` for a step: of this call, or else as the graph was built."""
         if training is not None:
             return training
         for node in step.nodes:
@@ -85,26 +97,22 @@ class GraphCall:
 
 
 def install_graph(layer: keras.layers.Layer) -> Counter[str]:
-    """Replace the graph execution of ``layer`` if it is a plain functional model; return its fused patterns."""
+    """Replace ``layer.call`` if it is a plain functional model without masks; count its fused patterns."""
     if not isinstance(layer, Functional) or type(layer).call is not Functional.call:
         return Counter()
-    present = layer.__dict__.get("call")
-    if present is not None and not isinstance(present, GraphCall):
+    if not isinstance(replaced_method(layer, "call"), GraphCall | None):
         return Counter()
-    masked = any(
-        get_keras_mask(t) is not None for nodes in layer._nodes_by_depth.values() for n in nodes for t in n.outputs
-    )
-    if masked or any(
-        t._keras_history.operation.optional for t in layer.inputs if hasattr(t._keras_history.operation, "optional")
-    ):
+    masked = any(get_mask(tensor) is not None for tensor in graph_tensors(layer))
+    if masked or any(getattr(producer(tensor), "optional", False) for tensor in layer.inputs):
         return Counter()
-    layer.__dict__["call"] = call = GraphCall(layer)
+    call = GraphCall(layer)
+    replace_method(layer, "call", call)
     return call.fused()
 
 
 def remove_graph(layer: keras.layers.Layer) -> bool:
-    """Give ``layer`` its stock graph execution back; return whether it had a fused one."""
-    if not isinstance(layer.__dict__.get("call"), GraphCall):
+    """Give ``layer`` its stock ``call`` back; return whether it had a fused one."""
+    if not isinstance(replaced_method(layer, "call"), GraphCall):
         return False
-    del layer.__dict__["call"]
+    restore_method(layer, "call")
     return True

@@ -1,4 +1,4 @@
-"""Which layer gets which operation: the one table to add a layer to."""
+"""The table of native operations by layer class; a new operation is added here."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from keras_transfer.engine.torch_native.convolution import Conv2D, DepthwiseConv
 from keras_transfer.engine.torch_native.normalization import BatchNormalization
 from keras_transfer.engine.torch_native.operation import LayerOperation
 from keras_transfer.engine.torch_native.pooling import Pooling2D
+from keras_transfer.keras_compat import replace_method, replaced_method, restore_method
 
-# Exact classes only: a subclass may have overridden anything. Layers that are missing here (Dense, Dropout,
-# GlobalAveragePooling2D …) already are one torch kernel without a copy in stock Keras.
+# Exact classes only: a subclass may override anything. In stock Keras the other layers (Dense, Dropout,
+# GlobalAveragePooling2D …) already are one torch kernel without a copy.
 OPERATIONS: dict[type, type[LayerOperation]] = {
     keras.layers.Conv2D: Conv2D,
     keras.layers.DepthwiseConv2D: DepthwiseConv2D,
@@ -22,16 +23,16 @@ OPERATIONS: dict[type, type[LayerOperation]] = {
 
 
 def installed(layer: keras.layers.Layer) -> LayerOperation | None:
-    """Return the native operation in the place of ``layer.call``, or ``None``."""
-    call = layer.__dict__.get("call")
+    """Return the native operation that replaces ``layer.call``, or ``None``."""
+    call = replaced_method(layer, "call")
     return call if isinstance(call, LayerOperation) else None
 
 
 def install_layer(layer: keras.layers.Layer) -> str | None:
-    """Put the native operation in the place of ``layer.call``; return why not, or ``None`` when done."""
+    """Replace ``layer.call`` by its native operation; return why that is not possible, or ``None``."""
     if installed(layer) is not None:
         return None
-    if "call" in layer.__dict__:
+    if replaced_method(layer, "call") is not None:
         return "its call has been replaced already"
     if not layer.built:
         return "not built"
@@ -40,7 +41,7 @@ def install_layer(layer: keras.layers.Layer) -> str | None:
     operation = OPERATIONS[type(layer)]
     reason = operation.refuses(layer)
     if reason is None:
-        layer.__dict__["call"] = operation(layer)  # not setattr: Keras would track it as a sublayer
+        replace_method(layer, "call", operation(layer))
     return reason
 
 
@@ -48,5 +49,5 @@ def remove_layer(layer: keras.layers.Layer) -> bool:
     """Give ``layer`` its stock ``call`` back; return whether it had a native one."""
     if installed(layer) is None:
         return False
-    del layer.__dict__["call"]
+    restore_method(layer, "call")
     return True

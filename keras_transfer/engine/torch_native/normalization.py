@@ -9,29 +9,29 @@ import torch
 
 from keras_transfer.engine.torch_native.operation import LayerOperation
 from keras_transfer.engine.torch_native.tensors import Cached, is_real, nchw, nhwc
+from keras_transfer.keras_compat.torch import raw_value
 
 
 def wide_dtype(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of statistics and parameters: float32 for the half precisions, as in Keras."""
+    """Return the dtype of statistics and parameters: float32 for half-precision inputs, as in Keras."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 class BatchNormalization(LayerOperation):
     """``keras.layers.BatchNormalization`` over the last axis, in both modes.
 
-    Differences between the two libraries that are bridged here: torch's momentum is one minus Keras's;
-    torch moves the running variance towards the unbiased variance of the batch, Keras towards the
-    biased one.
+    Differences between the two libraries: torch's momentum is one minus Keras's; torch updates the running variance with
+    the unbiased variance of the batch, Keras with the biased one.
     """
 
     def __init__(self, layer: keras.layers.Layer):
-        """Start with nothing folded."""
+        """Start with an empty cache."""
         super().__init__(layer)
         self._affine = Cached()
 
     @classmethod
     def refuses(cls, layer: keras.layers.Layer) -> str | None:
-        """Say why ``layer`` must stay stock."""
+        """Return why ``layer`` must stay stock, or ``None``."""
         if layer.renorm:
             return "batch renormalization"
         if layer.synchronized:
@@ -44,27 +44,27 @@ class BatchNormalization(LayerOperation):
         return None
 
     def accepts(self, x: object, *args: Any, training: bool | None = None, mask: object = None) -> bool:
-        """Real tensors without a mask."""
+        """Accept real floating tensors without a mask."""
         return not args and mask is None and is_real(x, None) and x.is_floating_point()  # type: ignore[attr-defined]
 
     def uses_batch_statistics(self, training: bool | None) -> bool:
-        """Whether the batch's own statistics are used and recorded: a frozen layer always infers."""
+        """Return whether the batch's statistics are used and recorded; a frozen layer uses the stored ones."""
         return bool(training) and self.layer.trainable
 
     def parameters(self) -> tuple[torch.Tensor | None, ...]:
         """Return the tensors of gamma, beta, moving mean and moving variance, uncast."""
         layer = self.layer
-        gamma = layer.gamma._value if layer.scale else None
-        beta = layer.beta._value if layer.center else None
-        return gamma, beta, layer.moving_mean._value, layer.moving_variance._value
+        gamma = raw_value(layer.gamma) if layer.scale else None
+        beta = raw_value(layer.beta) if layer.center else None
+        return gamma, beta, raw_value(layer.moving_mean), raw_value(layer.moving_variance)
 
     def affine(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return ``(scale, shift)`` such that inference is ``x * scale + shift``; no gradient flows into them."""
+        """Return ``(scale, shift)`` such that inference is ``x * scale + shift``; they carry no gradient."""
         gamma, beta, mean, variance = parameters = self.parameters()
 
         @torch.no_grad()
         def compute() -> tuple[torch.Tensor, torch.Tensor]:
-            # In float64 so that folding costs no more than one rounding of each weight.
+            # In float64, so that folding adds no more than one rounding to each weight.
             scale = (variance.double() + self.layer.epsilon).rsqrt()  # type: ignore[union-attr]
             if gamma is not None:
                 scale = scale * gamma.double()
@@ -81,7 +81,7 @@ class BatchNormalization(LayerOperation):
         return nhwc(y) if x.ndim == 4 else y
 
     def normalize(self, x: torch.Tensor, batch_statistics: bool) -> torch.Tensor:
-        """Normalize over axis 1, recording the batch's statistics if they are used."""
+        """Normalize over axis 1; record the batch's statistics if they are used."""
         if batch_statistics:
             return self.normalize_batch(x)
         wide = wide_dtype(x.dtype)
@@ -95,9 +95,9 @@ class BatchNormalization(LayerOperation):
         """Normalize over axis 1 by the batch's statistics and record them.
 
         Args:
-            x: what is normalized.
-            bias: of the layer before, left out of ``x``: the batch's mean takes it out again, so that it shows in the
-                moving mean only. Its gradient, which is zero but for rounding, is zero.
+            x: the tensor to normalize.
+            bias: bias of the layer before, not yet added to ``x``: subtracting the batch's mean cancels it, so that it
+                affects the moving mean only. Its gradient, zero up to rounding, is exactly zero here.
         """
         wide = wide_dtype(x.dtype)
         gamma, beta = (p if p is None or p.dtype == wide else p.to(wide) for p in self.parameters()[:2])
@@ -114,8 +114,9 @@ class BatchNormalization(LayerOperation):
 
     @torch.no_grad()
     def _record(self, mean: torch.Tensor, variance: torch.Tensor, count: int) -> None:
-        # Out of place: autograd has kept the buffer. The unbiased variance of one value is 0/0.
+        # Out of place: autograd has saved the buffer. The unbiased variance of one value is 0/0.
         variance = variance * ((count - 1) / count) if count > 1 else torch.zeros_like(variance)
         weight = 1.0 - self.layer.momentum
-        for moving, batch in ((self.layer.moving_mean._value, mean), (self.layer.moving_variance._value, variance)):
+        for variable, batch in ((self.layer.moving_mean, mean), (self.layer.moving_variance, variance)):
+            moving = raw_value(variable)
             moving.lerp_(batch.to(moving.dtype), weight)

@@ -1,7 +1,6 @@
-"""Inference convolutions through oneDNN: weights reordered once, activation and residual inside the kernel.
+"""oneDNN convolutions: weights reordered once, activation and residual inside the kernel; and where oneDNN is slow.
 
-These are the kernels that torch's own compiler calls on the CPU; here they are called directly. They know no
-autograd, so they serve frozen parts and inference only.
+torch's compiler calls the same kernels on the CPU; here they are called directly. They do not support autograd.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ def _bfloat16_supported() -> bool:
 def better_in_float32(x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int], groups: int) -> tuple[bool, bool]:
     """Return whether the gradients of (input, weight) run faster in float32 than in bfloat16.
 
-    oneDNN 3 has no bfloat16 kernels for some depthwise ones and falls back to reference code, 3 to 25 times slower:
-    the input gradient where the window is strided, the weight gradient of large windows.
+    oneDNN 3 has no bfloat16 kernels for some gradients of grouped convolutions and falls back to reference code, 3 to 25
+    times slower: the input gradient of a strided window, the weight gradient of a window larger than 3 × 3.
     """
     if x.dtype != torch.bfloat16 or x.device.type != "cpu" or groups == 1:
         return False, False
@@ -34,7 +33,7 @@ def better_in_float32(x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, 
 def better_as_product(x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, int], groups: int) -> bool:
     """Return whether the weight gradient of a 1x1 convolution runs faster as one matrix product.
 
-    In bfloat16 oneDNN's own is up to 2.4 times slower where there are many channels and few positions to sum over.
+    In bfloat16, oneDNN's convolution is up to 2.4 times slower for many channels and few positions to sum over.
     """
     pointwise = tuple(weight.shape[2:]) == (1, 1) and groups == 1 and max(stride) == 1
     if not pointwise or x.dtype != torch.bfloat16 or x.device.type != "cpu":
@@ -43,13 +42,13 @@ def better_as_product(x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, 
 
 
 def better_with_rows_skipped(x: torch.Tensor, weight: torch.Tensor, padding: Padding, groups: int) -> bool:
-    """Return whether a strided convolution trains faster as one of stride 1 on every n-th row and column: if it is 1x1."""
+    """Return whether a strided convolution trains faster with stride 1 on every n-th row and column: a 1x1 one on a CPU."""
     pointwise = tuple(weight.shape[2:]) == (1, 1) and groups == 1 and padding == ((0, 0), (0, 0))
     return pointwise and x.device.type == "cpu"
 
 
 def available(x: torch.Tensor) -> bool:
-    """Whether oneDNN can convolve ``x`` now; never while something traces the graph for another engine."""
+    """Return whether oneDNN can convolve ``x`` now; never while the model is compiled or traced for another engine."""
     if x.device.type != "cpu" or not (torch.backends.mkldnn.is_available() and torch._C._get_mkldnn_enabled()):
         return False
     if torch.compiler.is_compiling() or torch.jit.is_tracing():
@@ -58,10 +57,10 @@ def available(x: torch.Tensor) -> bool:
 
 
 def can_add(x: torch.Tensor, groups: int) -> bool:
-    """Whether a residual can be added inside the convolution.
+    """Return whether a residual can be added inside the convolution.
 
-    Not in grouped convolutions; and with a residual the kernel wants the bias in the dtype of ``x``: a bias
-    rounded to bfloat16 would shift whole channels, where stock Keras rounds each value by itself.
+    Grouped convolutions do not support it. With a residual the kernel takes the bias in the dtype of ``x`` only, and a bias
+    rounded to bfloat16 would shift whole channels, where stock Keras rounds each value separately.
     """
     return groups == 1 and x.dtype == torch.float32
 
@@ -74,7 +73,7 @@ def pack(
     groups: int,
     shape: torch.Size,
 ) -> torch.Tensor:
-    """Reorder an OIHW weight into the blocked layout that oneDNN wants for an NCHW input of that shape."""
+    """Reorder an OIHW weight into oneDNN's blocked layout for an NCHW input of that shape."""
     (top, bottom), (left, right) = padding
     amount, size = [top, left], list(shape)
     if top != bottom or left != right:  # convolve() pads first

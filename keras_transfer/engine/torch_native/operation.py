@@ -1,4 +1,4 @@
-"""The base of every native operation: it stands in for one layer's ``call`` and knows when not to."""
+"""Base class of native operations, which replace ``call`` of one layer."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import keras
 import torch
-from keras.src.backend.torch.core import to_torch_dtype
+
+from keras_transfer.keras_compat.torch import autocasts, to_torch_dtype
 
 
 class LayerOperation:
-    """Computes what ``layer.call`` computes, with torch's own kernels.
+    """Computes ``layer.call`` with torch's own kernels.
 
-    An instance is put in the layer's ``__dict__`` under ``call``, where it hides the method of the class;
-    the class, the configuration and the variables stay as they are. Whatever it does not accept (a
-    symbolic tensor, a mask …) goes to the method it hides.
+    An instance replaces ``call`` of one layer, whose class, configuration and variables stay unchanged. Arguments that it
+    does not accept (a symbolic tensor, a mask …) are passed on to Keras's ``call``.
     """
 
     def __init__(self, layer: keras.layers.Layer):
@@ -28,11 +28,11 @@ class LayerOperation:
         return None
 
     def accepts(self, *args: Any, **kwargs: Any) -> bool:
-        """Whether these arguments can be computed natively."""
+        """Return whether these arguments can be computed natively."""
         raise NotImplementedError
 
     def run(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Compute the layer from arguments that ``accepts`` has accepted."""
+        """Compute the layer for arguments that ``accepts`` accepts."""
         raise NotImplementedError
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -43,12 +43,12 @@ class LayerOperation:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype the layer computes in; it may change at run time with the layer's dtype policy."""
+        """The layer's compute dtype, which may change at run time with its dtype policy."""
         return to_torch_dtype(self.layer.compute_dtype)
 
     def value(self, variable: keras.Variable) -> torch.Tensor:
-        """Return a variable's tensor as Keras's autocasting hands it to the layer."""
+        """Return a variable's tensor, cast as Keras's autocasting does inside the layer."""
         value = variable.value
-        if variable._autocast and self.layer.autocast and value.dtype != self.dtype:
+        if autocasts(variable) and self.layer.autocast and value.dtype != self.dtype:
             return value.to(self.dtype)
         return value

@@ -1,4 +1,4 @@
-"""Find the fused steps in a functional graph."""
+"""Find the steps of a functional graph that can be fused."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from keras_transfer.engine.torch_native.units import (
     PaddedPoolUnit,
     Unit,
 )
+from keras_transfer.keras_compat import graph_nodes, recomputes
 
 NEVER_NEGATIVE = (RELU, RELU6, SIGMOID, HARD_SIGMOID)
 
@@ -35,12 +36,11 @@ class Step:
 
 
 class Graph:
-    """The nodes of a functional model in the order Keras runs them, and who reads what."""
+    """The nodes of a functional model in Keras's order, and the readers of each tensor."""
 
     def __init__(self, model: keras.Model):
         """Index the graph of ``model``."""
-        by_depth = model._nodes_by_depth
-        self.nodes = [n for d in sorted(by_depth, reverse=True) for n in by_depth[d] if n.operation and not n.is_input]
+        self.nodes = graph_nodes(model)
         self.order = {id(node): i for i, node in enumerate(self.nodes)}
         self.producer = {id(t): node for node in self.nodes for t in node.outputs}
         self.readers: dict[int, list[Any]] = {}
@@ -61,14 +61,14 @@ class Graph:
 
 
 def _plain(node: Any, inputs: int = 1) -> bool:
-    """Whether the node calls a layer on just that many tensors, with nothing that must happen around the call."""
+    """Return whether the node calls a layer on that many tensors and needs nothing besides the call."""
     layer = node.operation
     if not isinstance(layer, keras.layers.Layer) or len(node.outputs) != 1 or len(node.input_tensors) != inputs:
         return False
     args, kwargs = node.arguments.args, node.arguments.kwargs
     if len(args) != 1 or any(key != "training" and value is not None for key, value in kwargs.items()):
         return False
-    return layer.activity_regularizer is None and layer._remat_mode is None and layer.autocast
+    return layer.activity_regularizer is None and not recomputes(layer) and layer.autocast
 
 
 def _activation(node: Any) -> Activation | None:
@@ -97,7 +97,7 @@ class Planner:
             find()
 
     def steps(self) -> list[Step]:
-        """Return the steps, each at the place of its last node."""
+        """Return the steps, ordered by their last nodes."""
         unique = {id(step): step for step in self.step_of.values()}
         return sorted(unique.values(), key=lambda step: self.graph.order[id(step.nodes[-1])])
 
@@ -145,7 +145,7 @@ class Planner:
             self._add(nodes, unit)
 
     def residuals(self) -> None:
-        """Convolution step + Add + [activation]: the later of the two convolutions takes the sum in."""
+        """Convolution step + Add + [activation]: the sum is computed in the later of the two convolutions."""
         for node in self.graph.nodes:
             if not _is_layer(node, keras.layers.Add, inputs=2) or not self._free(node):
                 continue
@@ -177,7 +177,7 @@ class Planner:
         for node in self.graph.nodes:
             norm = _native(node, BatchNormalization)
             if norm is not None and self._free(node):
-                unit, nodes = NormalizationUnit(norm=norm), [node]
+                unit, nodes = NormalizationUnit(operation=norm), [node]
                 self._append_activation(nodes, unit)
                 self._add(nodes, unit)
 
@@ -215,7 +215,7 @@ class Planner:
         return symmetric and pool.layer.padding == "valid" and step.unit.activation in NEVER_NEGATIVE
 
     def rest(self) -> None:
-        """Everything else runs as Keras runs it."""
+        """All other nodes run stock."""
         for node in self.graph.nodes:
             if self._free(node):
                 self._add([node], None)

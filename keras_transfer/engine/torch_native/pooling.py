@@ -1,4 +1,4 @@
-"""Pooling on channels-last memory, without the copy to channels-first that stock Keras makes."""
+"""Pooling in channels-last memory, without the copy to channels-first that stock Keras makes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_transfer.engine.torch_native.tensors import Padding, is_real, nchw, n
 
 
 def _ceil_mode_covers(shape: torch.Size, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> bool:
-    """Whether torch's ``ceil_mode`` makes exactly the windows of this one-sided padding, so that none is copied."""
+    """Return whether torch's ``ceil_mode`` gives the windows of this one-sided padding, so that no copy is needed."""
     for size, kernel, step, (before, after) in zip(shape[2:], window, stride, padding):
         wanted = (size + before + after - kernel) // step + 1
         natural = -(-(size + 2 * before - kernel) // step) + 1
@@ -23,7 +23,7 @@ def _ceil_mode_covers(shape: torch.Size, window: tuple[int, int], stride: tuple[
 
 
 def max_pool(x: torch.Tensor, window: tuple[int, int], stride: tuple[int, int], padding: Padding) -> torch.Tensor:
-    """Max-pool an NCHW tensor; padded places never win."""
+    """Max-pool an NCHW tensor; padding never is the maximum."""
     (top, bottom), (left, right) = padding
     if top == bottom and left == right:
         return F.max_pool2d(x, window, stride, (top, left))
@@ -36,7 +36,7 @@ class Pooling2D(LayerOperation):
     """``keras.layers.MaxPooling2D`` and ``keras.layers.AveragePooling2D``."""
 
     def __init__(self, layer: keras.layers.Layer):
-        """Read the fixed geometry of ``layer``."""
+        """Read the geometry of ``layer``."""
         super().__init__(layer)
         self.window = tuple(layer.pool_size)
         self.stride = tuple(layer.strides)
@@ -44,7 +44,7 @@ class Pooling2D(LayerOperation):
 
     @classmethod
     def refuses(cls, layer: keras.layers.Layer) -> str | None:
-        """Say why ``layer`` must stay stock."""
+        """Return why ``layer`` must stay stock, or ``None``."""
         return None if layer.data_format == "channels_last" else "channels_first"
 
     def padding(self, shape: torch.Size) -> Padding:
@@ -52,10 +52,10 @@ class Pooling2D(LayerOperation):
         return resolve_padding(self.layer.padding, shape, self.window, self.stride)
 
     def accepts(self, x: object, *args: object, **kwargs: object) -> bool:
-        """Real floating tensors.
+        """Accept real floating tensors, except for averages with one-sided padding.
 
-        Stock Keras on torch pads a one-sided average with copies of the edge and counts them (TensorFlow
-        excludes the padding): that case is left to it, so that the engine never changes a result.
+        Those, stock Keras on torch pads by repeating the edge and counts the padding (TensorFlow excludes it): they run
+        stock, so that the engine never changes a result.
         """
         if args or kwargs or not is_real(x) or not x.is_floating_point():  # type: ignore[attr-defined]
             return False

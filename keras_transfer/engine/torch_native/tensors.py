@@ -1,7 +1,7 @@
-"""Layout helpers: Keras sees ``(batch, height, width, channels)``, the kernels see channels-last memory.
+"""Layout helpers: Keras passes ``(batch, height, width, channels)``, the kernels take NCHW in channels-last memory.
 
-A contiguous NHWC tensor and a channels-last NCHW tensor are the same bytes, so going from one to the
-other is a permutation of the strides and never a copy. Everything in this package keeps to that.
+A contiguous NHWC tensor and a channels-last NCHW tensor are the same bytes, so that one becomes the other by permuting the
+strides, without a copy. All modules of this package rely on that.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from keras.src.backend.common.stateless_scope import in_stateless_scope
-from keras.src.backend.torch.core import get_device
+
+from keras_transfer.keras_compat.torch import get_device, in_stateless_scope
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right)), in pixels."""
 
 
 def is_real(x: object, ndim: int | None = 4) -> bool:
-    """Whether ``x`` is a tensor to compute with and the variables are the layer's own.
+    """Return whether ``x`` holds values, and the layer's variables hold theirs.
 
-    No: symbolic stand-ins for shape inference, Keras's stateless calls, which bring their own values, and
-    torch's compiler, which makes its own kernels from the stock graph.
+    Not so during shape inference, in Keras's stateless calls (the caller passes the variables' values) and under torch's
+    compiler (which generates its own kernels from the stock graph).
     """
     if torch.compiler.is_compiling():
         return False
@@ -33,7 +33,7 @@ def is_real(x: object, ndim: int | None = 4) -> bool:
 
 
 def nchw(x: torch.Tensor) -> torch.Tensor:
-    """View NHWC as NCHW whose memory is channels-last; copies only if the producer left odd strides."""
+    """View NHWC as NCHW in channels-last memory; copies only if ``x`` has other strides."""
     return x.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
@@ -88,10 +88,10 @@ def pad(x: torch.Tensor, padding: Padding, value: float = 0.0) -> torch.Tensor:
 
 
 class _KernelToTorch(torch.autograd.Function):
-    """HWIO → OIHW in channels-last memory, as ONE two-dimensional transpose each way.
+    """HWIO → OIHW in channels-last memory, as one two-dimensional transpose each way.
 
-    The general strided copy behind ``permute().contiguous()`` is five to ten times slower than torch's
-    blocked transpose, and stock Keras pays it on every kernel of every step, and once more for its gradient.
+    The general strided copy behind ``permute().contiguous()`` is five to ten times slower than torch's blocked transpose;
+    stock Keras makes it for every kernel in every step, and again for its gradient.
     """
 
     @staticmethod
@@ -110,7 +110,7 @@ class _KernelToTorch(torch.autograd.Function):
 def to_oihw(kernel: torch.Tensor) -> torch.Tensor:
     """Return a Keras kernel (HWIO) as a torch weight (OIHW, channels-last memory), differentiably.
 
-    No copy where the numbers lie that way already (:mod:`~keras_transfer.engine.torch_native.layout`).
+    No copy is made if the kernel is stored in that layout (:mod:`~keras_transfer.engine.torch_native.layout`).
     """
     weight = kernel.permute(3, 2, 0, 1)
     if weight.is_contiguous(memory_format=torch.channels_last):
@@ -125,14 +125,14 @@ def depthwise_to_oihw(kernel: torch.Tensor) -> torch.Tensor:
 
 
 def needs_grad(*tensors: torch.Tensor | None) -> bool:
-    """Whether autograd would record an operation on ``tensors``."""
+    """Return whether autograd would record an operation on ``tensors``."""
     return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
 
 
 class Cached:
-    """One derived tensor, kept as long as the tensors it came from have not been written to.
+    """One derived value, valid until the tensors that it was computed from are written to.
 
-    Torch counts the in-place writes to a tensor (``_version``); Keras assigns in place, optimizers too.
+    Torch counts in-place writes to a tensor (``_version``); Keras's assignments and optimizers write in place.
     """
 
     __slots__ = ("_entry",)
@@ -144,12 +144,12 @@ class Cached:
     def get(self, sources: tuple[torch.Tensor | None, ...], extra: tuple, make: Callable[[], Any]) -> Any:
         """Return ``make()``, or its last result if ``sources`` (by identity and version) and ``extra`` are the same."""
         key = (tuple(-1 if s is None else (id(s), s._version, s.data_ptr()) for s in sources), extra)
-        entry = self._entry  # one read and one write, so that threads that predict together never mix two entries
+        entry = self._entry  # read once and written once, so that concurrent predictions never mix two entries
         if entry is None or entry[0] != key:
-            # holding the sources keeps their ids from being given to other tensors
+            # Keeping the sources alive prevents the reuse of their ids.
             self._entry = entry = (key, sources, make())
         return entry[2]
 
     def clear(self) -> None:
-        """Forget the value and free its memory."""
+        """Drop the value."""
         self._entry = None

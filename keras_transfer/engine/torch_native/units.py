@@ -1,7 +1,7 @@
-"""Fused steps: several layers of a graph computed as one, exact under autograd.
+"""Fused steps: several layers of a graph computed as one, with exact gradients.
 
-A step owns the tensors between its layers, so it may overwrite them. What may be overwritten is decided by
-what autograd keeps: convolution and normalization keep their input, never their output.
+The tensors between the layers belong to the step, so it may overwrite them as far as autograd has not saved them:
+convolution and normalization save their input, never their output.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from keras_transfer.engine.torch_native.tensors import (
     needs_grad,
     nhwc,
 )
+from keras_transfer.keras_compat.torch import raw_value
 
 
 @dataclass
 class Unit:
-    """One step of a graph: ``layers`` in order of computation, the last one's output is the step's output."""
+    """One step of a graph: ``layers`` in order of computation; the output is that of the last one."""
 
     layers: list[keras.layers.Layer] = field(default_factory=list)
     activation: Activation = LINEAR
@@ -42,7 +43,7 @@ class Unit:
         return "+".join(type(layer).__name__ for layer in self.layers)
 
     def ready(self, inputs: list[torch.Tensor]) -> bool:
-        """Whether the step can compute ``inputs`` now: real floating tensors, one compute dtype throughout."""
+        """Return whether the step can compute ``inputs`` now: real floating tensors, one compute dtype in all layers."""
         dtype = self.layers[0].compute_dtype
         if any(layer.compute_dtype != dtype for layer in self.layers[1:]):
             return False
@@ -69,27 +70,23 @@ class LayerUnit(Unit):
 
 
 @dataclass
-class NormalizationUnit(Unit):
-    """BatchNormalization and the activation behind it."""
+class NormalizationUnit(LayerUnit):
+    """BatchNormalization and the activation after it."""
 
-    norm: BatchNormalization = None  # type: ignore[assignment]
-
-    def ready(self, inputs: list[torch.Tensor]) -> bool:
-        """As every step, and the normalization must accept the tensor."""
-        return super().ready(inputs) and self.norm.accepts(*inputs)
+    operation: BatchNormalization = None  # type: ignore[assignment]
 
     def __call__(self, inputs: list[torch.Tensor], training: bool | None) -> torch.Tensor:
         """Normalize, then overwrite the result."""
-        x = inputs[0].to(self.norm.dtype)
-        statistics = self.norm.uses_batch_statistics(training)
-        if x.ndim != 4:
-            return self.activation(self.norm.normalize(x, statistics), owned=True)
-        return nhwc(self.activation(self.norm.normalize(nchw(x), statistics), owned=True))
+        norm = self.operation
+        x = inputs[0].to(norm.dtype)
+        y = norm.normalize(nchw(x) if x.ndim == 4 else x, norm.uses_batch_statistics(training))
+        y = self.activation(y, owned=True)
+        return nhwc(y) if x.ndim == 4 else y
 
 
 @dataclass
 class PaddedPoolUnit(Unit):
-    """Zero padding before max pooling of values that are never negative: padding that never wins is the same."""
+    """Zero padding before max pooling of non-negative values, for which padding by -inf gives the same maxima."""
 
     operation: Pooling2D = None  # type: ignore[assignment]
     padding: Padding = NO_PADDING
@@ -102,10 +99,10 @@ class PaddedPoolUnit(Unit):
 
 @dataclass
 class AddUnit(Unit):
-    """A sum and the activation behind it."""
+    """A sum and the activation after it."""
 
     def ready(self, inputs: list[torch.Tensor]) -> bool:
-        """As every step, and nothing to broadcast."""
+        """As every step, and all inputs must have one shape."""
         return super().ready(inputs) and all(x.shape == inputs[0].shape for x in inputs[1:])
 
     def __call__(self, inputs: list[torch.Tensor], training: bool | None) -> torch.Tensor:
@@ -121,9 +118,9 @@ class AddUnit(Unit):
 class ConvolutionUnit(Unit):
     """[ZeroPadding2D] + convolution + [BatchNormalization] + [Add] + [activation].
 
-    Normalization that does not use the batch's statistics is folded into the weights: exactly the same
-    function, and it then costs nothing, forward or backward. Where nothing is recorded for a gradient, the
-    folded weights are kept until one of the variables they came from is written to.
+    Normalization by stored statistics is folded into the weights: the function is the same, and the normalization costs
+    nothing in either pass. Where no gradient is recorded, the folded weights are cached until one of their variables is
+    written to.
     """
 
     conv: Convolution = None  # type: ignore[assignment]
@@ -133,7 +130,7 @@ class ConvolutionUnit(Unit):
     _folded: Cached = field(default_factory=Cached, repr=False)
 
     def ready(self, inputs: list[torch.Tensor]) -> bool:
-        """As every step, without adapters, and with a residual of the right shape."""
+        """As every step; the convolution must accept the tensor, and a residual must have the output's shape."""
         if not super().ready(inputs) or not self.conv.accepts(inputs[0]):
             return False
         if self.residual:
@@ -166,7 +163,7 @@ class ConvolutionUnit(Unit):
             sources = self.sources()
             if not needs_grad(x, residual, *sources):
                 return nhwc(self.infer(x, residual, sources, geometry))
-            self._folded.clear()  # the variables are about to change
+            self._folded.clear()  # the variables are about to be updated
             if norm is None or not needs_grad(*norm.parameters()):
                 return nhwc(self.convolve(x, *self.fold(record=True), residual, geometry, self.activation))
         if norm is not None and norm.uses_batch_statistics(training):
@@ -200,13 +197,13 @@ class ConvolutionUnit(Unit):
         return self.activation(y, owned=True)
 
     def sources(self) -> tuple[torch.Tensor | None, ...]:
-        """Return every tensor that the folded weights come from."""
+        """Return the tensors that the folded weights are computed from."""
         layer = self.conv.layer
-        bias = layer.bias._value if layer.use_bias else None
-        return (self.conv.kernel._value, bias, *(self.norm.parameters() if self.norm is not None else ()))
+        bias = raw_value(layer.bias) if layer.use_bias else None
+        return (raw_value(self.conv.kernel), bias, *(self.norm.parameters() if self.norm is not None else ()))
 
     def fold(self, record: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the OIHW weight and the bias, unrounded, with the normalization folded in."""
+        """Return the OIHW weight in the compute dtype and the bias, not cast, with the normalization folded in."""
         conv, dtype = self.conv, self.conv.dtype
         kernel, bias = self.sources()[:2]
         if self.norm is None:
@@ -226,7 +223,7 @@ class ConvolutionUnit(Unit):
         sources: tuple[torch.Tensor | None, ...],
         geometry: Geometry,
     ) -> torch.Tensor:
-        """Compute without recording anything for a gradient."""
+        """Compute without recording a gradient."""
         stride, padding, dilation, groups = geometry
         packed = onednn.available(x)
 

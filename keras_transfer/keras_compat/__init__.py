@@ -1,0 +1,185 @@
+"""Private names of Keras that this package reads or replaces, each behind a public name.
+
+Keras may change them in any release. All of them are known to hold for :data:`KNOWN_FOR`; ``tests/test_keras_compat.py`` has
+a test for each, and no other module may use them. The names of Keras's torch backend are in
+:mod:`keras_transfer.keras_compat.torch`. Importing this module imports neither Keras nor a framework.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+KNOWN_FOR = ("3.15",)
+"""Keras releases (major.minor) that the names in this package were checked with."""
+
+# === Layers ===
+
+
+def all_layers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Return a layer and all its sublayers, parents before their children."""
+    return layer._flatten_layers()
+
+
+def layers_and_graphs(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Yield :func:`all_layers`, and the functional graph that each built ``Sequential`` holds and does not track."""
+    import keras
+
+    for layer in all_layers(model):
+        yield layer
+        if isinstance(layer, keras.Sequential) and layer._functional is not None:
+            yield layer._functional
+
+
+def replace_method(owner: Any, name: str, replacement: Callable[..., Any]) -> None:
+    """Put ``replacement`` in front of the method ``name`` of one layer, model or optimizer.
+
+    It is stored in the instance's ``__dict__``, where it hides the method of the class. ``setattr`` would have Keras track
+    the replacement as a sublayer, or search it for variables.
+    """
+    owner.__dict__[name] = replacement
+
+
+def replaced_method(owner: Any, name: str) -> Any:
+    """Return what :func:`replace_method` stored, or ``None``."""
+    return getattr(owner, "__dict__", {}).get(name)
+
+
+def restore_method(owner: Any, name: str) -> None:
+    """Give ``owner`` the method of its class back."""
+    owner.__dict__.pop(name, None)
+
+
+def recomputes(layer: keras.layers.Layer) -> bool:
+    """Return whether the layer computes its activations again in the backward pass (rematerialization)."""
+    return layer._remat_mode is not None
+
+
+def takes_training(operation: Any) -> bool:
+    """Return whether an operation can be called with ``training=``: layers can, bare operations cannot."""
+    return "training" in getattr(operation, "_call_context_args", ())
+
+
+def snake_case(name: str) -> str:
+    """Return the layer name that Keras derives from a class name: ``Conv2D`` → ``conv2d``, ``ReLU`` → ``re_lu``."""
+    from keras.src.utils.naming import to_snake_case
+
+    return to_snake_case(name)
+
+
+# === Functional graphs ===
+
+
+def has_graph(model: Any) -> bool:
+    """Return whether ``model`` is a functional model (a subclassed or unbuilt one has no graph)."""
+    return hasattr(model, "_nodes_by_depth")
+
+
+def graph_nodes(model: keras.Model) -> list[Any]:
+    """Return the nodes of a functional model in the order in which Keras computes them, without the input nodes.
+
+    A node is one call of an operation: ``operation``, ``input_tensors``, ``outputs``, ``arguments``.
+    """
+    depths = sorted(model._nodes_by_depth, reverse=True)
+    return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
+
+
+def graph_tensors(model: keras.Model) -> list[keras.KerasTensor]:
+    """Return every tensor of a functional model, the inputs included."""
+    return [tensor for nodes in model._nodes_by_depth.values() for node in nodes for tensor in node.outputs]
+
+
+def calls(operation: Any) -> Sequence[Any]:
+    """Return the nodes of all calls of an operation on symbolic tensors, in whatever model."""
+    return operation._inbound_nodes
+
+
+def producer(tensor: keras.KerasTensor) -> Any:
+    """Return the operation that made a symbolic tensor."""
+    return tensor._keras_history.operation
+
+
+def producer_node(tensor: keras.KerasTensor) -> Any:
+    """Return the node, i.e. the call, that made a symbolic tensor."""
+    history = tensor._keras_history
+    return calls(history.operation)[history.node_index]
+
+
+def input_standardizer(model: keras.Model) -> Callable[[Any], list[Any]]:
+    """Return what brings the inputs of a functional model into a flat list of the expected ranks and dtypes."""
+    return model._standardize_inputs
+
+
+def output_structure(model: keras.Model) -> Any:
+    """Return the nested structure of a functional model's outputs."""
+    return model._outputs_struct
+
+
+# === Training ===
+
+UPDATE_STEP = "_backend_update_step"
+"""Optimizer method (grads, variables, learning rate) that updates variables on any backend."""
+APPLY_DECAY = "_apply_weight_decay"
+"""Optimizer method (variables) that subtracts ``weight_decay`` times the learning rate."""
+
+
+def updated_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
+    """Return the variables that an optimizer was built for, in the order of its slots; none before it is built."""
+    return getattr(optimizer, "_trainable_variables", [])
+
+
+def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
+    """Return the metric behind ``loss`` in the logs of a compiled model."""
+    return model._loss_tracker
+
+
+def stateless_metrics_update(model: keras.Model) -> Callable[..., tuple[dict[str, Any], list[Any]]]:
+    """Return what the jax trainer updates metrics with: (metric values, loss, x, y, y_pred, sample_weight) → (logs, values)."""
+    return model._update_metrics_variables
+
+
+def model_of(callback: keras.callbacks.Callback) -> keras.Model:
+    """Return the model of a callback without the work of ``callback.model``.
+
+    On jax that property copies all arrays that ``fit`` holds back into the variables: as slow as a small step.
+    """
+    return callback._model
+
+
+def jax_training_state(model: keras.Model) -> Mapping[str, Any] | None:
+    """Return the arrays that ``fit`` holds on jax in the middle of an epoch, or ``None`` where the variables are current.
+
+    Keys: ``trainable_variables``, ``non_trainable_variables``, ``optimizer_variables``, ``metrics_variables``.
+    """
+    state = getattr(model, "_jax_state", None)
+    return state if state and not model._jax_state_synced else None
+
+
+# === Process ===
+
+
+def keep_tensorflow_out() -> None:
+    """Have Keras, on another backend, use TensorFlow only if something else has imported it.
+
+    Every serialization asks whether TensorFlow is available, to recognise its types, and Keras finds out by importing it:
+    seconds, hundreds of megabytes and a page of log lines.
+    """
+    from keras.src.utils import module_utils
+
+    class OnlyIfImported(type(module_utils.tensorflow)):  # type: ignore[misc]
+        @property
+        def available(self) -> bool:
+            return "tensorflow" in sys.modules
+
+    module_utils.tensorflow.__class__ = OnlyIfImported
+
+
+def torch_device() -> str:
+    """Return the device that Keras puts torch tensors on, such as ``"cpu"`` or ``"cuda"``."""
+    from keras.src.backend.torch.core import get_device
+
+    return str(get_device())

@@ -1,0 +1,28 @@
+"""Values of options that the configuration, the Python interface and the functions behind them share."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Color = Literal["rgb", "grey"]
+"""Channels of an image: three or one."""
+Resize = Literal["squash", "crop", "pad"]
+"""How an image of another shape is fitted: change its aspect, cut, or add a border."""
+Pooling = Literal["avg", "max"]
+"""Global pooling between backbone and head."""
+Stem = Literal["keep", "small_image", "one_channel"]
+"""What is done to the first layers of a backbone (:mod:`keras_transfer.models.stem`)."""
+BatchNorm = Literal["train", "frozen"]
+"""Whether the backbone's BatchNorm layers may train."""
+
+DROPOUT = 0.2
+"""Default dropout rate before the logits."""
+
+_LAST_GROUPS = re.compile(r"last\s+(\d+)\s+groups?")
+
+
+def last_groups(train: str) -> int | None:
+    """Return N of ``"last N groups"``, a value of the option ``train``, or ``None`` for any other text."""
+    found = _LAST_GROUPS.fullmatch(train.strip())
+    return int(found[1]) if found else None
