@@ -103,9 +103,7 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     Raises:
         UserError: an unknown source or option, or data that the source cannot read.
     """
-    if source not in SOURCES:
-        raise unknown("data source", source, SOURCES)
-    load = SOURCES[source].load
+    load = SOURCES.lookup(source).load
     parameters = inspect.signature(load).parameters
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:

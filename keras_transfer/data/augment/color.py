@@ -1,12 +1,12 @@
-"""Colour: operations on pixel values, merged so that several of them cost one pass.
+"""Colour operations on pixel values, merged so that several of them take one pass.
 
 An operation is a pair (kind, payload):
     ("matrix", float64 (3, 4))    new RGB = M[:, :3] @ RGB + M[:, 3]
-    ("contrast", factor)          scaling about the mean grey value, which depends on the image
+    ("contrast", factor)          scaling about the mean grey value of the image
     ("table", uint8 (256,))       a lookup table for all channels
-    ("image", function)         anything else: uint8 (h, w, c) -> the same
-Matrices and contrasts in a row become one matrix, tables in a row one table. Values are only clipped at the end of a
-row, not between its operations.
+    ("image", function)           anything else: uint8 (h, w, c) -> uint8 (h, w, c)
+Consecutive matrices and contrasts become one matrix, consecutive tables one table. Values are clipped after the merged
+operation, not between its parts.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _RGB = np.linalg.inv(_YIQ)
 
 
 def brightness(factor: float) -> tuple[str, Any]:
-    """All channels times `factor`."""
+    """Multiply all channels by `factor`."""
     return "matrix", np.hstack([np.eye(3) * factor, np.zeros((3, 1))])
 
 
 def contrast(factor: float) -> tuple[str, Any]:
-    """Distances from the mean grey value times `factor`."""
+    """Scale the distance from the image's mean grey value by `factor`."""
     return "contrast", factor
 
 
 def saturation(factor: float) -> tuple[str, Any]:
-    """Distances from the pixel's own grey value times `factor`; 0 is a grey image."""
+    """Scale the distance from each pixel's grey value by `factor`; 0 gives a grey image."""
     return "matrix", np.hstack([factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1)), np.zeros((3, 1))])
 
 
 def hue(turn: float) -> tuple[str, Any]:
-    """Rotate the hue by `turn` (1 is the whole circle), keeping luma and chroma."""
+    """Rotate the hue by `turn` (1 is a full turn), keeping luma and chroma."""
     angle = 2 * np.pi * turn
     rotation = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
     return "matrix", np.hstack([_RGB @ rotation @ _YIQ, np.zeros((3, 1))])

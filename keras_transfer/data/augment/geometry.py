@@ -1,4 +1,4 @@
-"""Augmentations that move pixels; all of them become part of one affine warp."""
+"""Geometric augmentations, all of which are combined into one affine warp."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keras_transfer.errors import UserError, unknown
 
 @dataclass(frozen=True)
 class ResizeTo(Augmentation):
-    """Resize to a size of its own, e.g. somewhat larger before a crop.
+    """Resize, e.g. to somewhat more than the target size before a crop.
 
     Args:
         size: pixels: one number or (height, width); None: the target size.
-        mode: "squash", "crop", "pad", or "shorter" (the shorter side gets `size`, the aspect stays); None: the
-            transform's own.
+        mode: "squash", "crop", "pad", or "shorter" (the shorter side becomes `size`, the aspect ratio stays); None: the
+            transform's mode.
     """
 
     name, random, sizes = "resize", False, True
@@ -40,7 +40,7 @@ class ResizeTo(Augmentation):
             raise UserError("resize: mode 'shorter' needs size as one number")
 
     def apply(self, plan: Plan, rng: np.random.Generator | None) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         size = plan.target if self.size is None else self.size
         height, width = plan.size
         if self.mode == "shorter" and isinstance(size, int):
@@ -52,10 +52,10 @@ class ResizeTo(Augmentation):
 
 @dataclass(frozen=True)
 class CenterCrop(Augmentation):
-    """Cut the middle out and scale it to the target size.
+    """Crop the centre and scale it to the target size.
 
     Args:
-        fraction: share (0, 1] of the largest centred box of the target's shape; 224 of 256 is 0.875.
+        fraction: share (0, 1] of the side of the largest centred box with the target's aspect ratio; 224 of 256 is 0.875.
     """
 
     name, random, sizes = "center_crop", False, True
@@ -65,7 +65,7 @@ class CenterCrop(Augmentation):
         number(self.name, "fraction", self.fraction, 1e-3, 1)
 
     def apply(self, plan: Plan, rng: np.random.Generator | None) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         (height, width), (out_height, out_width) = plan.size, plan.target
         step = min(height / out_height, width / out_width) * self.fraction
         box = (max(1, round(out_height * step)), max(1, round(out_width * step)))
@@ -74,15 +74,15 @@ class CenterCrop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomCrop(Augmentation):
-    """Cut a box of the target size at a random place; a smaller image is enlarged first until it fits.
+    """Crop a box of the target size at a random place, usually after `resize` to a somewhat larger size.
 
-    Usually after `resize` to a somewhat larger size.
+    A smaller image is enlarged to the target size first.
     """
 
     name, sizes = "random_crop", True
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         v, u = rng.random(2)
         height, width = plan.size
         scale = max(plan.target[0] / height, plan.target[1] / width, 1.0)
@@ -96,11 +96,11 @@ class RandomCrop(Augmentation):
 
 @dataclass(frozen=True)
 class RandomResizedCrop(Augmentation):
-    """Cut a box of random area and aspect and scale it to the target size (Szegedy et al., 2014).
+    """Crop a box of random area and aspect ratio and scale it to the target size (Szegedy et al., 2014).
 
     Args:
-        scale: least and greatest area of the box as a share of the image's.
-        ratio: least and greatest width / height of the box, relative to the target's; drawn on a log scale.
+        scale: minimum and maximum area of the box as a share of the image's.
+        ratio: minimum and maximum width / height of the box, relative to the target's; sampled on a log scale.
     """
 
     name, sizes = "random_resized_crop", True
@@ -112,7 +112,7 @@ class RandomResizedCrop(Augmentation):
         span(self.name, "ratio", self.ratio, 1e-2, 100)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         height, width = plan.size
         draws = rng.random((10, 2))  # always the same number of draws
         v, u = rng.random(2)
@@ -126,7 +126,7 @@ class RandomResizedCrop(Augmentation):
             if 0 < h <= height and 0 < w <= width:
                 box = h, w
                 break
-        if box is None:  # the whole image, cut to the nearest allowed aspect
+        if box is None:  # the whole image, cropped to the nearest allowed ratio
             ratio = min(max(width / height, self.ratio[0] * aspect), self.ratio[1] * aspect)
             box = min(height, max(1, round(width / ratio))), min(width, max(1, round(height * ratio)))
         y, x = math.floor(v * (height - box[0] + 1)), math.floor(u * (width - box[1] + 1))
@@ -135,7 +135,7 @@ class RandomResizedCrop(Augmentation):
 
 @dataclass(frozen=True)
 class PaddedRandomCrop(Augmentation):
-    """Fit the image, add a border and cut a box of the target size: the usual augmentation for CIFAR.
+    """Fit the image, add a border and crop a box of the target size: the usual augmentation for CIFAR.
 
     Args:
         padding: width of the border, in pixels of the target.
@@ -151,7 +151,7 @@ class PaddedRandomCrop(Augmentation):
         check_fill(self.name, self.fill)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         plan.fit(plan.target, plan.resize)
         y, x = (rng.integers(0, 2 * self.padding + 1, 2) - self.padding).tolist()
         plan.box(y, x, *plan.target, plan.target)
@@ -160,7 +160,7 @@ class PaddedRandomCrop(Augmentation):
 
 @dataclass(frozen=True)
 class HorizontalFlip(Augmentation):
-    """Mirror left and right with probability `p`."""
+    """Flip horizontally with probability `p`."""
 
     name = "horizontal_flip"
     p: float = 0.5
@@ -169,14 +169,14 @@ class HorizontalFlip(Augmentation):
         number(self.name, "p", self.p, 0, 1)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         if happens(rng, self.p):
             plan.flip(horizontal=True)
 
 
 @dataclass(frozen=True)
 class VerticalFlip(Augmentation):
-    """Mirror top and bottom with probability `p`."""
+    """Flip vertically with probability `p`."""
 
     name = "vertical_flip"
     p: float = 0.5
@@ -185,13 +185,13 @@ class VerticalFlip(Augmentation):
         number(self.name, "p", self.p, 0, 1)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         if happens(rng, self.p):
             plan.flip(horizontal=False)
 
 
 def turned(degrees: float) -> np.ndarray:
-    """The map (2, 2), output to input, of a counter-clockwise rotation as seen on the screen."""
+    """Return the map (2, 2), output to input, of a counter-clockwise rotation as seen on the screen."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return np.array([[c, -s], [s, c]])
 
@@ -202,7 +202,7 @@ class Rotation(Augmentation):
 
     Args:
         degrees: the angle is uniform in [-degrees, degrees].
-        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
+        fill: values outside the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "rotation"
@@ -214,7 +214,7 @@ class Rotation(Augmentation):
         check_fill(self.name, self.fill)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         plan.about_center(turned(rng.uniform(-self.degrees, self.degrees)))
         plan.fill = self.fill
 
@@ -224,11 +224,11 @@ class Affine(Augmentation):
     """Rotate, shift, scale and shear about the centre.
 
     Args:
-        degrees: greatest angle of the rotation.
-        translate: greatest shift, as a share of width and height.
-        scale: least and greatest enlargement, drawn on a log scale.
-        shear: greatest angle of the shear along x and along y, in degrees.
-        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
+        degrees: maximum angle of the rotation.
+        translate: maximum shift, as a share of width and height.
+        scale: minimum and maximum enlargement, sampled on a log scale.
+        shear: maximum angle of the shear along x and along y, in degrees.
+        fill: values outside the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "affine"
@@ -246,14 +246,14 @@ class Affine(Augmentation):
         check_fill(self.name, self.fill)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         angle, dx, dy, size, shear_x, shear_y = (2 * rng.random(6) - 1).tolist()
         low, high = math.log(self.scale[0]), math.log(self.scale[1])
         enlargement = math.exp((low + high) / 2 + size * (high - low) / 2)
         shear = np.array(
             [[1, math.tan(math.radians(shear_x * self.shear))], [math.tan(math.radians(shear_y * self.shear)), 1]]
         )
-        if abs(np.linalg.det(shear)) < 0.1:  # both shears near 45 degrees would flatten the image to a line
+        if abs(np.linalg.det(shear)) < 0.1:  # two shears of nearly 45 degrees would map the image to a line
             shear[1, 0] = 0.0
         shift = (dx * self.translate * plan.size[1], dy * self.translate * plan.size[0])
         plan.about_center(turned(angle * self.degrees) @ shear / enlargement, shift)

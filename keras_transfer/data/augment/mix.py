@@ -19,8 +19,8 @@ class MixUp(BatchAugmentation):
     """Blend each image and its label with another of the batch (Zhang et al., 2017).
 
     Args:
-        alpha: the share is drawn from Beta(alpha, alpha), once a batch.
-        p: probability that the batch is touched.
+        alpha: the share is sampled from Beta(alpha, alpha), once per batch.
+        p: probability that the batch is mixed.
     """
 
     name = "mixup"
@@ -32,7 +32,7 @@ class MixUp(BatchAugmentation):
         number(self.name, "p", self.p, 0, 1)
 
     def apply(self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (b, h, w, c) and float32 (b, C) in and out."""
+        """See `BatchAugmentation`."""
         if not happens(rng, self.p):
             return images, labels
         share = float(rng.beta(self.alpha, self.alpha))
@@ -46,11 +46,11 @@ class MixUp(BatchAugmentation):
 
 @dataclass(frozen=True)
 class CutMix(BatchAugmentation):
-    """Replace a box of each image by that of another, and mix the labels by area (Yun et al., 2019).
+    """Replace a box of each image by that of another image, and mix the labels by area (Yun et al., 2019).
 
     Args:
-        alpha: the share of the box's area is 1 - Beta(alpha, alpha), once a batch.
-        p: probability that the batch is touched.
+        alpha: the box's share of the area is sampled from 1 - Beta(alpha, alpha), once per batch.
+        p: probability that the batch is mixed.
     """
 
     name = "cutmix"
@@ -62,7 +62,7 @@ class CutMix(BatchAugmentation):
         number(self.name, "p", self.p, 0, 1)
 
     def apply(self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (b, h, w, c) and float32 (b, C) in and out."""
+        """See `BatchAugmentation`."""
         if not happens(rng, self.p):
             return images, labels
         side = math.sqrt(1 - rng.beta(self.alpha, self.alpha))
@@ -72,7 +72,7 @@ class CutMix(BatchAugmentation):
         (y0, y1), (x0, x1) = _interval(v, side, height), _interval(u, side, width)
         mixed = images.copy()
         mixed[:, y0:y1, x0:x1] = images[other, y0:y1, x0:x1]
-        share = 1 - (y1 - y0) * (x1 - x0) / (height * width)  # the box may have been cut at the border
+        share = 1 - (y1 - y0) * (x1 - x0) / (height * width)  # the box may have been clipped at the border
         return mixed, (share * labels + (1 - share) * labels[other]).astype(np.float32)
 
 

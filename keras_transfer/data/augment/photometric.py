@@ -1,4 +1,4 @@
-"""Augmentations of colour, and erasing."""
+"""Colour augmentations and random erasing."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class ColorJitter(Augmentation):
     """Change brightness, contrast, saturation and hue at random, in this order.
 
     Args:
-        brightness: the factor is uniform in [1 - brightness, 1 + brightness], likewise
-        contrast: about the mean grey value,
-        saturation: about the pixel's own grey value.
-        hue: greatest rotation of the hue, as a share of the whole circle, 0..0.5 (in YIQ, where it is linear).
+        brightness: the factor is uniform in [1 - brightness, 1 + brightness].
+        contrast: likewise, about the mean grey value of the image.
+        saturation: likewise, about the grey value of each pixel.
+        hue: maximum rotation of the hue (in YIQ), as a share of a full turn, 0..0.5.
     """
 
     name = "color_jitter"
@@ -37,7 +37,7 @@ class ColorJitter(Augmentation):
         number(self.name, "hue", self.hue, 0, 0.5)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         a, b, c, d = (2 * rng.random(4) - 1).tolist()
         if self.brightness:
             plan.colors.append(color.brightness(1 + a * self.brightness))
@@ -51,7 +51,7 @@ class ColorJitter(Augmentation):
 
 @dataclass(frozen=True)
 class Grayscale(Augmentation):
-    """Take the colour away with probability `p`, keeping the number of channels."""
+    """Convert to grey with probability `p`, keeping the number of channels."""
 
     name = "grayscale"
     p: float = 0.1
@@ -60,7 +60,7 @@ class Grayscale(Augmentation):
         number(self.name, "p", self.p, 0, 1)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         if happens(rng, self.p):
             plan.colors.append(color.saturation(0.0))
 
@@ -70,10 +70,10 @@ class RandomErasing(Augmentation):
     """Overwrite random boxes (Zhong et al., "Random erasing data augmentation", 2017).
 
     Args:
-        p: probability that the image is touched.
-        count: boxes.
-        scale: least and greatest area of a box as a share of the result's.
-        ratio: least and greatest width / height.
+        p: probability that boxes are erased.
+        count: number of boxes.
+        scale: minimum and maximum area of a box as a share of the result's.
+        ratio: minimum and maximum width / height.
         fill: a grey value 0..255, or "noise".
     """
 
@@ -95,7 +95,7 @@ class RandomErasing(Augmentation):
             whole(self.name, "fill", self.fill, 0, 255)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         touched = happens(rng, self.p)
         draws = rng.random((self.count, 4))
         seeds = rng.integers(0, 1 << 62, self.count)

@@ -12,7 +12,7 @@ from keras_transfer.data.augment.base import Augmentation, check_fill, number, w
 from keras_transfer.data.augment.geometry import turned
 from keras_transfer.data.augment.plan import Fill, Plan
 
-# strength in 0..1 and a sign; the greatest values are those of torchvision.transforms.RandAugment.
+# Takes a strength in 0..1 and a sign; the maxima are those of torchvision.transforms.RandAugment.
 Operation = Callable[[Plan, float, float], None]
 
 
@@ -64,14 +64,14 @@ OPERATIONS: dict[str, Operation] = {
 
 @dataclass(frozen=True)
 class RandAugment(Augmentation):
-    """Apply a few operations, drawn at random from the paper's fourteen, at a common strength.
+    """Apply random operations from the paper's fourteen, all of the same strength.
 
-    Those that move pixels join the image's one warp, so they act before those of colour.
+    Geometric operations are part of the image's one warp, so they act before colour operations.
 
     Args:
-        count: operations an image.
+        count: operations per image.
         magnitude: strength, 0..30.
-        fill: what appears beyond the image: 0..255, an RGB triple or "reflect".
+        fill: values outside the image: 0..255, an RGB triple or "reflect".
     """
 
     name = "rand_augment"
@@ -85,7 +85,7 @@ class RandAugment(Augmentation):
         check_fill(self.name, self.fill)
 
     def apply(self, plan: Plan, rng: np.random.Generator) -> None:
-        """Add to the plan."""
+        """See `Augmentation`."""
         names = list(OPERATIONS)
         before = plan.matrix
         for choice, sign in zip(rng.integers(0, len(names), self.count), rng.random(self.count)):

@@ -1,4 +1,4 @@
-"""Carrying out a plan: one warp, one pass of colour, erasing."""
+"""Rendering of a plan: one warp, one pass over the colours, erasing."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _NEAR = 1e-4
 def render(
     image: np.ndarray, plan: Plan, grey: bool, to_image: np.ndarray | None = None, out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Carry out a plan.
+    """Render a plan.
 
     Args:
         image: uint8 (h, w, 3 or 1).
-        plan: with `plan.size` equal to the size wanted.
+        plan: the plan; `plan.size` is the size of the result.
         grey: whether the result has one channel.
-        to_image: float64 (3, 3), from coordinates in an image of `plan.source` to coordinates in `image`, if it was
-            decoded at a lower resolution.
-        out: uint8 (height, width, 3 or 1), contiguous: where to put the result, e.g. its place in a batch.
+        to_image: float64 (3, 3), from coordinates in an image of size `plan.source` to coordinates in `image`, if that
+            was decoded at a lower resolution.
+        out: uint8 (height, width, 3 or 1), contiguous: array to write the result to, e.g. a slice of a batch.
 
     Returns:
         uint8 (height, width, 3 or 1), contiguous, never the input itself; `out` if it was given.
@@ -33,7 +33,7 @@ def render(
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     if out is None:
         out = np.empty((*plan.size, 1 if grey else 3), np.uint8)
-    # Most images are drawn right where they belong; OpenCV takes other memory if the channels differ.
+    # OpenCV writes to `out` directly, and allocates an array of its own if the channels differ.
     drawn = _warp(image, plan.matrix if to_image is None else to_image @ plan.matrix, plan, out)
     if not grey and (drawn.ndim == 2 or drawn.shape[2] == 1):
         drawn = cv2.cvtColor(drawn, cv2.COLOR_GRAY2RGB)
@@ -57,7 +57,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, plan: Plan, out: np.ndarray) ->
                 return resized
     border, fill = _border(image, plan, inside)
     image, matrix = _shrink(image, matrix, box, border, fill)
-    # OpenCV counts from pixel centres.
+    # OpenCV's coordinates are those of pixel centres.
     affine = matrix[:2].copy()
     affine[:, 2] += affine[:, :2] @ (0.5, 0.5) - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -65,7 +65,7 @@ def _warp(image: np.ndarray, matrix: np.ndarray, plan: Plan, out: np.ndarray) ->
 
 
 def _border(image: np.ndarray, plan: Plan, inside: bool) -> tuple[int, tuple[float, ...]]:
-    """OpenCV's border mode and value for what lies outside of the image."""
+    """Return OpenCV's border mode and value for points outside the image."""
     if inside:
         return cv2.BORDER_REPLICATE, (0.0,)
     if plan.fill == "reflect":
@@ -81,7 +81,7 @@ def _fill_color(fill: tuple[int, int, int], image: np.ndarray) -> tuple[float, .
 
 
 def _source_box(matrix: np.ndarray, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """x0, y0, x1, y1 of what the canvas covers in the source."""
+    """Return the bounding box (x0, y0, x1, y1) of the canvas in the source."""
     height, width = size
     corners = matrix[:2] @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], np.float64)
     (x0, y0), (x1, y1) = corners.min(axis=1), corners.max(axis=1)
@@ -95,7 +95,7 @@ def _inside(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> b
 def _resize_box(
     image: np.ndarray, box: list[int], matrix: np.ndarray, size: tuple[int, int], out: np.ndarray
 ) -> np.ndarray | None:
-    """Cut a box of whole pixels and scale it, into `out` if possible; None if blocks of pixels do not fit into it."""
+    """Crop a box of whole pixels and scale it, into `out` if possible; return None if it is no whole number of blocks."""
     x0, y0, x1, y1 = box
     part = image[y0:y1, x0:x1]
     flipped = matrix[0, 0] < 0 or matrix[1, 1] < 0
@@ -112,12 +112,12 @@ def _resize_box(
 
 
 def _flip_code(matrix: np.ndarray) -> int:
-    """OpenCV's number for mirroring left and right (1), top and bottom (0), or both (-1)."""
+    """Return OpenCV's code for a horizontal (1), vertical (0) or double (-1) flip."""
     return -1 if matrix[0, 0] < 0 and matrix[1, 1] < 0 else int(matrix[0, 0] < 0)
 
 
 def _blocks(scale: float) -> int:
-    """Pixels to average before linear interpolation, which is left with a factor below two."""
+    """Return how many pixels to average so that linear interpolation is left with a factor below two."""
     return max(1, math.floor(scale + _NEAR))
 
 
@@ -134,7 +134,7 @@ def _shrink(
     border: int,
     fill: tuple[float, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Average blocks of the part that is needed, where the warp would skip pixels (a scale of two and more)."""
+    """Average blocks of the needed part where the warp would skip pixels (at scales of two and more)."""
     kx, ky = _blocks(math.hypot(matrix[0, 0], matrix[0, 1])), _blocks(math.hypot(matrix[1, 0], matrix[1, 1]))
     if kx == ky == 1:
         return image, matrix
@@ -143,7 +143,7 @@ def _shrink(
     x1, y1 = (min(math.ceil(v) + 2 * k, n) for v, k, n in ((box[2], kx, width), (box[3], ky, height)))
     part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
     down, right = -part.shape[0] % ky, -part.shape[1] % kx
-    if down or right:  # a block that reaches over the edge is filled up like what lies outside
+    if down or right:  # a block over the edge is filled like the outside
         if border == cv2.BORDER_REFLECT_101:
             border = cv2.BORDER_REPLICATE
         part = cv2.copyMakeBorder(part, 0, down, 0, right, border, value=fill)

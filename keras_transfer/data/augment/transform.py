@@ -1,4 +1,4 @@
-"""From an image of any size to the model's input."""
+"""Transforms from an image of any size to the model's input."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_transfer.data.augment.base import Augmentation, BatchAugmentation
+from keras_transfer.data.augment.base import Augmentation, BatchAugmentation, make_op
 from keras_transfer.data.augment.plan import Plan
 from keras_transfer.data.augment.render import render
 from keras_transfer.data.images.store import ArrayImage
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class Transform:
-    """Fit an image to the model's input and, given random numbers, augment it.
+    """Fit an image to the model's input and, given a random generator, augment it.
 
     Args:
         image_size: (height, width) of the result.
-        ops: augmentations in order: objects, names or `{"name": …}` mappings. If none of them settles the size, the
-            image is fitted before the first.
+        ops: augmentations in order: objects, names or `{"name": …}` mappings. If none of them sets the size, the image
+            is fitted before the first.
         resize: "squash", "crop" or "pad".
         color: "rgb" (3 channels) or "grey" (1).
 
-    Calling it with an image and a generator gives uint8 (height, width, channels). With `None` instead of a generator
-    the random operations are left out: the transform for evaluation.
+    Call it with an image and a generator to get uint8 (height, width, channels). With `None` instead of a generator, the
+    evaluation transform, random operations are left out.
     """
 
     def __init__(
@@ -38,8 +38,6 @@ class Transform:
         resize: str = "squash",
         color: str = "rgb",
     ):
-        from keras_transfer.data.augment import make_op
-
         if resize not in ("squash", "crop", "pad"):
             raise unknown("resize", resize, ("squash", "crop", "pad"))
         if color not in ("rgb", "grey"):
@@ -56,17 +54,17 @@ class Transform:
 
     @property
     def channels(self) -> int:
-        """3 or 1."""
+        """Number of channels, 3 or 1."""
         return 3 if self.color == "rgb" else 1
 
     def plan(self, height: int, width: int, rng: np.random.Generator | None) -> Plan:
-        """Draw all random numbers for an image of this size."""
+        """Draw the random numbers for an image of this size and return its plan."""
         plan = Plan((height, width), self.image_size, self.resize)
         ops = self.ops if rng is not None else [op for op in self.ops if not op.random]
         if not any(op.sizes for op in ops):
             plan.fit(self.image_size, self.resize)
         for op in ops:
-            op.apply(plan, rng)  # type: ignore[arg-type]  # those that need a generator have one
+            op.apply(plan, rng)  # type: ignore[arg-type]  # without a generator, no operation is random
         if plan.size != self.image_size:
             plan.fit(self.image_size, self.resize)
         return plan
@@ -77,10 +75,10 @@ class Transform:
         """Transform one image.
 
         Args:
-            image: uint8 (h, w), (h, w, 1) or (h, w, 3) RGB, or a `Image` that is not decoded yet: it is decoded at
-                half, a quarter or an eighth of its size if the result needs no more.
-            rng: source of random numbers, or None for evaluation.
-            out: uint8 (height, width, 3 or 1), contiguous: where to put the result.
+            image: uint8 (h, w), (h, w, 1) or (h, w, 3) RGB, or an `Image` that is not decoded yet, which is decoded at
+                a half, a quarter or an eighth of its size if the result needs no more.
+            rng: random generator, or None for evaluation.
+            out: uint8 (height, width, 3 or 1), contiguous: array to write the result to.
 
         Returns:
             uint8 (height, width, 3 or 1); `out` if it was given.
@@ -103,15 +101,13 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 
 class BatchTransform:
-    """Mix the images of a batch; with several operations, one is drawn for each batch.
+    """Mix the images of a batch. With several operations, each batch gets one of them at random.
 
     Args:
-        ops: MixUp or CutMix: objects, names or `{"name": …}` mappings.
+        ops: batch augmentations: objects, names or `{"name": …}` mappings.
     """
 
     def __init__(self, ops: Sequence[Any]):
-        from keras_transfer.data.augment import make_op
-
         self.ops: list[BatchAugmentation] = []
         for spec in ops:
             op = make_op(spec)
@@ -122,7 +118,7 @@ class BatchTransform:
     def __call__(
         self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (b, h, w, c) and float32 (b, C) in and out; the inputs are not changed."""
+        """Mix uint8 images (b, h, w, c) and float32 labels (b, C); the inputs are not changed."""
         if not self.ops:
             return images, labels
         op = self.ops[int(rng.random() * len(self.ops))]

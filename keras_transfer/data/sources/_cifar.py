@@ -1,4 +1,4 @@
-"""What CIFAR-10 and CIFAR-100 share: folders, archives, the original pickles, Keras's download."""
+"""Readers shared by CIFAR-10 and CIFAR-100: folders, archives, the original pickles, Keras's download."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BATCH_BYTES = 1 << 30
 
 
 class _Dtype:
-    """Stands in for ``numpy.dtype``: numbers only."""
+    """Stand-in for ``numpy.dtype`` that only allows numbers."""
 
     def __init__(self, name: Any, *_: Any):
         self.name = name.decode("ascii") if isinstance(name, bytes) else str(name)
@@ -37,7 +37,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for ``numpy.ndarray``: bytes and what they mean, of which nothing has been made yet."""
+    """Stand-in for ``numpy.ndarray`` that holds its bytes and makes the array when asked to."""
 
     def __init__(self, *arguments: Any):
         if arguments:
@@ -47,7 +47,7 @@ class _Array:
         _, self.shape, self.dtype, self.fortran, self.content = state
 
     def array(self) -> np.ndarray:
-        flat = np.frombuffer(self.content, self.dtype.name)  # refuses what does not fit
+        flat = np.frombuffer(self.content, self.dtype.name)  # raises if the size does not fit
         return flat.reshape(self.shape, order="F" if self.fortran else "C")
 
 
@@ -57,8 +57,8 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-# What a pickle of arrays made by Python 2 or 3 names; anything else could run code. NumPy's own functions are not
-# called: they make room for an array of any shape before its numbers are seen.
+# Names in a pickle of arrays by Python 2 or 3; anything else could run code. NumPy's own functions are not called, since
+# they allocate an array of any shape before reading its numbers.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
     ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),
@@ -71,7 +71,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise Refused(self.path, f"its pickle asks for {module}.{name}, which data has no need of")
+            raise Refused(self.path, f"its pickle asks for {module}.{name}, which data does not need")
         return _ALLOWED[module, name]
 
     def __init__(self, content: bytes, path: Path):
@@ -80,7 +80,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_batch(path: Path, label_key: bytes) -> tuple[np.ndarray, np.ndarray]:
-    """One of the original batch files: images uint8 (n, 32, 32, 3) and labels int64 (n,).
+    """Read one of the original batch files: images uint8 (n, 32, 32, 3) and labels int64 (n,).
 
     Only arrays, numbers, strings, lists and dictionaries are unpickled.
 
@@ -101,7 +101,7 @@ def read_batch(path: Path, label_key: bytes) -> tuple[np.ndarray, np.ndarray]:
 def read_pickles(
     root: Path, train: Sequence[str], test: str, label_key: bytes, classes: Sequence[str], source: str
 ) -> SampleTable:
-    """The samples of the original batch files in `root`."""
+    """Read the original batch files in `root`."""
     parts = [read_batch(root / name, label_key) for name in train]
     x_test, y_test = read_batch(root / test, label_key)
     x_train, y_train = (np.concatenate(part) for part in zip(*parts))
@@ -118,11 +118,11 @@ def load_local(
     """Read a folder or archive of either layout.
 
     Args:
-        path: a folder, or a tar archive that is unpacked to the cache first.
-        marker: file that only the original layout has, e.g. `data_batch_1`.
-        classes: class names in label order; a `classes.txt` beside the lists takes their place.
+        path: a folder, or a tar archive, which is unpacked to the cache first.
+        marker: a file that only the original layout has, e.g. `data_batch_1`.
+        classes: class names in label order; a `classes.txt` beside the lists overrides them.
         pickles: reads the folder that holds `marker`.
-        source: what to call the data.
+        source: name of the data in summaries and errors.
     """
     root = Path(path)
     if not root.exists():
@@ -148,7 +148,7 @@ def load_local(
 
 
 def load_keras(name: str, classes: Sequence[str], **options: Any) -> SampleTable:
-    """Download with `keras.datasets`; a failure says what to do instead."""
+    """Download with `keras.datasets`; the UserError of a failed download says what to do instead."""
     import keras
 
     try:
@@ -157,7 +157,7 @@ def load_keras(name: str, classes: Sequence[str], **options: Any) -> SampleTable
         raise UserError(
             f"{name} could not be downloaded ({' '.join(str(error).split())[:200]}): fetch "
             f"https://www.cs.toronto.edu/~kriz/{name.replace('cifar', 'cifar-')}-python.tar.gz on a machine with a "
-            f"network and give its path, or use a data source that needs no download (digits, folder)"
+            f"network and set data.path to it, or use a data source that needs no download (digits, folder)"
         ) from error
     return arrays.load(
         x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test, classes=classes, source=f"keras.datasets {name}"
@@ -178,5 +178,5 @@ def _unpickle(path: Path) -> Any:
     except UserError:
         raise
     except Exception as error:
-        # A damaged pickle raises nearly anything.
+        # A damaged pickle can raise nearly anything.
         raise UserError(f"cannot read {str(path)!r}: {str(error) or type(error).__name__}") from None

@@ -1,4 +1,4 @@
-"""Images named in text files: existence, repeats and places in the file, fast enough for millions of lines."""
+"""Images named in text files: existence, repeats and line numbers, fast enough for millions of lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keras_transfer.errors import UserError
 
 
 class Lines:
-    """Which line of which file each record came from."""
+    """The file and line that each record came from."""
 
     def __init__(self) -> None:
         self._files: list[str] = []
@@ -27,13 +27,13 @@ class Lines:
         self._ends.append(len(self.numbers))
 
     def __call__(self, i: int) -> str:
-        """ "file:line" of record i."""
+        """Return "file:line" of record i."""
         return f"{self._files[int(np.searchsorted(self._ends, i, 'right'))]}:{self.numbers[i]}"
 
 
 def relative_names(paths: Sequence[str], root: Path) -> list[str]:
-    """Paths as unique names: relative to `root` where they lie below it, with no `.` or `..` inside."""
-    prefix = os.path.abspath(root).rstrip("/") + "/"  # noqa: PTH100 - links are to be left as they are
+    """Return paths as unique names: relative to `root` if they are below it, without `.` and `..`."""
+    prefix = os.path.abspath(root).rstrip("/") + "/"  # noqa: PTH100 - does not resolve links
     names = []
     for path in paths:
         if os.sep != "/":
@@ -47,7 +47,7 @@ def relative_names(paths: Sequence[str], root: Path) -> list[str]:
 
 
 def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
-    """Raise UserError for the first names that do not exist; folders are listed once, not asked for each file."""
+    """Raise UserError for the first names that do not exist. Each folder is listed once, instead of a call per file."""
     listings: dict[str, frozenset[str]] = {}
     missing = []
     last, entries = None, frozenset[str]()
@@ -70,7 +70,7 @@ def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
 
 def _listing(folder: Path) -> frozenset[str]:
     try:
-        return frozenset(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
+        return frozenset(os.listdir(folder))  # noqa: PTH208 - names, not paths
     except OSError:
         return frozenset()
 
@@ -78,13 +78,13 @@ def _listing(folder: Path) -> frozenset[str]:
 def drop_repeats(
     names: Sequence[str], labels: np.ndarray, split: np.ndarray, where: Lines
 ) -> tuple[np.ndarray | None, int]:
-    """Find images that are named more than once.
+    """Find images that are listed more than once.
 
     Returns:
-        Indices of the records to keep (None: all) and the number dropped: repeats with the same label and split.
+        Indices of the records to keep (None: all), and the number of dropped repeats (same label and split).
 
     Raises:
-        UserError: the same image with two labels, or in two splits.
+        UserError: an image has two labels, or is in two splits.
     """
     if len(set(names)) == len(names):
         return None, 0

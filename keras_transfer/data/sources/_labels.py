@@ -1,4 +1,4 @@
-"""Class names and the two ways of writing a label: a name or a number."""
+"""Class names, and labels written as names or as numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[+-]?\d+\Z", re.ASCII)
 
 
 def class_names(classes: ClassNames) -> tuple[str, ...] | None:
-    """Class names from a sequence, or from a text file with one a line; None stays None.
+    """Return class names from a sequence, or from a text file with one per line; None for None.
 
     Raises:
         UserError: the file is missing or empty, or a name occurs twice.
@@ -38,7 +38,7 @@ def class_names(classes: ClassNames) -> tuple[str, ...] | None:
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
-    """The lines of a UTF-8 text file; raises UserError if it cannot be read."""
+    """Return the lines of a UTF-8 text file; raise UserError if it cannot be read."""
     try:
         return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -50,22 +50,22 @@ def read_lines(path: str | os.PathLike[str], what: str) -> list[str]:
 def index_labels(
     written: Sequence[str], classes: tuple[str, ...] | None, where: Callable[[int], str]
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """Turn labels as written into indices.
+    """Convert written labels to indices.
 
-    If every label is one of the class names, labels are names; otherwise, if all are whole numbers, they are indices
-    into the class names. Without class names the labels themselves are the classes: in numerical order if all are
-    whole numbers, else in alphabetical order.
+    If every label is a class name, labels are names; otherwise, if all are integers, they are indices into the class
+    names. Without class names the labels are the classes: in numerical order if all are integers, else in alphabetical
+    order.
 
     Args:
-        written: one label a sample.
+        written: one label per sample.
         classes: class names, or None.
-        where: says where sample i was read ("file:line"), for errors.
+        where: returns where sample i was read ("file:line"), for errors.
 
     Returns:
         Class names and int64 labels (n,).
 
     Raises:
-        UserError: a label that is out of range or not a class name, with its place.
+        UserError: a label is out of range or not a class name; names its place.
     """
     distinct = dict.fromkeys(written)
     numeric = all(_INTEGER.match(label) for label in distinct)

@@ -20,7 +20,7 @@ KEYS = (
     *("x", "y", "weights", "groups"),
     *(f"{kind}_{split}" for split in ("train", "val", "test") for kind in ("x", "y", "weights", "groups")),
 )
-# In alphabetical order, so that names made from them are sorted and the arrays need no second copy.
+# In alphabetical order, so that names made from them are sorted and the arrays are not copied to be sorted.
 _PARTS = ("test", "train", "val")
 
 
@@ -45,36 +45,28 @@ def load(
     """Use images and labels in memory, or in an `.npz` file that holds arrays of these names.
 
     Args:
-        x: all images, to be split: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), values 0..255.
+        x: images to be split: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), values 0..255.
         y: their labels: integers (n,) or (n, 1), names (n,), or one-hot (n, C).
-        path: an `.npz` file; it is read without pickle, and takes the place of all arrays.
-        x_train: training images, and so on for y_train, x_val, y_val, x_test, y_test.
+        path: an `.npz` file, which is read without pickle and replaces all arrays.
+        x_train: training images; likewise y_train, x_val, y_val, x_test, y_test.
         weights: sample weights (n,) of x, at least 0.
         groups: (n,) groups of x: samples of one group stay in one split.
         weights_train: sample weights of x_train.
         groups_train: groups of x_train.
-        classes: class names in label order, or a text file with one a line.
-        source: what to call the data in summaries and errors.
+        classes: class names in label order, or a text file with one per line.
+        source: name of the data in summaries and errors.
 
     Raises:
-        UserError: missing arrays, wrong dtype or shape, lengths that differ, labels out of range, a damaged file.
+        UserError: an array is missing or has a wrong dtype, shape or length, a label is out of range, or the file is
+            damaged.
     """
     if path is not None:
         arrays, source = _read_npz(path), f"arrays {os.fspath(path)}"
     else:
         arrays = {
-            "x": x,
-            "y": y,
-            "weights": weights,
-            "groups": groups,
-            "x_train": x_train,
-            "y_train": y_train,
-            "weights_train": weights_train,
-            "groups_train": groups_train,
-            "x_val": x_val,
-            "y_val": y_val,
-            "x_test": x_test,
-            "y_test": y_test,
+            **{"x": x, "y": y, "weights": weights, "groups": groups},
+            **{"x_train": x_train, "y_train": y_train, "weights_train": weights_train, "groups_train": groups_train},
+            **{"x_val": x_val, "y_val": y_val, "x_test": x_test, "y_test": y_test},
         }
         arrays = {key: value for key, value in arrays.items() if value is not None}
     parts = _parts(arrays, source)
@@ -119,7 +111,7 @@ def _read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
 
 def _parts(arrays: Mapping[str, Any], source: str) -> list[str]:
-    """Suffixes of the arrays that are there: [""] or e.g. ["_test", "_train"]."""
+    """Return the suffixes of the given arrays: [""] or e.g. ["_test", "_train"]."""
     parts = [""] if "x" in arrays or "y" in arrays else []
     parts += [f"_{s}" for s in _PARTS if f"x_{s}" in arrays or f"y_{s}" in arrays]
     if parts != [""] and ("" in parts or "_train" not in parts):
@@ -142,7 +134,7 @@ def _images(array: Any, what: str) -> np.ndarray:
 
 
 def _labels(array: Any, what: str) -> np.ndarray:
-    """Labels (n,): integers or strings."""
+    """Return labels (n,): integers or strings."""
     labels = np.asarray(array)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

@@ -11,14 +11,14 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 
 
 def load(path: str | os.PathLike[str] | None = None) -> SampleTable:
-    """CIFAR-10: 32 x 32 colour images of 10 classes, with its own test split.
+    """Read CIFAR-10: 32 x 32 colour images of 10 classes, with its own test split.
 
     Args:
         path: a folder or tar archive: the original `cifar-10-python.tar.gz`, or class folders of JPEGs (with
             train.txt, test.txt and classes.txt). Without it, `keras.datasets` downloads the original.
 
     Raises:
-        UserError: path is missing, damaged or something else; the download failed.
+        UserError: the path is missing, damaged or holds something else, or the download fails.
     """
     if path is None:
         return _cifar.load_keras("cifar10", CLASSES)

@@ -25,15 +25,15 @@ FINE, COARSE = tuple(_FINE.split()), tuple(_COARSE.split())
 
 
 def load(path: str | os.PathLike[str] | None = None, labels: Literal["fine", "coarse"] = "fine") -> SampleTable:
-    """CIFAR-100: 32 x 32 colour images of 100 classes in 20 superclasses, with its own test split.
+    """Read CIFAR-100: 32 x 32 colour images of 100 classes in 20 superclasses, with its own test split.
 
     Args:
         path: a folder or tar archive: the original `cifar-100-python.tar.gz`, or class folders of images. Without it,
             `keras.datasets` downloads the original.
-        labels: `"fine"` (100 classes) or `"coarse"` (20); class folders are taken as they are.
+        labels: `"fine"` (100 classes) or `"coarse"` (20); class folders keep their names.
 
     Raises:
-        UserError: path is missing, damaged or something else; the download failed.
+        UserError: the path is missing, damaged or holds something else, or the download fails.
     """
     if labels not in ("fine", "coarse"):
         raise unknown("kind of label", labels, ("fine", "coarse"))

@@ -28,10 +28,10 @@ def load(
             (train, val, test or empty), `weight` (a number of at least 0; empty means 1) and `group` (samples of one
             group, e.g. one patient, stay in one split; empty means none).
         root: folder that relative paths start from; by default the folder of the file.
-        classes: class names in label order, or a text file with one a line.
+        classes: class names in label order, or a text file with one per line.
 
     Raises:
-        UserError: unknown or missing columns, and whatever is wrong in a row, with file and line number.
+        UserError: a column is unknown or missing, or a row is wrong; names file and line.
     """
     file = Path(path)
     rows = _read(file)

@@ -8,7 +8,7 @@ from keras_transfer.data.samples import ArrayStore, SampleTable, make_samples
 
 
 def load() -> SampleTable:
-    """Handwritten digits 0..9 (Alpaydin and Kaynak, 1998; UCI, CC BY 4.0) from `sklearn.datasets.load_digits`.
+    """Read handwritten digits 0..9 (Alpaydin and Kaynak, 1998; UCI, CC BY 4.0) from `sklearn.datasets.load_digits`.
 
     Grey values 0..16 are scaled to uint8 0..255.
     """

@@ -1,4 +1,4 @@
-"""A folder a class, or train/val/test folders that hold a folder a class."""
+"""One folder per class, or train/val/test folders that hold one folder per class."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ class _Found:
     names: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
-    other: int = 0  # files that are not images by their name
+    other: int = 0  # files without an image's suffix
     hidden: int = 0
-    stray: int = 0  # images outside of every class folder
+    stray: int = 0  # images outside class folders
 
 
 def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTable:
     """Read a folder whose sub-folders are the classes.
 
-    `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Images may lie
-    deeper inside of their class folder. Files are images by their ending (`IMAGE_SUFFIXES`); hidden and other files
-    are left out and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
+    The layout is `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Class
+    folders may have sub-folders. Images are recognised by suffix (`IMAGE_SUFFIXES`); hidden and other files are left out
+    and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
     Args:
         path: the folder.
-        classes: class names (or a text file with one a line) to fix the order, or to use only some of the folders.
+        classes: class names (or a text file with one per line) to fix the order, or to use only some of the folders.
 
     Raises:
-        UserError: no such folder, no class folders, no images, a class that is missing.
+        UserError: the folder does not exist, has no class folders or no images, or a class is missing.
     """
     root = Path(path)
     if not root.is_dir():
@@ -95,9 +95,9 @@ def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) 
 
 
 def _split_folders(root: Path) -> dict[str, str] | None:
-    """Sub-folders that stand for splits, or None if the sub-folders are classes.
+    """Return folder name → split, or None if the sub-folders are classes.
 
-    They are splits if one stands for `train`, all are named like splits and `train` itself has sub-folders.
+    They are splits if all have the names of splits, one is `train`, and `train` has sub-folders.
     """
     folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
@@ -135,7 +135,7 @@ def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
 
 
 def _walk(folder: str, prefix: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
-    # Links to folders are followed, but not in a circle.
+    # Links to folders are followed, except to a folder above.
     status = Path(folder).stat()
     here = (status.st_dev, status.st_ino)
     if here in above:

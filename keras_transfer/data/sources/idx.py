@@ -1,4 +1,4 @@
-"""IDX files: the format of MNIST and of the data sets made to replace it (http://yann.lecun.com/exdb/mnist/)."""
+"""IDX files, the format of MNIST and of its drop-in replacements (http://yann.lecun.com/exdb/mnist/)."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
 
     Args:
         path: the folder.
-        classes: class names in label order, a text file with one a line, or `"fashion-mnist"`; by default the numbers.
+        classes: class names in label order, a text file with one per line, or `"fashion-mnist"`; default: the numbers.
 
     Raises:
-        UserError: a file is missing, damaged or not what its header says.
+        UserError: a file is missing or damaged, or does not match its header.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -49,11 +49,11 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
 
 
 def read_idx(path: Path, dimensions: int) -> np.ndarray:
-    """The uint8 array of one IDX file.
+    """Read the uint8 array of one IDX file.
 
     Args:
         path: the file, gzipped if its name ends in `.gz`.
-        dimensions: how many the array must have.
+        dimensions: number of dimensions that the array must have.
 
     Raises:
         UserError: the file is damaged, or holds something else.

@@ -1,4 +1,4 @@
-"""Text files with a path and a label a line (the format of Caffe, of ImageNet's and CIFAR-10's lists)."""
+"""Text files with a path and a label per line (the format of Caffe and of ImageNet's lists)."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def load(
 ) -> SampleTable:
     """Read lists of `path label` lines.
 
-    The label is what follows the last white space, so paths may hold spaces. It is a class name or a number; see
-    `classes`. Empty lines are skipped. An image named twice with the same label counts once.
+    The label is the text after the last white space, so paths may hold spaces. It is a class name or a number; see
+    `classes`. Empty lines are skipped. An image listed twice with the same label counts once.
 
     Args:
-        path: one list of everything, to be split; or else:
-        train: list of the training images,
-        val: of the validation images (without it they are split off from the training images),
-        test: of the test images (likewise).
+        path: one list of all images, to be split. Instead of it:
+        train: list of the training images.
+        val: list of the validation images; default: they are split off from the training images.
+        test: list of the test images; likewise.
         root: folder that relative paths start from; by default the folder of the (first) list.
-        classes: class names in label order, or a text file with one a line. Without it, labels that are all numbers
-            are classes in numerical order, and names in alphabetical order.
+        classes: class names in label order, or a text file with one per line. Default: the labels, in numerical order if
+            all are integers, else in alphabetical order.
 
     Raises:
-        UserError: no list, a list that cannot be read, a line without a label, a label out of range, a path that does
-            not exist, the same path with two labels or in two lists; with file and line number.
+        UserError: no list is given or it cannot be read, a line has no label, a label is out of range, a path does not
+            exist, or occurs with two labels or in two lists; names file and line.
     """
     lists = {"": path, "train": train, "val": val, "test": test}
     given = {split: Path(file) for split, file in lists.items() if file is not None}
@@ -73,7 +73,7 @@ def build(
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
 ) -> SampleTable:
-    """Resolve paths and labels, check them, and make the samples."""
+    """Resolve and check paths and labels, and make the sample table."""
     classes, labels = index_labels(written, classes, where)
     names = relative_names(paths, root)
     check_existence(names, root, where)
@@ -87,9 +87,9 @@ def build(
 
 
 def read_list(path: PathLike) -> tuple[list[str], list[str], list[int]]:
-    """Paths, labels as written and line numbers of one list; raises UserError with the line number."""
+    """Return paths, written labels and line numbers of one list; a UserError names the line."""
     paths, labels, numbers = [], [], []
-    seen: dict[str, str] = {}  # one object a distinct label, which saves memory in long lists
+    seen: dict[str, str] = {}  # one string per distinct label saves memory in long lists
     for number, line in enumerate(read_lines(path, "list of images"), 1):
         parts = line.rsplit(None, 1)
         if len(parts) != 2:
