@@ -86,7 +86,7 @@ def _config(source: str) -> RunConfig:
 def _open(config: RunConfig) -> SampleTable:
     keys = ("path", "root", "train", "val", "test", "classes", "labels")
     options = {key: value for key, value in config.data.model_dump().items() if key in keys}
-    samples = builder.load_source(config.data.source, options)
+    samples = builder.load_source(config.data.source, {**options, **config.data.options})
     if not len(samples):
         raise UserError(f"{samples.source}: no images")
     return samples

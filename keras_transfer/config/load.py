@@ -165,7 +165,9 @@ def load_config(
         if not isinstance(options, dict):
             raise UserError(f"data: expected keys and values, got {options!r}"[:200])
         keep = {
-            k: v for k, v in options.items() if k not in ("source", "path", "root", "train", "val", "test", "classes")
+            k: v
+            for k, v in options.items()
+            if k not in ("source", "options", "path", "root", "train", "val", "test", "classes")
         }
         tree["data"] = {**keep, **source_of(data)}
         if name is None:

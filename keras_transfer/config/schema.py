@@ -58,9 +58,10 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Where the images are and how they become batches."""
 
-    source: Literal["digits", "folder", "list", "csv", "arrays", "idx", "cifar10", "cifar100"] = Field(
-        "folder", description="Kind of data source."
+    source: str = Field(
+        "folder", description="Kind of data source (see the page on data), or the name of another package's source."
     )
+    options: dict[str, Any] = Field({}, description="Options of the source that have no key here, by name.")
     path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
     root: str | None = Field(None, description="Folder that relative paths in a list or CSV start from.")
     train: str | None = Field(None, description="List file of the training images (`path label` a line).")

@@ -103,7 +103,9 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     Raises:
         UserError: an unknown source or option, or data that the source cannot read.
     """
-    load = SOURCES.lookup(source).load
+    if source not in SOURCES:
+        raise unknown("data source", source, SOURCES)
+    load = SOURCES[source].load
     parameters = inspect.signature(load).parameters
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:

@@ -20,7 +20,7 @@ from keras_transfer.training.changes import changes, differences, refuse
 
 Say = Callable[[str], None]
 # Keys of `data` that are about batches and features, not about where images are.
-NOT_OF_SOURCES = {"source", "batch_size", "accumulate", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
+NOT_OF_SOURCES = {"source", "options", "batch_size", "accumulate", "class_weights", "augment", "workers", "cache", "cache_limit", "cache_precision",
                   "views"}  # fmt: skip
 
 
@@ -254,7 +254,7 @@ def open_data(config: RunConfig) -> Dataset:
     options = config.data.model_dump(exclude=NOT_OF_SOURCES)
     if options["image_size"] == "auto":
         options["image_size"] = None
-    return data.build(config.data.source, seed=config.seed, **options)
+    return data.build(config.data.source, **{"seed": config.seed, **options, **config.data.options})
 
 
 def resume_run(path: str | Path) -> RunDirectory:
