@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Registry(Mapping[str, T], Generic[T]):
-    """Name → record: the built-in records, and behind them the entry points of a group.
+class Registry(MutableMapping[str, T], Generic[T]):
+    """Name → record: the built-in records, followed by the entry points of a group.
 
-    The name of an entry point is that of its record. Other packages are looked for only when a name is not built in or
-    the names are listed, and imported only when their record is asked for; so they cannot slow down or break the rest.
+    The name of an entry point is that of its record. Entry points are only searched for when a name is not built in or the
+    names are listed, and only imported when their record is used, so that other packages neither delay nor break the rest.
 
     Args:
         kind: what a record stands for, e.g. ``"backbone"``, for errors.
         group: entry point group, e.g. ``"keras_transfer.backbones"``.
         record: type of the records.
-        built_in: the records of this package.
+        built_in: the first records; a program may set more of them.
     """
 
     def __init__(self, kind: str, group: str, record: type[T], built_in: Mapping[str, T] | None = None):
@@ -34,7 +34,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     @cached_property
     def _entry_points(self) -> dict[str, EntryPoint]:
-        """Entry points by name, without those whose name is taken, which a warning names."""
+        """Entry points by name; a warning names those that are ignored because their name is taken."""
         from importlib.metadata import entry_points  # takes longer than the rest of the package
 
         found: dict[str, EntryPoint] = {}
@@ -54,8 +54,8 @@ class Registry(Mapping[str, T], Generic[T]):
         """Return a record.
 
         Raises:
-            KeyError: there is none of this name.
-            UserError: it belongs to another package, which cannot be imported or has something else in its place.
+            KeyError: there is no such record.
+            UserError: it belongs to another package, and cannot be imported or is no such record.
         """
         if name in self.built_in:
             return self.built_in[name]
@@ -65,7 +65,7 @@ class Registry(Mapping[str, T], Generic[T]):
         broken = f"the {self.kind} {point.name!r} of the package {_package(point)} cannot be loaded"
         try:
             record: Any = point.load()
-        except Exception as error:  # whatever another package does
+        except Exception as error:  # another package's code can raise anything
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{broken}: {type(error).__name__}: {reason}") from error
         if not isinstance(record, self.record):
@@ -76,10 +76,16 @@ class Registry(Mapping[str, T], Generic[T]):
         return record
 
     def lookup(self, name: str) -> T:
-        """Return a record; raises UserError, with the nearest name, if there is none of this name."""
+        """Return a record; raise UserError, with the nearest name, if there is no such record."""
         if name not in self:
             raise unknown(self.kind, name, self)
         return self[name]
+
+    def __setitem__(self, name: str, record: T) -> None:
+        self.built_in[name] = record
+
+    def __delitem__(self, name: str) -> None:
+        del self.built_in[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.built_in or name in self._entry_points

@@ -110,7 +110,9 @@ def test_built_in_records_come_first_and_are_found_without_a_search(with_plugin)
 
 def test_a_registry_is_a_mapping_of_what_is_there():
     table = Registry("number", "keras_transfer.no_such_group", int, {"one": 1, "two": 2})
-    assert dict(table) == {"one": 1, "two": 2} and len(table) == 2 and table.get("three") is None
+    table["three"] = 3
+    del table["one"]
+    assert dict(table) == {"two": 2, "three": 3} and len(table) == 2 and table.get("one") is None
     with pytest.raises(UserError, match="unknown number 'tow'; did you mean 'two'"):
         table.lookup("tow")
 

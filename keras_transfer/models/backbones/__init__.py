@@ -39,7 +39,7 @@ FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     tiny.RECORDS,
 )
 
-BACKBONES.built_in |= {record.name: record for family in FAMILIES for record in family}
+BACKBONES.update({record.name: record for family in FAMILIES for record in family})
 
 
 def names() -> list[str]:
