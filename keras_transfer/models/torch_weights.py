@@ -140,9 +140,8 @@ def looks_like(state: Mapping[str, np.ndarray], but: str = "", likeness: float =
         but: name of a backbone to leave out, because the state dict is known not to fit it.
         likeness: the least likeness of a backbone to be named: that of ``but``.
     """
-    from keras_transfer.models.backbones.record import (
-        BACKBONES,
-    )  # not above: importing that package imports this module
+    # Not at the top: importing that package imports this module.
+    from keras_transfer.models.backbones.record import BACKBONES
 
     found = {
         record.name: max((_likeness(c.names(), state) for c in record.all_checkpoints()), default=0.0)

@@ -18,7 +18,7 @@ def load(count: int, thick: bool = False) -> SampleTable:
     return make_samples(["horizontal", "vertical"], ArrayStore(images), labels, source=f"{count} lines")
 
 
-LINES = Source(load, "images of lines")
+LINES = Source(load)
 
 
 def build(input_shape: tuple[int, int, int], weights: str):
