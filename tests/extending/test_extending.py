@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from keras_transfer.errors import UserError
+from keras_transfer.models.backbones import Backbone
 from keras_transfer.registry import Registry
 from tests.conftest import ROOT
 
@@ -73,26 +74,39 @@ def test_a_backbone_and_a_source_with_an_option_of_another_package(with_plugin, 
     assert "n" in json.loads((run / "metrics.json").read_text("utf-8"))["test"]
     with_plugin("evaluate", run)
 
-    done = with_plugin("train", *add, "--set", "data.options.cuont=60", *QUICK, "--output", tmp_path / "b", status=2)
-    assert "unknown option of the data source 'lines': 'cuont'; did you mean 'count'?" in done.stderr
-    done = with_plugin("train", *add, *QUICK, "--output", tmp_path / "b", status=2)
-    assert "the data source 'lines' needs the option 'count'" in done.stderr
+
+def test_options_of_a_source_are_the_parameters_of_its_function(with_plugin):
+    code = "from keras_transfer.data.builder import load_source; load_source('lines', {})"
+    assert "the data source 'lines' needs the option 'count'" in with_plugin("-c", code, status=1).stderr
+    code = code.replace("{}", "{'cuont': 60}")
+    assert "'lines': 'cuont'; did you mean 'count'?" in with_plugin("-c", code, status=1).stderr
 
 
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
         ("model.backbone=missing", "the package lines_and_layers 1.2 cannot be loaded: ModuleNotFoundError"),
-        ("model.backbone=a_source", "cannot be loaded: shapes:LINES is a Source, not a Backbone"),
-        ("model.backbone=misnamed", "cannot be loaded: shapes:TWO_LAYERS has the name 'two_layers'"),
-        ("model.backbone=two_layrs", "unknown backbone 'two_layrs'; did you mean 'two_layers'?"),
         ("data.source=lnes", "unknown data source 'lnes'; did you mean 'lines'?"),
     ],
 )
-def test_a_broken_record_of_another_package_is_one_line(key, reason, with_plugin, tmp_path):
+def test_a_broken_record_is_one_line(key, reason, with_plugin, tmp_path):
     done = with_plugin("train", "quickstart", "--set", key, "--output", tmp_path / "run", status=2)
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and reason in errors[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a_source", "cannot be loaded: shapes:LINES is a Source, not a Backbone"),
+        ("misnamed", "cannot be loaded: shapes:TWO_LAYERS has the name 'two_layers'"),
+        ("two_layrs", "unknown backbone 'two_layrs'; did you mean 'two_layers'?"),
+    ],
+)
+def test_what_is_no_record_of_the_name_is_refused(name, reason, plugin, monkeypatch):
+    monkeypatch.syspath_prepend(plugin)
+    with pytest.raises(UserError, match=reason):
+        Registry("backbone", "keras_transfer.backbones", Backbone).lookup(name)
 
 
 def test_built_in_records_come_first_and_are_found_without_a_search(with_plugin):
