@@ -1,4 +1,4 @@
-"""The `benchmark` command: finds the folder `benchmarks/` of the checkout and runs what it holds."""
+"""The `benchmark` command: runs the benchmarks in the folder `benchmarks/` of a checkout."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from keras_transfer.errors import UserError
 
 
 def run_benchmarks(names: Sequence[str], options: Mapping[str, Any], *, json_file: str | None = None) -> bool:
-    """Run benchmarks and print a table of each case; what is going on goes to standard error.
+    """Run benchmarks and print one table per case; progress goes to standard error.
 
     Args:
-        names: benchmarks; empty: all.
-        options: of `benchmarks.harness.Options`; None leaves a benchmark's own default.
-        json_file: where to write the results, too.
+        names: benchmarks to run; empty: all.
+        options: fields of `benchmarks.harness.Options`; None keeps the benchmark's default.
+        json_file: also write the results to this file.
 
     Returns:
-        Whether every rival that is not skipped could be measured.
+        Whether every rival that was not skipped could be measured.
 
     Raises:
         UserError: an unknown benchmark or value, or an installation without the benchmarks.
     """
     harness, table = _modules()
-    told = Console(stderr=True, highlight=False)
-    shown = Console(highlight=False, width=None if sys.stdout.isatty() else 150)  # a file does not wrap
+    progress = Console(stderr=True, highlight=False)
+    tables = Console(highlight=False, width=None if sys.stdout.isatty() else 150)  # lines in a file do not wrap
     results = harness.run(
         names,
         harness.Options(**options),
-        lambda line: told.print(line, markup=False),
-        lambda result: shown.print(table.case_table(result)),
+        lambda line: progress.print(line, markup=False),
+        lambda result: tables.print(table.case_table(result)),
     )
     if json_file is not None:
         from keras_transfer.files import write_json
@@ -44,10 +44,13 @@ def run_benchmarks(names: Sequence[str], options: Mapping[str, Any], *, json_fil
 
 
 def _modules() -> tuple[Any, Any]:
-    """`benchmarks.harness` and `benchmarks.table`, which lie beside the package in a checkout."""
+    """Import `benchmarks.harness` and `benchmarks.table` from the checkout that this package runs from."""
     root = Path(__file__).resolve().parents[1]
     if not (root / "benchmarks" / "harness.py").is_file():
-        raise UserError(f"the benchmarks come with the source code and are not in {root}: run this in a checkout")
+        raise UserError(
+            "the benchmarks are in the source repository, not in the installed package: clone the repository,"
+            ' run pip install -e ".[all]" in the clone, and start the benchmark again'
+        )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     return importlib.import_module("benchmarks.harness"), importlib.import_module("benchmarks.table")

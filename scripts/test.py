@@ -1,7 +1,7 @@
-"""Lint, types and all tests on every installed backend, with coverage on the first: ``python scripts/test.py [pytest options]``.
+"""Run linter, type checker and tests on every installed backend: ``python scripts/test.py [pytest options]``.
 
-The first backend runs the whole suite; the others repeat what depends on the backend (marker ``backend``), each
-in processes of its own: as many as there are cores, of one thread each. Exits with 1 if anything failed.
+The first backend runs all tests, with coverage; the others repeat those that depend on the backend (marker ``backend``). Each
+runs in as many processes as there are cores, with one thread each. Exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from keras_transfer.runtime import installed_backends
 
 ROOT = Path(__file__).resolve().parents[1]
 COVERAGE = 90
-COVERED = ["--cov=keras_transfer", "--cov-report=", "--cov-append"]  # on one backend: counting lines takes time
+COVERED = ["--cov=keras_transfer", "--cov-report=", "--cov-append"]  # on one backend, since it is slow
 BEGAN = time.perf_counter()
-# Several threads in each of several processes would wait for each other.
+# More threads than cores would slow each other down.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def run(title: str, command: list[str], **environment: str) -> bool:
-    """Run a command, its output shown as it comes."""
+    """Run a command with its output shown; return whether it succeeded."""
     print(f"== {title}", flush=True)
     ok = subprocess.run(command, cwd=ROOT, env={**os.environ, **environment}, check=False).returncode == 0
     print(f"== {title}: {'ok' if ok else 'FAILED'} ({time.perf_counter() - BEGAN:.0f} s since the start)", flush=True)
@@ -32,7 +32,7 @@ def run(title: str, command: list[str], **environment: str) -> bool:
 
 
 def tests_on(backends: list[str], options: list[str]) -> list[bool]:
-    """Run the whole suite on the first backend, then the quicker part of what depends on the backend on the others."""
+    """Run all tests on the first backend, and the quicker ones that depend on the backend on the others."""
     command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=10"]
     command += options
     results = []
@@ -46,7 +46,7 @@ def tests_on(backends: list[str], options: list[str]) -> list[bool]:
 
 
 def compiled_once(folder: str) -> dict[str, str]:
-    """Have JAX keep what it compiles, which is most of its time here: many tests, in many processes, train the same small models."""
+    """Return the settings of a compilation cache for JAX, because many tests compile the same small models."""
     return {
         "JAX_COMPILATION_CACHE_DIR": folder,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",

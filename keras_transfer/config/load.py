@@ -19,13 +19,16 @@ MAX_VALUES = 100_000
 """Values of a configuration, each alias counted by what it stands for."""
 
 Checked = TypeVar("Checked", bound=Section)
-
-RECIPES = Path(__file__).resolve().parents[2] / "configs"
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def recipe_folders() -> list[Path]:
-    """Return the folders that hold named recipes: the checkout's ``configs/`` and ``./configs``."""
-    return [folder for folder in dict.fromkeys((Path("configs").resolve(), RECIPES)) if folder.is_dir()]
+    """Return the folders that hold named recipes: ``./configs`` and the package's own.
+
+    The latter is inside an installed package, where the build puts it, and beside the package in a checkout.
+    """
+    own = _PACKAGE / "configs" if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent / "configs"
+    return [folder for folder in dict.fromkeys((Path("configs").resolve(), own)) if folder.is_dir()]
 
 
 def recipe_names() -> list[str]:
@@ -164,7 +167,9 @@ def load_config(
         if not isinstance(options, dict):
             raise UserError(f"data: expected keys and values, got {options!r}"[:200])
         keep = {
-            k: v for k, v in options.items() if k not in ("source", "path", "root", "train", "val", "test", "classes")
+            k: v
+            for k, v in options.items()
+            if k not in ("source", "options", "path", "root", "train", "val", "test", "classes")
         }
         tree["data"] = {**keep, **source_of(data)}
         if name is None:

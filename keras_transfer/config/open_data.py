@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 from keras_transfer import data
 from keras_transfer.config.resolved import ResolvedData
 from keras_transfer.config.schema import DatasetConfig, RunConfig
+from keras_transfer.data import builder
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import UserError
 
+# What `build` takes whatever the source is; all other keys of the data section are options of sources.
+_COMMON = {name for name, p in inspect.signature(builder.build).parameters.items() if p.kind is not p.VAR_KEYWORD}
+
 
 def open_data(config: RunConfig) -> Dataset:
     """Read, check and split the configured data (no framework needed)."""
-    settings = {name: getattr(config.data, name) for name in DatasetConfig.model_fields}
-    source, extra = settings.pop("source"), settings.pop("options")
-    if settings["image_size"] == "auto":
-        settings["image_size"] = None
-    clash = sorted(settings.keys() & extra.keys())
-    if clash:
-        raise UserError(f"data.options.{clash[0]} is a key of its own: set data.{clash[0]}")
-    return data.build(source, seed=config.seed, **settings, **extra)
+    common = {name: getattr(config.data, name) for name in DatasetConfig.model_fields if name in _COMMON}
+    if common["image_size"] == "auto":
+        common["image_size"] = None
+    return data.build(**common, seed=config.seed, **source_options(config))
+
+
+def source_options(config: RunConfig) -> dict[str, Any]:
+    """Return the options of the configured source: keys of the data section that are its own, and ``data.options``.
+
+    Raises:
+        UserError: ``data.options`` holds a key that the configuration has itself.
+    """
+    own = {name: getattr(config.data, name) for name in DatasetConfig.model_fields if name not in _COMMON}
+    extra = own.pop("options")
+    for key in extra:
+        if key in DatasetConfig.model_fields:
+            raise UserError(f"data.options.{key}: {key} is a key of its own; set data.{key}")
+    return {**own, **extra}
 
 
 def evaluation_transform(data: ResolvedData) -> Transform:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from keras_transfer.config.interval import Interval
-from keras_transfer.errors import unknown
+from keras_transfer.errors import UserError, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
 Auto = Literal["auto"]
@@ -46,8 +46,10 @@ ImageSize = Side | tuple[Side, Side]
 def _known_source(value: str) -> str:
     from keras_transfer.data.sources import SOURCES  # lazily: it imports NumPy
 
-    if value not in SOURCES:
-        raise ValueError(str(unknown("data source", value, SOURCES)))
+    try:
+        SOURCES.lookup(value)
+    except UserError as error:
+        raise ValueError(str(error)) from error
     return value
 
 

@@ -110,11 +110,6 @@ def source_options(source: str) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(SOURCES[source].load).parameters
 
 
-def option_names() -> frozenset[str]:
-    """Return the names of the options of all sources."""
-    return frozenset(name for source in SOURCES for name in source_options(source))
-
-
 def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     """Return the samples of a source, neither checked nor split; options that are None count as not given.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_transfer.config import load_config
 from keras_transfer.config.load import recipe_names
+from keras_transfer.config.open_data import source_options
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data import builder
 from keras_transfer.data.checks.examine import examine
@@ -80,8 +81,7 @@ def _config(source: str) -> RunConfig:
 
 
 def _open(config: RunConfig) -> SampleTable:
-    options = {key: value for key, value in config.data.model_dump().items() if key in builder.option_names()}
-    samples = builder.load_source(config.data.source, options)
+    samples = builder.load_source(config.data.source, source_options(config))
     if not len(samples):
         raise UserError(f"{samples.source}: no images")
     return samples

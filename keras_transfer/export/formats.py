@@ -1,4 +1,4 @@
-"""The table of formats: what is written, from which backends, in which precisions, and why not from the rest."""
+"""The table of export formats: the backends and precisions of each, and the reasons for those it does not have."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ PRECISIONS = ("float32", "float16", "int8")
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """An export format.
 
     Attributes:
-        name: as on the command line.
-        title: as in prose.
-        file: the artefact's name in float32; other precisions go before the suffix (``model-int8.onnx``).
-        packages: what writing and running need besides the backend, all of them in the extra ``export``.
+        name: name on the command line.
+        title: name in prose.
+        file: file name in float32; other precisions are added before the suffix (``model-int8.onnx``).
+        packages: packages that writing and running need besides the backend, all of them in the extra ``export``.
         not_from: backend → why it cannot write this format.
         not_in: precision → why it is not offered.
-        writer_packages: backend → packages that only its way of writing needs.
+        writer_packages: backend → packages that are only needed to write from it.
         by_way_of: precision → the format that it is converted from.
+        implementation: module that writes and runs it; default: ``keras_transfer.export.to_NAME``.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Format:
     not_in: dict[str, str] = field(default_factory=dict)
     writer_packages: dict[str, tuple[str, ...]] = field(default_factory=dict)
     by_way_of: dict[str, str] = field(default_factory=dict)
+    implementation: str = ""
 
     def refusals(self, precision: str) -> dict[str, str]:
         """Return backend → why it cannot write this format in this precision."""
@@ -46,30 +48,30 @@ class Format:
                                     for backend, why in first.refusals(precision).items()}}  # fmt: skip
 
     def backends(self, precision: str = "float32") -> tuple[str, ...]:
-        """Return the backends that can write it, the preferred one first."""
+        """Return the backends that can write it, in order of preference."""
         return tuple(name for name in BACKENDS if name not in self.refusals(precision))
 
     def all_packages(self, backend: str, precision: str) -> tuple[str, ...]:
-        """Return what writing from this backend and running need besides it."""
+        """Return the packages that writing from this backend and running need besides it."""
         own = (*self.packages, *self.writer_packages.get(backend, ()))
         if precision not in self.by_way_of:
             return own
         return (*own, *FORMATS[self.by_way_of[precision]].all_packages(backend, precision))
 
     def file_name(self, precision: str) -> str:
-        """Return the artefact's file (or folder) name."""
+        """Return the name of the file (or folder)."""
         stem, dot, suffix = self.file.partition(".")
         return self.file if precision == "float32" else f"{stem}-{precision}{dot}{suffix}"
 
     def module(self) -> ModuleType:
-        """Import what writes and runs it: ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
-        return importlib.import_module(f"keras_transfer.export.to_{self.name}")
+        """Import the module with ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
+        return importlib.import_module(self.implementation or f"keras_transfer.export.to_{self.name}")
 
     def require(self, backend: str, precision: str) -> None:
-        """Check that it can be written here.
+        """Check that it can be written from this backend, in this precision, with the installed packages.
 
         Raises:
-            UserError: not from this backend, or not in this precision.
+            UserError: the backend or the precision is not offered.
             MissingExtra: a package is not installed.
         """
         if precision in self.not_in:
@@ -141,14 +143,20 @@ FORMATS: dict[str, Format] = {
         ),
     )
 }
-"""Format name → its record."""
+"""Name → record."""
+
+
+def listed() -> str:
+    """Return the names of all formats as prose, e.g. for a help text."""
+    *others, last = FORMATS
+    return f"{', '.join(others)} or {last}"
 
 
 def get(name: str) -> Format:
     """Return the record of a format.
 
     Raises:
-        UserError: there is none of this name; names the nearest.
+        UserError: there is no such format.
     """
     if name not in FORMATS:
         raise unknown("export format", name, FORMATS)

@@ -158,7 +158,7 @@ def test_without_the_folder_the_command_says_so(monkeypatch, tmp_path):
     monkeypatch.setattr("keras_transfer.benchmark.__file__", str(tmp_path / "keras_transfer" / "benchmark.py"))
     from keras_transfer.benchmark import run_benchmarks
 
-    with pytest.raises(UserError, match="run this in a checkout"):
+    with pytest.raises(UserError, match="clone the repository"):
         run_benchmarks([], {})
 
 

@@ -29,7 +29,7 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest_name():
     [
         ({"data": {"batch_size": 0}}, "data.batch_size"),
         ({"data": {"batch_size": True}}, "got a boolean"),
-        ({"data": {"source": "foldr"}}, "did you mean 'folder'"),
+        ({"data": {"resize": "sqash"}}, "did you mean 'squash'"),
         ({"data": 3}, "data: input should be"),
         ({"data": {"val_fraction": 1.0}}, "data.val_fraction"),
         ({"phases": []}, "phases: list should have at least 1 item"),

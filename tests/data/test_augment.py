@@ -387,7 +387,7 @@ class TestSpecs:
             ({"name": "rotation", "degrees": True}, "degrees must be a number"),
             ({"name": "rotation", "fill": 300}, "fill must be"),
             ({"name": "rotation", "fill": [1, 2]}, "fill must be"),
-            ({"name": "affine", "scale": [2, 1]}, "least, greatest"),
+            ({"name": "affine", "scale": [2, 1]}, "minimum, maximum"),
             ({"name": "affine", "scale": 2}, "pair of numbers"),
             ({"name": "affine", "shear": 80}, "shear"),
             ({"name": "random_resized_crop", "scale": [0, 1]}, "scale must be a number"),

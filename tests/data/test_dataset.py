@@ -13,6 +13,7 @@ from keras_transfer import data
 from keras_transfer.data.augment import transforms
 from keras_transfer.data.checks.verify import check, listed, resolve_workers
 from keras_transfer.data.loading.loader import Loader
+from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.statistics import describe
 from keras_transfer.errors import UserError
 from tests.data.conftest import encoded, smooth
@@ -299,5 +300,19 @@ def test_the_options_of_sources_are_the_parameters_of_their_readers():
     from keras_transfer.data import builder
 
     assert list(builder.source_options("csv")) == ["path", "root", "classes"]
-    assert builder.option_names() >= {"path", "root", "train", "val", "test", "classes", "labels", "x_train"}
-    assert "source" not in builder.option_names()
+
+
+def test_every_option_of_a_source_is_a_key_of_the_configuration():
+    """What is no key can be set in ``data.options``, as arrays, which no file can hold, are not."""
+    from keras_transfer.config.open_data import source_options
+    from keras_transfer.config.schema import RunConfig
+    from keras_transfer.data import builder
+
+    keys = set(source_options(RunConfig()))
+    files = [name for name in SOURCES if name != "arrays"]
+    assert {option for name in files for option in builder.source_options(name)} <= keys
+    assert "val_fraction" not in keys and "options" not in keys
+    config = RunConfig.model_validate({"data": {"options": {"shade": 3}}})
+    assert source_options(config)["shade"] == 3
+    with pytest.raises(UserError, match="set data.path"):
+        source_options(RunConfig.model_validate({"data": {"options": {"path": "x"}}}))

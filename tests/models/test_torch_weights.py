@@ -14,11 +14,11 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones import names as backbone_names
 from keras_transfer.models.backbones.torch_variant import suited
+from keras_transfer.models.backbones.torch_weights import torchvision_weights
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from keras_transfer.models.safetensors import read_safetensors
-from keras_transfer.models.torch_weights import torchvision_weights
 from keras_transfer.training.build import network_notes
 
 torch = pytest.importorskip("torch")

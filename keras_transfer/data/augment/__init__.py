@@ -1,8 +1,8 @@
-"""Augmentations: a class each in its file, and a line in the table here.
+"""Augmentations. To add one: a class in a file of this package, and one line in the table below.
 
-Every operation draws its random numbers from the generator that it is given and adds to a `Plan`; the plan is carried
-out with one affine warp, one pass over the colours and a bit of erasing. So a long list costs little more than a short
-one, and pixels are interpolated once.
+Every operation draws random numbers from the generator it is given and adds to a `Plan`, which is rendered with one affine
+warp, one pass over the colours and the erasing. So a long list costs little more than a short one, and pixels are
+interpolated once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_transfer.data.augment.base import Augmentation, BatchAugmentation, Spec, from_spec
+from keras_transfer.data.augment.base import AUGMENTATIONS, Augmentation, BatchAugmentation, make_op
 from keras_transfer.data.augment.geometry import (
     Affine,
     CenterCrop,
@@ -29,41 +29,39 @@ from keras_transfer.data.augment.transform import BatchTransform, Transform
 
 __all__ = ["AUGMENTATIONS", "Augmentation", "BatchAugmentation", "BatchTransform", "Transform", "make_op", "transforms"]
 
-AUGMENTATIONS: dict[str, type[Augmentation] | type[BatchAugmentation]] = {
-    "resize": ResizeTo,
-    "center_crop": CenterCrop,
-    "random_crop": RandomCrop,
-    "random_resized_crop": RandomResizedCrop,
-    "padded_random_crop": PaddedRandomCrop,
-    "horizontal_flip": HorizontalFlip,
-    "vertical_flip": VerticalFlip,
-    "rotation": Rotation,
-    "affine": Affine,
-    "color_jitter": ColorJitter,
-    "rand_augment": RandAugment,
-    "random_erasing": RandomErasing,
-    "grayscale": Grayscale,
-    "mixup": MixUp,
-    "cutmix": CutMix,
-}
-
-
-def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | BatchAugmentation:
-    """An augmentation from its name, from `{"name": …, parameter: value}`, or as it is.
-
-    Raises:
-        UserError: unknown name or parameter, value out of range.
-    """
-    return spec if isinstance(spec, (Augmentation, BatchAugmentation)) else from_spec(spec, AUGMENTATIONS)
+_CLASSES: tuple[type[Augmentation] | type[BatchAugmentation], ...] = (
+    ResizeTo,
+    CenterCrop,
+    RandomCrop,
+    RandomResizedCrop,
+    PaddedRandomCrop,
+    HorizontalFlip,
+    VerticalFlip,
+    Rotation,
+    Affine,
+    ColorJitter,
+    RandAugment,
+    RandomErasing,
+    Grayscale,
+    MixUp,
+    CutMix,
+)
+AUGMENTATIONS.update({cls.name: cls for cls in _CLASSES})
 
 
 def transforms(
     specs: Sequence[Any], image_size: tuple[int, int], resize: str = "squash", color: str = "rgb"
 ) -> tuple[Transform, BatchTransform | None]:
-    """Sort a list of augmentations into those of single images and those of batches.
+    """Make the transforms of training from augmentations of single images and of batches.
+
+    Args:
+        specs: augmentations: objects, names or `{"name": …}` mappings.
+        image_size: see `Transform`, as the following.
+        resize: how the image is fitted.
+        color: channels of the result.
 
     Returns:
-        The transform for training, and the batch transform or None.
+        The transform, and the batch transform or None.
     """
     ops = [make_op(spec) for spec in specs]
     mixing = [op for op in ops if isinstance(op, BatchAugmentation)]

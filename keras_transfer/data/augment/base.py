@@ -1,29 +1,29 @@
-"""What all augmentations share: validated parameters, and how they are written in a configuration."""
+"""Base classes of augmentations, their table, and the checks of their parameters."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_transfer.data.augment.plan import Fill, Plan
+from keras_transfer.data.augment.plan import Plan
 from keras_transfer.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """An operation on one image: it draws its random numbers and adds to the plan.
+    """An operation on one image: it draws random numbers and adds to the image's plan.
 
-    Subclasses are frozen dataclasses; their fields are the parameters that a configuration may give.
+    Subclasses are frozen dataclasses; their fields are the parameters that a configuration may set.
 
     Attributes:
-        name: what configurations call it.
-        random: whether it draws; those that do are left out of evaluation transforms.
-        sizes: whether it leaves a canvas of the target size (or of its own) behind; if no operation of a transform
-            does, the image is fitted first.
+        name: name in configurations.
+        random: whether it draws random numbers; evaluation transforms leave random operations out.
+        sizes: whether it sets the size of the canvas; if no operation of a transform does, the image is fitted to the
+            target size first.
     """
 
     name: ClassVar[str]
@@ -42,35 +42,38 @@ class BatchAugmentation:
     name: ClassVar[str]
 
     def apply(self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """uint8 (b, h, w, c) and float32 (b, C) in and out; the inputs are not changed."""
+        """Mix uint8 images (b, h, w, c) and float32 labels (b, C); the inputs are not changed."""
         raise NotImplementedError
 
 
 Spec = str | Mapping[str, Any]
 
+AUGMENTATIONS: dict[str, type[Augmentation] | type[BatchAugmentation]] = {}
+"""Name → class. :mod:`keras_transfer.data.augment` fills it; it is defined here so that the modules of that package can use
+:func:`make_op`."""
 
-def from_spec(spec: Spec, table: Mapping[str, Callable[..., Any]]) -> Any:
-    """Build an operation from `"name"` or `{"name": …, parameter: value}`.
+
+def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | BatchAugmentation:
+    """Return an augmentation from its name or from `{"name": …, parameter: value}`; one that is made already as it is.
 
     Raises:
-        UserError: unknown name or parameter, or a value out of range.
+        UserError: an unknown name or parameter, or a value out of range.
     """
+    if isinstance(spec, (Augmentation, BatchAugmentation)):
+        return spec
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise UserError(f"an augmentation is a name or a mapping with the key 'name', received {spec!r}")
     name = spec["name"]
-    if name not in table:
-        raise unknown("augmentation", name, table)
-    fields = [f.name for f in dataclasses.fields(table[name])]  # type: ignore[arg-type]
-    options = {}
-    for key, value in spec.items():
-        if key == "name":
-            continue
+    if name not in AUGMENTATIONS:
+        raise unknown("augmentation", name, AUGMENTATIONS)
+    fields = [field.name for field in dataclasses.fields(AUGMENTATIONS[name])]
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "name"}
+    for key in options:
         if key not in fields:
             raise unknown(f"parameter of the augmentation {name!r}:", key, fields)
-        options[key] = tuple(value) if isinstance(value, list) else value
-    return table[name](**options)
+    return AUGMENTATIONS[name](**options)
 
 
 def number(owner: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
@@ -89,13 +92,13 @@ def whole(owner: str, name: str, value: Any, low: int, high: float = float("inf"
 
 
 def span(owner: str, name: str, value: Any, low: float, high: float = float("inf")) -> None:
-    """Raise UserError unless `value` is a pair (least, greatest) within [low, high]."""
+    """Raise UserError unless `value` is a pair (minimum, maximum) within [low, high]."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise UserError(f"{owner}: {name} must be a pair of numbers, received {value!r}")
     for part in value:
         number(owner, name, part, low, high)
     if value[0] > value[1]:
-        raise UserError(f"{owner}: {name} must be (least, greatest), received {value!r}")
+        raise UserError(f"{owner}: {name} must be (minimum, maximum), received {value!r}")
 
 
 def check_fill(owner: str, fill: Any) -> None:
@@ -107,8 +110,5 @@ def check_fill(owner: str, fill: Any) -> None:
 
 
 def happens(rng: np.random.Generator, probability: float) -> bool:
-    """True with this probability; always draws one number, so that what follows does not depend on the outcome."""
+    """Return True with this probability; always draws one number, so that later draws do not depend on the outcome."""
     return bool(rng.random() < probability)
-
-
-__all__ = ["Augmentation", "BatchAugmentation", "Fill", "Spec", "check_fill", "from_spec", "happens", "number", "span"]

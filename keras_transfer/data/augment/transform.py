@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from keras_transfer.data.augment.base import Augmentation, BatchAugmentation
+from keras_transfer.data.augment.base import Augmentation, BatchAugmentation, make_op
 from keras_transfer.data.augment.plan import Plan
 from keras_transfer.data.augment.render import render
 from keras_transfer.data.images.store import ArrayImage
@@ -39,8 +39,6 @@ class Transform:
         resize: str = "squash",
         color: str = "rgb",
     ):
-        from keras_transfer.data.augment import make_op
-
         for name, value, values in (("resize", resize, get_args(Resize)), ("color", color, get_args(Color))):
             if value not in values:
                 raise unknown(name, value, values)
@@ -110,8 +108,6 @@ class BatchTransform:
     """
 
     def __init__(self, ops: Sequence[Any]):
-        from keras_transfer.data.augment import make_op
-
         self.ops: list[BatchAugmentation] = []
         for spec in ops:
             op = make_op(spec)

@@ -1,8 +1,11 @@
-"""The table of backbones. To add a family: one file with ``RECORDS``, one line in ``FAMILIES``."""
+"""The table of backbones. To add a family: one file with ``RECORDS``, one line in ``FAMILIES``.
+
+Another package adds a backbone by an entry point in the group ``keras_transfer.backbones``: its name, and where its
+``Backbone`` record is.
+"""
 
 from __future__ import annotations
 
-from keras_transfer.errors import unknown
 from keras_transfer.models.backbones import (
     alexnet,
     convnext,
@@ -17,9 +20,9 @@ from keras_transfer.models.backbones import (
     tiny,
     vgg,
 )
-from keras_transfer.models.backbones.record import Backbone
+from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint
 
-__all__ = ["BACKBONES", "FAMILIES", "Backbone", "get", "names"]
+__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "get", "names"]
 
 FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     efficientnet_lite.RECORDS,
@@ -36,25 +39,23 @@ FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     tiny.RECORDS,
 )
 
-BACKBONES: dict[str, Backbone] = {record.name: record for family in FAMILIES for record in family}
+BACKBONES.update({record.name: record for family in FAMILIES for record in family})
 
 
 def names() -> list[str]:
-    """Return the names of all backbones of the table (``hub:NAME`` takes any keras-hub preset besides)."""
+    """Return the names of all backbones (``hub:NAME`` also takes any keras-hub preset)."""
     return list(BACKBONES)
 
 
 def get(name: str) -> Backbone:
-    """Return the record of a backbone; ``hub:NAME`` asks keras-hub for the preset NAME (a name or a folder).
+    """Return the record of a backbone; for ``hub:NAME``, that of the keras-hub preset NAME (a name or a folder).
 
     Raises:
-        UserError: there is no such backbone, or the preset cannot be had.
+        UserError: there is no such backbone, or it cannot be loaded.
         MissingExtra: ``hub:`` without keras-hub.
     """
     if name.startswith("hub:"):
         from keras_transfer.models.backbones.hub import hub_backbone
 
         return hub_backbone(name)
-    if name not in BACKBONES:
-        raise unknown("backbone", name, names())
-    return BACKBONES[name]
+    return BACKBONES.lookup(name)

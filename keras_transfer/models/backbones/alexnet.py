@@ -1,8 +1,8 @@
-"""AlexNet, layer by layer that of torchvision, its two hidden fully connected layers as convolutions.
+"""AlexNet with torchvision's layers, its two hidden fully connected layers as convolutions.
 
-Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", https://arxiv.org/abs/1404.5997. The feature
-map is averaged to 6x6, whatever the size of the image; ``fc6`` is a 6x6 convolution over it and ``fc7`` a 1x1 convolution,
-which is the same arithmetic as a fully connected layer.
+Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", https://arxiv.org/abs/1404.5997. The
+feature map is average-pooled to 6x6 for every image size; ``fc6`` is a 6x6 convolution and ``fc7`` a 1x1 convolution, which
+compute the same as fully connected layers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_weights import set_weights, torchvision_weights
 from keras_transfer.models.preprocessing import TORCH
 
 if TYPE_CHECKING:
@@ -52,11 +53,8 @@ def _architecture(input_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-    from keras_transfer.models.torch_weights import set_weights, torchvision_weights
-
-    return set_weights(
-        _architecture(input_shape), weights, _CHECKPOINTS, "alexnet", lambda: torchvision_weights(_FILE, "alexnet")
-    )
+    model = _architecture(input_shape)
+    return set_weights(model, weights, _CHECKPOINTS, "alexnet", lambda: torchvision_weights(_FILE, "alexnet"))
 
 
 RECORDS = (

@@ -1,69 +1,54 @@
-"""Building the models of ``keras.applications`` as feature extractors."""
+"""Records of the models of ``keras.applications``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from keras_transfer.models.backbones.record import Backbone, Checkpoint
-from keras_transfer.models.preprocessing import Preprocessing
+from keras_transfer.models.backbones.torch_weights import is_torch_file, load_torch_weights
+from keras_transfer.models.weights import downloading, load_weights
 
 if TYPE_CHECKING:
     import keras
 
-SOURCE = "keras.applications (storage.googleapis.com/tensorflow/keras-applications)"
+_SOURCE = "keras.applications (storage.googleapis.com/tensorflow/keras-applications)"
 
 
 def application(
     name: str,
     constructor: str,
     *,
-    family: str,
-    preprocessing: Preprocessing,
-    image_size: int,
-    groups: tuple[tuple[str, str], ...],
-    licence: str,
     paper: str,
     min_size: int = 32,
-    anchors: str = "previous",
-    not_on: tuple[str, ...] = (),
-    finish: Callable[[keras.Model], keras.Model] | None = None,
     checkpoints: tuple[Checkpoint, ...] = (),
-    **options: Any,
+    options: Mapping[str, Any] = MappingProxyType({}),
+    finish: Callable[[keras.Model], keras.Model] | None = None,
+    **fields: Any,
 ) -> Backbone:
     """Return the record of ``keras.applications.<constructor>``.
 
     Args:
         name: name of the backbone.
-        constructor: name of the class in ``keras.applications``.
-        family: see :class:`Backbone`, as the following.
-        preprocessing: arithmetic before the first layer.
-        image_size: default side.
-        groups: layer groups.
-        licence: of the weights.
+        constructor: name of the function in ``keras.applications``.
         paper: where the architecture was published.
-        min_size: smallest side.
-        anchors: where unmatched layers belong.
-        not_on: backends that Keras itself refuses.
-        finish: applied to the model once it has its weights.
-        checkpoints: PyTorch state dicts of exactly this function.
-        options: passed to the constructor, e.g. ``include_preprocessing=False``.
+        min_size: see :class:`Backbone`.
+        checkpoints: PyTorch state dicts of Keras's variant of the network.
+        options: further arguments of the constructor.
+        finish: applied to the model after its weights are loaded.
+        fields: the other fields of :class:`Backbone`.
     """
 
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
         import keras
 
-        from keras_transfer.models.torch_weights import is_torch_file, load_torch_weights
-        from keras_transfer.models.weights import downloading, load_weights
-
-        make = getattr(keras.applications, constructor)
-        if weights == "imagenet":
-            with downloading(name):
-                model = make(weights="imagenet", include_top=False, input_shape=input_shape, **options)
-        else:
-            model = make(weights=None, include_top=False, input_shape=input_shape, **options)
-            if weights != "none" and not is_torch_file(weights):
-                load_weights(model, weights)
+        source = "imagenet" if weights == "imagenet" else None
+        with downloading(name):
+            make = getattr(keras.applications, constructor)
+            model = make(weights=source, include_top=False, input_shape=input_shape, **options)
+        if weights not in ("imagenet", "none") and not is_torch_file(weights):
+            load_weights(model, weights)
         model = finish(model) if finish else model
         if is_torch_file(weights):
             load_torch_weights(model, weights, checkpoints, name)
@@ -71,15 +56,9 @@ def application(
 
     return Backbone(
         name=name,
-        family=family,
         build=build,
-        preprocessing=preprocessing,
-        image_size=image_size,
         min_size=min_size,
-        groups=groups,
-        licence=licence,
-        source=f"{paper}; weights: {SOURCE}",
-        anchors=anchors,
-        not_on=not_on,
+        source=f"{paper}; weights: {_SOURCE}",
         checkpoints=checkpoints,
+        **fields,
     )

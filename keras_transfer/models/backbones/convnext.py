@@ -7,8 +7,7 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.preprocessing import TORCH
 
-# Each downsampling opens the stage after it. The LayerNorm at the end of the feature map is the one that
-# keras.applications keeps when it leaves out the top.
+# A downsampling belongs to the stage after it. The final LayerNorm is part of keras.applications' model without top.
 _GROUPS = (
     ("stem", r".*_stem_"),
     ("stage0", r".*_stage_0_"),
@@ -23,7 +22,7 @@ _CONVNEXT: dict[str, Any] = {
     "groups": _GROUPS,
     "licence": "MIT",
     "paper": "Liu et al. 2022, https://arxiv.org/abs/2201.03545",
-    "include_preprocessing": False,
+    "options": {"include_preprocessing": False},
 }
 
 RECORDS = (

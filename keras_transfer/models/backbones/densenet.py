@@ -11,7 +11,7 @@ _DENSENET: dict[str, Any] = {
     "family": "DenseNet",
     "preprocessing": TORCH,
     "image_size": 224,
-    # A transition (pool2_ …) closes the dense block before it; the last BatchNorm is named "bn".
+    # A transition (pool2_ …) belongs to the dense block before it; the last BatchNorm is named "bn".
     "groups": (
         ("stem", r"conv1_|pool1"),
         ("conv2", r"conv2_|pool2_"),

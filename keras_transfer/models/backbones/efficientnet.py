@@ -28,11 +28,11 @@ _V2_SIZES = {"b0": 224, "b1": 240, "b2": 260, "b3": 300, "s": 384, "m": 480, "l"
 
 
 def _without_preprocessing(model: keras.Model) -> keras.Model:
-    """Take the preprocessing layers out of EfficientNet (version 1 has no option for it).
+    """Remove the preprocessing layers of EfficientNet (version 1 has no option for it).
 
-    Inside, Keras divides by 255, normalises with statistics that come with the ImageNet weights and, only for
-    ``weights="imagenet"``, scales once more; together they are the torch convention. Loading a weights file
-    or none at all would leave that last step out, so the record's own preprocessing replaces all three.
+    These divide by 255, normalise with statistics stored in the ImageNet weights and, only with ``weights="imagenet"``,
+    scale once more; together they are the torch convention. With other weights that last step would be missing, so the
+    record's preprocessing replaces all three.
     """
     import keras
 
@@ -48,7 +48,7 @@ def _groups(blocks: int) -> tuple[tuple[str, str], ...]:
     return (("stem", r"stem_"), *((f"block{i}", rf"block{i}[a-z]") for i in range(1, blocks + 1)), ("top", r"top_"))
 
 
-# Stages of B0, each of which has more blocks in the larger ones (Tan & Le 2019, tables 1 and 8).
+# Blocks per stage of B0; the larger models multiply them (Tan & Le 2019, tables 1 and 8).
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)
 _DEPTHS = {"b0": 1.0, "b1": 1.1, "b2": 1.2, "b3": 1.4, "b4": 1.8, "b5": 2.2, "b6": 2.6, "b7": 3.1}
 _PARTS = {
@@ -58,7 +58,7 @@ _PARTS = {
 
 
 def _names(size: str, ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
-    """Map our names to a package's: the stem's and the top's, with their BatchNorm, and those of a block's parts."""
+    """Map our layer names to a package's: ``ends`` (stem and top, each with its BatchNorm) and those of the blocks."""
     repeats = [math.ceil(_DEPTHS[size] * count) for count in _REPEATS]
     return lambda: {
         **dict(zip(("stem_conv", "stem_bn", "top_conv", "top_bn"), ends)),
@@ -108,7 +108,7 @@ def _v2(size: str) -> Backbone:
         groups=_groups(7 if size in ("m", "l") else 6),
         licence="Apache-2.0",
         paper="Tan & Le 2021, https://arxiv.org/abs/2104.00298",
-        include_preprocessing=False,
+        options={"include_preprocessing": False},
     )
 
 

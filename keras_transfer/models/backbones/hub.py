@@ -1,7 +1,7 @@
 """keras-hub presets as backbones, named ``hub:PRESET``.
 
-keras-hub brings all of TensorFlow with it, so it is an extra and is imported only here. The preprocessing
-comes from the preset's own image converter; where that cannot be expressed, the preset is refused.
+keras-hub depends on TensorFlow, so it is an optional extra and is imported only here. The preprocessing is read from the
+preset's image converter; a preset whose converter cannot be expressed by factors and offsets is refused.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from keras_transfer.models.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import keras
 
-_EXTRA_TOKENS = 16  # at most so many tokens besides those of the patches
+_EXTRA_TOKENS = 16  # largest number of tokens besides those of the patches
 
 
 def hub_backbone(name: str) -> Backbone:
-    """Return the record of the keras-hub preset in ``name`` (``hub:PRESET``); fetches the preset's small files.
+    """Return the record of the keras-hub preset ``hub:PRESET``; downloads the preset's configuration files.
 
     Raises:
         MissingExtra: keras-hub is not installed.
-        UserError: the preset does not exist or cannot be downloaded, has no image preprocessing, or has one that
-            is more than a factor and an offset a channel.
+        UserError: the preset does not exist or cannot be downloaded, has no image preprocessing, or one that is not a
+            factor and an offset per channel.
     """
     preset = name.removeprefix("hub:")
     hub = _keras_hub()
@@ -47,7 +47,7 @@ def hub_backbone(name: str) -> Backbone:
 
         model = load()
         if hasattr(model, "image_shape") and None not in model.image_shape and tuple(model.image_shape) != input_shape:
-            model = load(image_shape=input_shape)  # a transformer has a position for each of its patches
+            model = load(image_shape=input_shape)  # a transformer has one position embedding per patch
         if weights not in ("imagenet", "none"):
             load_weights(model, weights)
         return _feature_map(name, model, input_shape)
@@ -75,7 +75,7 @@ def _keras_hub() -> ModuleType:
 
 
 def _fetch(name: str, load: Any) -> Any:
-    """Call ``load``; whatever keras-hub, Kaggle or Hugging Face raise becomes one line for the user."""
+    """Call ``load``; turn the errors of keras-hub, Kaggle and Hugging Face into a UserError of one line."""
     from keras_transfer.models.weights import impatient
 
     try:
@@ -90,7 +90,7 @@ def _fetch(name: str, load: Any) -> Any:
 
 
 def _preprocessing(name: str, hub: ModuleType, converter: Any) -> Preprocessing:
-    """Read factor and offset from the image converter."""
+    """Read factor and offset from the preset's image converter."""
     base = hub.layers.ImageConverter
     if type(converter).call is not base.call or type(converter)._call_python is not base._call_python:
         raise UserError(f"{name}: its image preprocessing ({type(converter).__name__}) cannot be built into the model")
@@ -107,10 +107,10 @@ def _channels(name: str, value: Any) -> tuple[float, float, float]:
 
 
 def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Model:
-    """Pin the input's size, and make the output a feature map.
+    """Fix the input size, and make the output a feature map.
 
-    A convolutional network's layers are copied one by one. A transformer stays a layer of its own: keras-hub can save it
-    only as a whole.
+    The layers of a convolutional network are copied one by one. A transformer stays one layer: keras-hub can only save it
+    as a whole.
     """
     import keras
 
@@ -141,10 +141,10 @@ def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int
 def _map_of_patches(
     name: str, tokens: keras.KerasTensor, input_shape: tuple[int, int, int], patch_size: int | Sequence[int]
 ) -> keras.KerasTensor:
-    """Arrange a transformer's tokens (batch, tokens, channels) as the grid (batch, height, width, channels) of its patches.
+    """Reshape a transformer's tokens (batch, tokens, channels) to its grid of patches (batch, height, width, channels).
 
-    Tokens that come before the patches (class, distillation, registers) are left out. Swin joins patches on the way: its
-    grid is halved until it fits.
+    Tokens before those of the patches (class, distillation, registers) are dropped. Swin merges patches between stages, so
+    the grid is halved until it fits.
     """
     import keras
 
@@ -154,17 +154,17 @@ def _map_of_patches(
         height, width = height // 2, width // 2
     extra = tokens.shape[1] - height * width
     if not height * width or extra > _EXTRA_TOKENS:
-        raise UserError(f"{name}: its {tokens.shape[1]} tokens are no grid of patches")
+        raise UserError(f"{name}: its {tokens.shape[1]} tokens do not form a grid of patches")
     if extra:
         tokens = tokens[:, extra:]
     return keras.layers.Reshape((height, width, tokens.shape[2]), name="patch_grid")(tokens)
 
 
 def _settled(model: keras.Model) -> keras.Model:
-    """Return DINOv2 without what only its own training needs; other models as they are.
+    """Return DINOv2 without the parts that only its pretraining needs, and other models unchanged.
 
-    The mask token would never train. The positions, which are interpolated from a larger image whenever it is built or
-    loaded, become those of the images at hand: interpolating again would undo what they have learnt.
+    The mask token would never train. The position embeddings, which the layer interpolates from a larger image whenever it
+    is built or loaded, become those of this input size: interpolating again would discard what they learn in fine-tuning.
     """
     if not hasattr(model, "position_embedding_shape"):
         return model

@@ -7,8 +7,8 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.preprocessing import TF
 
-# Most layers have running numbers for names; the concatenation that ends a module is named, so it is the
-# anchor, and what comes before it back to the previous one is its group.
+# Keras names most layers by running numbers, but not the concatenation that ends a module: it is the anchor of all
+# layers since the previous one.
 _V3_GROUPS = tuple((f"mixed{i}", rf"mixed{i}$") for i in range(11))
 _INCEPTION_RESNET_GROUPS = (
     ("mixed_5b", r"mixed_5b"),
@@ -46,7 +46,7 @@ RECORDS = (
         "xception",
         "Xception",
         family="Xception",
-        # The shortcut's convolution has a running number and follows its block's first layers.
+        # The shortcut's convolution is named by a running number and comes after its block's first layers.
         groups=tuple((f"block{i}", rf"block{i}_") for i in range(1, 15)),
         min_size=71,
         paper="Chollet 2016, https://arxiv.org/abs/1610.02357",

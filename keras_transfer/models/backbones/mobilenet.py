@@ -18,7 +18,7 @@ from keras_transfer.models.backbones.torch_names import (
 from keras_transfer.models.backbones.torch_variant import with_torch_variant
 from keras_transfer.models.preprocessing import TF
 
-# A group is a run of blocks of one width, as in the papers' tables.
+# A group is a sequence of blocks of one width, as in the papers' tables.
 _V1_GROUPS = (
     ("stem", r"conv1|conv_\w+_1(_|$)"),
     ("stage2", r"conv_\w+_[23](_|$)"),
@@ -38,7 +38,7 @@ _V2_GROUPS = (
 )
 
 
-# The running number of layers without weights (hard-swish) follows their block.
+# Layers that Keras names by a running number (hard-swish) follow their block.
 _V3_SMALL_GROUPS = (
     ("stem", r"conv(_bn)?$"),
     ("stage1", r"expanded_conv_[a-z]"),
@@ -63,7 +63,7 @@ _V3: dict[str, Any] = {
     **_COMMON,
     "family": "MobileNetV3",
     "paper": "Howard et al. 2019, https://arxiv.org/abs/1905.02244",
-    "include_preprocessing": False,
+    "options": {"include_preprocessing": False},
 }
 
 
@@ -77,7 +77,7 @@ def _v2_layers(block: Block) -> dict[str, str]:
 
 
 def _v2_names(ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
-    """Map MobileNetV2's names to a package's: the stem's and the top's, with their BatchNorm, and a block's parts."""
+    """Map Keras's layer names to a package's: ``ends`` (stem and top, each with its BatchNorm) and those of the blocks."""
     return lambda: {
         **dict(zip(("Conv1", "bn_Conv1", "Conv_1", "Conv_1_bn"), ends)),
         **match(inverted_residual_blocks((1, 2, 3, 4, 3, 3, 1), squeezes=False), _v2_layers, theirs),

@@ -7,8 +7,8 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.preprocessing import TF
 
-# Names that end in a number which is not a normal cell's: running numbers of layers without weights, stem and
-# reduction cells.
+# Layers whose name ends in a number other than that of a normal cell: those that Keras names by running numbers, and the
+# stem and reduction cells.
 _OTHERS = r"(?!(activation|add|concatenate|zero_padding2d|cropping2d)_\d+$)(?!.*_(reduce|stem)_)"
 
 
@@ -18,7 +18,7 @@ def _cells(first: int, last: int) -> str:
 
 
 def _groups(n: int) -> tuple[tuple[str, str], ...]:
-    """Stem and three runs of ``n`` normal cells; a reduction cell opens the run after it."""
+    """The stem and three sequences of ``n`` normal cells, each with the reduction cell before it."""
     return (
         ("stem", r"stem_|.*_stem_[12]$"),
         ("cells1", _cells(0, n - 1)),

@@ -1,4 +1,4 @@
-"""The record of a backbone: everything that the rest of the package has to know about it."""
+"""The record of a backbone: everything that the rest of the package needs to know about it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.preprocessing import Preprocessing
+from keras_transfer.registry import Registry
 
 if TYPE_CHECKING:
     import keras
 
-# Called with (input shape (height, width, 3), weights "imagenet" | "none" | a path); returns a model from
-# preprocessed pixels to a feature map (batch, height', width', channels).
+# Takes (input shape (height, width, 3), weights "imagenet" | "none" | a path); returns a model from preprocessed
+# pixels to a feature map (batch, height', width', channels).
 Build = Callable[[tuple[int, int, int], str], "keras.Model"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """PyTorch state dicts that hold the weights of a backbone.
+    """A naming scheme of PyTorch state dicts that hold the weights of a backbone.
 
     Attributes:
-        package: whose names they have, such as ``"torchvision"``.
-        names: gives the name of each layer with weights → its prefix in the state dict.
+        package: the packages that use it, such as ``"torchvision"``.
+        names: returns layer name → prefix in the state dict, for every layer with weights.
     """
 
     package: str
@@ -34,25 +35,25 @@ class Backbone:
     """A feature extractor that a classifier can be built on.
 
     Attributes:
-        name: what users write.
-        family: architecture, as papers call it.
-        build: makes the Keras model; its input is already preprocessed, its output a feature map.
-        preprocessing: how raw RGB 0..255 becomes that input.
+        name: name in configurations.
+        family: architecture, as named in its paper.
+        build: builds the Keras model from preprocessed pixels to a feature map.
+        preprocessing: maps raw RGB 0..255 to the model's input.
         image_size: side in pixels that the published weights were trained or evaluated at.
         min_size: smallest side that the architecture accepts.
-        groups: ordered (group name, regular expression over layer names), input to output; None: the generic
-            rule (a group for each spatial resolution).
-        licence: of the published weights.
-        source: paper, and where the weights come from.
-        embedded: whether the weights come with the package's requirements, so that no download is needed.
-        anchors: where a layer that no expression matches (those that Keras names by a running number) belongs:
-            ``"previous"`` or ``"next"`` matched layer in the graph's order.
+        groups: (group name, regular expression over layer names), ordered from input to output; None: one group for
+            each spatial resolution.
+        licence: licence of the published weights.
+        source: paper, and origin of the weights.
+        embedded: whether the weights are installed with the package's requirements, so that nothing is downloaded.
+        anchors: which group a layer joins that no expression matches (Keras names some by a running number): that of
+            the ``"previous"`` or of the ``"next"`` matched layer in graph order.
         not_on: Keras backends that cannot build it.
-        weights: the values of ``weights`` that it accepts, besides a path.
-        checkpoints: the PyTorch state dicts that it accepts.
-        torch: the record for state dicts of another function than Keras's, with which they share the layers;
+        weights: values of ``weights`` that it accepts, besides a path.
+        checkpoints: PyTorch state dicts that it accepts.
+        torch: record for state dicts trained in PyTorch's variant of the network, which has the same layers;
             see :mod:`keras_transfer.models.backbones.torch_variant`.
-        variant: what tells it from another record of the same name: ``""`` or ``"torch"``.
+        variant: ``""``, or ``"torch"`` for a torch variant.
     """
 
     name: str
@@ -73,5 +74,10 @@ class Backbone:
     variant: str = ""
 
     def all_checkpoints(self) -> tuple[Checkpoint, ...]:
-        """Return the PyTorch state dicts that it or its torch_variant accepts."""
+        """Return the PyTorch state dicts that it or its torch variant accepts."""
         return self.checkpoints + (self.torch.checkpoints if self.torch else ())
+
+
+BACKBONES: Registry[Backbone] = Registry("backbone", "keras_transfer.backbones", Backbone)
+"""Name → record. :mod:`keras_transfer.models.backbones` fills it; it is defined here so that modules which that package
+imports can search it."""

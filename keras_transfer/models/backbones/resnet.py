@@ -1,4 +1,4 @@
-"""ResNet 50, 101, 152 and their second version (keras.applications)."""
+"""ResNet 50, 101 and 152, versions 1 and 2 (keras.applications)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _V2: dict[str, Any] = {
 
 
 def _v1(name: str, constructor: str, blocks: tuple[int, ...]) -> Backbone:
-    """The stride of a stage is in its first convolution in Keras, in its second in PyTorch."""
+    """A record whose torch variant has a stage's stride in the second convolution, where Keras has it in the first."""
     return with_torch_variant(
         application(name, constructor, **_V1),
         Checkpoint("torchvision, timm", lambda: bottleneck_resnet(blocks)),

@@ -1,7 +1,7 @@
-"""ResNet-18 and ResNet-34: residual networks of basic blocks, layer by layer those of torchvision.
+"""ResNet-18 and ResNet-34, residual networks of basic blocks, with torchvision's layers.
 
-He et al. 2015, https://arxiv.org/abs/1512.03385. torchvision pads by 1 or 3 on all sides, where Keras's ``same`` would pad
-on one side if the stride is 2, and its BatchNorm has epsilon 1e-5 and momentum 0.1 (0.9 in Keras, which counts what is kept).
+He et al. 2015, https://arxiv.org/abs/1512.03385. torchvision pads all sides by 1 or 3, where Keras's ``same`` pads one side
+only if the stride is 2. Its BatchNorm has epsilon 1e-5 and momentum 0.1, which is 0.9 in Keras's convention.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_weights import set_weights, torchvision_weights
 from keras_transfer.models.preprocessing import TORCH
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def _norm(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def _block(x: keras.KerasTensor, filters: int, stride: int, name: str) -> keras.KerasTensor:
-    """Add two 3x3 convolutions to their input, or to its 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions with a shortcut, which is a 1x1 convolution where the shape changes."""
     from keras import layers
 
     shortcut = x
@@ -50,7 +51,7 @@ def _architecture(input_shape: tuple[int, int, int], blocks: tuple[int, ...], na
 
     inputs = keras.Input(input_shape, name="preprocessed")
     x = layers.ReLU(name="stem_relu")(_norm(_conv(inputs, 64, 7, 2, "stem_conv"), "stem_bn"))
-    # Zeros are as good as minus infinity here: nothing is negative after a ReLU.
+    # Zero padding does not change the maximum: nothing is negative after a ReLU.
     x = layers.MaxPooling2D(3, 2, name="stem_pool")(layers.ZeroPadding2D(1, name="stem_pool_pad")(x))
     for i, (filters, repeats) in enumerate(zip(_STAGES, blocks), start=1):
         for j in range(repeats):
@@ -74,8 +75,6 @@ def _record(name: str, blocks: tuple[int, ...], file_name: str) -> Backbone:
     checkpoints = (Checkpoint("torchvision, timm", lambda: _torch_names(blocks)),)
 
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
-        from keras_transfer.models.torch_weights import set_weights, torchvision_weights
-
         model = _architecture(input_shape, blocks, name)
         return set_weights(model, weights, checkpoints, name, lambda: torchvision_weights(file_name, name))
 

@@ -1,4 +1,4 @@
-"""A backbone of a few thousand parameters, for tests and for trying a pipeline out."""
+"""A backbone of a few thousand parameters, for tests and for trying out a pipeline."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from keras_transfer.models.backbones.record import Backbone
 from keras_transfer.models.preprocessing import TF
+from keras_transfer.models.weights import load_weights
 
 if TYPE_CHECKING:
     import keras
@@ -15,8 +16,6 @@ def _build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
     """Two convolutions and a depthwise-separable one, each with BatchNorm and ReLU; output stride 8."""
     import keras
     from keras import layers
-
-    from keras_transfer.models.weights import load_weights
 
     def norm_relu(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
         return layers.ReLU(name=f"{name}_relu")(layers.BatchNormalization(name=f"{name}_bn")(x))
@@ -47,7 +46,7 @@ RECORDS = (
         min_size=8,
         groups=(("stem", r"stem_"), ("block1", r"block1_"), ("block2", r"block2_")),
         licence="Apache-2.0",
-        source="this package; there are no pretrained weights",
+        source="this package; no pretrained weights",
         weights=("none",),
     ),
 )

