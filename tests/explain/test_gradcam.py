@@ -179,8 +179,8 @@ def test_layers_on_one_of_several_ways(images):
         ({"layer": "logits"}, "no feature map"),
         ({"class_index": 4}, "expected 0..3"),
         ({"class_index": -1}, "expected 0..3"),
-        ({"class_index": [0, 1]}, "expected one whole number"),
-        ({"class_index": 0.5}, "expected one whole number"),
+        ({"class_index": [0, 1]}, "expected one integer"),
+        ({"class_index": 0.5}, "expected one integer"),
     ],
 )
 def test_bad_arguments(model, images, options, says):
