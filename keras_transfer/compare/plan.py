@@ -1,8 +1,7 @@
-"""What is to be compared: finished runs, and configurations to train. Everything that can be wrong is said before anything begins."""
+"""Plan a comparison of finished runs and configurations to train; report every problem before training starts."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,18 +13,18 @@ from keras_transfer.config.load import find_config, load_config, recipe_names, v
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.runs import RunDirectory
-from keras_transfer.training.changes import MISSING, differences
+from keras_transfer.training.changes import differences, shown
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a run is to be trained by, as JSON holds it.
+    """The settings to train a run with, as JSON values.
 
     Attributes:
-        config: the keys that the configuration sets.
-        later: overrides of phases that are still to be chosen from the data: (dotted key parts, value).
-        backend: the Keras backend.
-        device: where to compute.
+        config: the keys set by the configuration.
+        later: overrides of phases that are chosen from the data: (key path, value).
+        backend: Keras backend.
+        device: compute device.
     """
 
     config: dict[str, Any]
@@ -35,7 +34,7 @@ class Asked:
 
     @classmethod
     def of(cls, config: RunConfig, backend: str | None, device: str | None) -> Asked:
-        """Note what a configuration asks for; the backend is chosen now, so that a later call cannot choose another."""
+        """Record the settings of a configuration; the backend is chosen now, so that a later call cannot differ."""
         tree = config.model_dump(mode="json", exclude_unset=True)
         later = json.loads(json.dumps(config._phase_overrides))
         return cls(tree, later, runtime.choose_backend(backend, config.backend).value, device or config.device)
@@ -48,7 +47,7 @@ class Asked:
         return config
 
     def complete(self) -> dict[str, Any]:
-        """Return all that decides the run, with the defaults of what is not set."""
+        """Return all settings that affect the result, with defaults filled in."""
         later = {".".join(keys): value for keys, value in self.later}
         tree = self.read().model_dump(mode="json", exclude={"name", "output"})
         return {**tree, **later, "backend": self.backend, "device": self.device}
@@ -59,9 +58,9 @@ class Entry:
     """One row of the comparison.
 
     Attributes:
-        name: of the row, and of the run's folder.
-        run: its run directory, which may not be there yet.
-        asked: what it is to be trained by; None: it was given as a finished run.
+        name: name of the row and of the run directory.
+        run: the run directory, which may not exist yet.
+        asked: settings to train it with; None for a finished run.
     """
 
     name: str
@@ -76,17 +75,17 @@ def plan(
     backends: Sequence[str] = (),
     device: str | None = None,
 ) -> list[Entry]:
-    """Return what to compare, in the order given.
+    """Return the entries to compare, in the given order.
 
     Args:
         sources: configurations (paths, or names in `configs/`) and finished run directories.
         overrides: ``KEY=VALUE`` for all configurations.
-        folder: where the configurations are trained, each in the folder of its name.
+        folder: parent folder of the runs to train.
         backends: train every configuration on each of these.
-        device: where to train.
+        device: compute device.
 
     Raises:
-        UserError: a line for every problem.
+        UserError: one line per problem.
     """
     entries: list[Entry] = []
     problems: list[str] = []
@@ -102,43 +101,38 @@ def plan(
 
 
 def refuse_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: Path) -> None:
-    """Refuse to take a run for one that was trained by something else.
+    """Reject existing runs that were started with other settings.
 
     Args:
-        entries: what is to be compared.
-        known: name → what each run in ``folder`` was begun with, as :func:`dataclasses.asdict` gave it.
-        folder: where the runs are.
+        entries: the entries to compare.
+        known: name → settings that each run in ``folder`` was started with, as a dictionary of :class:`Asked`.
+        folder: parent folder of the runs.
 
     Raises:
-        UserError: a line for each key that changed; a run that nothing is known of.
+        UserError: one line per changed key; a run with unknown settings.
     """
     lines: list[str] = []
     for entry in entries:
         if entry.asked is None or not entry.run.config.is_file():
             continue
         if entry.name not in known:
-            lines.append(f"{entry.run.path} is a run that compare did not begin: name it in place of the configuration, "
-                         "or give --output another folder")  # fmt: skip
+            lines.append(f"{entry.run.path} was not started by compare: name it instead of the configuration, "
+                         "or choose another folder with --output")  # fmt: skip
             continue
         changed = differences(_asked(known[entry.name], folder).complete(), entry.asked.complete())
-        lines += [f"{entry.name}: {key}: {_shown(old)} → {_shown(new)}" for key, (old, new) in changed.items()]
+        lines += [f"{entry.name}: {key}: {shown(old)} → {shown(new)}" for key, (old, new) in changed.items()]
         if changed:
-            lines.append(f"{entry.run.path} was begun with another configuration; undo that, remove the folder, or give "
-                         "--output another one")  # fmt: skip
+            lines.append(f"{entry.run.path} was started with another configuration; undo the change, remove the folder, or "
+                         "choose another one with --output")  # fmt: skip
     if lines:
         raise UserError("\n".join(lines))
-
-
-def as_json(asked: Asked) -> dict[str, Any]:
-    """Return what :func:`refuse_changed` knows a run by."""
-    return dataclasses.asdict(asked)
 
 
 def _asked(stored: Any, folder: Path) -> Asked:
     try:
         return Asked(**stored)
     except TypeError as error:
-        raise UserError(f"{folder / 'compare.json'} is damaged; give --output another folder") from error
+        raise UserError(f"{folder / 'compare.json'} is damaged; choose another folder with --output") from error
 
 
 def _entries(
@@ -158,17 +152,19 @@ def _entries(
 def _finished(path: Path) -> Entry:
     run = RunDirectory.open(path)
     if not run.is_finished():
-        raise UserError(f"the run {path} is not finished; go on with: keras-transfer train --resume --output {path}")
+        raise UserError(
+            f"the run {path} is not finished; resume it with: keras-transfer train --resume --output {path}"
+        )
     return Entry(path.resolve().name, run)
 
 
 def _check(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
-    """Refuse what is there twice, and what would do nothing."""
+    """Reject duplicates, and arguments without effect."""
     places = [entry.run.path.resolve() for entry in entries]
     names = [entry.name for entry in entries]
     for number, (entry, place) in enumerate(zip(entries, places)):
         if place in places[:number]:
-            raise UserError(f"{entry.name} is there twice: two configurations need file names that differ")
+            raise UserError(f"{entry.name} is given twice: configurations need different file names")
         if entry.name in names[:number]:
             other = entries[names.index(entry.name)].run.path
             raise UserError(f"two runs have the name {entry.name!r}: {other} and {entry.run.path}; rename a folder")
@@ -177,8 +173,4 @@ def _check(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
             f"compare needs at least two configurations, runs or backends, got {', '.join(names) or 'none'}"
         )
     if overrides and not any(entry.asked for entry in entries):
-        raise UserError("--set changes configurations, and only finished runs were given")
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is MISSING else json.dumps(value, ensure_ascii=False)
+        raise UserError("--set changes configurations, but only finished runs were given")

@@ -1,4 +1,4 @@
-"""The table of formats: what is written, from which backends, in which precisions, and why not from the rest."""
+"""The table of export formats: backends and precisions of each, and why the others are not supported."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ PRECISIONS = ("float32", "float16", "int8")
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """An export format.
 
     Attributes:
-        name: as on the command line.
-        title: as in prose.
-        file: the artefact's name in float32; other precisions go before the suffix (``model-int8.onnx``).
-        packages: what writing and running need besides the backend, all of them in the extra ``export``.
+        name: name on the command line.
+        title: name in messages.
+        file: file name in float32; other precisions are inserted before the suffix (``model-int8.onnx``).
+        packages: needed for writing and running, besides the backend; all in the extra ``export``.
         not_from: backend → why it cannot write this format.
-        not_in: precision → why it is not offered.
-        writer_packages: backend → packages that only its way of writing needs.
-        by_way_of: precision → the format that it is converted from.
+        not_in: precision → why it is not available.
+        writer_packages: backend → packages that only writing from it needs.
+        by_way_of: precision → the format it is converted from.
     """
 
     name: str
@@ -50,31 +50,33 @@ class Format:
         return tuple(name for name in BACKENDS if name not in self.refusals(precision))
 
     def all_packages(self, backend: str, precision: str) -> tuple[str, ...]:
-        """Return what writing from this backend and running need besides it."""
+        """Return the packages needed for writing from this backend and running."""
         own = (*self.packages, *self.writer_packages.get(backend, ()))
         if precision not in self.by_way_of:
             return own
         return (*own, *FORMATS[self.by_way_of[precision]].all_packages(backend, precision))
 
     def file_name(self, precision: str) -> str:
-        """Return the artefact's file (or folder) name."""
+        """Return the file (or folder) name."""
         stem, dot, suffix = self.file.partition(".")
         return self.file if precision == "float32" else f"{stem}-{precision}{dot}{suffix}"
 
     def module(self) -> ModuleType:
-        """Import what writes and runs it: ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
+        """Import the module that writes and runs it: ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
         return importlib.import_module(f"keras_transfer.export.to_{self.name}")
 
     def require(self, backend: str, precision: str) -> None:
-        """Check that it can be written here.
+        """Check that it can be written in this environment.
 
         Raises:
-            UserError: not from this backend, or not in this precision.
+            UserError: not supported from this backend or in this precision.
             MissingExtra: a package is not installed.
         """
         if precision in self.not_in:
             offered = ", ".join(name for name in PRECISIONS if name not in self.not_in)
-            raise UserError(f"{self.name} is not offered in {precision}: {self.not_in[precision]} (offered: {offered})")
+            raise UserError(
+                f"{self.name} is not available in {precision}: {self.not_in[precision]} (available: {offered})"
+            )
         refusals = self.refusals(precision)
         if backend in refusals:
             raise UserError(
@@ -86,7 +88,7 @@ class Format:
                 raise MissingExtra(package.replace("_", "-"), "export", f"export to {self.title}")
 
 
-_CONVERTS_ONLY_TENSORFLOW = "its converter starts from a TensorFlow graph"
+_CONVERTS_ONLY_TENSORFLOW = "its converter needs a TensorFlow graph"
 
 FORMATS: dict[str, Format] = {
     item.name: item
@@ -97,7 +99,7 @@ FORMATS: dict[str, Format] = {
             "model.onnx",
             packages=("onnx", "onnxruntime"),
             writer_packages={"torch": ("onnxscript",), "tensorflow": ("tf2onnx",)},
-            not_from={"jax": "JAX has no ONNX exporter of its own"},
+            not_from={"jax": "JAX has no ONNX exporter"},
         ),
         Format(
             "openvino",
@@ -115,8 +117,8 @@ FORMATS: dict[str, Format] = {
                 "jax": "an ExportedProgram is traced from PyTorch operations",
             },
             not_in={
-                "float16": "the program keeps the operations and numbers that were traced",
-                "int8": "the program keeps the operations and numbers that were traced",
+                "float16": "the program keeps the traced operations and dtypes",
+                "int8": "the program keeps the traced operations and dtypes",
             },
         ),
         Format(
@@ -128,8 +130,8 @@ FORMATS: dict[str, Format] = {
                 "jax": "Keras writes a SavedModel from TensorFlow operations only",
             },
             not_in={
-                "float16": "a SavedModel keeps the variables of the model; litert has float16",
-                "int8": "a SavedModel keeps the variables of the model; litert has int8",
+                "float16": "a SavedModel keeps the dtypes of the variables; use litert for float16",
+                "int8": "a SavedModel keeps the dtypes of the variables; use litert for int8",
             },
         ),
         Format(
@@ -148,7 +150,7 @@ def get(name: str) -> Format:
     """Return the record of a format.
 
     Raises:
-        UserError: there is none of this name; names the nearest.
+        UserError: unknown name; the message suggests the nearest.
     """
     if name not in FORMATS:
         raise unknown("export format", name, FORMATS)

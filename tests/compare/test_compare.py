@@ -1,10 +1,11 @@
-"""Training and comparing: figures, files, a second call, failures."""
+"""Training and comparing: metrics, files, a second call, failures."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from keras_transfer.cli import main
 from keras_transfer.compare import command as compare_run
 from keras_transfer.compare import compare, rows
-from keras_transfer.compare.plan import Asked, as_json
+from keras_transfer.compare.plan import Asked
 from keras_transfer.config import load_config
 from keras_transfer.errors import Interrupted
 from keras_transfer.files import write_json
@@ -91,7 +92,7 @@ def test_given_runs_need_no_configuration(compared, tmp_path, capsys):
     assert "two runs have the name 'one'" in capsys.readouterr().err
     (tmp_path / "one" / "metrics.json").write_text("{}")
     assert main(["compare", runs[0], str(tmp_path / "one"), "--output", str(tmp_path / "out")]) == 2
-    assert "not those of a finished run" in capsys.readouterr().err
+    assert "is incomplete" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -105,7 +106,7 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, ph
     assert "error: lost: " in said.err and "nowhere" in said.err and "Traceback" not in said.err
     report = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [row["state"] for row in report["runs"]] == ["failed", "finished", "finished"]
-    assert len(report["notes"]) == 1 and "same images, labels and splits" in report["notes"][0]
+    assert len(report["notes"]) == 1 and "different images, labels or splits" in report["notes"][0]
     assert report["notes"][0] in said.out and "failed" in said.out
 
 
@@ -124,7 +125,7 @@ def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_pa
     config = load_config(source, output=str(out / "one"))
     with pytest.raises(Interrupted):
         train(config, callbacks=[StopAt(1)], say=lambda _: None)
-    write_json(out / "compare.json", {"asked": {"one": as_json(Asked.of(load_config(source), None, None))}})
+    write_json(out / "compare.json", {"asked": {"one": asdict(Asked.of(load_config(source), None, None))}})
     run = RunDirectory(out / "one")
     manifest = run.read_json(run.manifest)
     run.update_manifest({"versions": {**manifest["versions"], "keras": "3.0"}})

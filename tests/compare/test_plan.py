@@ -1,14 +1,15 @@
-"""What is wrong is said before anything is trained."""
+"""Every problem is reported before anything is trained."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
 import pytest
 
 from keras_transfer.cli import main
 from keras_transfer.compare import command as compare_run
-from keras_transfer.compare.plan import Asked, as_json, plan
+from keras_transfer.compare.plan import Asked, plan
 from keras_transfer.config import load_config
 from keras_transfer.errors import UserError
 from keras_transfer.runtime import BACKENDS, installed_backends
@@ -28,12 +29,12 @@ def fails(capsys, *arguments):
 
 
 def begun(folder, configs, *names):
-    """Make it look as if compare had begun to train these."""
+    """Write the files of a comparison that started to train these."""
     asked = {}
     for config, name in zip(configs, names):
         (folder / name).mkdir(parents=True)
         (folder / name / "config.yaml").write_text("name: begun\n")
-        asked[name] = as_json(Asked.of(load_config(config), None, None))
+        asked[name] = asdict(Asked.of(load_config(config), None, None))
     (folder / "compare.json").write_text(json.dumps({"asked": asked}))
 
 
@@ -45,10 +46,10 @@ def test_wrong_arguments(capsys, tmp_path, photos, configs):
     other = write_config(tmp_path / "same" / "one.yaml", photos)
     bad = write_config(tmp_path / "bad.yaml", photos, optimiser="sgd")
     assert "at least two" in fails(capsys, configs[0], *out)
-    assert "one is there twice" in fails(capsys, configs[0], configs[0], *out)
-    assert "one is there twice" in fails(capsys, configs[0], other, *out)
+    assert "one is given twice" in fails(capsys, configs[0], configs[0], *out)
+    assert "one is given twice" in fails(capsys, configs[0], other, *out)
     assert "photos is not a run directory" in fails(capsys, configs[0], photos, *out)
-    assert "unfinished is not finished; go on with" in fails(capsys, configs[0], tmp_path / "unfinished", *out)
+    assert "unfinished is not finished; resume it with" in fails(capsys, configs[0], tmp_path / "unfinished", *out)
     text = fails(capsys, bad, tmp_path / "nothing.yaml", photos, *out)
     assert "did you mean 'optimizer'" in text and "nothing.yaml" in text and "photos" in text
     assert "unknown backend 'pytorch'" in fails(capsys, *configs, "--backends", "pytorch", *out)
@@ -70,10 +71,10 @@ def test_a_changed_configuration_is_refused(capsys, tmp_path, photos, configs):
     begun(out, configs, "one", "two")
     write_config(tmp_path / "one.yaml", photos, epochs=7, schedule="cosine")
     text = fails(capsys, *configs, "--output", out)
-    assert "one: phases.0.epochs: 2 → 7" in text and 'one: phases.0.schedule: "constant" → "cosine"' in text
-    assert "two" not in text and f"{out / 'one'} was begun with another configuration" in text
+    assert "one: phases.0.epochs: 2 → 7" in text and "one: phases.0.schedule: constant → cosine" in text
+    assert "two" not in text and f"{out / 'one'} was started with another configuration" in text
     assert "two: seed: 0 → 4" in fails(capsys, *configs, "--set", "seed=4", "--output", out)
-    assert '"auto" → "cpu"' in fails(capsys, *configs, "--device", "cpu", "--output", out)
+    assert "auto → cpu" in fails(capsys, *configs, "--device", "cpu", "--output", out)
 
 
 def test_what_decides_nothing_may_change(tmp_path, photos, configs):
@@ -84,14 +85,14 @@ def test_what_decides_nothing_may_change(tmp_path, photos, configs):
     phases = load_config(None, ["phases.0.epochs=3"], data=str(photos))
     other = Asked.of(load_config(None, data=str(photos)), None, None)
     assert Asked.of(phases, None, None).complete() != other.complete()
-    assert json.loads(json.dumps(as_json(asked))) == as_json(asked)
+    assert json.loads(json.dumps(asdict(asked))) == asdict(asked)
     assert Asked.of(phases, None, None).read("here")._phase_overrides == [(["phases", "0", "epochs"], 3)]
 
 
 def test_a_run_of_somebody_elses_is_not_taken_over(capsys, tmp_path, configs):
     begun(tmp_path / "out", configs, "one")
     (tmp_path / "out" / "compare.json").unlink()
-    assert "is a run that compare did not begin" in fails(capsys, *configs, "--output", tmp_path / "out")
+    assert "was not started by compare" in fails(capsys, *configs, "--output", tmp_path / "out")
 
 
 def test_each_backend_is_a_run(tmp_path, configs):
@@ -112,4 +113,4 @@ def test_the_backend_of_the_first_time_stays(capsys, tmp_path, configs, monkeypa
     monkeypatch.setenv("KERAS_BACKEND", first)
     begun(tmp_path / "out", configs, "one")
     monkeypatch.setenv("KERAS_BACKEND", second)
-    assert f'backend: "{first}" → "{second}"' in fails(capsys, *configs, "--output", tmp_path / "out")
+    assert f"backend: {first} → {second}" in fails(capsys, *configs, "--output", tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Every format on every backend: the file gives the model's labels, or one line says which backend can write it."""
+"""Every format on every backend: the file predicts as the model does, or the error names a backend that can write it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_transfer import runtime
 from keras_transfer.cli import main
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.export import FORMATS, export
-from keras_transfer.export.command import _in_a_process
+from keras_transfer.export.command import _in_process
 from keras_transfer.export.formats import PRECISIONS
 from tests.conftest import ROOT
 
@@ -37,7 +37,7 @@ def _skip_unless_written_from(name: str, backend: str) -> None:
 
 @pytest.fixture(scope="module")
 def whole(run, backend, tmp_path_factory):
-    """Every format in float32, written once: name → (what is said of it, folder above `runs/flowers/export`)."""
+    """Every format in float32, written once: name → (result row, folder above `runs/flowers/export`)."""
 
     def make(name):
         root = tmp_path_factory.mktemp(name)
@@ -76,7 +76,7 @@ def test_any_number_of_images(name, whole, backend):
 def test_smaller_numbers(name, precision, run, whole, backend, tmp_path):
     _skip_unless_written_from(name, backend)
     if precision in FORMATS[name].not_in:
-        with pytest.raises(UserError, match=rf"{name} is not offered in {precision}: .*offered: float32"):
+        with pytest.raises(UserError, match=rf"{name} is not available in {precision}: .*available: float32"):
             export(run, [name], precision=precision, output=tmp_path, backend=backend)
         return
     if backend in FORMATS[name].refusals(precision):
@@ -132,7 +132,7 @@ def test_a_model_file_alone_is_compared_on_its_golden_batch(run, backend, tmp_pa
 
 def test_an_output_that_is_a_file_is_refused(run, backend, tmp_path):
     (tmp_path / "taken").write_text("kept")
-    with pytest.raises(UserError, match="cannot make the output folder"):
+    with pytest.raises(UserError, match="cannot create the output folder"):
         export(run, ["openvino"], output=tmp_path / "taken", backend=backend)
     assert (tmp_path / "taken").read_text() == "kept"
 
@@ -148,7 +148,7 @@ def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, 
 
 
 def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, capsys):
-    """However a library says it; what was exported before stays."""
+    """Whatever the library raises; earlier exports stay."""
     from keras_transfer.export import to_openvino
 
     export(run, ["openvino"], output=tmp_path, backend=backend)
@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, ca
 
     monkeypatch.setattr(to_openvino, "write", write)
     command = ["export", str(run), "openvino", "--output", str(tmp_path), "--backend", backend]
-    with pytest.raises(RuntimeError, match="iostream"):  # there is room: a fault of another kind
+    with pytest.raises(RuntimeError, match="iostream"):  # there is space: another error
         main(command)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
     assert main(command) == 2
@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, ca
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 def test_torch_on_a_full_disk_does_not_end_the_process(tmp_path, backend):
-    """Its own writer ends it when it is thrown away."""
+    """torch's own writer would abort it."""
     import keras
 
     from keras_transfer.export import to_torch
@@ -184,12 +184,12 @@ def test_torch_on_a_full_disk_does_not_end_the_process(tmp_path, backend):
 
 
 @pytest.mark.parametrize("status", [1, 2])
-def test_figures_of_an_older_export_are_not_taken_for_new_ones(run, backend, tmp_path, monkeypatch, status):
-    """A process that breaks down has status 1, as one whose files disagree."""
+def test_results_of_an_older_export_are_not_reused(run, backend, tmp_path, monkeypatch, status):
+    """A crash has exit status 1, as have files that disagree."""
     (tmp_path / "model.xml.json").write_text('{"agrees": true}')
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, status))
     with pytest.raises(UserError, match=f"the export from {backend} failed, see above"):
-        _in_a_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
+        _in_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
 
 
 @pytest.mark.slow
@@ -243,7 +243,7 @@ def test_every_format_has_an_example():
 
 @pytest.mark.parametrize(("name", "code"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_the_example_in_the_docs_runs(name, code, run, whole, backend):
-    """It prints the classes and probabilities that the classifier gives for the same image."""
+    """It prints the classes and probabilities of the classifier for the same image."""
     import keras_transfer as kt
 
     _skip_unless_written_from(name, backend)

@@ -79,7 +79,7 @@ def test_bad_files_get_a_message_beside_the_good_ones(page, files):
     page.choose(files / "notes.txt", files / "0.png", files / "large.png")
     text, good, large = page.cards(3)
     assert "Not an image" in page.one(".status", text).text
-    assert "larger than the 0.191 MiB allowed" in page.one(".status", large).text
+    assert "larger than the limit of 0.191 MiB" in page.one(".status", large).text
     assert page.all(".bars li", good) and "failed" not in good.get_attribute("class")
     for bad in (text, large):
         assert "failed" in bad.get_attribute("class")

@@ -1,4 +1,4 @@
-"""Memory that runs out: recognised on every backend, told in a line, and got around where the batch size is ours."""
+"""Out of memory: recognized on every backend, reported in one line, and handled if the batch size is automatic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PETABYTE = 1 << 50
 
 
 def exhaust(backend: str):
-    """Ask the framework for more memory than any machine has."""
+    """Allocate more memory than any machine has."""
     if backend == "torch":
         import torch
 
@@ -28,7 +28,7 @@ def exhaust(backend: str):
     if backend == "jax":
         import jax
 
-        with jax.ensure_compile_time_eval():  # now, also where a step is only being traced
+        with jax.ensure_compile_time_eval():  # now, even while a step is traced
             return jax.numpy.zeros(PETABYTE, "uint8").block_until_ready()
     import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""MLflow and Weights & Biases, offline: one logged run a run, with its configuration, every epoch and the result."""
+"""MLflow and Weights & Biases, offline: one logged run per training run, with configuration, epochs and result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.backend
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    """No network, nothing of the user's."""
+    """No network, no user settings."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_PROJECT", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -169,7 +169,7 @@ def test_an_interrupted_run_goes_on_in_the_same_run_of_wandb(photos, tmp_path):
 
 @pytest.mark.slow
 def test_a_logger_that_cannot_begin_is_one_line(photos, tmp_path, command):
-    """A server that does not answer, and one that wants to know who we are."""
+    """A server that does not answer, and one that requires a login."""
     pytest.importorskip("mlflow")
     pytest.importorskip("wandb")
     config = tmp_path / "config.yaml"
@@ -179,12 +179,12 @@ def test_a_logger_that_cannot_begin_is_one_line(photos, tmp_path, command):
     assert done.returncode == 0, done.stderr
     for name in ("mlflow", "wandb"):
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(name)]
-        assert line.startswith(f"{name}: nothing is logged from here on (")
+        assert line.startswith(f"{name}: logging stopped (")
     assert done.stdout.splitlines()[-1] == f"run: {tmp_path / 'run'}"
 
 
 class Fails:
-    """A logger whose server goes away."""
+    """A logger whose server disappears."""
 
     name = "fails"
 
@@ -194,13 +194,13 @@ class Fails:
     def begin(self, run, known, parameters):
         return {}
 
-    def log(self, figures, step):
-        assert math.isfinite(figures["val_loss"])
+    def log(self, metrics, step):
+        assert math.isfinite(metrics["val_loss"])
         self.steps.append(step)
         if step == 2:
             raise OSError("no route\nto host")
 
-    def end(self, figures, status):
+    def end(self, metrics, status):
         raise AssertionError("was left out")
 
 
@@ -209,9 +209,7 @@ def test_a_logger_that_fails_midway_is_left_out(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "MLflow", Fails)
     said = []
     run = train(config_of(photos, tmp_path / "run", mlflow=True), say=said.append)
-    assert [line for line in said if line.startswith("fails")] == [
-        "fails: nothing is logged from here on (OSError: no route to host)"
-    ]
+    assert [line for line in said if line.startswith("fails")] == ["fails: logging stopped (OSError: no route to host)"]
     assert len(run.read_history()) == 4
 
 
@@ -266,5 +264,5 @@ def of_module(name: str) -> type[keras.callbacks.Callback]:
         ("my", False),
     ],
 )
-def test_callbacks_that_look_at_figures_alone_need_no_whole_model(module, passes):
+def test_callbacks_that_only_read_metrics_need_no_whole_model(module, passes):
     assert _know_no_model([of_module(module)()]) is passes
