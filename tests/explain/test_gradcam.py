@@ -21,47 +21,14 @@ def correlations(a, b):
     return [float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) for one, other in zip(a, b)]
 
 
-def by_pytorch(model, images, classes=None, pooling="avg"):
-    """The same network and Grad-CAM in plain PyTorch: a hook keeps the features, ``backward`` fills the gradient."""
-    torch = pytest.importorskip("torch")
-    functional = torch.nn.functional
-    weights = {layer.name: [torch.tensor(w) for w in layer.get_weights()] for layer in model.layers}
-
-    def convolution(x, name, stride=1, groups=1):
-        kernel = weights[name][0]
-        kernel = kernel.permute(2, 3, 0, 1) if groups > 1 else kernel.permute(3, 2, 0, 1)
-        size = kernel.shape[-1]
-        pad = []
-        for side in (x.shape[3], x.shape[2]):
-            total = max((-(-side // stride) - 1) * stride + size - side, 0)
-            pad += [total // 2, total - total // 2]
-        return functional.conv2d(functional.pad(x, pad), kernel, stride=stride, groups=groups)
-
-    def norm_relu(x, name):
-        gamma, beta, mean, variance = weights[f"{name}_bn"]
-        return functional.relu(functional.batch_norm(x, mean, variance, gamma, beta, eps=1e-3))
-
-    x = torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2) / 127.5 - 1
-    x = norm_relu(convolution(x, "stem_conv", stride=2), "stem")
-    x = functional.max_pool2d(norm_relu(convolution(x, "block1_conv"), "block1"), 2)
-    x = norm_relu(convolution(x, "block2_depthwise", groups=16), "block2_depthwise")
-    features = functional.avg_pool2d(norm_relu(convolution(x, "block2_conv"), "block2"), 2).requires_grad_()
-    pooled = features.mean((2, 3)) if pooling == "avg" else features.amax((2, 3))
-    logits = pooled @ weights["logits"][0] + weights["logits"][1]
-    chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes)
-    logits[torch.arange(len(images)), chosen].sum().backward()
-    maps = functional.relu((features.grad.mean((2, 3), keepdim=True) * features).sum(1))
-    maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    size = images.shape[1:3]
-    maps = functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    return logits.detach().numpy(), maps.detach().numpy()
-
-
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 @pytest.mark.parametrize("classes", [None, [0, 1, 2, 3, 1]])
 def test_same_as_pytorch(pooling, classes, images):
+    pytest.importorskip("torch")
+    from tests.explain.torch_walk import gradcam_by_torch
+
     model = make_model(pooling)
-    logits, expected = by_pytorch(model, images, classes, pooling)
+    logits, expected = gradcam_by_torch(model, images, classes)
     np.testing.assert_allclose(model.predict_on_batch(images.astype(np.float32)), logits, atol=1e-3)
     maps = gradcam(model, images, classes)
     assert maps.shape == (5, 32, 40) and maps.dtype == np.float32
