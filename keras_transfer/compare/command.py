@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from keras_transfer import runtime
-from keras_transfer.compare.plan import Entry, plan, refuse_changed
+from keras_transfer.compare.plan import Entry, plan, reject_changed
 from keras_transfer.compare.rows import FIELDS, empty_row, notes, read_row
 from keras_transfer.compare.table import comparison_table
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
@@ -59,8 +59,8 @@ def compare(
     folder = Path(output)
     entries = plan(sources, overrides, folder, backends, device)
     report = _read(folder)
-    refuse_changed(entries, report["asked"], folder)
-    report["asked"] |= {entry.name: asdict(entry.asked) for entry in entries if entry.asked is not None}
+    reject_changed(entries, report["asked"], folder)
+    report["asked"] |= {entry.name: asdict(entry.request) for entry in entries if entry.request is not None}
     problems: dict[str, tuple[str, str]] = {}
     _write(folder, report, entries, problems)
     for number, entry in enumerate(entries, start=1):
@@ -95,12 +95,12 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _train(entry: Entry, folder: Path, accept_changes: bool) -> tuple[str, str] | None:
     """Train or resume a run in its own process; return (state, reason) if it does not finish."""
-    assert entry.asked is not None
+    assert entry.request is not None
     with tempfile.TemporaryDirectory(prefix="keras_transfer_compare_") as work:
         problem, job = Path(work) / "problem", Path(work) / "job.json"
-        write_json(job, {"asked": asdict(entry.asked), "run": str(entry.run.path), "accept_changes": accept_changes,
+        write_json(job, {"asked": asdict(entry.request), "run": str(entry.run.path), "accept_changes": accept_changes,
                          "lock": str(folder / ".lock"), "problem": str(problem)})  # fmt: skip
-        status = _call(job, entry.asked.backend, entry.name)
+        status = _call(job, entry.request.backend, entry.name)
         if status == 0:
             return None
         if status == EXIT_USER_ERROR and problem.is_file():
@@ -157,7 +157,7 @@ def _write(
 def _row(entry: Entry, problems: dict[str, tuple[str, str]]) -> dict[str, Any]:
     if entry.run.is_finished():
         return read_row(entry.name, entry.run)
-    state, reason = problems.get(entry.name, ("unfinished" if entry.run.config.is_file() else "not begun", None))
+    state, reason = problems.get(entry.name, ("unfinished" if entry.run.config.is_file() else "not started", None))
     return {**empty_row(entry.name, RunDirectory(entry.run.path)), "state": state, "problem": reason}
 
 

@@ -17,7 +17,7 @@ from keras_transfer.training.changes import differences, shown
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunRequest:
     """The settings to train a run with, as JSON values.
 
     Attributes:
@@ -33,13 +33,13 @@ class Asked:
     device: str
 
     @classmethod
-    def of(cls, config: RunConfig, backend: str | None, device: str | None) -> Asked:
+    def from_config(cls, config: RunConfig, backend: str | None, device: str | None) -> RunRequest:
         """Record the settings of a configuration; the backend is chosen now, so that a later call cannot differ."""
         tree = config.model_dump(mode="json", exclude_unset=True)
         later = json.loads(json.dumps(config._phase_overrides))
         return cls(tree, later, runtime.choose_backend(backend, config.backend).value, device or config.device)
 
-    def read(self, output: str | None = None) -> RunConfig:
+    def to_config(self, output: str | None = None) -> RunConfig:
         """Return the configuration, with ``output`` as its run directory."""
         config = validate(self.config)
         config.output.dir = output
@@ -49,7 +49,7 @@ class Asked:
     def complete(self) -> dict[str, Any]:
         """Return all settings that affect the result, with defaults filled in."""
         later = {".".join(keys): value for keys, value in self.later}
-        tree = self.read().model_dump(mode="json", exclude={"name", "output"})
+        tree = self.to_config().model_dump(mode="json", exclude={"name", "output"})
         return {**tree, **later, "backend": self.backend, "device": self.device}
 
 
@@ -60,12 +60,12 @@ class Entry:
     Attributes:
         name: name of the row and of the run directory.
         run: the run directory, which may not exist yet.
-        asked: settings to train it with; None for a finished run.
+        request: settings to train it with; None for a finished run.
     """
 
     name: str
     run: RunDirectory
-    asked: Asked | None = None
+    request: RunRequest | None = None
 
 
 def plan(
@@ -100,12 +100,12 @@ def plan(
     return entries
 
 
-def refuse_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: Path) -> None:
+def reject_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: Path) -> None:
     """Reject existing runs that were started with other settings.
 
     Args:
         entries: the entries to compare.
-        known: name → settings that each run in ``folder`` was started with, as a dictionary of :class:`Asked`.
+        known: name → settings that each run in ``folder`` was started with, as a dictionary of :class:`RunRequest`.
         folder: parent folder of the runs.
 
     Raises:
@@ -113,13 +113,13 @@ def refuse_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: P
     """
     lines: list[str] = []
     for entry in entries:
-        if entry.asked is None or not entry.run.config.is_file():
+        if entry.request is None or not entry.run.config.is_file():
             continue
         if entry.name not in known:
             lines.append(f"{entry.run.path} was not started by compare: name it instead of the configuration, "
                          "or choose another folder with --output")  # fmt: skip
             continue
-        changed = differences(_asked(known[entry.name], folder).complete(), entry.asked.complete())
+        changed = differences(_request(known[entry.name], folder).complete(), entry.request.complete())
         lines += [f"{entry.name}: {key}: {shown(old)} → {shown(new)}" for key, (old, new) in changed.items()]
         if changed:
             lines.append(f"{entry.run.path} was started with another configuration; undo the change, remove the folder, or "
@@ -128,9 +128,9 @@ def refuse_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: P
         raise UserError("\n".join(lines))
 
 
-def _asked(stored: Any, folder: Path) -> Asked:
+def _request(stored: Any, folder: Path) -> RunRequest:
     try:
-        return Asked(**stored)
+        return RunRequest(**stored)
     except TypeError as error:
         raise UserError(f"{folder / 'compare.json'} is damaged; choose another folder with --output") from error
 
@@ -146,7 +146,7 @@ def _entries(
     name = find_config(source).stem
     for backend in dict.fromkeys(backends) or (None,):
         full = name if backend is None else f"{name}-{backend}"
-        yield Entry(full, RunDirectory(folder / full), Asked.of(config, backend, device))
+        yield Entry(full, RunDirectory(folder / full), RunRequest.from_config(config, backend, device))
 
 
 def _finished(path: Path) -> Entry:
@@ -172,5 +172,5 @@ def _check(entries: Sequence[Entry], overrides: Sequence[str]) -> None:
         raise UserError(
             f"compare needs at least two configurations, runs or backends, got {', '.join(names) or 'none'}"
         )
-    if overrides and not any(entry.asked for entry in entries):
+    if overrides and not any(entry.request for entry in entries):
         raise UserError("--set changes configurations, but only finished runs were given")

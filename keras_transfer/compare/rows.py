@@ -18,7 +18,7 @@ FIELDS = (
 
 def empty_row(name: str, run: RunDirectory) -> dict[str, Any]:
     """Return the row of a run without results."""
-    return {"name": name, "state": "not begun", "problem": None, "run": str(run.path)}
+    return {"name": name, "state": "not started", "problem": None, "run": str(run.path)}
 
 
 def read_row(name: str, run: RunDirectory) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from keras_transfer.compare.plan import Asked
+from keras_transfer.compare.plan import RunRequest
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from keras_transfer.runs import RunDirectory
 
@@ -45,16 +45,16 @@ def main(path: str) -> int:
 def _train(job: dict[str, Any]) -> None:
     from keras_transfer.training.train import resume_run, train
 
-    run, asked = RunDirectory(job["run"]), Asked(**job["asked"])
+    run, request = RunDirectory(job["run"]), RunRequest(**job["asked"])
     if run.is_finished():
         return
     say = partial(print, file=sys.stderr, flush=True)  # standard output belongs to the comparison
     if run.config.is_file():
         run = resume_run(run.path)
         config = run.read_config()
-        train(config, device=asked.device, resume=run, accept_changes=job["accept_changes"], say=say)
+        train(config, device=request.device, resume=run, accept_changes=job["accept_changes"], say=say)
     else:
-        train(asked.read(job["run"]), device=asked.device, say=say)
+        train(request.to_config(job["run"]), device=request.device, say=say)
 
 
 def _stop_with_parent() -> None:

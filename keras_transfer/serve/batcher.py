@@ -15,12 +15,12 @@ class Batcher:
     Items queue up while the function runs; no item waits for others to arrive. The function runs in a single thread.
 
     Args:
-        run: function from a list of 1..``limit`` items to as many results. An exception is passed on to all of them.
+        compute: function from a list of 1..``limit`` items to as many results. An exception is passed on to all of them.
         limit: maximum batch size.
     """
 
-    def __init__(self, run: Callable[[list[Any]], Sequence[Any]], limit: int):
-        self._run, self._limit = run, limit
+    def __init__(self, compute: Callable[[list[Any]], Sequence[Any]], limit: int):
+        self._compute, self._limit = compute, limit
         self._waiting: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
         self._thread.start()
@@ -45,11 +45,11 @@ class Batcher:
             running = None not in batch
             wanted = [one for one in batch if one is not None and one[1].set_running_or_notify_cancel()]
             if wanted:
-                self._run_batch([item for item, _ in wanted], [future for _, future in wanted])
+                self._finish([item for item, _ in wanted], [future for _, future in wanted])
 
-    def _run_batch(self, items: list[Any], futures: list[Future[Any]]) -> None:
+    def _finish(self, items: list[Any], futures: list[Future[Any]]) -> None:
         try:
-            results = self._run(items)
+            results = self._compute(items)
         except Exception as error:
             for future in futures:
                 future.set_exception(error)

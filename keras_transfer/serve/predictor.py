@@ -62,10 +62,10 @@ class Predictor:
         """Answer waiting requests and stop."""
         self._batcher.close()
 
-    def _answer(self, asked: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
-        images = np.stack([image for image, _ in asked])
+    def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
+        images = np.stack([image for image, _ in questions])
         probabilities = np.exp(log_softmax(logits_of_batch(self.model, images, _size_for(len(images)))))
-        explained = [i for i, (_, explain) in enumerate(asked) if explain]
+        explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
         return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]
 

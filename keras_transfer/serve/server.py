@@ -63,10 +63,10 @@ def serve(
             print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
         print(f"serving {source} at {_address(host, listener)} (Ctrl-C stops)", flush=True)
-        _run(app, listener)
+        _listen(app, listener)
 
 
-def _run(app: Any, listener: socket.socket) -> None:
+def _listen(app: Any, listener: socket.socket) -> None:
     import uvicorn
 
     config = uvicorn.Config(

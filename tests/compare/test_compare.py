@@ -14,7 +14,7 @@ from PIL import Image
 from keras_transfer.cli import main
 from keras_transfer.compare import command as compare_run
 from keras_transfer.compare import compare, rows
-from keras_transfer.compare.plan import Asked
+from keras_transfer.compare.plan import RunRequest
 from keras_transfer.config import load_config
 from keras_transfer.errors import Interrupted
 from keras_transfer.files import write_json
@@ -125,7 +125,9 @@ def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_pa
     config = load_config(source, output=str(out / "one"))
     with pytest.raises(Interrupted):
         train(config, callbacks=[StopAt(1)], say=lambda _: None)
-    write_json(out / "compare.json", {"asked": {"one": asdict(Asked.of(load_config(source), None, None))}})
+    write_json(
+        out / "compare.json", {"asked": {"one": asdict(RunRequest.from_config(load_config(source), None, None))}}
+    )
     run = RunDirectory(out / "one")
     manifest = run.read_json(run.manifest)
     run.update_manifest({"versions": {**manifest["versions"], "keras": "3.0"}})

@@ -9,7 +9,7 @@ import pytest
 
 from keras_transfer.cli import main
 from keras_transfer.compare import command as compare_run
-from keras_transfer.compare.plan import Asked, plan
+from keras_transfer.compare.plan import RunRequest, plan
 from keras_transfer.config import load_config
 from keras_transfer.errors import UserError
 from keras_transfer.runtime import BACKENDS, installed_backends
@@ -34,7 +34,7 @@ def begun(folder, configs, *names):
     for config, name in zip(configs, names):
         (folder / name).mkdir(parents=True)
         (folder / name / "config.yaml").write_text("name: begun\n")
-        asked[name] = asdict(Asked.of(load_config(config), None, None))
+        asked[name] = asdict(RunRequest.from_config(load_config(config), None, None))
     (folder / "compare.json").write_text(json.dumps({"asked": asked}))
 
 
@@ -79,14 +79,18 @@ def test_a_changed_configuration_is_refused(capsys, tmp_path, photos, configs):
 
 def test_what_decides_nothing_may_change(tmp_path, photos, configs):
     tree = load_config(configs[0])
-    asked = Asked.of(tree, None, None)
-    said = Asked.of(load_config(configs[0], ["name=x", "seed=0", "output.save_every=3 minutes"]), None, None)
+    asked = RunRequest.from_config(tree, None, None)
+    said = RunRequest.from_config(
+        load_config(configs[0], ["name=x", "seed=0", "output.save_every=3 minutes"]), None, None
+    )
     assert said.complete() == asked.complete()
     phases = load_config(None, ["phases.0.epochs=3"], data=str(photos))
-    other = Asked.of(load_config(None, data=str(photos)), None, None)
-    assert Asked.of(phases, None, None).complete() != other.complete()
+    other = RunRequest.from_config(load_config(None, data=str(photos)), None, None)
+    assert RunRequest.from_config(phases, None, None).complete() != other.complete()
     assert json.loads(json.dumps(asdict(asked))) == asdict(asked)
-    assert Asked.of(phases, None, None).read("here")._phase_overrides == [(["phases", "0", "epochs"], 3)]
+    assert RunRequest.from_config(phases, None, None).to_config("here")._phase_overrides == [
+        (["phases", "0", "epochs"], 3)
+    ]
 
 
 def test_a_run_of_somebody_elses_is_not_taken_over(capsys, tmp_path, configs):
@@ -99,7 +103,7 @@ def test_each_backend_is_a_run(tmp_path, configs):
     backends = installed_backends()
     entries = plan(configs, [], tmp_path, backends)
     assert [entry.name for entry in entries] == [f"{name}-{b}" for name in ("one", "two") for b in backends]
-    assert [entry.asked.backend for entry in entries] == backends * 2
+    assert [entry.request.backend for entry in entries] == backends * 2
     missing = [name for name in BACKENDS if name not in backends]
     if missing:
         with pytest.raises(UserError, match="is not installed"):

@@ -1,4 +1,4 @@
-"""Residual blocks: which sums are some, and their sizes against an independent computation in NumPy."""
+"""Residual blocks: which sums count, and their magnitudes against an independent computation in NumPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conv(filters, name, stride=1):
 
 
 def small_model():
-    """A block past an identity, added first, and one past a projection, added last; all convolutions 1 x 1."""
+    """A block with an identity shortcut (first Add input) and one with a projection (second); all convolutions 1 × 1."""
     image = keras.Input((8, 10, 3), name="image")
     x = conv(4, "stem")(image)
     f = conv(4, "one_b")(layers.ReLU(name="one_relu")(conv(6, "one_a")(x)))
@@ -106,11 +106,11 @@ def test_a_block_that_adds_nothing_and_a_shortcut_of_zeros(images):
     assert math.isinf(two.ratio) and two.output == two.residual
 
 
-def test_sums_that_are_no_blocks():
+def test_other_sums_are_not_blocks():
     image = keras.Input((8, 8, 3))
     other = keras.Input((8, 8, 3))
     a, b = conv(3, "a")(image), conv(3, "b")(image)
-    both = layers.Add(name="alike")([a, b])  # neither is the shortcut of the other
+    both = layers.Add(name="alike")([a, b])  # neither is a shortcut
     strange = layers.Add(name="strange")([other, conv(3, "c")(image)])  # they come from different inputs
     three = layers.Add(name="three")([image, a, b])
     deep = layers.Add(name="deep")([conv(3, "d")(conv(3, "e")(image)), conv(3, "f")(conv(3, "g")(a))])

@@ -104,7 +104,7 @@ def test_follows_the_weights_of_the_model(model, images):
 
 
 def test_shows_where_the_evidence_is():
-    """One channel is the brightness of the image; the bright square must be found where it is."""
+    """The only channel is the brightness of the image, so the map must show the bright square."""
     import keras
 
     image = keras.Input((32, 32, 3), name="image")
@@ -121,7 +121,7 @@ def test_shows_where_the_evidence_is():
 
 
 def test_layers_on_one_of_several_ways(images):
-    """A residual connection goes round the layer: the rest of the model still needs what went round."""
+    """A residual connection bypasses the layer, so the head also needs the image."""
     import keras
 
     image = keras.Input((32, 40, 3), name="image")

@@ -8,7 +8,7 @@ from keras_transfer.explain import heat, occlusion, overlay
 
 
 class SquareModel:
-    """Stands for a model: it says class 1 as far as the square at rows 4–7, columns 8–11 is bright."""
+    """A model whose logit of class 1 is the brightness of the square at rows 4–7, columns 8–11."""
 
     input_shape, output_shape = (None, 16, 20, 3), (None, 2)
 
@@ -31,7 +31,7 @@ def test_hiding_the_evidence_costs_the_most(image):
     inside[4:8, 8:12] = True
     assert found[0][inside].min() > 2 * found[0][~inside].mean()
     assert np.unravel_index(found[0].argmax(), (16, 20))[0] in range(4, 8)
-    # Far away from it nothing changes; for the other class hiding it is a gain.
+    # Far away nothing changes; for the other class hiding the square raises the probability.
     assert abs(found[0, 14:, :4]).max() < 1e-6
     np.testing.assert_allclose(occlusion(SquareModel(), image, 0, patch=4, stride=2), -found, atol=1e-6)
 
