@@ -1,6 +1,7 @@
 """The examples in the docstrings of the public names run as written.
 
-They have ``kt`` and ``np``, and run in a folder with ``photos/`` (12 images in each of apple, berry and cherry), ``images.csv`` and ``images.txt``.
+They have ``kt`` and ``np``, and run in a folder with ``photos/`` (12 images in each of apple, berry and cherry),
+``images.csv`` and ``images.txt``.
 """
 
 from __future__ import annotations

@@ -36,8 +36,8 @@ def compare(
 ) -> dict[str, Any]:
     """Train configurations one after the other, each in its own process, and compare them with finished runs.
 
-    A second call with the same arguments keeps finished runs, resumes an unfinished one and starts the rest. A failed run
-    does not prevent the others from being trained.
+    A second call with the same arguments keeps finished runs, resumes an unfinished one and starts the rest. A failed
+    run does not prevent the others from being trained.
 
     Args:
         sources: configurations (paths, or names in `configs/`) and finished run directories.
@@ -50,7 +50,7 @@ def compare(
         quiet: print no table.
 
     Returns:
-        the content of `compare.json`: ``runs`` (see :func:`keras_transfer.compare.rows.read_row`), ``notes`` and ``asked``.
+        the content of `compare.json`: ``runs`` (see :func:`~keras_transfer.compare.rows.read_row`), ``notes``, ``asked``.
 
     Raises:
         UserError: invalid arguments; nothing has been trained.

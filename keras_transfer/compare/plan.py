@@ -122,8 +122,8 @@ def reject_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: P
         changed = differences(_request(known[entry.name], folder).complete(), entry.request.complete())
         lines += [f"{entry.name}: {key}: {shown(old)} → {shown(new)}" for key, (old, new) in changed.items()]
         if changed:
-            lines.append(f"{entry.run.path} was started with another configuration; undo the change, remove the folder, or "
-                         "choose another one with --output")  # fmt: skip
+            lines.append(f"{entry.run.path} was started with another configuration; undo the change, remove the "
+                         "folder, or choose another one with --output")  # fmt: skip
     if lines:
         raise UserError("\n".join(lines))
 

@@ -11,7 +11,8 @@ from keras_transfer.runs import RunDirectory
 FIELDS = (
     "name", "state", "problem", "backbone", "backend", "device", "precision", "image_size",
     "test_accuracy", "test_low", "test_high", "test_n", "val_accuracy", "val_low", "val_high", "val_n",
-    "seconds", "epochs", "epoch_seconds", "images_per_second", "parameters", "trainable_parameters", "file_bytes", "run",
+    "seconds", "epochs", "epoch_seconds", "images_per_second", "parameters", "trainable_parameters",
+    "file_bytes", "run",
 )  # fmt: skip
 """The columns of `compare.csv`."""
 
@@ -25,9 +26,9 @@ def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
     """Return the row of a finished run.
 
     Returns:
-        ``FIELDS`` (accuracies 0..1 with their 95 % intervals; `seconds` of the whole run, `epoch_seconds` of its epochs;
-        `images_per_second` of the last phase; `trainable_parameters`: the maximum over phases), and for JSON also
-        `phases`, `data` (fingerprint) and `hardware`.
+        ``FIELDS`` (accuracies 0..1 with their 95 % intervals; `seconds` of the whole run, `epoch_seconds` of its
+        epochs; `images_per_second` of the last phase; `trainable_parameters`: the maximum over phases), and for JSON
+        also `phases`, `data` (fingerprint) and `hardware`.
 
     Raises:
         UserError: the run's files are incomplete.

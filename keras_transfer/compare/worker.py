@@ -1,7 +1,7 @@
 """Train one run: ``python -m keras_transfer.compare.worker JOB.json``.
 
-One process per run separates memory, backends and crashes. The worker saves its state and stops when its standard input is
-closed, either by the comparison or because that was killed.
+One process per run separates memory, backends and crashes. The worker saves its state and stops when its standard
+input is closed, either by the comparison or because that was killed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from keras_transfer.runs import RunDirectory
 def main(path: str) -> int:
     """Run the job described by the JSON file at ``path``; return the exit status.
 
-    The job has ``asked``, ``run`` (directory), ``accept_changes``, ``lock`` (a file) and ``problem``: the file for the message
-    of a ``UserError``.
+    The job has ``asked``, ``run`` (directory), ``accept_changes``, ``lock`` (a file) and ``problem``: the file for
+    the message of a ``UserError``.
     """
     _stop_with_parent()
     job = json.loads(Path(path).read_text(encoding="utf-8"))

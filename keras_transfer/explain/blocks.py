@@ -64,8 +64,8 @@ class BlockSize:
 class Residuals:
     """The residual blocks of a model, found once for any number of measurements; later weight changes apply.
 
-    A block is a sum of two feature maps computed from the same tensor, where one branch, the shortcut, is shorter and has
-    at most one convolution. A sum whose longer branch contains another sum, as in NASNet's cells, does not count.
+    A block is a sum of two feature maps computed from the same tensor, where one branch, the shortcut, is shorter and
+    has at most one convolution. A sum whose longer branch contains another sum, as in NASNet's cells, does not count.
 
     Args:
         model: a functional ``keras.Model`` from images (b, h, w, c).

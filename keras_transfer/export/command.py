@@ -72,7 +72,7 @@ def export(
 
 
 def choose_backend(item: Format, precision: str, asked: str | None, trained_on: str | None) -> str:
-    """Choose the backend to write a format from: the one asked for, that of the training, or the first that supports it.
+    """Choose the backend to write a format from: the one asked for, that of the training, or the first supported one.
 
     Raises:
         UserError: no backend that supports the format is installed; an unknown backend.
@@ -118,12 +118,12 @@ def _write_all(
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.export.fold import folded
-    from keras_transfer.export.images import images_of
+    from keras_transfer.export.images import read_images
     from keras_transfer.export.rounding import round_weights
     from keras_transfer.models.bundle import load
 
     model, metadata = load(path)
-    images, calibration, origin = images_of(path, run, metadata)
+    images, calibration, origin = read_images(path, run, metadata)
     print(f"verifying on {origin['count']} images: {origin['images']}")
     batches = np.split(images, range(32, len(images), 32))
     expected = np.concatenate([logits_of_batch(model, batch, 32) for batch in batches])
@@ -140,7 +140,8 @@ def _write_all(
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             result = verify(module.open_file(made), images, expected, precision)
             row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
-                   "input_shape": list(images.shape[1:]), **result, "compared_on": origin, "versions": _versions(item, precision, backend)}  # fmt: skip
+                   "input_shape": list(images.shape[1:]), **result, "compared_on": origin,
+                   "versions": _versions(item, precision, backend)}  # fmt: skip
             write_json(_json_beside(made), row)
             _put_in_place(aside, folder)
         _print_row(row, target)

@@ -1,7 +1,7 @@
 """Fold each BatchNormalization into the convolution before it: the same function with fewer operations.
 
-Keras on torch traces a normalization as three operations that no runtime recognizes; and an int8 range measured before a
-normalization does not describe its output.
+Keras on torch traces a normalization as three operations that no runtime recognizes; and an int8 range measured
+before a normalization does not describe its output.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Format:
         return self.file if precision == "float32" else f"{stem}-{precision}{dot}{suffix}"
 
     def module(self) -> ModuleType:
-        """Import the module that writes and runs it: ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
+        """Import the module of the format: ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
         return importlib.import_module(f"keras_transfer.export.to_{self.name}")
 
     def require(self, backend: str, precision: str) -> None:

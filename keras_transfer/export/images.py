@@ -17,7 +17,7 @@ VERIFIED = 200
 CALIBRATION = 100
 
 
-def images_of(
+def read_images(
     path: Path, run: RunDirectory | None, metadata: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Read images of the run's data, or else the golden batch of the model file.
@@ -28,8 +28,8 @@ def images_of(
         metadata: metadata of the model file.
 
     Returns:
-        images to verify on, at most 200 of the test split (of ``val`` if it is empty); calibration images, at most 100 of
-        the training split; both float32 (n, height, width, channels); and a record of their origin.
+        images to verify on, at most 200 of the test split (of ``val`` if it is empty); calibration images, at most
+        100 of the training split; both float32 (n, height, width, channels); and a record of their origin.
 
     Raises:
         UserError: neither data nor a golden batch.

@@ -1,9 +1,9 @@
 """Round weights for int8 before a converter does, and correct the biases for the mean rounding error.
 
 A converter rounds each weight to the nearest of 255 steps, which shifts the mean output of a channel, most of all in
-depthwise convolutions, whose few weights may nearly cancel. Here the sum of a depthwise kernel is kept, and the mean of the
-remaining error goes into the bias: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction",
-ICCV 2019.
+depthwise convolutions, whose few weights may nearly cancel. Here the sum of a depthwise kernel is kept, and the mean
+of the remaining error goes into the bias: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Correction", ICCV 2019.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from keras_transfer.files import write_json
 from keras_transfer.inference import find_model
 
 # Largest allowed differences. Logits: absolute, and relative to the largest logit. Gradients and BatchNorm statistics:
-# relative to the largest entry of each array, leaving out arrays of rounding noise. Losses: absolute, at every step. All
-# in float32 except the gradients (see float64.py).
+# relative to the largest entry of each array, leaving out arrays of rounding noise. Losses: absolute, at every step.
+# All in float32 except the gradients (see float64.py).
 LIMITS = {
     "logits_absolute": 1e-4,
     "logits_relative": 1e-5,

@@ -1,8 +1,8 @@
 """A copy of a model that computes in float64.
 
-In float32 two correct backends give different gradients: a ReLU unit whose input is within rounding of zero is active on
-one and not on the other, and passes its whole gradient or none. In float64 no unit is that close to zero, so a remaining
-difference is real.
+In float32 two correct backends give different gradients: a ReLU unit whose input is within rounding of zero is active
+on one and not on the other, and passes its whole gradient or none. In float64 no unit is that close to zero, so a
+remaining difference is real.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ class Batcher:
     Items queue up while the function runs; no item waits for others to arrive. The function runs in a single thread.
 
     Args:
-        compute: function from a list of 1..``limit`` items to as many results. An exception is passed on to all of them.
+        compute: function from a list of 1..``limit`` items to as many results. An exception is passed on to all of
+            them.
         limit: maximum batch size.
     """
 

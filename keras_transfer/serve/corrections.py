@@ -17,8 +17,8 @@ from keras_transfer.serve.images import suffix_of
 class Corrections:
     """A folder with ``list.txt`` (`path label` lines), ``classes.txt`` and ``images/``, for ``data.source: list``.
 
-    An image is identified by its bytes: correcting it again replaces its label. Labels are class names, or class indices
-    if a class name contains a space, which a label in a list cannot.
+    An image is identified by its bytes: correcting it again replaces its label. Labels are class names, or class
+    indices if a class name contains a space, which a label in a list cannot.
 
     Args:
         folder: where to save them; created with the first correction.
@@ -36,7 +36,7 @@ class Corrections:
         self._lock = threading.Lock()
         if self.names.is_file() and self.names.read_text("utf-8").splitlines() != list(self.classes):
             raise UserError(
-                f"{self.folder} contains corrections for a model with other classes; choose another folder with --corrections"
+                f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
             )
 
     def save(self, data: bytes, label: str) -> Path:

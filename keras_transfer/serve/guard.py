@@ -14,8 +14,8 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 class LimitBody:
     """Reject a request whose body exceeds the limit, with or without a Content-Length header.
 
-    The rest of the body is read and discarded, up to 8 times the limit: a client that is still sending would not see the
-    response.
+    The rest of the body is read and discarded, up to 8 times the limit: a client that is still sending would not see
+    the response.
 
     Args:
         app: the wrapped application.
@@ -60,7 +60,8 @@ class LimitBody:
 class SameOrigin:
     """Reject requests that another web site makes the user's browser send (CSRF, DNS rebinding).
 
-    Browsers name the requesting site in ``Origin``; a foreign host name that resolves to this computer shows in ``Host``.
+    Browsers name the requesting site in ``Origin``; a foreign host name that resolves to this computer shows in
+    ``Host``.
 
     Args:
         app: the wrapped application.

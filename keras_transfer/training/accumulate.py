@@ -1,8 +1,9 @@
 """Gradient accumulation: the gradients of a large batch in the memory of a small one.
 
-Keras's own accumulation counts each micro-batch as a step in callbacks, schedules and logs, and weights all micro-batches
-equally, whatever their size. Here a step is still one batch for everything around it; each micro-batch's gradients and
-metrics are weighted by its share of the images, so that the result is the mean over the batch.
+Keras's own accumulation counts each micro-batch as a step in callbacks, schedules and logs, and weights all
+micro-batches equally, whatever their size. Here a step is still one batch for everything around it; each
+micro-batch's gradients and metrics are weighted by its share of the images, so that the result is the mean over the
+batch.
 """
 
 from __future__ import annotations

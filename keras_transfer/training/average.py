@@ -2,10 +2,12 @@
 
 - ``ema``: exponential moving average over the steps (Polyak & Juditsky 1992). The momentum at step n is at most
   (1 + n) / (10 + n), so that the initial weights do not dominate a phase of few steps.
-- ``swa``: mean over the epoch ends (stochastic weight averaging, Izmailov et al. 2018, https://arxiv.org/abs/1803.05407).
+- ``swa``: mean over the epoch ends (stochastic weight averaging, Izmailov et al. 2018,
+  https://arxiv.org/abs/1803.05407).
 
-The statistics of a trainable BatchNormalization do not belong to the averaged weights. For ``ema``, whose averages are close
-to the weights, they are averaged too. For ``swa`` they are recomputed by a pass over the training images, as in the paper.
+The statistics of a trainable BatchNormalization do not belong to the averaged weights. For ``ema``, whose averages
+are close to the weights, they are averaged too. For ``swa`` they are recomputed by a pass over the training images,
+as in the paper.
 """
 
 from __future__ import annotations
@@ -146,7 +148,8 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_bat
 def _values_now(model: keras.Model, variables: list[Any]) -> list[Any]:
     """Return the backend's arrays; on jax, during an epoch, they are in the state of ``fit``.
 
-    ``callback.model`` would copy all arrays, the optimizer's too, back to variables, which can take as long as a small step.
+    ``callback.model`` would copy all arrays, the optimizer's too, back to variables, which can take as long as a
+    small step.
     """
     state = getattr(model, "_jax_state", None)
     if not state or model._jax_state_synced:

@@ -36,7 +36,7 @@ def out_of_memory(batch_size: int, micro_batch_size: int, image_size: tuple[int,
         return UserError(f"{tried}: use a smaller image_size, another backbone, or train fewer layers")
     parts = 2 * -(-batch_size // micro_batch_size)
     return UserError(
-        f"{tried}: set accumulate to {parts} for the same result in less memory, or use a smaller batch_size or image_size"
+        f"{tried}: set accumulate to {parts} for the same result in less memory, or a smaller batch_size or image_size"
     )
 
 

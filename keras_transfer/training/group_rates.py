@@ -20,7 +20,8 @@ def group_factors(model: keras.Model, backbone: str, decay: float) -> dict[str, 
     Args:
         model: a classifier.
         backbone: name of its backbone.
-        decay: factor between consecutive groups: the head has 1, the last group ``decay``, the one before ``decay**2``, …
+        decay: factor between consecutive groups: the head has 1, the last group ``decay``, the one before
+            ``decay**2``, …
 
     Returns:
         Layer group name → factor, from input to output, without the head.

@@ -151,7 +151,7 @@ class Loggers:
             (MLflow, config.callbacks.mlflow),
             (WandB, config.callbacks.wandb),
         ]
-        self._loggers = [kind(None if name is True else name) for kind, name in wanted if name is not False]  # type: ignore[arg-type]
+        self._loggers = [kind(name if isinstance(name, str) else None) for kind, name in wanted if name is not False]
         self._phases: list[str] = [phase.name for phase in config.phases]  # type: ignore[union-attr]
         self._say, self._begun = say, False
         self._result: dict[str, float] = {}

@@ -31,7 +31,7 @@ def nothing_trains(monkeypatch):
     monkeypatch.setattr(compare_run, "_call", lambda *_: pytest.fail("something was trained"))
 
 
-def test_rows_say_what_the_runs_say(compared, backend):
+def test_rows_match_the_runs(compared, backend):
     folder, report = compared
     assert [row["name"] for row in report["runs"]] == ["one", "two"] and report["notes"] == []
     for row, epochs in zip(report["runs"], (2, 3)):
@@ -47,7 +47,7 @@ def test_rows_say_what_the_runs_say(compared, backend):
         assert run.read_config().seed == 3
 
 
-def test_parameters_are_those_of_the_model(compared):
+def test_parameters_match_the_model(compared):
     import keras
 
     folder, report = compared
@@ -55,7 +55,7 @@ def test_parameters_are_those_of_the_model(compared):
     assert report["runs"][0]["parameters"] == model.count_params()
 
 
-def test_files_hold_the_same(compared):
+def test_files_match_the_report(compared):
     folder, report = compared
     assert json.loads((folder / "out" / "compare.json").read_text())["runs"] == report["runs"]
     with (folder / "out" / "compare.csv").open(newline="") as lines:
@@ -96,7 +96,7 @@ def test_given_runs_need_no_configuration(compared, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, photos, capsys):
+def test_a_failed_run_does_not_stop_the_others(tmp_path, photos, capsys):
     make_photos(tmp_path / "others", {"apple": 12, "berry": 12}, seed=1)
     lost = write_config(tmp_path / "lost.yaml", tmp_path / "nowhere")
     small = write_config(tmp_path / "small.yaml", tmp_path / "others", epochs=1)
@@ -110,14 +110,14 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, ph
     assert report["notes"][0] in said.out and "failed" in said.out
 
 
-def test_a_process_that_dies_is_told_apart(tmp_path, configs, monkeypatch, capsys):
+def test_a_crashed_process_is_distinguished(tmp_path, configs, monkeypatch, capsys):
     monkeypatch.setattr(compare_run, "_call", lambda *_: -9)
     assert main(["compare", *configs, "--output", str(tmp_path / "out")]) == 1
     assert "killed by signal 9" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_path, photos):
+def test_an_unfinished_run_is_resumed_but_not_on_other_versions(compared, tmp_path, photos):
     other = str(compared[0] / "out" / "two")
     from tests.training.small import StopAt
 

@@ -57,7 +57,7 @@ def test_wrong_arguments(capsys, tmp_path, photos, configs):
     assert not (tmp_path / "out").exists()
 
 
-def test_outputs_that_are_something_else(capsys, tmp_path, configs):
+def test_invalid_outputs(capsys, tmp_path, configs):
     assert "is a file" in fails(capsys, *configs, "--output", configs[0])
     begun(tmp_path / "out", configs, "one")
     assert "is a run directory" in fails(capsys, *configs, "--output", tmp_path / "out" / "one")
@@ -77,7 +77,7 @@ def test_a_changed_configuration_is_refused(capsys, tmp_path, photos, configs):
     assert "auto → cpu" in fails(capsys, *configs, "--device", "cpu", "--output", out)
 
 
-def test_what_decides_nothing_may_change(tmp_path, photos, configs):
+def test_settings_without_effect_may_change(tmp_path, photos, configs):
     tree = load_config(configs[0])
     asked = RunRequest.from_config(tree, None, None)
     said = RunRequest.from_config(
@@ -93,7 +93,7 @@ def test_what_decides_nothing_may_change(tmp_path, photos, configs):
     ]
 
 
-def test_a_run_of_somebody_elses_is_not_taken_over(capsys, tmp_path, configs):
+def test_a_foreign_run_is_not_taken_over(capsys, tmp_path, configs):
     begun(tmp_path / "out", configs, "one")
     (tmp_path / "out" / "compare.json").unlink()
     assert "was not started by compare" in fails(capsys, *configs, "--output", tmp_path / "out")
@@ -110,7 +110,7 @@ def test_each_backend_is_a_run(tmp_path, configs):
             plan(configs, [], tmp_path, missing)
 
 
-def test_the_backend_of_the_first_time_stays(capsys, tmp_path, configs, monkeypatch):
+def test_the_first_backend_is_kept(capsys, tmp_path, configs, monkeypatch):
     if len(installed_backends()) < 2:
         pytest.skip("only one backend is installed")
     first, second = installed_backends()[:2]

@@ -70,7 +70,7 @@ def test_the_worker_of_a_killed_comparison_stops_by_itself(tmp_path, photos):
     run = RunDirectory(tmp_path / "out" / "one")
     wait_for(run.history, process)
     process.kill()
-    process.communicate(timeout=240)  # the pipes end with the last process that writes to them
+    process.communicate(timeout=240)  # the pipes close with the last process that writes to them
     assert list(run.state.glob("*.npz")) and not run.is_finished()
     with run.locked():
         pass

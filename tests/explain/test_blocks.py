@@ -25,7 +25,7 @@ def conv(filters, name, stride=1):
 
 
 def small_model():
-    """A block with an identity shortcut (first Add input) and one with a projection (second); all convolutions 1 × 1."""
+    """A block with an identity shortcut (first Add input) and one with a projection (second); convolutions are 1 × 1."""
     image = keras.Input((8, 10, 3), name="image")
     x = conv(4, "stem")(image)
     f = conv(4, "one_b")(layers.ReLU(name="one_relu")(conv(6, "one_a")(x)))
@@ -85,7 +85,7 @@ def test_same_as_numpy(images):
             np.testing.assert_allclose(values, wanted[1], rtol=1e-4, atol=1e-3)
 
 
-def test_follows_the_weights_and_leaves_them_alone(images):
+def test_follows_the_weights_without_changing_them(images):
     model = small_model()
     found = Residuals(model)
     before, weights = found.measure(images), [w.copy() for w in model.get_weights()]
@@ -149,7 +149,7 @@ def test_blocks_of_backbones(name, count, projected):
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory):
-    """The model, and a file of it."""
+    """A model and its file."""
     from keras_transfer.models.bundle import save
     from keras_transfer.models.classifier import build_classifier
 
@@ -217,7 +217,7 @@ def test_bad_arguments(resnet, photos, tmp_path, capsys):
         residuals(resnet[0], np.zeros((0, 32, 32, 3), np.uint8))
 
 
-def test_many_blocks_draw(tmp_path, images):
+def test_plots_of_many_blocks(tmp_path, images):
     size = residuals(small_model(), images)
     residual_blocks(size * 80, [], tmp_path / "many.png")
     residual_blocks(size[:1], [("one", np.zeros((4, 5, 1)), np.zeros((4, 5, 1)))], tmp_path / "one.png", title="[a]")

@@ -87,7 +87,7 @@ def test_native_operations_change_nothing(model, images):
     remove(model)
 
 
-def test_leaves_the_model_as_it_was(model, images):
+def test_does_not_change_the_model(model, images):
     before = [np.array(v) for v in model.get_weights()]
     trainable = [layer.trainable for layer in model.layers]
     gradcam(model, images)
@@ -120,7 +120,7 @@ def test_shows_where_the_evidence_is():
     assert not gradcam(model, image, 1).any(), "brightness speaks against class 1"
 
 
-def test_layers_on_one_of_several_ways(images):
+def test_a_layer_that_other_paths_bypass(images):
     """A residual connection bypasses the layer, so the head also needs the image."""
     import keras
 
@@ -132,7 +132,7 @@ def test_layers_on_one_of_several_ways(images):
     cam = GradCam(model, "branch")
     assert not cam.separates
     maps = cam(images, 1)
-    # The head is linear, so the gradient is its column, spread evenly over the map.
+    # The head is linear, so the gradient is its column, uniform over the map.
     features = np.asarray(keras.Model(image, y).predict_on_batch(images.astype(np.float32)))
     expected = np.maximum(features @ model.get_layer("logits").get_weights()[0][:, 1], 0)
     expected /= np.maximum(expected.max(axis=(1, 2), keepdims=True), 1e-9)
