@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+_BATCH_NORM = "Float64BatchNormalization"
+
 
 def float64_copy(model: Any) -> Any:
     """Return a copy of ``model`` that computes in float64 throughout, with BatchNorm in inference mode.
@@ -40,9 +42,6 @@ def float64_copy(model: Any) -> Any:
         if isinstance(layer, Float64BatchNormalization):
             layer.trainable = False
     return copy
-
-
-_BATCH_NORM = "Float64BatchNormalization"
 
 
 def _rewritten(tree: Any) -> Any:

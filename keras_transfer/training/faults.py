@@ -6,6 +6,7 @@ import gc
 import sys
 
 from keras_transfer.errors import UserError
+from keras_transfer.formatting import images
 
 _KINDS = ("OutOfMemoryError", "ResourceExhaustedError", "MemoryError")  # torch; tensorflow; numpy and Python
 _SIGNS = ("RESOURCE_EXHAUSTED", "DefaultCPUAllocator", "out of memory", "std::bad_alloc")  # jax; torch; drivers; C++
@@ -31,7 +32,7 @@ def out_of_memory(batch_size: int, micro_batch_size: int, image_size: tuple[int,
         image_size: (height, width).
     """
     height, width = image_size
-    tried = f"out of memory with {micro_batch_size} images of {height} × {width} at once (batch_size {batch_size})"
+    tried = f"out of memory with {images(micro_batch_size)} of {height} × {width} at once (batch_size {batch_size})"
     if micro_batch_size == 1:
         return UserError(f"{tried}: use a smaller image_size, another backbone, or train fewer layers")
     parts = 2 * -(-batch_size // micro_batch_size)

@@ -192,7 +192,7 @@ def test_a_resumed_run_remembers_that_the_batch_size_was_automatic(photos, tmp_p
 @pytest.mark.slow
 def test_a_single_image_that_does_not_fit_is_an_error(photos, tmp_path, memory):
     memory.limit = 0
-    with pytest.raises(UserError, match=r"with 1 images of 32 × 32 at once"):
+    with pytest.raises(UserError, match=r"with 1 image of 32 × 32 at once"):
         train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lambda _: None)
 
 
