@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -171,30 +171,23 @@ def _images(
 
 
 def _files(paths: list[str], transform: Any, count: int) -> list[_Shown]:
+    from keras_transfer.data.images.store import BadImage
     from keras_transfer.data.samples import FileStore
     from keras_transfer.evaluation.predict import find_images
 
-    shown = list(_readable(FileStore(find_images(paths), None), transform, count))
+    store = FileStore(find_images(paths), None)
+    shown: list[_Shown] = []
+    for i in range(len(store)):
+        if len(shown) == count:
+            print(f"explained the first {count} of {len(store)} images; raise --count for more", file=sys.stderr)
+            break
+        try:
+            shown.append(_Shown(transform(store.open(i)), store.name(i)))
+        except BadImage as error:
+            print(f"skipped: {error.name}: {error.reason}", file=sys.stderr)
     if not shown:
         raise UserError("none of the images can be read")
     return shown
-
-
-def _readable(store: Any, transform: Any, count: int) -> Iterator[_Shown]:
-    from keras_transfer.data.images.store import BadImage
-
-    found = 0
-    for i in range(len(store)):
-        if found == count:
-            print(f"explained the first {count} of {len(store)} images; raise --count for more", file=sys.stderr)
-            return
-        try:
-            image = transform(store.open(i))
-        except BadImage as error:
-            print(f"skipped: {error.name}: {error.reason}", file=sys.stderr)
-            continue
-        found += 1
-        yield _Shown(image, store.name(i))
 
 
 def _draw(
