@@ -217,15 +217,15 @@ from keras_transfer import runtime
 runtime.use_backend()
 import keras
 from keras_transfer import cli
-from keras_transfer.training import train
+from keras_transfer.training import train as module
 
 class FullDisk(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         if epoch == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
 
-train = run.train
-run.train = lambda *arguments, **options: train(*arguments, callbacks=[FullDisk()], **options)
+train = module.train
+module.train = lambda *arguments, **options: train(*arguments, callbacks=[FullDisk()], **options)
 sys.exit(cli.main(sys.argv[1:]))
 """
 
