@@ -1,4 +1,4 @@
-"""Several configurations or finished runs beside each other: accuracy, time, size. Importing it imports no framework."""
+"""Compare configurations or finished runs: accuracy, time, size. Importing this package imports no framework."""
 
 from keras_transfer.compare.command import compare
 

@@ -1,4 +1,4 @@
-"""The comparison: train what is not trained yet, one after the other, and set the runs beside each other."""
+"""The ``compare`` command: train the missing runs one after the other and compare all of them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from keras_transfer import runtime
-from keras_transfer.compare.plan import Entry, as_json, plan, refuse_changed
+from keras_transfer.compare.plan import Entry, plan, reject_changed
 from keras_transfer.compare.rows import FIELDS, empty_row, notes, read_row
 from keras_transfer.compare.table import comparison_table
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
@@ -33,33 +34,33 @@ def compare(
     accept_changes: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    """Train configurations one after the other, each in a process of its own, and compare them with finished runs.
+    """Train configurations one after the other, each in its own process, and compare them with finished runs.
 
-    Called again with the same arguments, it leaves finished runs alone, resumes an unfinished one and begins the rest.
-    One that fails does not keep the others from being trained.
+    A second call with the same arguments keeps finished runs, resumes an unfinished one and starts the rest. A failed
+    run does not prevent the others from being trained.
 
     Args:
         sources: configurations (paths, or names in `configs/`) and finished run directories.
         overrides: ``KEY=VALUE`` for all configurations.
-        output: folder for the runs, each under the name of its configuration's file, and for `compare.json`,
+        output: folder for the runs, each named like its configuration file, and for `compare.json`,
             `compare.csv` and `compare.png`.
-        backends: train every configuration on each of these; by default on one, chosen as `train` chooses.
-        device: where to train.
-        accept_changes: resume although versions or data are not as they were.
+        backends: train every configuration on each of these; by default on the one that `train` would choose.
+        device: compute device.
+        accept_changes: resume a run even if versions or data changed.
         quiet: print no table.
 
     Returns:
-        what `compare.json` holds: ``runs`` (see :func:`keras_transfer.compare.rows.read_row`), ``notes`` and ``asked``.
+        the content of `compare.json`: ``runs`` (see :func:`~keras_transfer.compare.rows.read_row`), ``notes``, ``asked``.
 
     Raises:
-        UserError: anything wrong with the arguments; nothing has been trained then.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state of the run under way is kept.
+        UserError: invalid arguments; nothing has been trained.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state of the current run is saved.
     """
     folder = Path(output)
     entries = plan(sources, overrides, folder, backends, device)
     report = _read(folder)
-    refuse_changed(entries, report["asked"], folder)
-    report["asked"] |= {entry.name: as_json(entry.asked) for entry in entries if entry.asked is not None}
+    reject_changed(entries, report["asked"], folder)
+    report["asked"] |= {entry.name: asdict(entry.request) for entry in entries if entry.request is not None}
     problems: dict[str, tuple[str, str]] = {}
     _write(folder, report, entries, problems)
     for number, entry in enumerate(entries, start=1):
@@ -77,11 +78,11 @@ def compare(
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    """Return what is known from before: ``asked`` of all runs in the folder."""
+    """Return ``asked`` of all runs in the folder, from an earlier comparison."""
     if folder.is_file():
-        raise UserError(f"the output {folder} is a file; give --output a folder")
+        raise UserError(f"the output {folder} is a file; choose a folder with --output")
     if (folder / "config.yaml").is_file():
-        raise UserError(f"the output {folder} is a run directory; give --output another folder")
+        raise UserError(f"the output {folder} is a run directory; choose another folder with --output")
     file = folder / "compare.json"
     if not file.is_file():
         return {"asked": {}}
@@ -89,31 +90,31 @@ def _read(folder: Path) -> dict[str, Any]:
         asked = json.loads(file.read_text(encoding="utf-8"))["asked"]
         return {"asked": dict(asked)}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read as that of a comparison; give --output another folder") from error
+        raise UserError(f"{file} is not the file of a comparison; choose another folder with --output") from error
 
 
 def _train(entry: Entry, folder: Path, accept_changes: bool) -> tuple[str, str] | None:
-    """Train or resume a run in a process of its own; return (state, why) if that came to nothing."""
-    assert entry.asked is not None
+    """Train or resume a run in its own process; return (state, reason) if it does not finish."""
+    assert entry.request is not None
     with tempfile.TemporaryDirectory(prefix="keras_transfer_compare_") as work:
         problem, job = Path(work) / "problem", Path(work) / "job.json"
-        write_json(job, {"asked": as_json(entry.asked), "run": str(entry.run.path), "accept_changes": accept_changes,
+        write_json(job, {"asked": asdict(entry.request), "run": str(entry.run.path), "accept_changes": accept_changes,
                          "lock": str(folder / ".lock"), "problem": str(problem)})  # fmt: skip
-        status = _call(job, entry.asked.backend, entry.name)
+        status = _call(job, entry.request.backend, entry.name)
         if status == 0:
             return None
         if status == EXIT_USER_ERROR and problem.is_file():
             return "failed", problem.read_text(encoding="utf-8")
     if status == EXIT_INTERRUPTED:
-        return "interrupted", "the same command goes on with it"
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    return "crashed", f"its process {how}; the same command goes on from its last saved state"
+        return "interrupted", "the same command resumes it"
+    how = f"was killed by signal {-status}" if status < 0 else f"exited with status {status}"
+    return "crashed", f"its process {how}; the same command resumes it from its last saved state"
 
 
 def _call(job: Path, backend: str, name: str) -> int:
-    """Run a worker to its end; stopped ourselves, let it save its state first.
+    """Run a worker to completion; on Ctrl-C let it save its state first.
 
-    It is in a session of its own: Ctrl-C in a terminal reaches us alone, and the worker is asked once.
+    The worker has its own process session, so Ctrl-C in a terminal reaches only this process, which forwards it once.
     """
     worker = subprocess.Popen(
         [sys.executable, "-m", "keras_transfer.compare.worker", str(job)],
@@ -126,10 +127,10 @@ def _call(job: Path, backend: str, name: str) -> int:
         return worker.wait()
     except KeyboardInterrupt:
         worker.stdin.close()
-        print(f"compare: stopping {name}; the same command goes on with it", file=sys.stderr)
+        print(f"compare: stopping {name}; the same command resumes it", file=sys.stderr)
         try:
             worker.wait()
-        except KeyboardInterrupt:  # the state that was saved last has to do
+        except KeyboardInterrupt:  # keep the last saved state
             worker.kill()
         raise
     finally:
@@ -140,11 +141,11 @@ def _call(job: Path, backend: str, name: str) -> int:
 def _write(
     folder: Path, report: dict[str, Any], entries: Sequence[Entry], problems: dict[str, tuple[str, str]]
 ) -> None:
-    """Bring the report up to date and write its files."""
+    """Update the report and write its files."""
     from keras_transfer import plots
 
     rows = [_row(entry, problems) for entry in entries]
-    report["asked"] = {**_read(folder)["asked"], **report["asked"]}  # another comparison may be at work here
+    report["asked"] = {**_read(folder)["asked"], **report["asked"]}  # another comparison may use the same folder
     report |= {"runs": rows, "notes": notes(rows), "versions": runtime.versions(), "hardware": runtime.hardware()}
     write_json(folder / "compare.json", report)
     write_csv(folder / "compare.csv", [{key: row.get(key) for key in FIELDS} for row in rows], FIELDS)
@@ -156,8 +157,8 @@ def _write(
 def _row(entry: Entry, problems: dict[str, tuple[str, str]]) -> dict[str, Any]:
     if entry.run.is_finished():
         return read_row(entry.name, entry.run)
-    state, why = problems.get(entry.name, ("unfinished" if entry.run.config.is_file() else "not begun", None))
-    return {**empty_row(entry.name, RunDirectory(entry.run.path)), "state": state, "problem": why}
+    state, reason = problems.get(entry.name, ("unfinished" if entry.run.config.is_file() else "not started", None))
+    return {**empty_row(entry.name, RunDirectory(entry.run.path)), "state": state, "problem": reason}
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A run in figures, and what makes the figures of several runs incomparable."""
+"""The row of metrics of a run, and notes about runs that are not comparable."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from keras_transfer.runs import RunDirectory
 FIELDS = (
     "name", "state", "problem", "backbone", "backend", "device", "precision", "image_size",
     "test_accuracy", "test_low", "test_high", "test_n", "val_accuracy", "val_low", "val_high", "val_n",
-    "seconds", "epochs", "epoch_seconds", "images_per_second", "parameters", "trainable_parameters", "file_bytes", "run",
+    "seconds", "epochs", "epoch_seconds", "images_per_second", "parameters", "trainable_parameters",
+    "file_bytes", "run",
 )  # fmt: skip
 """The columns of `compare.csv`."""
 
 
 def empty_row(name: str, run: RunDirectory) -> dict[str, Any]:
-    """Return the row of a run that has no figures yet."""
-    return {"name": name, "state": "not begun", "problem": None, "run": str(run.path)}
+    """Return the row of a run without results."""
+    return {"name": name, "state": "not started", "problem": None, "run": str(run.path)}
 
 
 def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
     """Return the row of a finished run.
 
     Returns:
-        ``FIELDS`` (accuracies in 0..1 with their 95 % intervals; `seconds` of the whole run, `epoch_seconds` of its
-        epochs; `images_per_second` of the last phase; `trainable_parameters`: the most of any phase), and what JSON
-        holds besides: `phases`, `data` (fingerprint), `hardware`.
+        ``FIELDS`` (accuracies 0..1 with their 95 % intervals; `seconds` of the whole run, `epoch_seconds` of its
+        epochs; `images_per_second` of the last phase; `trainable_parameters`: the maximum over phases), and for JSON
+        also `phases`, `data` (fingerprint) and `hardware`.
 
     Raises:
-        UserError: the run's files are not those of a finished run.
+        UserError: the run's files are incomplete.
     """
     config, metrics, manifest = run.read_config(), run.read_json(run.metrics), run.read_json(run.manifest)
     try:
@@ -57,31 +58,29 @@ def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
         }
         return row | dict(_accuracies(metrics))
     except (KeyError, IndexError, TypeError) as error:
-        raise UserError(
-            f"{run.path}: {run.metrics.name} and {run.manifest.name} are not those of a finished run"
-        ) from error
+        raise UserError(f"{run.path}: {run.metrics.name} or {run.manifest.name} is incomplete") from error
 
 
 def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say which figures of finished runs cannot be held against each other, and why."""
+    """Return a line for each kind of metric of finished runs that is not comparable."""
     finished = [row for row in rows if row["state"] == "finished"]
     found = []
     data = _groups(finished, lambda row: row["data"])
     if len(data) > 1:
-        found.append(f"not of the same images, labels and splits, so accuracies do not compare: {_listed(data)}")
+        found.append(f"accuracies are not comparable (different images, labels or splits): {_listed(data)}")
     machines = _groups(finished, lambda row: (row["hardware"].get("processor"), row["hardware"].get("cores")))
     if len(machines) > 1:
-        found.append(f"not trained on the same kind of machine, so times do not compare: {_listed(machines)}")
+        found.append(f"times are not comparable (different machines): {_listed(machines)}")
     return found
 
 
 def _accuracies(metrics: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     for split in ("test", "val"):
-        figures = metrics.get(split)
-        if figures is not None:
-            low, high = figures["accuracy_ci95"]
-            yield from {f"{split}_accuracy": figures["accuracy"], f"{split}_low": low, f"{split}_high": high,
-                        f"{split}_n": figures["n"]}.items()  # fmt: skip
+        found = metrics.get(split)
+        if found is not None:
+            low, high = found["accuracy_ci95"]
+            yield from {f"{split}_accuracy": found["accuracy"], f"{split}_low": low, f"{split}_high": high,
+                        f"{split}_n": found["n"]}.items()  # fmt: skip
 
 
 def _groups(rows: Sequence[dict[str, Any]], key: Any) -> list[list[str]]:

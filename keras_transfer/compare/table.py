@@ -1,4 +1,4 @@
-"""The comparison as a table for the terminal."""
+"""The comparison as a terminal table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.text import Text
 
 from keras_transfer.plots.runs import duration
 
-HEADINGS = ("run\nmodel, backend, device", "test accuracy\n95 % interval", "val", "time\nepochs", "images/s\na phase",
+HEADINGS = ("run\nmodel, backend, device", "test accuracy\n95 % interval", "val", "time\nepochs", "images/s\nper phase",
             "parameters\ntrained\nfile")  # fmt: skip
 
 
 def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return a table of a row a run: narrow enough for 80 columns, as each cell has two lines or more."""
+    """Return a table with one row per run; multi-line cells keep it within 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(HEADINGS):
         if number == 0:
@@ -25,7 +25,7 @@ def comparison_table(rows: Sequence[dict[str, Any]]) -> Table:
             table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         cells = _finished(row) if row["state"] == "finished" else [f"{row['name']}\n{row['state']}"]
-        table.add_row(*map(Text, cells))  # a run called "[red]" is a name and not markup
+        table.add_row(*map(Text, cells))  # as Text, since a run may be called "[red]"
     return table
 
 

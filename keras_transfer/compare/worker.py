@@ -1,7 +1,7 @@
-"""Train one run in a process of its own; run as ``python -m keras_transfer.compare.worker JOB.json``.
+"""Train one run: ``python -m keras_transfer.compare.worker JOB.json``.
 
-A process a run keeps memory, backend and crashes apart. It stops, with its state saved, when its standard input is closed:
-by the comparison, which is told to stop, or because that was killed.
+One process per run separates memory, backends and crashes. The worker saves its state and stops when its standard
+input is closed, either by the comparison or because that was killed.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Any
 
 from filelock import FileLock
 
-from keras_transfer.compare.plan import Asked
+from keras_transfer.compare.plan import RunRequest
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from keras_transfer.runs import RunDirectory
 
 
 def main(path: str) -> int:
-    """Do the job described by the JSON file at ``path``; return the exit status.
+    """Run the job described by the JSON file at ``path``; return the exit status.
 
-    The job has ``asked``, ``run`` (directory), ``accept_changes``, ``lock`` (a file) and ``problem``: a file that gets the text
-    of what the user can mend.
+    The job has ``asked``, ``run`` (directory), ``accept_changes``, ``lock`` (a file) and ``problem``: the file for
+    the message of a ``UserError``.
     """
     _stop_with_parent()
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     try:
-        # One at a time: another one is a process whose comparison was killed, which is about to save its state and end.
+        # Wait for the worker of a killed comparison, which is saving its state.
         with FileLock(job["lock"]):
             _train(job)
     except UserError as error:
@@ -45,20 +45,20 @@ def main(path: str) -> int:
 def _train(job: dict[str, Any]) -> None:
     from keras_transfer.training.train import resume_run, train
 
-    run, asked = RunDirectory(job["run"]), Asked(**job["asked"])
+    run, request = RunDirectory(job["run"]), RunRequest(**job["asked"])
     if run.is_finished():
         return
-    say = partial(print, file=sys.stderr, flush=True)  # standard output is for the comparison's own result
+    say = partial(print, file=sys.stderr, flush=True)  # standard output belongs to the comparison
     if run.config.is_file():
         run = resume_run(run.path)
         config = run.read_config()
-        train(config, device=asked.device, resume=run, accept_changes=job["accept_changes"], say=say)
+        train(config, device=request.device, resume=run, accept_changes=job["accept_changes"], say=say)
     else:
-        train(asked.read(job["run"]), device=asked.device, say=say)
+        train(request.to_config(job["run"]), device=request.device, say=say)
 
 
 def _stop_with_parent() -> None:
-    """Ask this process to stop, as SIGTERM does, at the end of standard input."""
+    """Send this process SIGTERM when standard input is closed."""
 
     def watch() -> None:
         os.read(0, 1)

@@ -82,6 +82,13 @@ def folder(
 
     Raises:
         UserError: the folder is missing or empty, has one class, unreadable images …
+
+    Examples:
+        >>> data = kt.data.folder("photos", image_size=32, seed=1)
+        >>> data.classes
+        ('apple', 'berry', 'cherry')
+        >>> len(data.train) > len(data.val) > 0
+        True
     """
     return build("folder", path=path, image_size=image_size, classes=classes, **common)
 
@@ -97,7 +104,13 @@ def list_file(
     classes: ClassNames = None,
     **common: Unpack[Common],
 ) -> Dataset:
-    """Text files of `path label` lines; see `sources.list_file.load`, and `folder` for the common options."""
+    """Text files of `path label` lines; see `sources.list_file.load`, and `folder` for the common options.
+
+    Examples:
+        >>> data = kt.data.list_file("images.txt", image_size=32)
+        >>> data.train.read(0).shape
+        (40, 40, 3)
+    """
     return build(
         "list", path=path, root=root, train=train, val=val, test=test, classes=classes, image_size=image_size, **common
     )
@@ -111,7 +124,13 @@ def csv(
     classes: ClassNames = None,
     **common: Unpack[Common],
 ) -> Dataset:
-    """A CSV file with the columns path, label and optionally split, weight, group; see `sources.csv_file.load`."""
+    """A CSV file with the columns path, label and optionally split, weight, group; see `sources.csv_file.load`.
+
+    Examples:
+        >>> data = kt.data.csv("images.csv", image_size=32, test_fraction=0)
+        >>> len(data.train) + len(data.val), len(data.test)
+        (36, 0)
+    """
     return build("csv", path=path, root=root, classes=classes, image_size=image_size, **common)
 
 
@@ -127,6 +146,13 @@ def arrays(x: Any = None, y: Any = None, image_size: ImageSize = None, **options
 
     Raises:
         UserError: missing arrays, wrong dtype or shape, lengths that differ, labels out of range.
+
+    Examples:
+        >>> x = np.zeros((20, 8, 8, 3), np.uint8)
+        >>> y = np.arange(20) % 2
+        >>> data = kt.data.arrays(x, y, image_size=16, classes=["cat", "dog"])
+        >>> data.classes
+        ('cat', 'dog')
     """
     if isinstance(x, (str, os.PathLike)):
         options["path"], x = x, None
@@ -145,7 +171,13 @@ def idx(
 
 
 def digits(image_size: ImageSize = None, **common: Unpack[Common]) -> Dataset:
-    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey; see `folder` for the common options."""
+    """scikit-learn's 1,797 handwritten digits, 8 x 8 grey; see `folder` for the common options.
+
+    Examples:
+        >>> data = kt.data.digits(image_size=32, limit=100, limit_test=20)
+        >>> len(data.classes), len(data.all)
+        (10, 120)
+    """
     return build("digits", image_size=image_size, **common)
 
 

@@ -1,4 +1,4 @@
-"""Why the model says what it says: Grad-CAM and occlusion maps, the images with the highest losses, residual blocks.
+"""Explanations of a model: Grad-CAM and occlusion maps, the images with the highest losses, residual block sizes.
 
 Importing this package imports neither Keras nor a framework.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-# Modules have other names than what is in them: a submodule that is imported becomes an attribute of the package.
+# No module is named like a function in it: an imported submodule becomes an attribute of the package and hides it.
 _PLACES = {
     "GradCam": "grad_cam",
     "gradcam": "grad_cam",

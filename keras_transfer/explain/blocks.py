@@ -1,11 +1,10 @@
-"""Into the blocks of a residual network: what the shortcut carries past a block, and what the block adds to it.
+"""The blocks of a residual network: the magnitudes of the shortcut x and of the residual branch F(x).
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: a block puts out x + F(x).
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016: the output of a block is x + F(x).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,13 +22,13 @@ from keras_transfer.keras_compat import calls, graph_tensors, producer, producer
 
 @dataclass(frozen=True)
 class Block:
-    """A sum of two branches, one of which is a shortcut.
+    """A residual block: the sum of a shortcut and a residual branch.
 
     Attributes:
-        name: of the layer that adds.
-        shortcut: symbolic tensor x as it is added, after a projection where there is one.
+        name: name of the Add layer.
+        shortcut: symbolic tensor x, after the projection if there is one.
         residual: symbolic tensor F(x).
-        projected: whether the shortcut has weights of its own (a convolution, because the shape changes).
+        projected: whether the shortcut has weights (a convolution, because the shape changes).
     """
 
     name: str
@@ -40,17 +39,17 @@ class Block:
 
 @dataclass(frozen=True)
 class BlockSize:
-    """What a block adds, over all images, positions and channels.
+    """Magnitudes of a block's branches, over all images, positions and channels.
 
     Attributes:
-        name: of the layer that adds.
-        projected: whether the shortcut has weights of its own.
+        name: name of the Add layer.
+        projected: whether the shortcut has weights.
         shape: (height, width, channels) of the sum.
         shortcut: root mean square of x.
         residual: root mean square of F(x).
         output: root mean square of x + F(x).
-        ratio: ``residual / shortcut``; infinite where x is zero.
-        cosine: of the angle between x and F(x), -1..1: negative where the block takes away from what is there.
+        ratio: ``residual / shortcut``; infinite if x is zero.
+        cosine: cosine similarity of x and F(x), -1..1; negative if the block counteracts its input.
     """
 
     name: str
@@ -64,41 +63,39 @@ class BlockSize:
 
 
 class Residuals:
-    """The residual blocks of a model, found once and measured often; it follows the model's weights.
+    """The residual blocks of a model, found once for any number of measurements; later weight changes apply.
 
-    A block is any sum of two feature maps that come from the same tensor, one of them through at most one convolution and
-    fewer steps than the other: the shortcut. A sum whose longer branch holds a sum itself, as in NASNet's cells, is none.
+    A block is a sum of two feature maps computed from the same tensor, where one branch, the shortcut, is shorter and
+    has at most one convolution. A sum whose longer branch contains another sum, as in NASNet's cells, does not count.
 
     Args:
         model: a functional ``keras.Model`` from images (b, h, w, c).
 
     Raises:
-        UserError: it has no such block.
+        UserError: the model has no such block.
     """
 
     def __init__(self, model: Any):
         self.size = tuple(int(side) for side in model.input_shape[1:3])
         self.blocks = list(find_blocks(model))
         if not self.blocks:
-            raise UserError(
-                "the model has no residual blocks: no sum of two feature maps one of which is a shortcut past the other"
-            )
+            raise UserError("the model has no residual blocks: no sum of a feature map and a shortcut around it")
         self._branches = keras.Model(model.input, [[block.shortcut, block.residual] for block in self.blocks])
 
     def measure(self, images: np.ndarray) -> list[BlockSize]:
-        """Return the sizes of x, F(x) and their sum, in the order of the network.
+        """Return the root mean squares of x, F(x) and their sum for every block, in network order.
 
         Args:
             images: (b, h, w, c) pixels 0..255 in the model's size, at least one.
 
         Raises:
-            UserError: images of another shape, or none.
+            UserError: wrong image shape, or no image.
         """
         images = checked_images(images, self.size)
         if not len(images):
             raise UserError("expected at least one image")
         sums = np.zeros((len(self.blocks), 4))
-        for image in images:  # one by one: the branches of a deep network are large
+        for image in images:  # one at a time: all branches of a deep network need much memory
             for row, (x, f) in zip(sums, self._compute(image)):
                 row += [(x * x).mean(), (f * f).mean(), (x * f).mean(), ((x + f) ** 2).mean()]
         return [_size(block, *row) for block, row in zip(self.blocks, sums / len(images))]
@@ -108,10 +105,10 @@ class Residuals:
 
         Args:
             image: (h, w, c) pixels 0..255 in the model's size.
-            name: of the block.
+            name: name of the block.
 
         Raises:
-            UserError: there is no such block, or the image has another shape.
+            UserError: no such block, or wrong image shape.
         """
         names = [block.name for block in self.blocks]
         if name not in names:
@@ -124,12 +121,12 @@ class Residuals:
 
 
 def residuals(model: Any, images: np.ndarray) -> list[BlockSize]:
-    """Measure what each block of a residual network adds to its shortcut; see :class:`Residuals`."""
+    """Measure the blocks of a residual network; see :class:`Residuals`."""
     return Residuals(model).measure(images)
 
 
 def find_blocks(model: Any) -> Iterator[Block]:
-    """Yield the residual blocks of a functional model, in the order of its graph."""
+    """Yield the residual blocks of a functional model, in graph order."""
     order = {id(tensor): number for number, tensor in enumerate(graph_tensors(model))}
     for operation in model.operations:
         for node in calls(operation):
@@ -143,22 +140,22 @@ def find_blocks(model: Any) -> Iterator[Block]:
 
 
 def _block(name: str, inputs: list[Any], order: dict[int, int]) -> Block | None:
-    """Return the block that adds two tensors, or None if neither is a shortcut past the other."""
+    """Return the block that adds two tensors, or None if neither is a shortcut."""
     before = [_ancestors(tensor) for tensor in inputs]
     common = set(before[0]) & set(before[1])
     if not common:
         return None
-    # All that only one of the two comes through: the branches, from where they part.
+    # The tensors that lead to only one of the two: the branches, from where they split.
     first, second = ([step for key, step in each.items() if key not in common] for each in before)
     shorter, longer = (0, 1) if len(first) < len(second) else (1, 0)
     branches = (first, second)
-    if len(first) == len(second) or _weighty(branches[shorter]) > 1 or any(_adds(step) for step in branches[longer]):
+    if len(first) == len(second) or _kernels(branches[shorter]) > 1 or any(_adds(step) for step in branches[longer]):
         return None
-    return Block(name, inputs[shorter], inputs[longer], _weighty(branches[shorter]) > 0)
+    return Block(name, inputs[shorter], inputs[longer], _kernels(branches[shorter]) > 0)
 
 
 def _ancestors(tensor: Any) -> dict[int, Any]:
-    """Return id → tensor of a tensor and all that it is computed from."""
+    """Return id → tensor of a tensor and everything it is computed from."""
     found, waiting = {}, [tensor]
     while waiting:
         one = waiting.pop()
@@ -168,8 +165,8 @@ def _ancestors(tensor: Any) -> dict[int, Any]:
     return found
 
 
-def _weighty(branch: list[Any]) -> int:
-    """Count the steps that mix channels or places by weights: convolutions and dense layers, not normalizations."""
+def _kernels(branch: list[Any]) -> int:
+    """Count the operations with kernels: convolutions and dense layers, not normalizations."""
     operations = [producer(tensor) for tensor in branch]
     return sum(any(len(weight.shape) > 1 for weight in getattr(one, "weights", ())) for one in operations)
 
@@ -187,21 +184,16 @@ def _size(block: Block, xx: float, ff: float, xf: float, total: float) -> BlockS
     return BlockSize(block.name, block.projected, (height, width, channels), x, f, float(np.sqrt(total)), ratio, cosine)
 
 
-def as_json(sizes: Sequence[BlockSize]) -> list[dict[str, Any]]:
-    """Return the sizes as dictionaries."""
-    return [dataclasses.asdict(one) for one in sizes]
-
-
 def blocks_table(sizes: Sequence[BlockSize]) -> Table:
-    """Return a table of a row a block; a star marks a shortcut that is a projection."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="* the shortcut is a projection", caption_justify="left")
+    """Return a table with one row per block; a star marks a projection shortcut."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption="* projection shortcut", caption_justify="left")
     if not any(one.projected for one in sizes):
         table.caption = None
     table.add_column("block", overflow="fold")
     for heading in ("size", "x", "F(x)", "x + F(x)", "F(x) / x", "cosine"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in sizes:
-        figures = (one.shortcut, one.residual, one.output, one.ratio)
+        values = (one.shortcut, one.residual, one.output, one.ratio)
         table.add_row(Text(one.name + ("*" if one.projected else "")), " × ".join(map(str, one.shape)),
-                      *(f"{figure:.3g}" for figure in figures), f"{one.cosine:+.2f}")  # fmt: skip
+                      *(f"{value:.3g}" for value in values), f"{one.cosine:+.2f}")  # fmt: skip
     return table

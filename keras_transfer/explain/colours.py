@@ -1,32 +1,32 @@
-"""A map laid over its image."""
+"""Heat map colours, and heat maps drawn over their images."""
 
 from __future__ import annotations
 
 import matplotlib
 import numpy as np
 
-_COLOURS = "inferno"  # equal steps look equal, with any colour vision and in grey
-_STRENGTH = 0.75  # of the colour where the map is highest: some of the image stays visible
+_COLOURS = "inferno"  # perceptually uniform, also in greyscale and for colour-blind readers
+_STRENGTH = 0.75  # opacity at the maximum of the map: the image stays visible
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """Colours of a map, transparent where it is low.
+    """Colour a map; low values are transparent.
 
     Args:
-        values: (h, w), any range; what is negative counts as zero, and the highest value as one.
+        values: (h, w), any range; negative values count as 0, and the maximum as 1.
 
     Returns:
         uint8 (h, w, 4) RGBA.
     """
     values = np.maximum(np.nan_to_num(np.asarray(values, np.float32)), 0)
     values = values / (values.max(initial=0) or 1)
-    colours = matplotlib.colormaps[_COLOURS](0.25 + 0.7 * values)  # its ends are too dark and too pale to see through
+    colours = matplotlib.colormaps[_COLOURS](0.25 + 0.7 * values)  # the ends of the colour map are too dark or too pale
     colours[..., 3] = _STRENGTH * np.sqrt(values)
     return np.round(colours * 255).astype(np.uint8)
 
 
 def overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Lay a map over an image.
+    """Blend a map into an image.
 
     Args:
         image: uint8 (h, w, 3) or (h, w, 1).

@@ -1,9 +1,11 @@
-"""What the ``explain`` command does: an image of images and their maps."""
+"""The ``explain`` command: a plot of images beside their explanation maps, or of the blocks of a residual network."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +18,14 @@ METHODS = ("gradcam", "occlusion", "top-losses", "residuals")
 
 
 class _Shown(NamedTuple):
-    """An image in the figure: what the model sees, its name, and the true class if it is known."""
+    """An image of the plot: the model's input, its name, and the true class if it is known."""
 
     image: np.ndarray
     name: str
     label: int | None = None
 
 
+# Eleven parameters: one for each option of the command.
 def explain(
     method: str,
     source: str | Path,
@@ -37,80 +40,58 @@ def explain(
     backend: str | None = None,
     device: str | None = None,
 ) -> None:
-    """Draw images beside what speaks for a class in them, and print a line each; or what residual blocks do with them.
+    """Plot images with their explanation maps and print one line per image, or measure residual blocks.
 
     Args:
-        method: ``gradcam``, ``occlusion``, ``top-losses``: the labelled images that the model gets most wrong, with
-            Grad-CAM of what it took them for; or ``residuals``: a table and an image of the blocks of a residual network.
+        method: ``gradcam``; ``occlusion``; ``top-losses``: the labelled images with the highest loss, with the Grad-CAM
+            map of the predicted class; or ``residuals``: a table and a plot of the blocks of a residual network.
         source: run directory or model file.
-        paths: images or folders; without any, images of the run's own data. For ``top-losses`` one data source.
-        output: the PNG to write.
-        count: most images to draw.
-        split: of the run's data: ``train``, ``val``, ``test`` or ``all``.
-        class_name: the class to explain; None: the most probable one of each image.
-        layer: whose feature map Grad-CAM shows; None: the last. For ``residuals``: the block whose feature maps are
-            drawn; None: the first, one in the middle and the last.
-        json_file: where to write the table of ``residuals``, too.
+        paths: images or folders; if empty, images of the run's own data. For ``top-losses``: at most one data source.
+        output: the PNG file to write.
+        count: maximum number of images.
+        split: part of the run's data: ``train``, ``val``, ``test`` or ``all``.
+        class_name: the class to explain; None: the predicted class of each image.
+        layer: the layer whose feature map Grad-CAM uses; None: the last one. For ``residuals``: the block whose feature
+            maps are drawn; None: the first, a middle and the last one.
+        json_file: also write the table of ``residuals`` to this JSON file.
         backend: Keras backend.
-        device: where to compute.
+        device: compute device.
 
     Raises:
-        UserError: an unknown method, class or layer; nothing to explain; a file that cannot be written.
+        UserError: unknown method, class or layer; nothing to explain; a file that cannot be written.
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     _check(method, paths, output, class_name, layer, json_file)
-    from keras_transfer.evaluation.evaluate import logits_of_batch
-    from keras_transfer.evaluation.metrics import log_softmax
     from keras_transfer.inference import start
 
     model, metadata, run = start(source, backend, device)
+    images = partial(_images, method, model, metadata, run, source, paths, split, count)
     if method == "residuals":
-        _residuals(
-            model,
-            lambda: _images(method, model, metadata, run, source, paths, split, count),
-            output,
-            layer,
-            json_file,
-        )
-        return
-    from keras_transfer.explain.grad_cam import GradCam  # these import Keras, whose backend is settled now
-    from keras_transfer.explain.occlude import occlusion
-
-    classes = [str(name) for name in metadata["classes"]]
-    if class_name is not None and class_name not in classes:
-        raise unknown("class", class_name, classes)
-    cam = GradCam(model, layer) if method != "occlusion" else None
-    shown = _images(method, model, metadata, run, source, paths, split, count)
-    images = np.stack([one.image for one in shown])
-    probabilities = np.exp(log_softmax(np.concatenate([logits_of_batch(model, image[None], 1) for image in images])))
-    chosen = probabilities.argmax(axis=1)
-    if class_name is not None:
-        chosen[:] = classes.index(class_name)
-    one_by_one = zip(images, chosen)  # a feature map of many images may be large
-    maps = [(cam or _bind(occlusion, model))(image[None], int(k))[0] for image, k in one_by_one]
-    _draw(shown, maps, classes, chosen, probabilities, output, method)
+        _residuals(model, images, output, layer, json_file)
+    else:
+        _maps(method, model, metadata, images, class_name, layer, output)
 
 
 def _check(
     method: str, paths: list[str], output: str | Path, class_name: str | None, layer: str | None, json_file: str | None
 ) -> None:
-    """Refuse what can be refused before a framework is loaded."""
+    """Reject bad arguments before a framework is loaded."""
     from keras_transfer.evaluation.predict import find_images
 
     check_output("--output", output, ".png")
     check_output("--json", json_file)
     if json_file is not None and method != "residuals":
-        raise UserError(f"{method} makes an image only: leave out --json")
+        raise UserError(f"{method} writes a plot only: leave out --json")
     if method == "residuals" and class_name is not None:
-        raise UserError("residuals looks at features and not at classes: leave out --class")
+        raise UserError("residuals does not depend on a class: leave out --class")
     if method == "occlusion" and layer is not None:
-        raise UserError("occlusion looks at predictions only: leave out --layer")
+        raise UserError("occlusion does not depend on a layer: leave out --layer")
     if method == "top-losses":
         if len(paths) > 1:
-            raise UserError("top-losses takes one data source (folder, list, CSV or .npz) in place of the run's own")
+            raise UserError("top-losses takes one data source (folder, list, CSV or .npz) instead of the run's own")
         if class_name is not None:
-            raise UserError("top-losses explains the class that each image was taken for: leave out --class")
+            raise UserError("top-losses explains the predicted class of each image: leave out --class")
     elif paths:
         find_images(paths)
 
@@ -118,10 +99,10 @@ def _check(
 def _residuals(
     model: Any, images: Callable[[], list[_Shown]], output: str | Path, layer: str | None, json_file: str | None
 ) -> None:
-    """Print, write and draw what the blocks of a residual network add to their shortcuts."""
+    """Print, write and plot what the blocks of a residual network add to their shortcuts."""
     from rich.console import Console
 
-    from keras_transfer.explain.blocks import Residuals, as_json, blocks_table
+    from keras_transfer.explain.blocks import Residuals, blocks_table
     from keras_transfer.plots import residual_blocks
 
     found = Residuals(model)
@@ -132,7 +113,8 @@ def _residuals(
     sizes = found.measure(np.stack([one.image for one in shown]))
     Console().print(blocks_table(sizes))
     if json_file is not None:
-        write_json(json_file, {"images": [one.name for one in shown], "blocks": as_json(sizes)})
+        blocks = [dataclasses.asdict(one) for one in sizes]
+        write_json(json_file, {"images": [one.name for one in shown], "blocks": blocks})
     chosen = [layer] if layer else list(dict.fromkeys((names[0], names[len(names) // 2], names[-1])))
     maps = [(name, *found.maps(shown[0].image, name)) for name in chosen]
     first = Path(shown[0].name).name
@@ -140,8 +122,33 @@ def _residuals(
     residual_blocks(sizes, maps, output, title=f"Residual blocks: {title}")
 
 
-def _bind(method: Any, model: Any) -> Any:
-    return lambda images, class_index: method(model, images, class_index)
+def _maps(
+    method: str,
+    model: Any,
+    metadata: dict[str, Any],
+    images: Callable[[], list[_Shown]],
+    class_name: str | None,
+    layer: str | None,
+    output: str | Path,
+) -> None:
+    """Compute the explanation map of every image and plot them."""
+    from keras_transfer.evaluation.evaluate import logits_of_batch
+    from keras_transfer.evaluation.metrics import log_softmax
+    from keras_transfer.explain.grad_cam import GradCam
+    from keras_transfer.explain.occlude import occlusion
+
+    classes = [str(name) for name in metadata["classes"]]
+    if class_name is not None and class_name not in classes:
+        raise unknown("class", class_name, classes)
+    explain_batch = partial(occlusion, model) if method == "occlusion" else GradCam(model, layer)
+    shown = images()
+    batches = [one.image[None] for one in shown]  # one image each: the feature maps of many may not fit in memory
+    probabilities = np.exp(log_softmax(np.concatenate([logits_of_batch(model, batch, 1) for batch in batches])))
+    chosen = probabilities.argmax(axis=1)
+    if class_name is not None:
+        chosen[:] = classes.index(class_name)
+    maps = [explain_batch(batch, int(k))[0] for batch, k in zip(batches, chosen)]
+    _draw(shown, maps, classes, chosen, probabilities, output, method)
 
 
 def _images(
@@ -154,7 +161,7 @@ def _images(
     if method != "top-losses" and paths:
         return _files(paths, transform, count)
     if run is None and not paths:
-        raise UserError(f"{source} is a model file without its run: name the images to explain")
+        raise UserError(f"{source} is a model file without a run: name the images to explain")
     labelled = images_of(run, source, metadata, paths[0] if paths else None, split)
     if method == "top-losses":
         positions = [one.position for one in top_losses(model, labelled, transform, count)]
@@ -164,30 +171,23 @@ def _images(
 
 
 def _files(paths: list[str], transform: Any, count: int) -> list[_Shown]:
+    from keras_transfer.data.images.store import BadImage
     from keras_transfer.data.samples import FileStore
     from keras_transfer.evaluation.predict import find_images
 
-    shown = list(_readable(FileStore(find_images(paths), None), transform, count))
-    if not shown:
-        raise UserError("none of the images could be read")
-    return shown
-
-
-def _readable(store: Any, transform: Any, count: int) -> Iterator[_Shown]:
-    from keras_transfer.data.images.store import BadImage
-
-    found = 0
+    store = FileStore(find_images(paths), None)
+    shown: list[_Shown] = []
     for i in range(len(store)):
-        if found == count:
-            print(f"explained: the first {count} of {len(store)} images; --count takes more", file=sys.stderr)
-            return
+        if len(shown) == count:
+            print(f"explained the first {count} of {len(store)} images; raise --count for more", file=sys.stderr)
+            break
         try:
-            image = transform(store.open(i))
+            shown.append(_Shown(transform(store.open(i)), store.name(i)))
         except BadImage as error:
             print(f"skipped: {error.name}: {error.reason}", file=sys.stderr)
-            continue
-        found += 1
-        yield _Shown(image, store.name(i))
+    if not shown:
+        raise UserError("none of the images can be read")
+    return shown
 
 
 def _draw(
@@ -204,11 +204,11 @@ def _draw(
 
     images, titles, right = [], [], []
     for one, values, k, row in zip(shown, maps, chosen, probabilities):
-        truth = "" if one.label is None else f"is {classes[one.label]}, {row[one.label]:.1%}"
-        said = f"{classes[k]}, {row[k]:.1%}"
-        print(f"{one.name}: {said}" + (f" ({truth})" if truth else ""))
+        truth = "" if one.label is None else f"true: {classes[one.label]}, {row[one.label]:.1%}"
+        explained = f"{classes[k]}, {row[k]:.1%}"
+        print(f"{one.name}: {explained}" + (f" ({truth})" if truth else ""))
         images += [one.image, overlay(one.image, values)]
-        titles += [f"{Path(one.name).name}\n{truth}", f"{said}\n"]
+        titles += [f"{Path(one.name).name}\n{truth}", f"map: {explained}\n"]
         right += [one.label in (None, row.argmax())] * 2
     title = {"gradcam": "Grad-CAM", "occlusion": "Occlusion", "top-losses": "Highest losses, with Grad-CAM"}[method]
     prediction_grid(images, titles, output, title=title, right=None if shown[0].label is None else right)

@@ -1,4 +1,4 @@
-"""Grad-CAM: which parts of an image speak for a class.
+"""Grad-CAM: which parts of an image support a class.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017.
 """
@@ -19,17 +19,17 @@ Classes = int | Sequence[int] | np.ndarray | None
 
 
 class GradCam:
-    """Grad-CAM of a model, cut once and used often.
+    """Grad-CAM of a model, prepared once for any number of calls.
 
-    The model is cut in two at a layer's output: images to features, and features to logits. The halves share
-    the model's layers, so they follow its weights.
+    The model is split at a layer's output: images to features, and features to logits. Both parts share the model's
+    layers, so later changes of its weights apply.
 
     Args:
         model: a functional ``keras.Model`` from images (b, h, w, c) to logits (b, C).
-        layer: name of a layer with a feature map (b, h, w, c) as its output; None: what flows into the pooling layer.
+        layer: name of a layer whose output is a feature map (b, h, w, c); None: the input of the pooling layer.
 
     Raises:
-        UserError: there is no such layer, or its output is no feature map.
+        UserError: no such layer, or its output is not a feature map.
     """
 
     def __init__(self, model: Any, layer: str | None = None):
@@ -39,7 +39,7 @@ class GradCam:
         self.body = keras.Model(model.input, features)
         try:
             self.head, self.separates = keras.Model(features, model.output), True
-        except ValueError:  # the layer lies on one of several ways: the others start from the image
+        except ValueError:  # other paths bypass the layer and start at the image
             self.head, self.separates = keras.Model([features, model.input], model.output), False
 
     def __call__(self, images: np.ndarray, class_index: Classes = None) -> np.ndarray:
@@ -58,37 +58,37 @@ class GradCam:
 
 
 def gradcam(model: Any, images: np.ndarray, class_index: Classes = None, layer: str | None = None) -> np.ndarray:
-    """Show where the features that speak for a class are.
+    """Compute Grad-CAM maps: where the features that support a class are.
 
-    A feature channel counts by the mean gradient of the class's logit with respect to it; the map is the positive part
-    of the weighted sum of channels, scaled to 1 at its highest and enlarged bilinearly. The gradient is taken in
-    inference mode, without softmax.
+    Each feature channel is weighted by the mean gradient of the class logit with respect to it; the map is the positive
+    part of the weighted sum of channels, scaled to a maximum of 1 and resized bilinearly to the input. The gradient is
+    taken in inference mode, before softmax.
 
     Args:
         model: a classifier, such as ``clf.model``: a functional model from images to logits.
         images: (b, h, w, c) pixels 0..255 in the model's size.
-        class_index: the class to explain, one for all or one an image; None: the most probable one of each.
-        layer: name of the layer whose feature map is shown; None: the last one, which flows into the pooling layer.
+        class_index: index of the class to explain, one for all images or one per image; None: the predicted class.
+        layer: name of the layer whose feature map is used; None: the input of the pooling layer.
 
     Returns:
-        float32 (b, h, w), 0..1 in the size of the input. All zeros where nothing speaks for the class.
+        float32 (b, h, w), 0..1, in the size of the input; all zeros if no feature supports the class.
 
     Raises:
-        UserError: images of another shape, a class or layer that the model does not have.
+        UserError: wrong image shape, or a class or layer that the model does not have.
     """
     return GradCam(model, layer)(images, class_index)
 
 
 def feature_map(model: Any, layer: str | None) -> Any:
-    """Return the symbolic feature map (b, h, w, c) that a layer puts out, or that flows into the pooling layer.
+    """Return the symbolic feature map (b, h, w, c): the output of a layer, or the input of the pooling layer.
 
     Raises:
-        UserError: there is none of that name, or its output has another form.
+        UserError: no layer of that name, or its output is not a feature map.
     """
     names = [one.name for one in model.layers]
     if layer is None:
         if "pool" not in names:
-            raise UserError("the model has no layer 'pool': name the layer whose feature map is to be shown")
+            raise UserError("the model has no layer 'pool': name the layer whose feature map to use")
         return model.get_layer("pool").input
     spatial = [one.name for one in model.layers if _is_feature_map(one.output)]
     if layer not in names:
@@ -96,7 +96,7 @@ def feature_map(model: Any, layer: str | None) -> Any:
     found = model.get_layer(layer).output
     if not _is_feature_map(found):
         raise UserError(
-            f"layer {layer!r} has no feature map (height, width, channels), for instance {spatial[-1]!r} has"
+            f"the output of layer {layer!r} is no feature map (height, width, channels); that of {spatial[-1]!r} is"
         )
     return found
 
@@ -109,27 +109,25 @@ def checked_images(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Return the images as float32 (b, h, w, c).
 
     Raises:
-        UserError: another shape.
+        UserError: wrong shape.
     """
     images = np.asarray(images, np.float32)
     if images.ndim != 4 or images.shape[1:3] != size:
-        raise UserError(
-            f"expected images of shape (n, {size[0]}, {size[1]}, channels), the model's size, got {images.shape}"
-        )
+        raise UserError(f"expected images of shape (n, {size[0]}, {size[1]}, channels), got {images.shape}")
     return images
 
 
 def checked_classes(class_index: Classes, count: int, classes: int) -> np.ndarray | None:
-    """Return one class index an image, int32 (count,), or None.
+    """Return one class index per image, int32 (count,), or None.
 
     Raises:
-        UserError: not one for all or one each, or outside of 0..classes - 1.
+        UserError: not a single index or one per image, or outside 0..classes - 1.
     """
     if class_index is None:
         return None
     wanted = np.asarray(class_index)
     if wanted.dtype.kind not in "iu" or wanted.shape not in ((), (count,)):
-        raise UserError(f"class_index: expected one whole number, or {count}, got {class_index!r}")
+        raise UserError(f"class_index: expected one integer, or {count} of them, got {class_index!r}")
     if wanted.size and (wanted.min() < 0 or wanted.max() >= classes):
         raise UserError(f"class_index: expected 0..{classes - 1}, got {class_index!r}")
     return np.broadcast_to(wanted, (count,)).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The gradient of chosen logits with respect to features, by the running backend's own differentiation."""
+"""Gradients of chosen logits with respect to features, computed by the active backend."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 
 
 def logit_gradients(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Differentiate one logit a sample with respect to the first of ``inputs``.
+    """Differentiate one logit per sample with respect to the first of ``inputs``.
 
     Args:
         head: a model from ``inputs`` to logits (b, C); it runs in inference mode.
         inputs: float32 arrays, the features (b, …) first.
-        classes: integer (b,), which logit; None: the highest one of each sample.
+        classes: integer (b,), index of the logit; None: the highest one of each sample.
 
     Returns:
-        float32 logits (b, C) and the gradient, float32, in the shape of the features.
+        float32 logits (b, C), and the gradient, float32 in the shape of the features.
     """
     compute = {"torch": _torch, "tensorflow": _tensorflow, "jax": _jax}[keras.backend.backend()]
     logits, gradient = compute(head, inputs, classes)
@@ -26,7 +26,7 @@ def logit_gradients(head: Any, inputs: list[np.ndarray], classes: np.ndarray | N
 
 
 def _chosen(logits: Any, classes: np.ndarray | None) -> Any:
-    """The sum of one logit a sample: its gradient is each sample's own, as samples do not mix in inference mode."""
+    """Sum one logit per sample; samples are independent in inference mode, so the gradient is that of each sample."""
     ops = keras.ops
     chosen = ops.argmax(ops.stop_gradient(logits), axis=-1) if classes is None else ops.convert_to_tensor(classes)
     return ops.sum(logits * ops.one_hot(chosen, logits.shape[-1], dtype=logits.dtype))
@@ -61,7 +61,9 @@ def _tensorflow(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None)
 def _jax(head: Any, inputs: list[np.ndarray], classes: np.ndarray | None) -> tuple[Any, Any]:
     import jax
 
-    first, *others = [keras.ops.convert_to_tensor(value) for value in inputs]  # Keras refuses a mix with arrays
+    first, *others = [
+        keras.ops.convert_to_tensor(value) for value in inputs
+    ]  # Keras rejects a mix of tensors and arrays
 
     def chosen(features: Any) -> tuple[Any, Any]:
         logits = _call(head, [features, *others])

@@ -1,4 +1,4 @@
-"""The images that a model gets most wrong."""
+"""The images with the highest losses."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loss:
-    """One image and what the model made of it.
+    """An image and its prediction.
 
     Attributes:
-        position: of the image in its split.
-        name: of the image.
+        position: index of the image in its split.
+        name: name of the image.
         loss: cross-entropy in nats.
         label: index of the true class.
-        label_probability: what the model gave it.
-        predicted: index of the most probable class.
-        probability: what the model gave that.
+        label_probability: probability of the true class.
+        predicted: index of the predicted class.
+        probability: probability of the predicted class.
     """
 
     position: int
@@ -40,14 +40,14 @@ class Loss:
 
 
 def top_losses(model: Any, split: Split, transform: Transform, count: int = 12, batch_size: int = 32) -> list[Loss]:
-    """Return the ``count`` images of a split with the highest losses, highest first: mistakes and wrong labels.
+    """Return the ``count`` images of a split with the highest losses, highest first: errors and wrong labels.
 
     Args:
-        model: from images to logits.
+        model: a classifier from images to logits.
         split: labelled images.
         transform: the evaluation transform.
-        count: how many; more than there are means all.
-        batch_size: images a forward pass.
+        count: number of images; at most the size of the split.
+        batch_size: images per forward pass.
 
     Raises:
         UserError: ``count`` is below 1.

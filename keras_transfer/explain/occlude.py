@@ -1,4 +1,4 @@
-"""Occlusion: how much the model's trust in a class falls when a patch of the image is hidden.
+"""Occlusion: how much the probability of a class drops when a patch of the image is hidden.
 
 Zeiler & Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014.
 """
@@ -23,24 +23,24 @@ def occlusion(
     stride: int | None = None,
     batch_size: int = 32,
 ) -> np.ndarray:
-    """Hide a square patch everywhere in turn and see what that does to the probability of a class.
+    """Compute occlusion maps: slide a patch over the image and measure the drop in the probability of a class.
 
-    No gradient and no layer is needed, only predictions: about (side / stride)² an image. A patch is filled with the
-    image's mean colour. Where patches overlap, a pixel has the mean of those that hid it.
+    Needs predictions only, about (side / stride)² per image. A patch is filled with the image's mean colour. Where
+    patches overlap, a pixel gets the mean over the patches that cover it.
 
     Args:
         model: a classifier from images to logits.
         images: (b, h, w, c) pixels 0..255 in the model's size.
-        class_index: the class to explain, one for all or one an image; None: the most probable one of each.
-        patch: side of the patch in pixels; None: a fifth of the shorter side.
-        stride: pixels from one place to the next; None: half a patch.
-        batch_size: images a forward pass.
+        class_index: index of the class to explain, one for all images or one per image; None: the predicted class.
+        patch: side of the patch in pixels; None: a fifth of the shorter image side.
+        stride: step between patches in pixels; None: half a patch.
+        batch_size: images per forward pass.
 
     Returns:
-        float32 (b, h, w), -1..1: by how much the probability fell. Negative where hiding made the class more probable.
+        float32 (b, h, w), -1..1: the drop in probability; negative where hiding makes the class more probable.
 
     Raises:
-        UserError: images of another shape, a class that the model does not have, a patch or stride out of range.
+        UserError: wrong image shape, a class that the model does not have, patch or stride out of range.
     """
     images = checked_images(images, tuple(model.input_shape[1:3]))
     classes = checked_classes(class_index, len(images), int(model.output_shape[-1]))
@@ -56,16 +56,16 @@ def occlusion(
     for i, image in enumerate(images):
         before = _probabilities(model, image[None], batch_size)[0]
         chosen = int(before.argmax()) if classes is None else classes[i]
-        maps[i] = _fall(model, image, corners, patch, chosen, float(before[chosen]), batch_size)
+        maps[i] = _drop(model, image, corners, patch, chosen, float(before[chosen]), batch_size)
     return maps
 
 
 def _starts(length: int, patch: int, stride: int) -> list[int]:
-    """First pixels of the patches along one side; the last one ends where the side does."""
+    """Return the first pixels of the patches along one side; the last patch ends at the border."""
     return sorted({*range(0, length - patch, stride), length - patch})
 
 
-def _fall(
+def _drop(
     model: Any,
     image: np.ndarray,
     corners: list[tuple[int, int]],

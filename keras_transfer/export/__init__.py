@@ -1,4 +1,4 @@
-"""Trained models as files of other runtimes, each proved equal on images."""
+"""Convert trained models for other runtimes and verify each file against the model on images."""
 
 from keras_transfer.export.command import export
 from keras_transfer.export.formats import FORMATS

@@ -1,4 +1,4 @@
-"""What ``keras-transfer export`` does: choose backends, write, compare, keep the figures beside the files."""
+"""The ``export`` command: choose backends, write files, verify them, and save the results beside them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from keras_transfer import runtime
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.export import formats
 from keras_transfer.export.formats import Format
-from keras_transfer.export.metadata import artefact_metadata
-from keras_transfer.export.verify import compare
+from keras_transfer.export.metadata import export_metadata
+from keras_transfer.export.verify import verify
 from keras_transfer.files import write_json
 from keras_transfer.inference import find_model
 
@@ -35,23 +35,23 @@ def export(
     precision: str = "float32",
     backend: str | None = None,
 ) -> list[dict[str, Any]]:
-    """Write a model in other formats, compare each file in its own runtime with the model, and print the figures.
+    """Write a model in other formats, verify each file in its own runtime, and print the results.
 
-    Formats that need different backends, or another than Keras already runs on, are written by a process of their own each.
+    If the formats need several backends, or another one than Keras already runs on, each backend gets its own process.
 
     Args:
         source: run directory or model file.
-        names: formats, of :data:`keras_transfer.export.FORMATS`.
-        output: folder for the files; by default ``export`` in the run, or beside the model file.
+        names: formats, keys of :data:`keras_transfer.export.FORMATS`.
+        output: folder for the files; by default ``export`` in the run directory, or beside the model file.
         precision: ``"float32"``, ``"float16"`` or ``"int8"``.
-        backend: write everything from this one; by default each format is written from one that can.
+        backend: write all formats from this backend; by default each is written from one that supports it.
 
     Returns:
-        for each format what is kept beside its file as JSON.
+        for each format the content of the JSON file beside the exported file.
 
     Raises:
-        UserError: an unknown format or precision; the backend cannot write the format, or it is not offered in this
-            precision; no such model; the folder cannot be written.
+        UserError: unknown format or precision; a format that the backend or precision does not support; no such model;
+            the folder cannot be written.
         MissingExtra: a package is not installed.
     """
     path, run = find_model(source)
@@ -67,15 +67,15 @@ def export(
     folder = _output_folder(Path(output) if output is not None else path.parent / "export")
     running = sys.modules.get("keras")
     if len(groups) > 1 or (running is not None and running.backend.backend() not in groups):
-        return [row for name, items in groups.items() for row in _in_a_process(source, items, folder, precision, name)]
+        return [row for name, items in groups.items() for row in _in_process(source, items, folder, precision, name)]
     return [row for name, items in groups.items() for row in _write_all(path, run, items, folder, precision, name)]
 
 
 def choose_backend(item: Format, precision: str, asked: str | None, trained_on: str | None) -> str:
-    """Choose the backend to write a format from: the one asked for, that of the training, or the first that can.
+    """Choose the backend to write a format from: the one asked for, that of the training, or the first supported one.
 
     Raises:
-        UserError: no backend that can write it is installed; an unknown backend.
+        UserError: no backend that supports the format is installed; an unknown backend.
     """
     if asked or os.environ.get("KERAS_BACKEND"):
         return runtime.choose_backend(asked).value
@@ -91,21 +91,21 @@ def _output_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the output folder {folder}: {error.strerror or error}") from error
+        raise UserError(f"cannot create the output folder {folder}: {error.strerror or error}") from error
     if not os.access(folder, os.W_OK):
         raise UserError(f"cannot write into the output folder {folder}")
     return folder
 
 
-def _in_a_process(
+def _in_process(
     source: str | Path, items: Sequence[Format], folder: Path, precision: str, backend: str
 ) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "keras_transfer", "export", str(source), *(item.name for item in items),
                "--output", str(folder), "--precision", precision, "--backend", backend]  # fmt: skip
     status = subprocess.run(command, env=runtime.child_environment(backend), check=False).returncode
-    kept = [_beside(folder / item.file_name(precision)) for item in items]
+    kept = [_json_beside(folder / item.file_name(precision)) for item in items]
     rows = [json.loads(file.read_text("utf-8")) for file in kept if file.is_file()]
-    # A process that breaks down has the status of files that disagree; the figures may be those of an older export.
+    # A crash has the same exit status as files that disagree, and the JSON files may be from an older export.
     if len(rows) < len(items) or status != int(not all(row["agrees"] for row in rows)):
         raise UserError(f"the export from {backend} failed, see above")
     return rows
@@ -118,13 +118,13 @@ def _write_all(
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.export.fold import folded
-    from keras_transfer.export.images import images_of
+    from keras_transfer.export.images import read_images
     from keras_transfer.export.rounding import round_weights
     from keras_transfer.models.bundle import load
 
     model, metadata = load(path)
-    images, calibration, origin = images_of(path, run, metadata)
-    print(f"comparing on {origin['count']} images: {origin['images']}")
+    images, calibration, origin = read_images(path, run, metadata)
+    print(f"verifying on {origin['count']} images: {origin['images']}")
     batches = np.split(images, range(32, len(images), 32))
     expected = np.concatenate([logits_of_batch(model, batch, 32) for batch in batches])
     model = folded(model)
@@ -136,23 +136,24 @@ def _write_all(
         with _aside(target, path.stat().st_size) as aside:
             made = aside / target.name
             module = item.module()
-            module.write(model, made, artefact_metadata(metadata), precision, calibration)
+            module.write(model, made, export_metadata(metadata), precision, calibration)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
-            figures = compare(module.open_file(made), images, expected, precision)
+            result = verify(module.open_file(made), images, expected, precision)
             row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
-                   "input_shape": list(images.shape[1:]), **figures, "compared_on": origin, "versions": _versions(item, precision, backend)}  # fmt: skip
-            write_json(_beside(made), row)
+                   "input_shape": list(images.shape[1:]), **result, "compared_on": origin,
+                   "versions": _versions(item, precision, backend)}  # fmt: skip
+            write_json(_json_beside(made), row)
             _put_in_place(aside, folder)
-        _tell(row, target)
+        _print_row(row, target)
         rows.append(row)
     return rows
 
 
 @contextmanager
 def _aside(target: Path, expected_size: int) -> Iterator[Path]:
-    """Give a folder beside the target that is gone at the end, and tell a full disk in one line.
+    """Create a temporary folder beside the target, and turn a full disk into a UserError.
 
-    Every library has its own words for that, so the disk is asked: is there less room than a file of this kind takes?
+    Each library reports a full disk differently, so check whether less space is left than such a file needs.
     """
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".export-") as folder:
         try:
@@ -165,7 +166,7 @@ def _aside(target: Path, expected_size: int) -> Iterator[Path]:
 
 
 def _put_in_place(aside: Path, folder: Path) -> None:
-    """Move finished files into the folder, over older ones."""
+    """Move finished files into the folder, replacing older ones."""
     for made in sorted(aside.iterdir()):
         target = folder / made.name
         if target.is_dir():
@@ -173,7 +174,7 @@ def _put_in_place(aside: Path, folder: Path) -> None:
         made.replace(target)
 
 
-def _beside(target: Path) -> Path:
+def _json_beside(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
 
 
@@ -186,10 +187,10 @@ def _versions(item: Format, precision: str, backend: str) -> dict[str, str]:
     return found
 
 
-def _tell(row: dict[str, Any], target: Path) -> None:
+def _print_row(row: dict[str, Any], target: Path) -> None:
     speed = f", {row['images_per_second']:.0f} images/s" if row["images_per_second"] else ""
-    verdict = "" if row["agrees"] else ", which is TOO LOW: do not ship this file"
+    verdict = "" if row["agrees"] else ", TOO LOW: do not use this file"
     print(
-        f"{row['format']}: {target} ({row['bytes'] / 1e6:.1f} MB, {row['precision']}): largest logit difference "
+        f"{row['format']}: {target} ({row['bytes'] / 1e6:.2f} MB, {row['precision']}): largest logit difference "
         f"{row['max_difference']:.2g}, label agreement {row['label_agreement']:.1%}{verdict}{speed}"
     )

@@ -1,7 +1,7 @@
-"""BatchNormalization folded into the convolution in front of it: the same function in fewer steps, for every exporter.
+"""Fold each BatchNormalization into the convolution before it: the same function with fewer operations.
 
-What Keras traces on torch computes normalization by three operations that no runtime recognizes; and a range that is measured
-for int8 in front of a normalization says little of what comes after it.
+Keras on torch traces a normalization as three operations that no runtime recognizes; and an int8 range measured
+before a normalization does not describe its output.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _FOLDED_INTO = ("Conv2D", "DepthwiseConv2D")
 
 
 def folded(model: Any) -> Any:
-    """Return a model that computes the same in inference; ``model`` is left as it was.
+    """Return a model that computes the same in inference; ``model`` is unchanged.
 
     Args:
-        model: a functional model of one input and one output, channels last.
+        model: a functional channels-last model with one input and one output.
     """
     swaps = {}
     for convolution, norm in _pairs(model):
@@ -35,7 +35,7 @@ def folded(model: Any) -> Any:
 
 
 def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield the convolutions whose only use is by a normalization, each with that."""
+    """Yield (convolution, normalization) where the normalization is the only consumer of the convolution."""
     nodes = graph_nodes(model)
     calls = Counter(id(node.operation) for node in nodes)
     uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
@@ -55,22 +55,20 @@ def _pairs(model: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _fold(weights: Weights, norm: Any) -> Weights:
-    """Kernel and bias, if there is one, to those of the convolution and ``norm`` in one."""
+    """Return kernel and bias of the convolution and ``norm`` combined."""
     kernel, *rest = (np.asarray(weight, np.float64) for weight in weights)
-    scale, shift = _line(norm)
+    scale, shift = _affine(norm)
     bias = rest[0] * scale + shift if rest else shift
-    per_channel = (
-        kernel.reshape(*kernel.shape[:2], -1, len(scale)) * scale
-    )  # of a depthwise kernel, too: channels lie last
+    per_channel = kernel.reshape(*kernel.shape[:2], -1, len(scale)) * scale  # channels are last, also if depthwise
     return [per_channel.reshape(kernel.shape), bias]
 
 
-def _line(norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """What the normalization multiplies each channel by and adds to it, float64 (channels,)."""
-    mean, variance = _numbers(norm.moving_mean), _numbers(norm.moving_variance)
-    scale = (_numbers(norm.gamma) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
-    return scale, (_numbers(norm.beta) if norm.center else 0.0) - mean * scale
+def _affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scale and shift of the normalization per channel, float64 (channels,)."""
+    mean, variance = _float64(norm.moving_mean), _float64(norm.moving_variance)
+    scale = (_float64(norm.gamma) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
+    return scale, (_float64(norm.beta) if norm.center else 0.0) - mean * scale
 
 
-def _numbers(variable: Any) -> np.ndarray:
+def _float64(variable: Any) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float64)

@@ -1,4 +1,4 @@
-"""The table of export formats: the backends and precisions of each, and the reasons for those it does not have."""
+"""The table of export formats: backends and precisions of each, and why the others are not supported."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Format:
 
     Attributes:
         name: name on the command line.
-        title: name in prose.
-        file: file name in float32; other precisions are added before the suffix (``model-int8.onnx``).
-        packages: packages that writing and running need besides the backend, all of them in the extra ``export``.
+        title: name in messages.
+        file: file name in float32; other precisions are inserted before the suffix (``model-int8.onnx``).
+        packages: needed for writing and running, besides the backend; all in the extra ``export``.
         not_from: backend → why it cannot write this format.
-        not_in: precision → why it is not offered.
-        writer_packages: backend → packages that are only needed to write from it.
-        by_way_of: precision → the format that it is converted from.
+        not_in: precision → why it is not available.
+        writer_packages: backend → packages that only writing from it needs.
+        by_way_of: precision → the format it is converted from.
         implementation: module that writes and runs it; default: ``keras_transfer.export.to_NAME``.
     """
 
@@ -52,31 +52,33 @@ class Format:
         return tuple(name for name in BACKENDS if name not in self.refusals(precision))
 
     def all_packages(self, backend: str, precision: str) -> tuple[str, ...]:
-        """Return the packages that writing from this backend and running need besides it."""
+        """Return the packages needed for writing from this backend and running."""
         own = (*self.packages, *self.writer_packages.get(backend, ()))
         if precision not in self.by_way_of:
             return own
         return (*own, *FORMATS[self.by_way_of[precision]].all_packages(backend, precision))
 
     def file_name(self, precision: str) -> str:
-        """Return the name of the file (or folder)."""
+        """Return the file (or folder) name."""
         stem, dot, suffix = self.file.partition(".")
         return self.file if precision == "float32" else f"{stem}-{precision}{dot}{suffix}"
 
     def module(self) -> ModuleType:
-        """Import the module with ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
+        """Import the module of the format: ``write(model, path, metadata, precision, images)`` and ``open_file(path)``."""
         return importlib.import_module(self.implementation or f"keras_transfer.export.to_{self.name}")
 
     def require(self, backend: str, precision: str) -> None:
-        """Check that it can be written from this backend, in this precision, with the installed packages.
+        """Check that it can be written in this environment.
 
         Raises:
-            UserError: the backend or the precision is not offered.
+            UserError: not supported from this backend or in this precision.
             MissingExtra: a package is not installed.
         """
         if precision in self.not_in:
             offered = ", ".join(name for name in PRECISIONS if name not in self.not_in)
-            raise UserError(f"{self.name} is not offered in {precision}: {self.not_in[precision]} (offered: {offered})")
+            raise UserError(
+                f"{self.name} is not available in {precision}: {self.not_in[precision]} (available: {offered})"
+            )
         refusals = self.refusals(precision)
         if backend in refusals:
             raise UserError(
@@ -88,7 +90,7 @@ class Format:
                 raise MissingExtra(package.replace("_", "-"), "export", f"export to {self.title}")
 
 
-_CONVERTS_ONLY_TENSORFLOW = "its converter starts from a TensorFlow graph"
+_CONVERTS_ONLY_TENSORFLOW = "its converter needs a TensorFlow graph"
 
 FORMATS: dict[str, Format] = {
     item.name: item
@@ -99,7 +101,7 @@ FORMATS: dict[str, Format] = {
             "model.onnx",
             packages=("onnx", "onnxruntime"),
             writer_packages={"torch": ("onnxscript",), "tensorflow": ("tf2onnx",)},
-            not_from={"jax": "JAX has no ONNX exporter of its own"},
+            not_from={"jax": "JAX has no ONNX exporter"},
         ),
         Format(
             "openvino",
@@ -117,8 +119,8 @@ FORMATS: dict[str, Format] = {
                 "jax": "an ExportedProgram is traced from PyTorch operations",
             },
             not_in={
-                "float16": "the program keeps the operations and numbers that were traced",
-                "int8": "the program keeps the operations and numbers that were traced",
+                "float16": "the program keeps the traced operations and dtypes",
+                "int8": "the program keeps the traced operations and dtypes",
             },
         ),
         Format(
@@ -130,8 +132,8 @@ FORMATS: dict[str, Format] = {
                 "jax": "Keras writes a SavedModel from TensorFlow operations only",
             },
             not_in={
-                "float16": "a SavedModel keeps the variables of the model; litert has float16",
-                "int8": "a SavedModel keeps the variables of the model; litert has int8",
+                "float16": "a SavedModel keeps the dtypes of the variables; use litert for float16",
+                "int8": "a SavedModel keeps the dtypes of the variables; use litert for int8",
             },
         ),
         Format(
@@ -156,7 +158,7 @@ def get(name: str) -> Format:
     """Return the record of a format.
 
     Raises:
-        UserError: there is no such format.
+        UserError: unknown name; the message suggests the nearest.
     """
     if name not in FORMATS:
         raise unknown("export format", name, FORMATS)

@@ -1,4 +1,4 @@
-"""The images that artefacts are compared on, and others to measure the ranges of int8 with."""
+"""The images that exported files are verified on, and the calibration images of int8."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset, Split
     from keras_transfer.runs import RunDirectory
 
-COMPARED = 200
-CALIBRATED = 100
+VERIFIED = 200
+CALIBRATION = 100
 
 
-def images_of(
+def read_images(
     path: Path, run: RunDirectory | None, metadata: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Read images of the run's own data, or else the golden batch of the model file.
+    """Read images of the run's data, or else the golden batch of the model file.
 
     Args:
         path: the model file.
-        run: its run, if there is one.
-        metadata: of the model file.
+        run: the run of the model file, if there is one.
+        metadata: metadata of the model file.
 
     Returns:
-        images to compare on, at most 200 of the test split (of ``val`` if there is none); images to calibrate on,
-        at most 100 of the training split; both float32 (n, height, width, channels); and a record of their origin.
+        images to verify on, at most 200 of the test split (of ``val`` if it is empty); calibration images, at most
+        100 of the training split; both float32 (n, height, width, channels); and a record of their origin.
 
     Raises:
-        UserError: no data, and no golden batch either.
+        UserError: neither data nor a golden batch.
     """
-    why = "the model file lies outside of its run"
+    why = "the model file is not in its run directory"
     if run is not None:
         try:
             from keras_transfer.config.open_data import open_data
@@ -46,20 +46,20 @@ def images_of(
 
     golden = read_golden(path)
     if golden is None:
-        raise UserError(f"there are no images to compare the exports on: {why}; and {path} has no golden batch")
+        raise UserError(f"there are no images to verify the exported files on: {why}; and {path} has no golden batch")
     golden = golden.astype(np.float32)
     return golden, golden, {"images": f"golden batch ({why})", "count": len(golden)}
 
 
 def _of_data(data: Dataset, metadata: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     split = next((part for part in (data.test, data.val, data.train) if len(part)), data.all)
-    compared = _read(split, COMPARED, metadata)
-    calibrated = _read(data.train if len(data.train) else split, CALIBRATED, metadata)
-    return compared, calibrated, {"images": f"{split.name} split", "count": len(compared)}
+    verified = _read(split, VERIFIED, metadata)
+    calibration = _read(data.train if len(data.train) else split, CALIBRATION, metadata)
+    return verified, calibration, {"images": f"{split.name} split", "count": len(verified)}
 
 
 def _read(split: Split, most: int, metadata: dict[str, Any]) -> np.ndarray:
-    """Read images spread evenly over the split, as the model gets them."""
+    """Read images evenly spaced over the split, as model input."""
     from keras_transfer.data.loading.loader import Loader
     from keras_transfer.inference import transform_of
 

@@ -1,4 +1,4 @@
-"""What is written into every artefact beside the graph."""
+"""The metadata of an exported file."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ INPUT, OUTPUT = "image", "logits"
 _KEPT = ("classes", "image_size", "color", "resize", "backbone")
 
 
-def artefact_metadata(metadata: Mapping[str, Any]) -> dict[str, str]:
-    """Return a model's metadata for an artefact: key → JSON text.
+def export_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of an exported file, from those of the model file.
 
-    ``classes`` (names in the order of the logits), ``image_size`` [height, width], ``color``, ``resize`` and
-    ``backbone`` as in the model file, and what goes ``input`` and comes ``output``.
+    ``classes`` (names in logit order), ``image_size`` [height, width], ``color``, ``resize`` and ``backbone`` as in the
+    model file, and descriptions of ``input`` and ``output``.
     """
     channels = "grey" if metadata["color"] == "grey" else "RGB"
     kept = {key: metadata[key] for key in _KEPT if key in metadata}
     kept["input"] = f"{channels} pixels 0..255, float32 (batch, height, width, channels)"
-    kept["output"] = "logits, float32 (batch, classes); their softmax are probabilities"
-    return {key: json.dumps(value, ensure_ascii=False) for key, value in kept.items()}
+    kept["output"] = "logits, float32 (batch, classes); apply softmax for probabilities"
+    return kept
+
+
+def as_json(value: Any) -> str:
+    """Return JSON text that keeps letters of any alphabet."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,8 +1,9 @@
-"""Weights rounded for int8 before a converter does, so that what rounding changes on average is put right.
+"""Round weights for int8 before a converter does, and correct the biases for the mean rounding error.
 
-A converter rounds each weight to the nearest of 255 steps. That moves the mean of what a channel puts out, most of all in
-depthwise convolutions, whose few weights may nearly cancel. Here the sum of a depthwise kernel is kept, and the mean of what is left
-goes into the bias: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias Correction", ICCV 2019.
+A converter rounds each weight to the nearest of 255 steps, which shifts the mean output of a channel, most of all in
+depthwise convolutions, whose few weights may nearly cancel. Here the sum of a depthwise kernel is kept, and the mean
+of the remaining error goes into the bias: Nagel et al., "Data-Free Quantization Through Weight Equalization and Bias
+Correction", ICCV 2019.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ _BATCH = 8
 
 
 def round_weights(model: Any, images: np.ndarray) -> None:
-    """Round the kernels of a model's convolutions to symmetric int8 steps a channel, and correct their biases.
+    """Round the kernels of a model's convolutions to symmetric int8 steps per channel, and correct their biases.
 
     Args:
-        model: a functional model, as :func:`keras_transfer.export.fold.folded` returns it; it is changed.
-        images: float32 (n, height, width, channels), to measure the mean inputs of the convolutions on.
+        model: a functional model, as returned by :func:`keras_transfer.export.fold.folded`; changed in place.
+        images: float32 (n, height, width, channels), for the mean inputs of the convolutions.
     """
-    layers = [layer for layer in model.layers if _is_plain(layer)]
+    layers = [layer for layer in model.layers if _can_round(layer)]
     for layer, mean in zip(layers, _mean_inputs(model, layers, images)):
         kernel, bias = layer.get_weights()
         if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -38,12 +39,12 @@ def round_weights(model: Any, images: np.ndarray) -> None:
 
 
 def rounded_kernel(kernel: np.ndarray, keep_sum: bool = False) -> np.ndarray:
-    """Return the nearest weights among 255 steps from -max to max of each channel, float64.
+    """Round a kernel to 255 steps from -max to max of each channel, float64.
 
     Args:
         kernel: (…, channels).
-        keep_sum: round the weights that are nearest to the middle of two steps the other way, until each channel's sum is within
-            half a step of what it was.
+        keep_sum: round the weights closest to the midpoint of two steps the other way, until the sum of each channel
+            changes by at most half a step.
     """
     flat = kernel.reshape(-1, kernel.shape[-1]).astype(np.float64)
     step = np.maximum(np.abs(flat).max(axis=0), 1e-30) / _STEPS
@@ -57,13 +58,13 @@ def rounded_kernel(kernel: np.ndarray, keep_sum: bool = False) -> np.ndarray:
     return (whole * step).reshape(kernel.shape)
 
 
-def _is_plain(layer: Any) -> bool:
+def _can_round(layer: Any) -> bool:
     kinds = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
     return type(layer) in kinds and layer.use_bias and getattr(layer, "groups", 1) == 1 and len(calls(layer)) == 1
 
 
 def _mean_inputs(model: Any, layers: list[Any], images: np.ndarray) -> list[np.ndarray]:
-    """The mean of each channel that flows into each layer, float64 (channels,)."""
+    """Return the mean of each input channel of each layer, float64 (channels,)."""
     if not layers:
         return []
     inputs = keras.Model(model.input, [layer.input for layer in layers])

@@ -1,8 +1,7 @@
-"""LiteRT, once TensorFlow Lite (.tflite): for phones and small devices."""
+"""LiteRT, formerly TensorFlow Lite (.tflite): for mobile and embedded devices."""
 
 from __future__ import annotations
 
-import json
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.metadata import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT, as_json
 from keras_transfer.export.to_saved_model import write as write_saved_model
 
 METADATA, LABELS = "metadata.json", "labels.txt"
@@ -19,10 +18,10 @@ _STAY_FLOAT = ["ADD", "FULLY_CONNECTED"]
 _FIRST = 2
 
 
-def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as a .tflite file; see :mod:`keras_transfer.export.formats`.
 
-    The metadata are in a zip archive behind the graph, as TensorFlow Lite puts a model's associated files.
+    The metadata are in a zip archive appended to the graph, as TensorFlow Lite stores associated files.
     """
     import tensorflow as tf
 
@@ -36,12 +35,12 @@ def write(model: Any, path: Path, metadata: dict[str, str], precision: str, imag
         plain = tf.lite.TFLiteConverter.from_saved_model(folder)
         path.write_bytes(_int8(converter, plain, images) if precision == "int8" else converter.convert())
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA, json.dumps({k: json.loads(v) for k, v in metadata.items()}, ensure_ascii=False))
-        archive.writestr(LABELS, "\n".join(json.loads(metadata["classes"])) + "\n")
+        archive.writestr(METADATA, as_json(metadata))
+        archive.writestr(LABELS, "\n".join(metadata["classes"]) + "\n")
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Open the file in LiteRT's interpreter."""
+    """Load the file into the LiteRT interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(model_path=str(path)).get_signature_runner()
@@ -49,9 +48,9 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _int8(converter: Any, plain: Any, images: np.ndarray) -> bytes:
-    """Quantize all but the first two convolutions, sums and the last layer, whose output may be far beyond the ranges measured.
+    """Quantize all but the first two convolutions, sums and the last layer, whose output may exceed the measured range.
 
-    TensorFlow offers such a choice only with its debugger of quantization.
+    TensorFlow can exclude layers only through its quantization debugger.
     """
     import tensorflow as tf
 
@@ -67,7 +66,7 @@ def _int8(converter: Any, plain: Any, images: np.ndarray) -> bytes:
 
 
 def _convolutions(graph: bytes) -> list[str]:
-    """Names of what the convolutions put out, in the order in which they are computed."""
+    """Return the names of the outputs of the convolutions, in execution order."""
     from ai_edge_litert.interpreter import Interpreter
 
     opened = Interpreter(model_content=graph)

@@ -1,4 +1,4 @@
-"""ONNX, run by ONNX Runtime: from torch by its own exporter, from TensorFlow by tf2onnx."""
+"""ONNX, run by ONNX Runtime: written by torch's own exporter, or from TensorFlow by tf2onnx."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.metadata import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT, as_json
 
 _QUANTIZED = ["Conv", "MatMul", "Gemm"]
-_FIRST = 3  # convolutions stay float32: in MobileNetV2 a third of what int8 changes, for a quarter of OpenVINO's speed
-IR_VERSION = 10  # of the file's layout: read by ONNX Runtime from 1.18 on, later ones by the newest only
+_FIRST = 3  # convolutions kept in float32: a third less int8 error in MobileNetV2, at a quarter of OpenVINO's speed
+IR_VERSION = 10  # file layout version: readable from ONNX Runtime 1.18 on; later versions need the newest release
 
 
-def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as one ONNX file; see :mod:`keras_transfer.export.formats`."""
     import keras
     import onnx
@@ -31,12 +31,12 @@ def write(model: Any, path: Path, metadata: dict[str, str], precision: str, imag
     elif precision == "int8":
         graph = _int8(graph, images)
     graph.ir_version = min(graph.ir_version, IR_VERSION)
-    onnx.helper.set_model_props(graph, metadata)
+    onnx.helper.set_model_props(graph, {key: as_json(value) for key, value in metadata.items()})
     onnx.save(graph, str(path))
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Open the file in ONNX Runtime, on the processor."""
+    """Load the file into ONNX Runtime, on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -52,7 +52,7 @@ def _from_torch(model: Any) -> Any:
         program = torch.onnx.export(
             trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
         )
-    assert program is not None  # with dynamo=True it is a program
+    assert program is not None  # always a program with dynamo=True
     return program.model_proto
 
 
@@ -67,17 +67,17 @@ def _from_tensorflow(model: Any) -> Any:
 
 
 def _float16(graph: Any) -> Any:
-    """Halve the weights and compute in float16, where the runtime can; pixels and logits stay float32."""
+    """Convert weights and operations to float16; input and logits stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     return convert_float_to_float16(graph, keep_io_types=True)
 
 
 def _int8(graph: Any, images: np.ndarray) -> Any:
-    """Quantize what goes into all but the first convolutions and into the last layer, and their weights.
+    """Quantize the inputs and weights of all but the first convolutions, and of the last layer.
 
-    What they put out stays float32 until the next of them takes it: a range that is measured in front of an activation wastes
-    most of its steps, and sums would pass on the errors of all blocks before them. Ranges are measured on the images.
+    Their outputs stay float32 until the next quantized layer: a range measured before an activation wastes most of its
+    steps, and sums would accumulate the errors of all preceding blocks. Ranges are measured on the images.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, quant_pre_process, quantize_static
@@ -103,7 +103,7 @@ def _int8(graph: Any, images: np.ndarray) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' progress and advice off the terminal; their errors come as exceptions."""
+    """Suppress the exporters' progress and hints; errors are raised as exceptions."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

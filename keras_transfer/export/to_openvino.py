@@ -1,6 +1,6 @@
 """OpenVINO (.xml and .bin): a channels-first graph written from the Keras layers, on any backend; int8 from ONNX.
 
-OpenVINO reads the ranges that the quantized ONNX file has, and computes between them in int8.
+OpenVINO takes over the ranges of the quantized ONNX file and computes in int8.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.export.metadata import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT, as_json
 
 SECTION = "keras_transfer"
-ANY = -1  # a size that is left open
+ANY = -1  # a dynamic dimension
 
 
-def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
-    """Write ``model`` as .xml with its weights beside it as .bin; see :mod:`keras_transfer.export.formats`."""
+def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, images: np.ndarray) -> None:
+    """Write ``model`` as an .xml file and its weights as a .bin file; see :mod:`keras_transfer.export.formats`."""
     import openvino
 
     graph = _int8(model, images) if precision == "int8" else _translated(model)
     for key, value in metadata.items():
-        graph.set_rt_info(value, [SECTION, key])
+        graph.set_rt_info(as_json(value), [SECTION, key])
     openvino.save_model(graph, str(path), compress_to_fp16=precision == "float16")
 
 
@@ -35,7 +35,7 @@ def _translated(model: Any) -> Any:
     try:
         graph = translate(model, ANY, np.float32)
     except NotTranslatable as layer:
-        raise UserError(f"the OpenVINO graph has no builder for the layer {layer}; export to onnx instead") from layer
+        raise UserError(f"OpenVINO export does not support the layer {layer}; export to onnx instead") from layer
     graph.input(0).set_names({INPUT})
     graph.output(0).set_names({OUTPUT})
     return graph
@@ -49,13 +49,13 @@ def _int8(model: Any, images: np.ndarray) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         to_onnx.write(model, file, {}, "int8", images)
-        return openvino.Core().read_model(file.read_bytes())  # from memory: nothing holds on to the file
+        return openvino.Core().read_model(file.read_bytes())  # from memory, so that the file can be deleted
 
 
 def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the file for the processor."""
+    """Compile the file for the CPU."""
     import openvino
 
-    # Left to itself, OpenVINO computes in bfloat16 where that is faster.
+    # Without the hint OpenVINO computes in bfloat16 where that is faster.
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images)[OUTPUT]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from keras_transfer.export.metadata import INPUT, OUTPUT
 from keras_transfer.files import write_json
 
 SIGNATURE = "serving_default"
-METADATA = "assets.extra/metadata.json"  # TensorFlow's own place for what belongs to a model but not to its graph
+METADATA = "assets.extra/metadata.json"  # TensorFlow's place for files that are not part of the graph
 
 
-def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as a folder with one signature; see :mod:`keras_transfer.export.formats`."""
     import tensorflow as tf
 
@@ -24,11 +23,11 @@ def write(model: Any, path: Path, metadata: dict[str, str], precision: str, imag
     module.variables_of_model = [variable.value for variable in model.variables]
     module.serve = serving_function(model)
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: module.serve})
-    write_json(path / METADATA, {key: json.loads(value) for key, value in metadata.items()})
+    write_json(path / METADATA, metadata)
 
 
 def serving_function(model: Any) -> Any:
-    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}``, with any number of images."""
+    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}``, for any batch size."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)])
@@ -45,7 +44,7 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
     loaded = tf.saved_model.load(str(path))
 
     def logits(images: np.ndarray) -> np.ndarray:
-        # Looked up at each call: a signature alone would not keep the variables alive.
+        # Looked up at each call: a signature alone does not keep the variables alive.
         return loaded.signatures[SIGNATURE](**{INPUT: tf.constant(images)})[OUTPUT].numpy()
 
     return logits

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_transfer.export.metadata import as_json
+
 METADATA = "metadata.json"
 
 
-def write(model: Any, path: Path, metadata: dict[str, str], precision: str, images: np.ndarray) -> None:
+def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, images: np.ndarray) -> None:
     """Write ``model`` as a program of ATen operations; see :mod:`keras_transfer.export.formats`."""
     import torch
 
-    text = json.dumps({key: json.loads(value) for key, value in metadata.items()}, ensure_ascii=False)
-    file = io.BytesIO()  # torch's own writer ends the process, without a chance to say so, where the disk is full
-    torch.export.save(trace(model), file, extra_files={METADATA: text})
+    file = io.BytesIO()  # on a full disk torch's own writer aborts the process
+    torch.export.save(trace(model), file, extra_files={METADATA: as_json(metadata)})
     path.write_bytes(file.getbuffer())
 
 
 def trace(model: Any) -> Any:
-    """Return the model's inference as an ``ExportedProgram`` of one input ``image``, with any number of images."""
+    """Return the model's inference as an ``ExportedProgram`` of one input ``image``, for any batch size."""
     import torch
 
-    class Inference(torch.nn.Module):  # the model is no part of it: its weights are traced, and would be kept twice
+    class Inference(torch.nn.Module):  # the model is no submodule: its weights are traced, and would be stored twice
         def forward(self, image: Any) -> Any:
             return model(image, training=False)
 

@@ -1,4 +1,4 @@
-"""An artefact in its own runtime beside the model that it was made of."""
+"""Verify an exported file: run it in its own runtime and compare its logits with the model's."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 
 BATCH = 32
 AGREEMENT = {"float32": 1.0, "float16": 0.99, "int8": 0.98}
-"""Share of images with the same label as the model's that an artefact must reach."""
+"""Minimum share of images with the same predicted class as the model's."""
 
 
-def compare(
+def verify(
     run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, expected: np.ndarray, precision: str
 ) -> dict[str, Any]:
-    """Run an artefact on images and compare its logits.
+    """Run an exported file on images and compare its logits with the model's.
 
-    The batches have 1, 32 and what is left, so that an artefact with a fixed batch size fails here.
+    The first batch has 1 image, the others 32, so that a file with a fixed batch size fails here.
 
     Args:
-        run: float32 (b, height, width, channels) to logits (b, C).
+        run: function from float32 (b, height, width, channels) to logits (b, C).
         images: float32 (n, height, width, channels).
         expected: float32 (n, C), the model's logits.
-        precision: of the artefact; says how many labels must agree.
+        precision: of the file; decides the label agreement required.
 
     Returns:
-        ``max_difference`` and ``mean_difference`` of logits, ``label_agreement`` from 0 to 1, ``agrees``, and
-        ``images_per_second`` of the batches after the first.
+        ``max_difference`` and ``mean_difference`` of the logits, ``label_agreement`` 0..1, ``agrees``, and
+        ``images_per_second`` of all batches but the first.
     """
     first, *rest = np.split(images, range(1, len(images), BATCH))
     found = [run(first)]
@@ -37,7 +37,7 @@ def compare(
     seconds = time.perf_counter() - start
     logits = np.concatenate(found).astype(np.float32)
     if logits.shape != expected.shape:
-        raise RuntimeError(f"the artefact gives logits {logits.shape}, the model {expected.shape}")
+        raise RuntimeError(f"the exported file returns logits of shape {logits.shape}, the model {expected.shape}")
     difference = np.abs(logits - expected)
     agreement = float(np.mean(logits.argmax(-1) == expected.argmax(-1)))
     return {

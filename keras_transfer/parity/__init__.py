@@ -1,4 +1,4 @@
-"""Parity: the same weights and batches through every backend, each in a process of its own, compared."""
+"""Parity: compare what every backend computes from the same weights and batches, each in its own process."""
 
 from keras_transfer.parity.command import compare_backends
 

@@ -1,4 +1,4 @@
-"""Run the parity workers and compare what they computed."""
+"""The ``parity`` command: run the same computation on every backend and compare the results."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import write_json
 from keras_transfer.inference import find_model
 
-# What "the same" means. Logits: absolute, and relative to the largest logit. Gradients: relative to each variable's
-# largest entry, over the variables whose gradient is not lost in rounding. Losses: absolute, each step. All in float32
-# but the gradients (see double.py).
+# Largest allowed differences. Logits: absolute, and relative to the largest logit. Gradients and BatchNorm statistics:
+# relative to the largest entry of each array, leaving out arrays of rounding noise. Losses: absolute, at every step.
+# All in float32 except the gradients (see float64.py).
 LIMITS = {
     "logits_absolute": 1e-4,
     "logits_relative": 1e-5,
@@ -32,7 +33,7 @@ LIMITS = {
     "exchange_absolute": 1e-4,
 }
 BATCH_SIZE = 8
-DECREASE = 0.01  # of the loss in one step, to first order: a rate that is neither nothing nor chaos for any model
+DECREASE = 0.01  # of the loss in one step, to first order: neither negligible nor unstable, whatever the model
 
 
 def compare_backends(
@@ -49,50 +50,35 @@ def compare_backends(
 
     Args:
         source: a configuration (its data and an untrained model) or a run (its trained model); default quickstart.
-        backends: names; default all that are installed. At least two.
+        backends: names, at least two; default all installed ones.
         overrides: ``KEY=VALUE`` for a configuration.
         steps: SGD steps whose losses are compared.
         learning_rate: of those steps; by default 0.01 over the squared norm of the gradient, so that each step lowers
             the loss by about 0.01.
-        json_file: where to write the report, too.
+        json_file: also write the report to this JSON file.
         quiet: print no table.
 
     Returns:
-        The report: for each pair of backends the greatest differences, whether all are within ``LIMITS``
-        (``agree``), and each backend's losses.
+        The report: the largest differences for each pair of backends, whether all are within ``LIMITS`` (``agree``),
+        and the losses of each backend.
 
     Raises:
         UserError: fewer than two backends, an unknown or missing one, a worker that failed.
     """
-    chosen = list(dict.fromkeys(backends or runtime.installed_backends()))
-    for name in chosen:
-        if name not in runtime.BACKENDS:
-            raise unknown("backend", name, runtime.BACKENDS)
-        runtime.choose_backend(name)
-    if len(chosen) < 2:
-        raise UserError(f"parity compares at least two backends; got {', '.join(chosen) or 'none'}")
+    chosen = _choose(backends)
     with tempfile.TemporaryDirectory(prefix="keras_transfer_parity_") as folder:
-        work = Path(folder)
-        _prepare(source, overrides or [], work, chosen[0])
-        common = {"batches": str(work / "batches.npz"), "batch_size": BATCH_SIZE, "device": "cpu"}
-        for name in chosen:
-            _run({**common, "task": "gradients", "backend": name, "model": str(work / "start.keras"),
-                  "result": str(work / f"gradients_{name}.npz")}, work)  # fmt: skip
-        slopes = {name: dict(np.load(work / f"gradients_{name}.npz")) for name in chosen}
+        work = _Work(Path(folder))
+        work.run("prepare", chosen[0], **_start(source, overrides or []))
+        gradients = {name: work.run("gradients", name) for name in chosen}
         if learning_rate is None:
-            learning_rate = DECREASE / max(1e-12, _squared_norm(slopes[chosen[0]]))
-        for name in chosen:
-            _run({**common, "task": "measure", "backend": name, "model": str(work / "start.keras"), "steps": steps,
-                  "learning_rate": learning_rate, "save": str(work / f"{name}.keras"),
-                  "result": str(work / f"{name}.npz")}, work)  # fmt: skip
-        files = {name: str(work / f"{name}.keras") for name in chosen}
-        for name in chosen:
-            _run(
-                {**common, "task": "load", "backend": name, "files": files, "result": str(work / f"load_{name}.npz")},
-                work,
-            )
-        measured = {name: {**np.load(work / f"{name}.npz"), **slopes[name]} for name in chosen}
-        exchanged = {name: dict(np.load(work / f"load_{name}.npz")) for name in chosen}
+            learning_rate = DECREASE / max(1e-12, _squared_norm(gradients[chosen[0]]))
+        files = {name: str(work.folder / f"{name}.keras") for name in chosen}
+        measured = {
+            name: work.run("measure", name, steps=steps, learning_rate=learning_rate, save=files[name])
+            | gradients[name]
+            for name in chosen
+        }
+        exchanged = {name: work.run("load", name, files=files) for name in chosen}
     report = _report(chosen, measured, exchanged, source or "quickstart", learning_rate)
     if json_file is not None:
         write_json(json_file, report)
@@ -101,40 +87,51 @@ def compare_backends(
     return report
 
 
-def _prepare(source: str | None, overrides: list[str], work: Path, backend: str) -> None:
-    """Write the start model and the batches, in a process of its own: this one stays free of frameworks."""
-    job: dict[str, Any] = {"backend": backend, "work": str(work)}
+def _choose(backends: list[str] | None) -> list[str]:
+    chosen = list(dict.fromkeys(backends or runtime.installed_backends()))
+    for name in chosen:
+        if name not in runtime.BACKENDS:
+            raise unknown("backend", name, runtime.BACKENDS)
+        runtime.choose_backend(name)
+    if len(chosen) < 2:
+        raise UserError(f"parity needs at least two backends, got {', '.join(chosen) or 'none'}")
+    return chosen
+
+
+def _start(source: str | None, overrides: list[str]) -> dict[str, Any]:
+    """Return what the task ``prepare`` starts from: a configuration, or a model file and its run."""
     if source is not None and Path(source).exists() and not source.endswith((".yaml", ".yml")):
         if overrides:
             raise UserError("--set changes a configuration, not a trained run")
         model, run = find_model(source)
-        job |= {"model": str(model.resolve()), "run": str(run.path.resolve()) if run else None}
-    else:
-        job["config"] = load_config(source, overrides).model_dump(mode="json")
-    path = work / "prepare.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
-    _call("keras_transfer.parity.prepare", path, backend)
+        return {"source": str(model.resolve()), "run": str(run.path.resolve()) if run else None}
+    return {"config": load_config(source, overrides).model_dump(mode="json")}
 
 
-def _run(job: dict[str, Any], work: Path) -> None:
-    path = work / f"{job['task']}_{job['backend']}.json"
-    path.write_text(json.dumps(job), encoding="utf-8")
-    _call("keras_transfer.parity.worker", path, job["backend"])
+@dataclass(frozen=True)
+class _Work:
+    """The folder of the files that the workers exchange. Each worker is a process, so this one imports no framework."""
 
+    folder: Path
 
-def _call(module: str, job: Path, backend: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", module, str(job)],
-        env=runtime.child_environment(backend),
-        capture_output=True,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode == 0:
-        return
-    lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
-    problem = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
-    raise UserError(problem or f"the {backend} worker failed: {lines[-1] if lines else 'no message'}")
+    def run(self, task: str, backend: str, **options: Any) -> dict[str, np.ndarray]:
+        """Run a task of :mod:`keras_transfer.parity.worker` on a backend; return its arrays, if it writes any."""
+        job, result = (self.folder / f"{task}_{backend}.{suffix}" for suffix in ("json", "npz"))
+        common = {"model": str(self.folder / "start.keras"), "batches": str(self.folder / "batches.npz"),
+                  "batch_size": BATCH_SIZE, "device": "cpu", "result": str(result)}  # fmt: skip
+        job.write_text(json.dumps({**common, "task": task, "backend": backend, **options}), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "keras_transfer.parity.worker", str(job)],
+            env=runtime.child_environment(backend),
+            capture_output=True,
+            text=True,
+            errors="replace",
+        )
+        if done.returncode:
+            lines = [line for line in done.stderr.strip().splitlines() if line.strip()]
+            problem = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), None)
+            raise UserError(problem or f"the {backend} worker failed: {lines[-1] if lines else 'no message'}")
+        return dict(np.load(result)) if result.is_file() else {}
 
 
 def _report(
@@ -175,8 +172,8 @@ def _pair(a: str, b: str, first: dict[str, np.ndarray], second: dict[str, np.nda
     }
 
 
-def _squared_norm(slopes: dict[str, np.ndarray]) -> float:
-    return sum(float((value**2).sum()) for name, value in slopes.items() if name.startswith("gradient_"))
+def _squared_norm(arrays: dict[str, np.ndarray]) -> float:
+    return sum(float((value**2).sum()) for name, value in arrays.items() if name.startswith("gradient_"))
 
 
 def _largest(first: np.ndarray, second: np.ndarray) -> float:
@@ -185,9 +182,9 @@ def _largest(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def _relative(first: dict[str, np.ndarray], second: dict[str, np.ndarray], prefix: str) -> float:
-    """Return the largest difference relative to its own array's size, ignoring arrays that are only rounding noise.
+    """Return the largest difference relative to the largest entry of its array, ignoring arrays of rounding noise.
 
-    A bias in front of a BatchNorm has a gradient of exactly zero in mathematics and of 1e-9 in float32.
+    The gradient of a bias in front of a BatchNorm is zero in exact arithmetic and about 1e-9 in float32.
     """
     names = [name for name in first if name.startswith(prefix)]
     if not names:
@@ -199,7 +196,7 @@ def _relative(first: dict[str, np.ndarray], second: dict[str, np.ndarray], prefi
 
 def _print(report: dict[str, Any]) -> None:
     console = Console()
-    console.print(f"parity of {report['source']}: greatest differences (rel.: to the largest value)")
+    console.print(f"parity of {report['source']}: largest differences (rel.: divided by the largest value)")
     table = Table()
     losses = f"{report['steps']} losses"
     for heading in ("backends", "logits", "logits, rel.", "gradients, rel.", "BatchNorm, rel.", losses):
@@ -209,7 +206,7 @@ def _print(report: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("limit", *(f"{value:.0e}" for name, value in LIMITS.items() if name != "exchange_absolute"))
     console.print(table)
-    console.print("logits of the trained model, saved on one backend and loaded on another: greatest differences")
+    console.print("trained model saved on one backend and loaded on another: largest differences of the logits")
     exchange = Table()
     exchange.add_column("saved on")
     for reader in report["backends"]:

@@ -1,10 +1,8 @@
-"""Write the model and the batches that every backend starts from; run as ``python -m …prepare JOB.json``."""
+"""The model and the batches that every backend starts from."""
 
 from __future__ import annotations
 
-import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +10,49 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.config.schema import RunConfig
-from keras_transfer.errors import UserError
 
 IMAGES = 64
 
 
 def prepare(job: dict[str, Any]) -> None:
-    """Write ``start.keras`` and ``batches.npz`` into the job's folder."""
-    runtime.activate(job["backend"], "cpu")
-    runtime.hide_progress_bars()
-    work = Path(job["work"])
+    """Write ``job["model"]`` and ``job["batches"]`` from a configuration (``config``) or a model file (``source``)."""
     if "config" in job:
-        _from_config(RunConfig.model_validate(job["config"]), job["backend"], work)
+        _from_config(job, RunConfig.model_validate(job["config"]))
     else:
-        _from_model(Path(job["model"]), job["run"], work)
+        _from_model(job, Path(job["source"]), job["run"])
 
 
-def _from_config(asked: RunConfig, backend: str, work: Path) -> None:
+def _from_config(job: dict[str, Any], asked: RunConfig) -> None:
+    import keras
+
     from keras_transfer.config.open_data import evaluation_transform, open_data
     from keras_transfer.models import bundle
     from keras_transfer.policy.resolve import Machine, resolve
     from keras_transfer.training import build
 
     data = open_data(asked)
-    machine = Machine.of(asked, runtime.Choice(backend, "where the comparison starts"))
+    machine = Machine.of(asked, runtime.Choice(keras.backend.backend(), "where the comparison starts"))
     config = resolve(asked, data, machine, probe=False)
     runtime.set_seed(config.seed)
     model = build.make_model(config, data, "float32")
     images, labels = _batches(data.train, evaluation_transform(config.data))
-    np.savez(work / "batches.npz", images=images, labels=labels)
-    bundle.save(model, work / "start.keras", build.metadata_of(config, data), images[:2])
+    np.savez(job["batches"], images=images, labels=labels)
+    bundle.save(model, job["model"], build.metadata_of(config, data), images[:2])
 
 
-def _from_model(model: Path, run: str | None, work: Path) -> None:
+def _from_model(job: dict[str, Any], source: Path, run: str | None) -> None:
     from keras_transfer.config.open_data import open_data
     from keras_transfer.inference import transform_of
     from keras_transfer.models import bundle
     from keras_transfer.runs import RunDirectory
 
-    _, metadata = bundle.load(model)
-    shutil.copy(model, work / "start.keras")
+    _, metadata = bundle.load(source)
+    shutil.copy(source, job["model"])
     if run is not None:
         images, labels = _batches(open_data(RunDirectory(run).read_config()).train, transform_of(metadata))
     else:
         images, labels = _random(metadata)
-    np.savez(work / "batches.npz", images=images, labels=labels)
+    np.savez(job["batches"], images=images, labels=labels)
 
 
 def _batches(split: Any, transform: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +67,3 @@ def _random(metadata: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     images = rng.integers(0, 256, (IMAGES, *metadata["image_size"], channels), dtype=np.uint8)
     classes = len(metadata["classes"])
     return images, np.eye(classes, dtype=np.float32)[rng.integers(0, classes, IMAGES)]
-
-
-if __name__ == "__main__":
-    try:
-        prepare(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    except UserError as error:
-        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))

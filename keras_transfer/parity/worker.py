@@ -1,14 +1,16 @@
-"""What one backend computes for the parity check; run as ``python -m keras_transfer.parity.worker JOB.json``.
+"""The part of the parity check that runs on one backend: ``python -m keras_transfer.parity.worker JOB.json``.
 
-The job names a model file, an ``.npz`` of batches and what to do:
+The job names a task, a model file and an ``.npz`` file of batches:
 
+``prepare``
+    write the model file and the batches.
 ``gradients``
-    the gradient of every trainable variable, in float64, with BatchNorm frozen.
+    compute the gradient of every trainable variable, in float64, with BatchNorm frozen.
 ``measure``
-    logits, BatchNorm statistics after one update, the loss of every step of SGD with BatchNorm frozen; then saves the
+    compute logits, BatchNorm statistics after one update, and the losses of SGD steps with BatchNorm frozen; save the
     trained model for the other backends to load.
 ``load``
-    logits of every model file in the job.
+    compute the logits of every model file of the job.
 """
 
 from __future__ import annotations
@@ -21,23 +23,25 @@ from typing import Any
 import numpy as np
 
 from keras_transfer import runtime
+from keras_transfer.errors import UserError
 from keras_transfer.keras_compat import all_layers
+from keras_transfer.parity.prepare import prepare
 
 
 def gradients(job: dict[str, Any]) -> None:
-    """Compute the gradient of the first batch's loss for every variable that trains."""
+    """Compute the gradient of the first batch's loss with respect to every trainable variable."""
     import keras
 
     from keras_transfer.models import bundle
-    from keras_transfer.parity.double import double_precision
+    from keras_transfer.parity.float64 import float64_copy
 
     if job["backend"] == "jax":
         import jax
 
         jax.config.update("jax_enable_x64", True)
     images, labels = _batches(job, step=0)
-    model = double_precision(_without_dropout(bundle.load(job["model"], check=False)[0]))
-    # One step of SGD with rate 1 leaves the gradient in the difference, through the real training path.
+    model = float64_copy(_without_dropout(bundle.load(job["model"], check=False)[0]))
+    # After an SGD step of rate 1 the change of the weights is the gradient, computed by the real training path.
     _compile(model, 1.0)
     before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
     loss = model.train_on_batch(images.astype(np.float64), labels.astype(np.float64))
@@ -47,7 +51,7 @@ def gradients(job: dict[str, Any]) -> None:
 
 
 def measure(job: dict[str, Any]) -> None:
-    """Compute this backend's figures and save them beside the model that it trained."""
+    """Compute logits, statistics and losses, and save them and the trained model."""
     import keras
 
     from keras_transfer.models import bundle
@@ -59,7 +63,7 @@ def measure(job: dict[str, Any]) -> None:
     found: dict[str, np.ndarray] = {"logits": _predict(model, images)}
     start = model.get_weights()
 
-    # A step of rate 0 in training mode changes nothing but the statistics.
+    # A training step of rate 0 changes only the statistics.
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     unfreeze(model)
     _compile(model, 0.0)
@@ -80,7 +84,7 @@ def measure(job: dict[str, Any]) -> None:
 
 
 def load(job: dict[str, Any]) -> None:
-    """Compute the logits of every model file in the job, whichever backend wrote it."""
+    """Compute the logits of every model file of the job."""
     from keras_transfer.models import bundle
 
     images, _ = _batches(job, step=0)
@@ -89,14 +93,14 @@ def load(job: dict[str, Any]) -> None:
 
 
 def _batches(job: dict[str, Any], step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images (uint8) and one-hot labels (float32) of a step."""
+    """Return the uint8 images and float32 one-hot labels of a step."""
     batches, size = np.load(job["batches"]), int(job["batch_size"])
     chosen = (np.arange(size) + step * size) % len(batches["images"])
     return batches["images"][chosen], batches["labels"][chosen]
 
 
 def _without_dropout(model: Any) -> Any:
-    """Set every dropout rate to 0: it is random by nature, and every framework draws its own."""
+    """Set every dropout rate to 0: each framework draws its own random numbers."""
     import keras
 
     for layer in all_layers(model):
@@ -124,7 +128,10 @@ def main(path: str) -> None:
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     runtime.activate(job["backend"], job["device"])
     runtime.hide_progress_bars()
-    {"gradients": gradients, "measure": measure, "load": load}[job["task"]](job)
+    try:
+        {"prepare": prepare, "gradients": gradients, "measure": measure, "load": load}[job["task"]](job)
+    except UserError as error:
+        sys.exit("\n".join(f"error: {line}" for line in str(error).splitlines()))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""A local page and a JSON endpoint for a trained model: ``keras-transfer serve RUN``.
+"""A local web page and a JSON API for a trained model: ``keras-transfer serve RUN``.
 
-``server`` starts it, ``app`` holds the addresses, ``predictor`` and ``batcher`` the model, ``images`` what is
-uploaded, ``corrections`` what is saved, and ``guard`` turns away what is too large or comes from elsewhere.
+``server`` starts it, ``app`` defines the routes, ``predictor`` and ``batcher`` run the model, ``images`` handles
+uploads, ``corrections`` saves corrected labels, and ``guard`` rejects oversized and cross-site requests.
 """

@@ -1,4 +1,4 @@
-"""The addresses: ``/`` (the page), ``/api/predict``, ``/api/correct``, ``/api/model`` and ``/openapi.json``."""
+"""The routes: ``/`` (the page), ``/api/predict``, ``/api/correct``, ``/api/model`` and ``/openapi.json``."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_FORM_BYTES = 64 * 1024  # what a form has beside the file
-_DECODERS = 4  # images in the making at one time: bounds the memory
+_FORM_BYTES = 64 * 1024  # form data besides the file
+_DECODERS = 4  # images decoded at the same time: limits memory
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted.
+    """Limits on requests.
 
     Attributes:
-        upload: bytes of a file.
-        pixels: height x width of an image.
-        local: only requests to a name of this computer.
+        upload: bytes per file.
+        pixels: height × width of an image.
+        local: accept only requests addressed to this computer's loopback names.
     """
 
     upload: int = 10 * 2**20
@@ -64,30 +64,31 @@ class ClassProbability(BaseModel):
 
 
 class Prediction(BaseModel):
-    """What the model says about an image."""
+    """The prediction for an image."""
 
-    file: str = Field(description="The file's name, as it was sent.")
-    classes: list[ClassProbability] = Field(description="The most probable classes, most probable first.")
-    image: str | None = Field(None, description="With `explain`: what the model saw, as a JPEG data: address.")
+    file: str = Field(description="The file name as sent.")
+    classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
+    image: str | None = Field(None, description="With `explain`: the model's view of the image, as a JPEG data: URI.")
     heatmap: str | None = Field(
-        None, description="With `explain`: Grad-CAM of the first class, as a transparent PNG to be laid over `image`."
+        None,
+        description="With `explain`: Grad-CAM of the first class, as a transparent PNG data: URI to draw over `image`.",
     )
 
 
 class Correction(BaseModel):
-    """What was saved."""
+    """A saved correction."""
 
-    image: str = Field(description="The copy of the image.")
+    image: str = Field(description="Path of the saved image.")
     label: str
-    list: str = Field(description="The list file that names the image and its label, for `data.source: list`.")
+    list: str = Field(description="Path of the list file with the image and its label, for `data.source: list`.")
 
 
 class ModelFacts(BaseModel):
-    """The model that answers."""
+    """The served model."""
 
     backbone: str
     classes: list[str] = Field(description="All class names, in label order.")
-    image_size: list[int] = Field(description="Height and width that images are fitted to.")
+    image_size: list[int] = Field(description="Height and width of the model input.")
     color: str
     resize: str
     max_upload_bytes: int
@@ -95,24 +96,24 @@ class ModelFacts(BaseModel):
 
 
 class Problem(BaseModel):
-    """Why a request was not answered."""
+    """Why a request was rejected."""
 
     detail: str
 
 
 _PROBLEMS: Any = {
     413: {"model": Problem, "description": "The upload is too large."},
-    422: {"model": Problem, "description": "Not an image that can be used, or an argument that is missing or wrong."},
+    422: {"model": Problem, "description": "Not a usable image, or a missing or invalid argument."},
 }
 
 
 def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | None = None) -> FastAPI:
-    """Make the application.
+    """Create the application.
 
     Args:
-        predictor: the model; it is closed when the application ends.
-        corrections: where corrected images are kept.
-        limits: what is accepted.
+        predictor: the model; closed when the application shuts down.
+        corrections: where corrected images are saved.
+        limits: limits on requests.
     """
     limits = limits or Limits()
 
@@ -121,7 +122,7 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
         yield
         predictor.close()
 
-    # FastAPI's own documentation pages load their scripts from the internet: left out; the schema is there.
+    # Without FastAPI's documentation pages, which load scripts from the internet; the schema stays.
     app = FastAPI(title="keras_transfer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(LimitBody, limit=limits.upload + _FORM_BYTES)
     app.add_middleware(SameOrigin, local=limits.local)
@@ -134,18 +135,18 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(UserError)
-    async def refused(_: Request, error: UserError) -> JSONResponse:
+    async def rejected(_: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"detail": error.reason if isinstance(error, BadImage) else str(error)}, 422)
 
     @app.exception_handler(RequestValidationError)
-    async def malformed(_: Request, error: RequestValidationError) -> JSONResponse:
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         problems = [f"{'.'.join(str(part) for part in one['loc'][1:])}: {one['msg']}" for one in error.errors()]
         return JSONResponse({"detail": "; ".join(problems)}, 422)
 
     @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
         logging.getLogger(__name__).error("a request failed: %r", error)
-        return JSONResponse({"detail": "something went wrong here; the server's output says what"}, 500)
+        return JSONResponse({"detail": "internal error; see the server's output"}, 500)
 
 
 def _add_page(app: FastAPI, predictor: Predictor, limits: Limits) -> None:
@@ -168,14 +169,14 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
     transform = transform_of(dict(predictor.metadata))
     limiter = anyio.CapacityLimiter(_DECODERS)
 
-    def opened(file: UploadFile) -> tuple[bytes, EncodedImage]:
+    def open_image(file: UploadFile) -> tuple[bytes, EncodedImage]:
         if (file.size or 0) > limits.upload:
-            raise BadImage("", f"the file is larger than the {limits.upload / 2**20:.3g} MiB allowed here")
+            raise BadImage("", f"the file is larger than the limit of {limits.upload / 2**20:.3g} MiB")
         data = file.file.read()
         return data, images.open_upload(file.filename or "image", data, limits.pixels)
 
-    def prepared(file: UploadFile, explain: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        _, image = opened(file)
+    def prepare(file: UploadFile, explain: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        _, image = open_image(file)
         return transform(image), images.view(image, predictor.metadata) if explain else None
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
@@ -190,28 +191,28 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
             file=name, classes=classes, image=images.image_uri(shown), heatmap=images.heat_uri(answer.map)
         )
 
-    def saved(file: UploadFile, label: str) -> Correction:
-        data, image = opened(file)
-        image.pixels()  # what cannot be decoded would stop the next training
+    def save(file: UploadFile, label: str) -> Correction:
+        data, image = open_image(file)
+        image.pixels()  # a damaged image would stop the next training
         return Correction(image=str(corrections.save(data, label)), label=label, list=str(corrections.list))
 
     @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
         file: UploadFile,
-        top: Annotated[int, Query(ge=1, description="How many classes; more than there are means all.")] = 5,
+        top: Annotated[int, Query(ge=1, description="Number of classes, at most all.")] = 5,
         explain: Annotated[bool, Query(description="Also return the image and its Grad-CAM map.")] = False,
     ) -> Prediction:
-        image, shown = await anyio.to_thread.run_sync(prepared, file, explain, limiter=limiter)
+        image, shown = await anyio.to_thread.run_sync(prepare, file, explain, limiter=limiter)
         answer = await asyncio.wrap_future(predictor.ask(image, explain))
         if not explain:
             return prediction(file.filename or "", answer, None, top)
         return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top, limiter=limiter)
 
-    @app.post("/api/correct", responses=_PROBLEMS, summary="Keep an image with its right label")
+    @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
     async def correct(
-        file: UploadFile, label: Annotated[str, Form(description="The right class's name.")]
+        file: UploadFile, label: Annotated[str, Form(description="Name of the correct class.")]
     ) -> Correction:
-        return await anyio.to_thread.run_sync(saved, file, label, limiter=limiter)
+        return await anyio.to_thread.run_sync(save, file, label, limiter=limiter)
 
     @app.get("/api/model", summary="The model and its classes")
     async def model() -> ModelFacts:

@@ -1,4 +1,4 @@
-"""Images with their right labels, kept as a list that the next training can read."""
+"""Save corrected images as a data source for the next training."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from keras_transfer.serve.images import suffix_of
 class Corrections:
     """A folder with ``list.txt`` (`path label` lines), ``classes.txt`` and ``images/``, for ``data.source: list``.
 
-    An image is known by its bytes: correcting it again replaces its label. Labels are written as names; as numbers
-    where a class name holds a space, which a list cannot have in a label.
+    An image is identified by its bytes: correcting it again replaces its label. Labels are class names, or class
+    indices if a class name contains a space, which a label in a list cannot.
 
     Args:
-        folder: where to keep them; it is made with the first correction.
+        folder: where to save them; created with the first correction.
         classes: class names in label order.
 
     Raises:
-        UserError: the folder holds corrections for other classes.
+        UserError: the folder contains corrections for other classes.
     """
 
     def __init__(self, folder: str | Path, classes: Sequence[str]):
         self.folder = Path(folder)
         self.list, self.names = self.folder / "list.txt", self.folder / "classes.txt"
         self.classes = tuple(classes)
-        self._labels = _written(self.classes)
+        self._labels = _list_labels(self.classes)
         self._lock = threading.Lock()
         if self.names.is_file() and self.names.read_text("utf-8").splitlines() != list(self.classes):
             raise UserError(
-                f"{self.folder} holds corrections for a model with other classes; name another folder with --corrections"
+                f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
             )
 
     def save(self, data: bytes, label: str) -> Path:
-        """Keep an image under its right label; return the image's file.
+        """Save an image with its correct label; return the path of the image.
 
         Args:
-            data: an image file that was opened without an error.
+            data: content of a valid image file.
             label: class name.
 
         Raises:
-            UserError: there is no such class, or the folder cannot be written.
+            UserError: no such class, or the folder cannot be written.
         """
         if label not in self.classes:
             raise unknown("class", label, self.classes)
         if self._labels is None:
-            raise UserError("corrections cannot be kept: some class names hold spaces and others are numbers")
+            raise UserError("corrections cannot be saved: some class names contain spaces and others are numbers")
         name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix_of(data)}"
         with self._lock:
             labels = self._read()
@@ -70,8 +70,8 @@ class Corrections:
         return dict(zip(paths, labels))
 
 
-def _written(classes: Sequence[str]) -> list[str] | None:
-    """What stands for each class in the list; None where neither names nor numbers would be read as they are meant."""
+def _list_labels(classes: Sequence[str]) -> list[str] | None:
+    """Return the label of each class in the list; None if both names and indices would be ambiguous."""
     if not any(re.search(r"\s", name) for name in classes):
         return list(classes)
     if any(re.fullmatch(r"[+-]?\d+", name) for name in classes):

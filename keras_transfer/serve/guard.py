@@ -1,4 +1,4 @@
-"""ASGI middleware that turns requests away before anything reads them."""
+"""ASGI middleware that rejects oversized and cross-site requests before they are read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class LimitBody:
-    """Refuse a request whose body has more bytes than allowed, whether or not it says so beforehand.
+    """Reject a request whose body exceeds the limit, with or without a Content-Length header.
 
-    The rest of such a body is read and dropped, within reason: a client that is still sending would not see the answer.
+    The rest of the body is read and discarded, up to 8 times the limit: a client that is still sending would not see
+    the response.
 
     Args:
-        app: the application behind it.
+        app: the wrapped application.
         limit: bytes.
     """
 
@@ -28,7 +29,7 @@ class LimitBody:
         """Handle a request."""
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        message = f"the upload is larger than the {self.limit / 2**20:.3g} MiB allowed here"
+        message = f"the upload is larger than the limit of {self.limit / 2**20:.3g} MiB"
         announced = _header(scope, b"content-length")
         if announced.isdigit() and int(announced) > self.limit:
             await self._drop_rest(receive)
@@ -57,14 +58,14 @@ class LimitBody:
 
 
 class SameOrigin:
-    """Refuse what another web site makes the visitor's browser send here.
+    """Reject requests that another web site makes the user's browser send (CSRF, DNS rebinding).
 
-    A page on this computer is within reach of every site that its user visits. Browsers name the site in ``Origin``;
-    and a site that gives its own name this computer's address is known by ``Host``.
+    Browsers name the requesting site in ``Origin``; a foreign host name that resolves to this computer shows in
+    ``Host``.
 
     Args:
-        app: the application behind it.
-        local: only accept names of this computer as ``Host``.
+        app: the wrapped application.
+        local: accept only loopback names as ``Host``.
     """
 
     def __init__(self, app: Any, local: bool):
@@ -73,7 +74,7 @@ class SameOrigin:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle a request."""
         if scope["type"] == "http" and not self._trusted(scope):
-            answer = JSONResponse({"detail": "this request comes from another site"}, 403)
+            answer = JSONResponse({"detail": "cross-site request rejected"}, 403)
             return await answer(scope, receive, send)
         return await self.app(scope, receive, send)
 

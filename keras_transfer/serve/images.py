@@ -1,4 +1,4 @@
-"""Uploaded bytes to the model's input, and back to something that a browser shows."""
+"""Open uploaded images, and encode images and heat maps for the browser."""
 
 from __future__ import annotations
 
@@ -15,34 +15,32 @@ from keras_transfer.data.images.decode import PILLOW_FORMATS, DecodeError, read_
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.explain.colours import heat
 
-VIEW_SIDE = 448  # pixels of the longer side of what the page shows
+VIEW_SIDE = 448  # longer side of the images on the page, in pixels
 _SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif", "dib": ".bmp"}
 
 
 def open_upload(name: str, data: bytes, max_pixels: int) -> EncodedImage:
-    """Check an uploaded file and open it.
+    """Validate and open an uploaded file.
 
     Args:
-        name: what the sender calls it.
-        data: the whole file.
-        max_pixels: largest height x width that is decoded.
+        name: file name.
+        data: content of the file.
+        max_pixels: maximum height × width.
 
     Raises:
-        BadImage: not an image, damaged, or with more pixels than allowed.
+        BadImage: not an image, damaged, or too many pixels.
     """
     try:
         height, width = _size(data)
     except DecodeError as error:
         raise BadImage(name, str(error)) from None
     if height * width > max_pixels:
-        raise BadImage(
-            name, f"{width} x {height} pixels are more than the {max_pixels // 10**6} megapixels allowed here"
-        )
+        raise BadImage(name, f"{width} × {height} pixels exceed the limit of {max_pixels // 10**6} megapixels")
     return EncodedImage(name, data)
 
 
 def _size(data: bytes) -> tuple[int, int]:
-    """Height and width by the header alone; (0, 0) if it says nothing, which decoding will explain."""
+    """Return height and width from the header; (0, 0) if unreadable, which decoding will report."""
     header = read_header(data)
     if header.height:
         return header.height, header.width
@@ -51,12 +49,12 @@ def _size(data: bytes) -> tuple[int, int]:
             return opened.height, opened.width
     except Image.DecompressionBombError as error:
         raise DecodeError(str(error)) from None
-    except Exception:  # whatever a damaged header makes Pillow raise
+    except Exception:  # a damaged header makes Pillow raise almost anything
         return 0, 0
 
 
 def suffix_of(data: bytes) -> str:
-    """The file name ending for an image's format, e.g. ``.jpg``."""
+    """Return the file name suffix of an image's format, e.g. ``.jpg``."""
     kind = read_header(data).kind
     if kind == "other":
         with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
@@ -65,9 +63,9 @@ def suffix_of(data: bytes) -> str:
 
 
 def view(image: EncodedImage, metadata: Mapping[str, Any]) -> np.ndarray:
-    """What the model sees of an image, in more pixels: uint8 (h, w, 1 or 3), the longer side 448 or less."""
+    """Return the model's view of an image at display resolution: uint8 (h, w, 1 or 3), longer side at most 448."""
     height, width = metadata["image_size"]
-    if metadata["resize"] == "squash":  # the whole image: it is shown in its own shape
+    if metadata["resize"] == "squash":  # the model sees the whole image: keep its aspect ratio
         height, width = image.height, image.width
     scale = min(VIEW_SIDE, max(image.height, image.width)) / max(height, width)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
@@ -75,12 +73,12 @@ def view(image: EncodedImage, metadata: Mapping[str, Any]) -> np.ndarray:
 
 
 def image_uri(image: np.ndarray) -> str:
-    """A uint8 (h, w, 1 or 3) image as a JPEG ``data:`` address."""
+    """Encode a uint8 (h, w, 1 or 3) image as a JPEG ``data:`` URI."""
     return _uri(Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image), "JPEG", quality=88)
 
 
 def heat_uri(values: np.ndarray) -> str:
-    """A map (h, w) as a transparent PNG ``data:`` address, to be laid over the view."""
+    """Encode a map (h, w) as a transparent PNG ``data:`` URI, to be drawn over the view."""
     return _uri(Image.fromarray(heat(values), "RGBA"), "PNG")
 
 

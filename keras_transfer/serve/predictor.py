@@ -1,4 +1,4 @@
-"""The model behind the page: probabilities and Grad-CAM maps for images that come one by one."""
+"""Probabilities and Grad-CAM maps for single images, computed in batches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from keras_transfer.explain.grad_cam import GradCam
 from keras_transfer.serve.batcher import Batcher
 
 SIZES = (1, 4, 16)
-"""Batches are filled up to one of these sizes: compiled backends compile once for each."""
+"""Batches are padded to one of these sizes: backends that compile do so once for each."""
 
 
 class Answer(NamedTuple):
-    """What the model says about an image.
+    """The answer for an image.
 
     Attributes:
         probabilities: float64 (classes,).
-        map: float32 (h, w), Grad-CAM of the most probable class, or None if it was not asked for.
+        map: float32 (h, w), Grad-CAM of the most probable class, or None if not requested.
     """
 
     probabilities: np.ndarray
@@ -30,11 +30,11 @@ class Answer(NamedTuple):
 
 
 class Predictor:
-    """Answers questions about images from any thread, computing those that wait as one batch.
+    """Classify images from any thread, computing waiting ones as one batch.
 
     Args:
         model: a classifier from images to logits.
-        metadata: what was stored with it (``classes``, ``image_size``, ``color``, ``resize``, ``backbone``).
+        metadata: of the model file (``classes``, ``image_size``, ``color``, ``resize``, ``backbone``).
     """
 
     def __init__(self, model: Any, metadata: Mapping[str, Any]):
@@ -53,29 +53,29 @@ class Predictor:
         return self._batcher.submit((image, explain))
 
     def warm_up(self) -> None:
-        """Run a batch of each size, so that nobody waits for a compilation later."""
+        """Run a batch of each size, so that no request waits for compilation."""
         image = np.zeros(self.model.input_shape[1:], np.uint8)
         for size in SIZES:
             self._answer([(image, True)] * size)
 
     def close(self) -> None:
-        """Answer what is waiting and stop."""
+        """Answer waiting requests and stop."""
         self._batcher.close()
 
-    def _answer(self, asked: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
-        images = np.stack([image for image, _ in asked])
+    def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
+        images = np.stack([image for image, _ in questions])
         probabilities = np.exp(log_softmax(logits_of_batch(self.model, images, _size_for(len(images)))))
-        explained = [i for i, (_, explain) in enumerate(asked) if explain]
+        explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
         return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]
 
     def _maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if not len(images):
             return np.zeros((0,))
-        # Copies of the first image fill the batch.
-        places = np.arange(_size_for(len(images)))
-        places[len(images) :] = 0
-        return self._cam(images[places], classes[places])[: len(images)]
+        # Pad the batch with copies of the first image.
+        indices = np.arange(_size_for(len(images)))
+        indices[len(images) :] = 0
+        return self._cam(images[indices], classes[indices])[: len(images)]
 
 
 def _size_for(count: int) -> int:

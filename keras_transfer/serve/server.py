@@ -1,4 +1,4 @@
-"""What the ``serve`` command does."""
+"""The ``serve`` command."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import importlib.util
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.inference import find_model, start
 
-_PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "jinja2": "jinja2", "python_multipart": "python-multipart"}
-_CONNECTIONS = 512  # more at one time are told to come again later
+_PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+_CONNECTIONS = 512  # further ones get status 503
 
 
 def serve(
@@ -25,19 +26,19 @@ def serve(
     backend: str | None = None,
     device: str | None = None,
 ) -> None:
-    """Serve a page and a JSON endpoint for a model until interrupted.
+    """Serve a web page and a JSON API for a model until interrupted.
 
     Args:
         source: run directory or model file.
-        host: address to listen on; by default only this computer reaches it.
-        port: to listen on; 0 takes a free one.
+        host: address to listen on; by default only this computer can reach it.
+        port: port to listen on; 0 picks a free one.
         corrections: folder for corrected images; None: ``corrections`` beside the model.
-        max_upload: largest file that is accepted, in MiB.
+        max_upload: maximum file size in MiB.
         backend: Keras backend.
-        device: where to compute.
+        device: compute device.
 
     Raises:
-        UserError: no model, a file in the place of the corrections' folder, a port that is taken, an address that is not this computer's.
+        UserError: no model; corrections folder is a file; address or port not available.
         MissingExtra: the packages of the extra ``demo`` are not installed.
     """
     _require_packages()
@@ -47,37 +48,39 @@ def serve(
     folder = Path(corrections) if corrections is not None else model_file.parent / "corrections"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--corrections: {folder} is a file; name a folder")
-    with _bind(host, port) as listener:  # before the model: a port that is taken should not wait for a framework
+    with _bind(host, port) as listener:  # before the slow import of a framework
         model, metadata, _ = start(source, backend, device)
-        import uvicorn
-
         from keras_transfer.serve.app import Limits, create_app
         from keras_transfer.serve.corrections import Corrections
         from keras_transfer.serve.guard import LOOPBACK
         from keras_transfer.serve.predictor import Predictor
 
-        kept = Corrections(folder, metadata["classes"])
+        saved = Corrections(folder, metadata["classes"])
         predictor = Predictor(model, metadata)
         predictor.warm_up()
-        app = create_app(predictor, kept, Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK))
+        app = create_app(predictor, saved, Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK))
         if host not in LOOPBACK:
-            print(f"warning: everyone who can reach {host} can use this page and save corrections", file=sys.stderr)
-        listener.listen(_CONNECTIONS)  # who comes from now on waits until the server takes them
+            print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
+        listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
         print(f"serving {source} at {_address(host, listener)} (Ctrl-C stops)", flush=True)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                limit_concurrency=_CONNECTIONS,
-                timeout_graceful_shutdown=5,
-                server_header=False,
-            )
-        )
-        try:
-            server.run(sockets=[listener])
-        except KeyboardInterrupt:  # the ordinary end
-            print("stopped", file=sys.stderr)
+        _listen(app, listener)
+
+
+def _listen(app: Any, listener: socket.socket) -> None:
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_graceful_shutdown=5,
+        server_header=False,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # the usual way to stop
+        print("stopped", file=sys.stderr)
 
 
 def _require_packages() -> None:
@@ -87,7 +90,7 @@ def _require_packages() -> None:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """Take the address, without accepting anything yet."""
+    """Bind the address without accepting connections yet."""
     if not 0 <= port <= 65535:
         raise UserError(f"--port: expected 0..65535, got {port}")
     try:
@@ -100,7 +103,7 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        hint = "; another program has this port: give --port another number" if error.errno == errno.EADDRINUSE else ""
+        hint = "; another program uses this port: choose another with --port" if error.errno == errno.EADDRINUSE else ""
         raise UserError(f"cannot listen on {host} port {port}: {error.strerror or error}{hint}") from error
     return listener
 

@@ -1,8 +1,9 @@
-"""Training steps computed in parts: the gradients of a large batch in the memory of a small one.
+"""Gradient accumulation: the gradients of a large batch in the memory of a small one.
 
-Keras's optimizers can add gradients up over calls, but then each part is a step to callbacks, schedules and logs, and all
-parts weigh the same, whatever their size. Here a step stays one batch for everything around it; inside, each part's
-gradients and figures count by its share of the images, which makes sums of means the mean over the batch.
+Keras's own accumulation counts each micro-batch as a step in callbacks, schedules and logs, and weights all
+micro-batches equally, whatever their size. Here a step is still one batch for everything around it; each
+micro-batch's gradients and metrics are weighted by its share of the images, so that the result is the mean over the
+batch.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from keras_transfer.keras_compat import loss_tracker, stateless_metrics_update
 
 
 def part_size(batch_size: int, parts: int) -> int:
-    """Return the images computed at once where a batch is computed in ``parts``: at least one."""
+    """Return the micro-batch size for a batch computed in ``parts``: at least one."""
     return -(-batch_size // parts)
 
 
 class Accumulate(keras.callbacks.Callback):
-    """Compute every training step of a ``fit`` in parts, and let the optimizer move once.
+    """Compute every training step of a ``fit`` in micro-batches, with one optimizer update.
 
-    The weights are those of whole batches, to rounding, but for layers that look at a whole batch (BatchNormalization that
-    trains) or draw random numbers (dropout), which see the parts. Logs are those of whole batches.
+    The weights equal those of whole batches up to rounding, except with layers that use batch statistics (trainable
+    BatchNormalization) or random numbers (dropout), which see the micro-batches. Logs are those of whole batches.
 
     Args:
-        size: images that are computed at once, at most.
+        size: micro-batch size.
     """
 
     def __init__(self, size: int):
@@ -35,16 +36,16 @@ class Accumulate(keras.callbacks.Callback):
         self.size = int(size)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Take the place of the step that Keras has just made."""
+        """Replace the train function that Keras has just made."""
         self.model.train_function = STEPS[keras.backend.backend()](self.model, self.size)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Leave Keras to make its own again."""
+        """Let Keras make its own train function again."""
         self.model.train_function = None
 
 
 def _parts(batch: Any, size: int) -> Iterator[tuple[float, tuple[Any, Any, Any]]]:
-    """Yield (share of the batch, (x, y, sample weights or None)) for every part."""
+    """Yield (share of the batch, (x, y, sample weights or None)) for every micro-batch."""
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     for start in range(0, len(x), size):
         part = slice(start, start + size)
@@ -61,7 +62,7 @@ def _torch_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
             predicted = model(x, training=True)
             loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)
             loss_tracker(model).update_state(loss, sample_weight=len(x))
-            model.optimizer.scale_loss(loss * share).backward()  # torch adds to the gradients that are there
+            model.optimizer.scale_loss(loss * share).backward()  # torch adds to the existing gradients
             logs = model.compute_metrics(x, y, predicted, sample_weight=weights)
         trained = model.trainable_weights[:]
         with torch.no_grad():
@@ -94,7 +95,7 @@ def _tensorflow_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
     def apply(gradients: Any) -> None:
         optimizer.apply(gradients, trained)
 
-    # The loop is Python's: TensorFlow may run the branches of one graph at the same time, with the memory of all.
+    # A Python loop: within one graph TensorFlow may run micro-batches at the same time, needing the memory of all.
     def step(iterator: Any) -> Any:
         logs: Any = {}
         gradients = [tf.zeros(variable.shape, variable.dtype) for variable in trained]

@@ -1,14 +1,13 @@
-"""Averages of the weights over a phase: validation, and the model that is kept, are those of the averages.
+"""Weight averaging over a phase: the averages are validated and saved; training continues with the plain weights.
 
-Training itself goes on with the weights as they are. Two kinds:
-
-- ``ema``, an exponential moving average over the steps (Polyak & Juditsky 1992). A phase may have few steps, so the momentum
-  grows to its value: at step n it is at most (1 + n) / (10 + n), or what the phase began with would stay in for long.
-- ``swa``, the mean over the ends of the epochs (stochastic weight averaging, Izmailov et al. 2018,
+- ``ema``: exponential moving average over the steps (Polyak & Juditsky 1992). The momentum at step n is at most
+  (1 + n) / (10 + n), so that the initial weights do not dominate a phase of few steps.
+- ``swa``: mean over the epoch ends (stochastic weight averaging, Izmailov et al. 2018,
   https://arxiv.org/abs/1803.05407).
 
-The statistics of a BatchNormalization that trains are those of other weights than the averages. For ``ema``, whose averages lie
-near the weights, they are averaged along. For ``swa`` they are measured anew, by a pass over the training images, as in the paper.
+The statistics of a trainable BatchNormalization do not belong to the averaged weights. For ``ema``, whose averages
+are close to the weights, they are averaged too. For ``swa`` they are recomputed by a pass over the training images,
+as in the paper.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from keras_transfer.training.state import TrainingState, assign, check_shapes, v
 
 
 class AverageWeights(keras.callbacks.Callback):
-    """Average the weights of a ``fit``, and put the averages in their place from validation to the epoch's end.
+    """Average the weights of a ``fit``, and swap the averages in from the start of validation to the end of the epoch.
 
-    Must come after all callbacks that are to see the averages in ``on_epoch_end``, and before what saves the state.
+    Must come after all callbacks that read the averages in ``on_epoch_end``, and before the one that saves the state.
 
     Args:
         kind: ``"ema"`` or ``"swa"``.
-        momentum: of ``ema``, 0 to below 1.
-        train: what is trained on.
-        micro_batch_size: images that are computed at once, at most.
-        resumed: a state to take the averages from, if it has some of this kind.
+        momentum: of ``ema``, 0 ≤ momentum < 1.
+        train: training batches.
+        micro_batch_size: maximum images computed at once.
+        resumed: a state to restore the averages from, if it has averages of this kind.
     """
 
     def __init__(
@@ -47,13 +46,13 @@ class AverageWeights(keras.callbacks.Callback):
         self.kind, self.momentum, self.train, self.micro_batch_size = kind, momentum, train, micro_batch_size
         self.count = 0
         self._averages: list[Any] | None = None
-        self._weights: list[Any] | None = None  # of training, while the averages are in their place
+        self._weights: list[Any] | None = None  # the training weights while the averages are swapped in
         self._epoch = 0
         memory = resumed.average if resumed is not None else {}
         self._resumed = resumed if memory.get("kind") == kind and memory["count"] else None
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Begin with the weights as they are, or take up what a state holds."""
+        """Start from the current weights, or restore the averages of a state."""
         if self._averages is not None:  # a second fit of the same phase
             return
         self._variables = averaged_variables(self.model)
@@ -67,17 +66,17 @@ class AverageWeights(keras.callbacks.Callback):
             self._averages = self._copies()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Note which batches the epoch has."""
+        """Remember the epoch of the training batches."""
         self._epoch = self.train.epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Add the weights after a step."""
+        """Include the weights after a step."""
         if self.kind == "ema":
             self.count += 1
             self._add(1.0 - min(self.momentum, (1 + self.count) / (10 + self.count)))
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Put the averages into the model."""
+        """Swap the averages in."""
         if self.kind == "swa":
             self.count += 1
             self._add(1.0 / self.count)
@@ -87,13 +86,13 @@ class AverageWeights(keras.callbacks.Callback):
             measure_statistics(self.model, self.train, self._epoch, self.micro_batch_size)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Put the weights of training back."""
+        """Swap the training weights back in."""
         assert self._weights is not None
         self._exchange(self._weights)
         self._weights = None
 
     def fill(self, state: TrainingState) -> None:
-        """Add the averages to a state."""
+        """Store the averages in a state."""
         state.average = {"kind": self.kind, "count": self.count}
         state.averages = [np.array(keras.ops.convert_to_numpy(average)) for average in self._averages or []]
 
@@ -108,33 +107,33 @@ class AverageWeights(keras.callbacks.Callback):
         return [keras.ops.copy(keras.ops.stop_gradient(value)) for value in values_now]
 
     def _exchange(self, new: list[Any]) -> list[Any]:
-        """Put values into the variables and return copies of the old ones, with their layout in memory."""
+        """Assign values to the variables; return copies of the old ones with their memory layout."""
         old = self._copies()
         for variable, value in zip(self._variables, new):
-            variable.assign(keras.ops.copy(value))  # jax may give the memory of a variable's array away
+            variable.assign(keras.ops.copy(value))  # jax may donate the memory of a variable's array
         return old
 
 
 def averaged_variables(model: keras.Model) -> list[Any]:
-    """Return what is averaged: trainable variables, then statistics of BatchNormalization layers that train."""
+    """Return trainable variables, then the statistics of trainable BatchNormalization layers."""
     return [*model.trainable_variables, *(v for layer in _norms(model) for v in _statistics(layer))]
 
 
 def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_batch_size: int) -> None:
-    """Give the BatchNormalization layers that train the mean of the statistics of an epoch's batches.
+    """Set the statistics of trainable BatchNormalization layers to their means over the batches of an epoch.
 
     Args:
-        model: what the images go through, in training mode; nothing else of it changes.
-        train: what is trained on.
-        epoch: whose batches.
-        micro_batch_size: images that are computed at once, at most; larger batches are computed in parts.
+        model: runs in training mode; nothing else of it changes.
+        train: training batches.
+        epoch: epoch of the batches.
+        micro_batch_size: maximum images computed at once; larger batches are split.
     """
     norms = _norms(model)
     if not norms:
         return
     statistics = [variable for layer in norms for variable in _statistics(layer)]
     sums, count = [np.zeros(variable.shape, np.float64) for variable in statistics], 0
-    with _no_momentum(norms), _left_alone(model, train), _no_gradients():
+    with _no_momentum(norms), _restored(model, train), _no_gradients():
         train.set_epoch(epoch)
         for number in range(len(train.loader)):
             images = train.batch(number)[0]
@@ -148,7 +147,11 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_bat
 
 
 def _values_now(model: keras.Model, variables: list[Any]) -> list[Any]:
-    """Return the backend's arrays; on jax, during an epoch, ``fit`` has them."""
+    """Return the backend's arrays; on jax, during an epoch, they are in the state of ``fit``.
+
+    ``callback.model`` would copy all arrays, the optimizer's too, back to variables, which can take as long as a
+    small step.
+    """
     state = jax_training_state(model)
     if state is None:
         return [variable.value for variable in variables]
@@ -168,7 +171,7 @@ def _statistics(layer: keras.layers.Layer) -> list[Any]:
 
 @contextlib.contextmanager
 def _no_momentum(norms: list[keras.layers.Layer]) -> Iterator[None]:
-    """Have each batch leave its own statistics in the layers."""
+    """Make each batch overwrite the statistics of the layers."""
     before = [layer.momentum for layer in norms]
     try:
         for layer in norms:
@@ -180,8 +183,8 @@ def _no_momentum(norms: list[keras.layers.Layer]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _left_alone(model: keras.Model, train: Batches) -> Iterator[None]:
-    """Put back the random state of dropout, and the epoch and clock of what is trained on."""
+def _restored(model: keras.Model, train: Batches) -> Iterator[None]:
+    """Restore the random state of dropout, and the epoch and wait time of the training batches."""
     weights = {id(variable) for variable in model.weights}
     random = [variable for variable in model.variables if id(variable) not in weights]
     before, epoch, waited = values(random), train.epoch, train.loader.waited
@@ -203,7 +206,7 @@ def _no_gradients() -> contextlib.AbstractContextManager[None]:
 
 @functools.cache
 def _mix() -> Callable[[list[Any], list[Any], float], list[Any]]:
-    """Return what moves averages towards values by a share of the way, in one call of the framework."""
+    """Return a function that interpolates from averages towards new values, in one call of the framework."""
 
     def mix(averages: list[Any], new: list[Any], share: Any) -> list[Any]:
         return [average + share * (value - average) for average, value in zip(averages, new)]

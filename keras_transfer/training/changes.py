@@ -1,4 +1,4 @@
-"""What is not as it was when a run was started: its configuration, the versions of what it stands on, its data."""
+"""Changes since a run was started: configuration, package versions, data."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     """Compare two manifests of a run.
 
     Args:
-        before: `config`, `versions` and `data` as the run was started.
-        now: the same today.
+        before: `config`, `versions` and `data` when the run was started.
+        now: the same, currently.
 
     Returns:
-        dotted key → line, for everything that may change the result; keys of the configuration stand for themselves.
+        dotted key → message line, for every change that may affect the result; configuration keys have no prefix.
     """
     found = differences(_part(before, "config"), _part(now, "config"))
-    lines = {key: f"{key}: {_shown(old)} → {_shown(new)}" for key, (old, new) in found.items()}
+    lines = {key: f"{key}: {shown(old)} → {shown(new)}" for key, (old, new) in found.items()}
     others = {name for name in BACKENDS if name != _part(now, "config").get("backend")}
     for name, (old, new) in differences(_part(before, "versions"), _part(now, "versions")).items():
         if name not in others:
-            lines[f"versions.{name}"] = f"versions: {name} {_shown(old)} → {_shown(new)}"
+            lines[f"versions.{name}"] = f"versions: {name} {shown(old)} → {shown(new)}"
     if _part(before, "data").get("fingerprint") != _part(now, "data").get("fingerprint"):
-        lines["data"] = "data: other images, labels or splits"
+        lines["data"] = "data: images, labels or splits changed"
     return lines
 
 
 def refuse(lines: list[str], run: Any) -> None:
-    """Refuse to resume a run of which something changed that nobody spoke of.
+    """Refuse to resume a run after unconfirmed changes.
 
     Raises:
-        UserError: a line for each change, and how to go on.
+        UserError: one line per change, and how to proceed.
     """
     if lines:
         advice = (
-            f"{run} changed since it was started; undo that, or go on all the same with --accept-changes "
-            "(the result is then another one than that of an uninterrupted run)"
+            f"{run} changed since it was started; undo that, or resume anyway with --accept-changes "
+            "(the result will differ from that of an uninterrupted run)"
         )
         raise UserError("\n".join([*lines, advice]))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return dotted key → (old, new value) for the leaves that differ; ``MISSING`` where there is none."""
+    """Return dotted key → (old, new value) for the leaves that differ; ``MISSING`` for an absent one."""
     old, new = dict(leaves(before)), dict(leaves(now))
     return {
         key: (old.get(key, MISSING), new.get(key, MISSING))
@@ -58,7 +58,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 
 
 def leaves(tree: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, value) for what is in nested mappings, and in lists of mappings."""
+    """Yield (dotted key, value) for the leaves of nested mappings and lists of mappings."""
     if isinstance(tree, list) and tree and all(isinstance(item, Mapping) for item in tree):
         tree = dict(enumerate(tree))
     if not isinstance(tree, Mapping) or not tree:
@@ -73,5 +73,6 @@ def _part(manifest: Any, name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a leaf as text for a message."""
     return "nothing" if value is MISSING else json.dumps(value, ensure_ascii=False).strip('"')

@@ -1,7 +1,7 @@
 """Smaller learning rates for earlier layer groups (discriminative fine-tuning, Howard & Ruder 2018, section 3.1).
 
-The optimizer stays Keras's own: its update is called once for each rate, with the variables that have it. So every optimizer,
-schedule and native update works as without; clipping, which sees all gradients together, comes before.
+The Keras optimizer is kept: its update is called once per rate, with the variables of that rate. So every optimizer,
+schedule and native update works unchanged; clipping, which needs all gradients together, comes before.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from keras_transfer.models.groups import layer_groups
 
 
 def group_factors(model: keras.Model, backbone: str, decay: float) -> dict[str, float]:
-    """Return by which factor each layer's learning rate is multiplied.
+    """Return the learning rate factor of each layer group.
 
     Args:
         model: a classifier.
         backbone: name of its backbone.
-        decay: factor from each layer group to the one before it: the head has 1, the last group ``decay``, the one
-            before it ``decay**2``, …
+        decay: factor between consecutive groups: the head has 1, the last group ``decay``, the one before
+            ``decay**2``, …
 
     Returns:
-        Layer group name → factor, input to output; the head is not among them.
+        Layer group name → factor, from input to output, without the head.
     """
     groups = [name for name, _ in layer_groups(model, backbone)]
     return {name: decay ** (len(groups) - number) for number, name in enumerate(groups)}
 
 
 def variable_factors(model: keras.Model, backbone: str, decay: float) -> dict[int, float]:
-    """Return ``id(variable)`` → factor for the backbone's variables; nothing if there is no decay."""
+    """Return ``id(variable)`` → factor for the backbone's variables; empty without decay."""
     if decay == 1:
         return {}
     factors = group_factors(model, backbone, decay)
@@ -41,11 +41,11 @@ def variable_factors(model: keras.Model, backbone: str, decay: float) -> dict[in
 
 
 def scale_updates(optimizer: Any, factors: Mapping[int, float]) -> None:
-    """Have ``optimizer`` update each variable at its own multiple of the learning rate, weight decay included.
+    """Make ``optimizer`` scale the learning rate and weight decay of each variable.
 
     Args:
         optimizer: a Keras optimizer, or a ``LossScaleOptimizer`` around one.
-        factors: ``id(variable)`` → factor; 1 for those that are not in it.
+        factors: ``id(variable)`` → factor; 1 for missing ones.
     """
     if not factors:
         return
@@ -66,7 +66,7 @@ def scale_updates(optimizer: Any, factors: Mapping[int, float]) -> None:
         )
 
     def scaled_decay(variables: Any) -> None:
-        def act(chosen: list[int], factor: float) -> None:  # what is subtracted is weight · decay · rate
+        def act(chosen: list[int], factor: float) -> None:  # Keras subtracts weight · decay · rate
             optimizer.weight_decay = whole * factor
             decay([variables[i] for i in chosen])
 

@@ -1,8 +1,8 @@
-"""Experiment loggers: MLflow and Weights & Biases get the configuration, a row of figures an epoch, and the result.
+"""Experiment loggers: send the configuration, the metrics of every epoch and the result to MLflow or Weights & Biases.
 
-Both libraries have a Keras callback, made for a single ``fit``: MLflow's begins its steps anew with each one, refuses the
-parameters of a second optimizer, and is not to be had without pandas; that of Weights & Biases imports TensorFlow on every backend.
-Here a run is one logged run, whatever its phases, interruptions and backend; its step is the number of epochs so far.
+The Keras callbacks of both libraries assume a single ``fit``: MLflow's restarts its steps with each one, rejects the
+parameters of a second optimizer and needs pandas; that of Weights & Biases imports TensorFlow on every backend. Here a
+training run is one logged run, across phases, interruptions and backends; the step is the total number of epochs.
 """
 
 from __future__ import annotations
@@ -18,34 +18,35 @@ from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import MissingExtra
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.changes import leaves
+from keras_transfer.typing import Say
 
-LONGEST = 6000  # characters of a parameter, for MLflow
-AT_ONCE = 100  # parameters of a request, for MLflow
+LONGEST = 6000  # maximum characters of an MLflow parameter
+AT_ONCE = 100  # maximum parameters of an MLflow request
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
 
 Memory = dict[str, str]
 
 
 class Logger(Protocol):
-    """What takes a run's figures."""
+    """An experiment logger."""
 
     name: str
 
     def begin(self, run: RunDirectory, known: Memory, parameters: Mapping[str, Any]) -> Memory:
-        """Begin a logged run, or go on with a known one; returns by what it is known."""
+        """Start a logged run or continue a known one; return what identifies it."""
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Add the figures of a step."""
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the metrics of a step."""
 
-    def end(self, figures: Mapping[str, float], status: str) -> None:
-        """Add the result, if there is one, and end the logged run."""
+    def end(self, metrics: Mapping[str, float], status: str) -> None:
+        """Log the result, if there is one, and end the logged run."""
 
 
 class MLflow:
-    """A run in MLflow: on the server of ``MLFLOW_TRACKING_URI``, else in a database in the run directory.
+    """Log to MLflow: to the server of ``MLFLOW_TRACKING_URI``, else to a database in the run directory.
 
     Args:
-        experiment: its name; None: that of ``MLFLOW_EXPERIMENT_NAME``, or of the run's configuration.
+        experiment: experiment name; None: ``MLFLOW_EXPERIMENT_NAME``, or the name in the configuration.
     """
 
     name = "mlflow"
@@ -58,7 +59,7 @@ class MLflow:
         self._mlflow, self._experiment, self._step = mlflow, experiment, 0
 
     def begin(self, run: RunDirectory, known: Memory, parameters: Mapping[str, Any]) -> Memory:
-        """Begin a run, or go on with a known one, whose parameters MLflow does not let change."""
+        """Start a run or continue a known one, whose parameters MLflow does not allow to change."""
         runtime.limit_mlflow_retries()
         server = self._mlflow.get_tracking_uri() if self._mlflow.is_tracking_uri_set() else ""
         if not server:
@@ -78,23 +79,23 @@ class MLflow:
             self._client.log_batch(self._run, params=entities[start : start + AT_ONCE])
         return {"run": self._run, "server": server}
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Add the figures of a step."""
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the metrics of a step."""
         self._step = step
-        for name, value in figures.items():
+        for name, value in metrics.items():
             self._client.log_metric(self._run, name, value, step=step)
 
-    def end(self, figures: Mapping[str, float], status: str) -> None:
-        """Add the result and end the run."""
-        self.log(figures, self._step)
+    def end(self, metrics: Mapping[str, float], status: str) -> None:
+        """Log the result and end the run."""
+        self.log(metrics, self._step)
         self._client.set_terminated(self._run, status)
 
 
 class WandB:
-    """A run in Weights & Biases, with its files in the run directory; offline with ``WANDB_MODE=offline``.
+    """Log to Weights & Biases, with files in the run directory; offline with ``WANDB_MODE=offline``.
 
     Args:
-        project: its name; None: that of ``WANDB_PROJECT``, or of the run's configuration.
+        project: project name; None: ``WANDB_PROJECT``, or the name in the configuration.
     """
 
     name = "wandb"
@@ -107,7 +108,7 @@ class WandB:
         self._wandb, self._project = wandb, project
 
     def begin(self, run: RunDirectory, known: Memory, parameters: Mapping[str, Any]) -> Memory:
-        """Begin a run, or go on with a known one."""
+        """Start a run or continue a known one."""
         self._run = self._wandb.init(
             project=self._project or os.environ.get("WANDB_PROJECT") or parameters["name"],
             name=run.path.name,
@@ -115,52 +116,52 @@ class WandB:
             resume="allow",
             dir=str(run.path),
             config=dict(parameters),
-            reinit="create_new",  # a run that the caller has open stays as it is
+            reinit="create_new",  # leaves the caller's open run alone
             settings=self._wandb.Settings(console="off"),
         )
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
         return {"run": self._run.id}
 
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Add the figures of a step."""
-        self._run.log({"step": step, **figures})
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log the metrics of a step."""
+        self._run.log({"step": step, **metrics})
 
-    def end(self, figures: Mapping[str, float], status: str) -> None:
-        """Add the result and end the run."""
-        self._run.summary.update(dict(figures))
+    def end(self, metrics: Mapping[str, float], status: str) -> None:
+        """Log the result and end the run."""
+        self._run.summary.update(dict(metrics))
         self._run.finish(exit_code=int(status != FINISHED))
 
 
 class Loggers:
-    """The loggers of a run; one that fails is left out from there on, with a line.
+    """The loggers of a run; one that fails is dropped with a message.
 
-    As a context, it ends the logged runs: finished, failed or interrupted.
+    As a context manager, it ends the logged runs as finished, failed or interrupted.
 
     Args:
-        config: says which.
+        config: selects the loggers.
         say: prints a line.
 
     Raises:
-        MissingExtra: the package of one of them is not installed.
+        MissingExtra: the package of a logger is not installed.
     """
 
-    def __init__(self, config: RunConfig, say: Callable[[str], None]):
+    def __init__(self, config: RunConfig, say: Say):
         wanted: list[tuple[Callable[[str | None], Logger], bool | str]] = [
             (MLflow, config.callbacks.mlflow),
             (WandB, config.callbacks.wandb),
         ]
-        self._loggers = [kind(None if name is True else name) for kind, name in wanted if name is not False]
+        self._loggers = [kind(name if isinstance(name, str) else None) for kind, name in wanted if name is not False]
         self._phases: list[str] = [phase.name for phase in config.phases]  # type: ignore[union-attr]
         self._say, self._begun = say, False
         self._result: dict[str, float] = {}
 
     def begin(self, run: RunDirectory, config: RunConfig) -> None:
-        """Begin the logged runs, or go on with those that an interrupted run had begun."""
+        """Start the logged runs, or continue those of an interrupted run."""
         if not self._loggers:
             return
         known: dict[str, Memory] = run.read_json(run.loggers) if run.loggers.is_file() else {}
-        parameters = {key: _plain(value) for key, value in leaves(config.model_dump(mode="json"))}
+        parameters = {key: _parameter(value) for key, value in leaves(config.model_dump(mode="json"))}
         self._begun = True
 
         def begin(logger: Logger) -> None:
@@ -171,13 +172,13 @@ class Loggers:
 
     def log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Log the last row of the history."""
-        figures = {**_figures(rows[-1]), "phase": 1.0 + self._phases.index(rows[-1]["phase"])}
-        self._each(lambda logger: logger.log(figures, len(rows)))
+        metrics = {**_metrics(rows[-1]), "phase": 1.0 + self._phases.index(rows[-1]["phase"])}
+        self._each(lambda logger: logger.log(metrics, len(rows)))
 
     def result(self, metrics: Mapping[str, Any]) -> None:
-        """Keep the content of ``metrics.json`` for the end."""
+        """Store the content of ``metrics.json``, to be logged at the end."""
         for split, name in (("val", "best_val"), ("test", "test")):
-            self._result |= {f"{name}_{key}": value for key, value in _figures(metrics.get(split, {})).items()}
+            self._result |= {f"{name}_{key}": value for key, value in _metrics(metrics.get(split, {})).items()}
         self._result["total_seconds"] = metrics["seconds"]
 
     def __enter__(self) -> Loggers:
@@ -194,15 +195,15 @@ class Loggers:
         for logger in list(self._loggers):
             try:
                 act(logger)
-            except Exception as error:  # no network, no permission, a full disk: nothing to lose a training for
+            except Exception as error:  # no network, no permission, full disk: not worth failing a training for
                 self._loggers.remove(logger)
                 what = " ".join(str(error).split())[:300]
-                self._say(f"{logger.name}: nothing is logged from here on ({type(error).__name__}: {what})")
+                self._say(f"{logger.name}: logging stopped ({type(error).__name__}: {what})")
 
 
-def _figures(row: Mapping[str, Any]) -> dict[str, float]:
+def _metrics(row: Mapping[str, Any]) -> dict[str, float]:
     return {key: float(value) for key, value in row.items() if isinstance(value, (int, float)) and key != "epoch"}
 
 
-def _plain(value: Any) -> Any:
+def _parameter(value: Any) -> Any:
     return value if isinstance(value, (int, float, str, type(None))) else json.dumps(value)

@@ -1,27 +1,28 @@
-"""Progress on standard error: epoch, time left and images per second."""
+"""Progress on standard error: epoch, metrics, images per second and remaining time."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
 from typing import Any, TextIO
 
 import keras
 
+from keras_transfer.typing import Say
+
 WAITING = 0.2
-"""Share of a phase's training time beyond which waiting for images, for more than a second, is worth a line."""
+"""Report waiting for images if it takes more than this share of a phase's training time, and more than a second."""
 
 
 class Progress(keras.callbacks.Callback):
-    """Show a line that moves on a terminal, and a line an epoch everywhere.
+    """Print one line per epoch; on a terminal also a line that is updated during the epoch.
 
     Args:
         stream: where to write; standard error by default.
     """
 
     every = 0.2
-    """Seconds between two drawings of the moving line, at least."""
+    """Minimum seconds between two updates of the line."""
 
     def __init__(self, stream: TextIO | None = None):
         super().__init__()
@@ -36,11 +37,11 @@ class Progress(keras.callbacks.Callback):
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start an epoch's line."""
+        """Start the line of an epoch."""
         self._began, self._images, self._epoch, self._drawn = time.perf_counter(), 0, epoch, 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Redraw the moving line, now and then."""
+        """Update the line."""
         self._images += self.train.batch_length(batch)
         now = time.perf_counter()
         if not self.live or now - self._drawn < self.every:
@@ -51,15 +52,15 @@ class Progress(keras.callbacks.Callback):
         left = (len(self.train.loader.split) * epochs_left - self._images) / speed
         first = self.train.first
         batches = first + batch + 1, first + len(self.train)
-        figures = [
+        parts = [
             f"loss {float((logs or {}).get('loss', 0)):.4f}",
             f"{speed:.0f} images/s",
             f"phase ETA {_clock(left)}",
         ]
-        self._move(batches, figures)
+        self._move(batches, parts)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the epoch's final line."""
+        """Write the final line of the epoch."""
         logs = logs or {}
         seconds = time.perf_counter() - self._began
         parts = [
@@ -71,15 +72,15 @@ class Progress(keras.callbacks.Callback):
         speed = self._images / max(seconds, 1e-9)
         self._end([*parts, f"{seconds:.1f} s", f"{speed:.0f} images/s", f"phase ETA {_clock(left)}"])
 
-    def tell(self, line: str, say: Callable[[str], None]) -> None:
-        """Pass on what the run has to say about its phases."""
+    def tell(self, line: str, say: Say) -> None:
+        """Print a message of the run."""
         say(line)
 
     def finish(self, result: Any) -> None:
-        """The run is over: ``result`` is its :class:`~keras_transfer.training.fit_result.FitResult`."""
+        """Handle the end of training; ``result`` is a :class:`~keras_transfer.training.fit_result.FitResult`."""
 
     def tell_waiting(self, phase: dict[str, Any]) -> None:
-        """Write a line if a finished phase, as `metrics.json` has it, waited for its images for long."""
+        """Print a hint if a finished phase (a `metrics.json` record) waited long for its images."""
         waited = phase["data_wait"] or 0.0
         if waited > WAITING and waited * phase["seconds"] > 1:
             self._write(
@@ -87,14 +88,14 @@ class Progress(keras.callbacks.Callback):
                 "smaller files or fewer augmentations help\n"
             )
 
-    def _move(self, batches: tuple[int, int], figures: list[str]) -> None:
-        """Show where the epoch is: batches done, and of how many."""
-        self._write(f"\r{self._title()}  {batches[0]}/{batches[1]}  {'  '.join(figures)}   ")
+    def _move(self, batches: tuple[int, int], parts: list[str]) -> None:
+        """Show the position in the epoch: batches done and total."""
+        self._write(f"\r{self._title()}  {batches[0]}/{batches[1]}  {'  '.join(parts)}   ")
 
-    def _end(self, figures: list[str]) -> None:
-        """Show the figures of a whole epoch."""
+    def _end(self, parts: list[str]) -> None:
+        """Show the metrics of a finished epoch."""
         start = "\r" if self.live else ""
-        self._write(f"{start}{self._title()}  {'  '.join(figures)}\n")
+        self._write(f"{start}{self._title()}  {'  '.join(parts)}\n")
 
     def _title(self) -> str:
         return f"{self.phase} {self._epoch + 1}/{self.epochs}"
@@ -103,7 +104,7 @@ class Progress(keras.callbacks.Callback):
         try:
             self.stream.write(text)
             self.stream.flush()
-        except (OSError, ValueError):  # a closed pipe must not end a training
+        except (OSError, ValueError):  # a closed pipe must not end training
             self.live = False
 
 

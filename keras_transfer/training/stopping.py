@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request that training grants at the next moment at which nothing is lost."""
+"""Turn Ctrl-C and SIGTERM into a request to stop at the next point where nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-NOTICE = "stopping as soon as the state is saved (a second Ctrl-C stops at once)"
+NOTICE = "stopping after the state is saved (press Ctrl-C again to stop immediately)"
 
 
 class StopRequest:
-    """Whether somebody asked training to stop."""
+    """Whether a stop was requested."""
 
     def __init__(self) -> None:
-        """Nobody has asked yet."""
         self.asked = False
 
 
 @contextmanager
 def stop_on_request() -> Iterator[StopRequest]:
-    """Take the first signal inside the block as a request; the next one does what it would have done before.
+    """Turn the first signal inside the block into a stop request; the next one is handled as before.
 
-    The old handlers come back with the first signal or at the end of the block. Outside of the main thread, signals are
-    the caller's business; one that is ignored stays ignored.
+    The previous handlers are restored with the first signal or at the end of the block. Ignored signals stay ignored.
+    Outside the main thread nothing changes.
     """
     request = StopRequest()
     before: dict[signal.Signals, Any] = {}
 
-    def put_back() -> None:
+    def restore() -> None:
         for kind, handler in before.items():
             signal.signal(kind, handler)
 
     def ask(*_: Any) -> None:
         request.asked = True
-        put_back()
-        # The signal may have come in the middle of another line; not being able to say it must not end training.
+        restore()
+        # Starts a new line, as output may be incomplete; a failure to print must not end training.
         with suppress(OSError, ValueError, RuntimeError):
             print(f"\n{NOTICE}", file=sys.stderr, flush=True)
 
@@ -50,4 +49,4 @@ def stop_on_request() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        put_back()
+        restore()

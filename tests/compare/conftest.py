@@ -22,13 +22,13 @@ def write_config(path, photos, **phase):
 
 @pytest.fixture
 def configs(tmp_path, photos):
-    """Two configurations of the same images."""
+    """Two configurations with the same images."""
     return [write_config(tmp_path / "one.yaml", photos), write_config(tmp_path / "two.yaml", photos, epochs=3)]
 
 
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
-    """(folder of the configurations, report): two trained runs in `out`, of which tests change nothing."""
+    """(folder of the configurations, report): two trained runs in `out`; read-only for tests."""
     from keras_transfer.compare import compare
 
     folder = tmp_path_factory.mktemp("compared")

@@ -1,10 +1,11 @@
-"""Training and comparing: figures, files, a second call, failures."""
+"""Training and comparing: metrics, files, a second call, failures."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from keras_transfer.cli import main
 from keras_transfer.compare import command as compare_run
 from keras_transfer.compare import compare, rows
-from keras_transfer.compare.plan import Asked, as_json
+from keras_transfer.compare.plan import RunRequest
 from keras_transfer.config import load_config
 from keras_transfer.errors import Interrupted
 from keras_transfer.files import write_json
@@ -30,7 +31,7 @@ def nothing_trains(monkeypatch):
     monkeypatch.setattr(compare_run, "_call", lambda *_: pytest.fail("something was trained"))
 
 
-def test_rows_say_what_the_runs_say(compared, backend):
+def test_rows_match_the_runs(compared, backend):
     folder, report = compared
     assert [row["name"] for row in report["runs"]] == ["one", "two"] and report["notes"] == []
     for row, epochs in zip(report["runs"], (2, 3)):
@@ -46,7 +47,7 @@ def test_rows_say_what_the_runs_say(compared, backend):
         assert run.read_config().seed == 3
 
 
-def test_parameters_are_those_of_the_model(compared):
+def test_parameters_match_the_model(compared):
     import keras
 
     folder, report = compared
@@ -54,7 +55,7 @@ def test_parameters_are_those_of_the_model(compared):
     assert report["runs"][0]["parameters"] == model.count_params()
 
 
-def test_files_hold_the_same(compared):
+def test_files_match_the_report(compared):
     folder, report = compared
     assert json.loads((folder / "out" / "compare.json").read_text())["runs"] == report["runs"]
     with (folder / "out" / "compare.csv").open(newline="") as lines:
@@ -91,11 +92,11 @@ def test_given_runs_need_no_configuration(compared, tmp_path, capsys):
     assert "two runs have the name 'one'" in capsys.readouterr().err
     (tmp_path / "one" / "metrics.json").write_text("{}")
     assert main(["compare", runs[0], str(tmp_path / "one"), "--output", str(tmp_path / "out")]) == 2
-    assert "not those of a finished run" in capsys.readouterr().err
+    assert "is incomplete" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, photos, capsys):
+def test_a_failed_run_does_not_stop_the_others(tmp_path, photos, capsys):
     make_photos(tmp_path / "others", {"apple": 12, "berry": 12}, seed=1)
     lost = write_config(tmp_path / "lost.yaml", tmp_path / "nowhere")
     small = write_config(tmp_path / "small.yaml", tmp_path / "others", epochs=1)
@@ -105,18 +106,18 @@ def test_one_that_fails_does_not_keep_the_others_from_being_trained(tmp_path, ph
     assert "error: lost: " in said.err and "nowhere" in said.err and "Traceback" not in said.err
     report = json.loads((tmp_path / "out" / "compare.json").read_text())
     assert [row["state"] for row in report["runs"]] == ["failed", "finished", "finished"]
-    assert len(report["notes"]) == 1 and "same images, labels and splits" in report["notes"][0]
+    assert len(report["notes"]) == 1 and "different images, labels or splits" in report["notes"][0]
     assert report["notes"][0] in said.out and "failed" in said.out
 
 
-def test_a_process_that_dies_is_told_apart(tmp_path, configs, monkeypatch, capsys):
+def test_a_crashed_process_is_distinguished(tmp_path, configs, monkeypatch, capsys):
     monkeypatch.setattr(compare_run, "_call", lambda *_: -9)
     assert main(["compare", *configs, "--output", str(tmp_path / "out")]) == 1
     assert "killed by signal 9" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_path, photos):
+def test_an_unfinished_run_is_resumed_but_not_on_other_versions(compared, tmp_path, photos):
     other = str(compared[0] / "out" / "two")
     from tests.training.small import StopAt
 
@@ -124,7 +125,9 @@ def test_an_unfinished_run_is_resumed_and_not_on_other_versions(compared, tmp_pa
     config = load_config(source, output=str(out / "one"))
     with pytest.raises(Interrupted):
         train(config, callbacks=[StopAt(1)], say=lambda _: None)
-    write_json(out / "compare.json", {"asked": {"one": as_json(Asked.of(load_config(source), None, None))}})
+    write_json(
+        out / "compare.json", {"asked": {"one": asdict(RunRequest.from_config(load_config(source), None, None))}}
+    )
     run = RunDirectory(out / "one")
     manifest = run.read_json(run.manifest)
     run.update_manifest({"versions": {**manifest["versions"], "keras": "3.0"}})

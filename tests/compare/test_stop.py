@@ -1,4 +1,4 @@
-"""A comparison that is stopped goes on with the same command, and ends with the same bits."""
+"""A stopped comparison is resumed by the same command, with a bit-identical result."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_stopped_in_the_second_run(tmp_path, photos, kind):
     two = RunDirectory(out / "two")
     assert "RuntimeWarning" not in errors
     if kind != signal.SIGKILL:
-        assert "the same command goes on with it" in errors and "Traceback" not in errors
+        assert "the same command resumes it" in errors and "Traceback" not in errors
         assert list(two.state.glob("*.npz")) and not two.is_finished()
     model = (out / "one" / "model.keras").stat()
 
@@ -64,13 +64,13 @@ def test_stopped_in_the_second_run(tmp_path, photos, kind):
 
 
 def test_the_worker_of_a_killed_comparison_stops_by_itself(tmp_path, photos):
-    """It lets go of the run with its state saved, long before it would have been done."""
+    """It saves its state and releases the run."""
     sources = [write_config(tmp_path / f"{name}.yaml", photos, epochs=100_000) for name in ("one", "two")]
     process = start(sources, tmp_path / "out")
     run = RunDirectory(tmp_path / "out" / "one")
     wait_for(run.history, process)
     process.kill()
-    process.communicate(timeout=240)  # the pipes end with the last process that writes to them
+    process.communicate(timeout=240)  # the pipes close with the last process that writes to them
     assert list(run.state.glob("*.npz")) and not run.is_finished()
     with run.locked():
         pass

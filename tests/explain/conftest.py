@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture
 def model():
-    """A classifier of four classes whose BatchNormalization has statistics and whose head is not small."""
+    """A classifier of four classes with random BatchNormalization statistics and head weights."""
     return make_model()
 
 

@@ -1,4 +1,4 @@
-"""Residual blocks: which sums are some, and their sizes against an independent computation in NumPy."""
+"""Residual blocks: which sums count, and their magnitudes against an independent computation in NumPy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def conv(filters, name, stride=1):
 
 
 def small_model():
-    """A block past an identity, added first, and one past a projection, added last; all convolutions 1 x 1."""
+    """A block with an identity shortcut (first Add input) and one with a projection (second); convolutions are 1 × 1."""
     image = keras.Input((8, 10, 3), name="image")
     x = conv(4, "stem")(image)
     f = conv(4, "one_b")(layers.ReLU(name="one_relu")(conv(6, "one_a")(x)))
@@ -85,7 +85,7 @@ def test_same_as_numpy(images):
             np.testing.assert_allclose(values, wanted[1], rtol=1e-4, atol=1e-3)
 
 
-def test_follows_the_weights_and_leaves_them_alone(images):
+def test_follows_the_weights_without_changing_them(images):
     model = small_model()
     found = Residuals(model)
     before, weights = found.measure(images), [w.copy() for w in model.get_weights()]
@@ -106,11 +106,11 @@ def test_a_block_that_adds_nothing_and_a_shortcut_of_zeros(images):
     assert math.isinf(two.ratio) and two.output == two.residual
 
 
-def test_sums_that_are_no_blocks():
+def test_other_sums_are_not_blocks():
     image = keras.Input((8, 8, 3))
     other = keras.Input((8, 8, 3))
     a, b = conv(3, "a")(image), conv(3, "b")(image)
-    both = layers.Add(name="alike")([a, b])  # neither is the shortcut of the other
+    both = layers.Add(name="alike")([a, b])  # neither is a shortcut
     strange = layers.Add(name="strange")([other, conv(3, "c")(image)])  # they come from different inputs
     three = layers.Add(name="three")([image, a, b])
     deep = layers.Add(name="deep")([conv(3, "d")(conv(3, "e")(image)), conv(3, "f")(conv(3, "g")(a))])
@@ -149,7 +149,7 @@ def test_blocks_of_backbones(name, count, projected):
 
 @pytest.fixture(scope="module")
 def resnet(tmp_path_factory):
-    """The model, and a file of it."""
+    """A model and its file."""
     from keras_transfer.models.bundle import save
     from keras_transfer.models.classifier import build_classifier
 
@@ -217,7 +217,7 @@ def test_bad_arguments(resnet, photos, tmp_path, capsys):
         residuals(resnet[0], np.zeros((0, 32, 32, 3), np.uint8))
 
 
-def test_many_blocks_draw(tmp_path, images):
+def test_plots_of_many_blocks(tmp_path, images):
     size = residuals(small_model(), images)
     residual_blocks(size * 80, [], tmp_path / "many.png")
     residual_blocks(size[:1], [("one", np.zeros((4, 5, 1)), np.zeros((4, 5, 1)))], tmp_path / "one.png", title="[a]")

@@ -21,47 +21,14 @@ def correlations(a, b):
     return [float(np.corrcoef(one.ravel(), other.ravel())[0, 1]) for one, other in zip(a, b)]
 
 
-def by_pytorch(model, images, classes=None, pooling="avg"):
-    """The same network and Grad-CAM in plain PyTorch: a hook keeps the features, ``backward`` fills the gradient."""
-    torch = pytest.importorskip("torch")
-    functional = torch.nn.functional
-    weights = {layer.name: [torch.tensor(w) for w in layer.get_weights()] for layer in model.layers}
-
-    def convolution(x, name, stride=1, groups=1):
-        kernel = weights[name][0]
-        kernel = kernel.permute(2, 3, 0, 1) if groups > 1 else kernel.permute(3, 2, 0, 1)
-        size = kernel.shape[-1]
-        pad = []
-        for side in (x.shape[3], x.shape[2]):
-            total = max((-(-side // stride) - 1) * stride + size - side, 0)
-            pad += [total // 2, total - total // 2]
-        return functional.conv2d(functional.pad(x, pad), kernel, stride=stride, groups=groups)
-
-    def norm_relu(x, name):
-        gamma, beta, mean, variance = weights[f"{name}_bn"]
-        return functional.relu(functional.batch_norm(x, mean, variance, gamma, beta, eps=1e-3))
-
-    x = torch.tensor(images, dtype=torch.float32).permute(0, 3, 1, 2) / 127.5 - 1
-    x = norm_relu(convolution(x, "stem_conv", stride=2), "stem")
-    x = functional.max_pool2d(norm_relu(convolution(x, "block1_conv"), "block1"), 2)
-    x = norm_relu(convolution(x, "block2_depthwise", groups=16), "block2_depthwise")
-    features = functional.avg_pool2d(norm_relu(convolution(x, "block2_conv"), "block2"), 2).requires_grad_()
-    pooled = features.mean((2, 3)) if pooling == "avg" else features.amax((2, 3))
-    logits = pooled @ weights["logits"][0] + weights["logits"][1]
-    chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes)
-    logits[torch.arange(len(images)), chosen].sum().backward()
-    maps = functional.relu((features.grad.mean((2, 3), keepdim=True) * features).sum(1))
-    maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
-    size = images.shape[1:3]
-    maps = functional.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    return logits.detach().numpy(), maps.detach().numpy()
-
-
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 @pytest.mark.parametrize("classes", [None, [0, 1, 2, 3, 1]])
 def test_same_as_pytorch(pooling, classes, images):
+    pytest.importorskip("torch")
+    from tests.explain.torch_walk import gradcam_by_torch
+
     model = make_model(pooling)
-    logits, expected = by_pytorch(model, images, classes, pooling)
+    logits, expected = gradcam_by_torch(model, images, classes)
     np.testing.assert_allclose(model.predict_on_batch(images.astype(np.float32)), logits, atol=1e-3)
     maps = gradcam(model, images, classes)
     assert maps.shape == (5, 32, 40) and maps.dtype == np.float32
@@ -120,7 +87,7 @@ def test_native_operations_change_nothing(model, images):
     remove(model)
 
 
-def test_leaves_the_model_as_it_was(model, images):
+def test_does_not_change_the_model(model, images):
     before = [np.array(v) for v in model.get_weights()]
     trainable = [layer.trainable for layer in model.layers]
     gradcam(model, images)
@@ -137,7 +104,7 @@ def test_follows_the_weights_of_the_model(model, images):
 
 
 def test_shows_where_the_evidence_is():
-    """One channel is the brightness of the image; the bright square must be found where it is."""
+    """The only channel is the brightness of the image, so the map must show the bright square."""
     import keras
 
     image = keras.Input((32, 32, 3), name="image")
@@ -153,8 +120,8 @@ def test_shows_where_the_evidence_is():
     assert not gradcam(model, image, 1).any(), "brightness speaks against class 1"
 
 
-def test_layers_on_one_of_several_ways(images):
-    """A residual connection goes round the layer: the rest of the model still needs what went round."""
+def test_a_layer_that_other_paths_bypass(images):
+    """A residual connection bypasses the layer, so the head also needs the image."""
     import keras
 
     image = keras.Input((32, 40, 3), name="image")
@@ -165,7 +132,7 @@ def test_layers_on_one_of_several_ways(images):
     cam = GradCam(model, "branch")
     assert not cam.separates
     maps = cam(images, 1)
-    # The head is linear, so the gradient is its column, spread evenly over the map.
+    # The head is linear, so the gradient is its column, uniform over the map.
     features = np.asarray(keras.Model(image, y).predict_on_batch(images.astype(np.float32)))
     expected = np.maximum(features @ model.get_layer("logits").get_weights()[0][:, 1], 0)
     expected /= np.maximum(expected.max(axis=(1, 2), keepdims=True), 1e-9)
@@ -179,8 +146,8 @@ def test_layers_on_one_of_several_ways(images):
         ({"layer": "logits"}, "no feature map"),
         ({"class_index": 4}, "expected 0..3"),
         ({"class_index": -1}, "expected 0..3"),
-        ({"class_index": [0, 1]}, "expected one whole number"),
-        ({"class_index": 0.5}, "expected one whole number"),
+        ({"class_index": [0, 1]}, "expected one integer"),
+        ({"class_index": 0.5}, "expected one integer"),
     ],
 )
 def test_bad_arguments(model, images, options, says):

@@ -1,4 +1,4 @@
-"""A Keras classifier computed by plain PyTorch: its graph is walked, its operations are not used."""
+"""Grad-CAM of a Keras classifier in plain PyTorch: walks the graph without calling Keras operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def gradcam_by_torch(model, images, classes):
-    """Logits and Grad-CAM maps, (b, C) and (b, h, w), in PyTorch's float64; the features are what goes into ``pool``."""
+    """Return logits (b, C) and Grad-CAM maps (b, h, w) in float64; the feature map is the input of ``pool``."""
     values = {"": torch.tensor(np.asarray(images, np.float64)).permute(0, 3, 1, 2)}
     for layer in model.operations:
         inputs = [values[name] for name in _sources(layer)]
@@ -17,7 +17,8 @@ def gradcam_by_torch(model, images, classes):
             inputs = [features]
         values[layer.name] = _OPERATIONS[type(layer).__name__](layer, *inputs)
     logits = values[model.operations[-1].name]
-    logits[torch.arange(len(images)), torch.as_tensor(classes)].sum().backward()
+    chosen = logits.argmax(1) if classes is None else torch.as_tensor(classes)
+    logits[torch.arange(len(images)), chosen].sum().backward()
     maps = functional.relu((features.grad.mean((2, 3), keepdim=True) * features).sum(1))
     maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-12)
     maps = functional.interpolate(maps[:, None], images.shape[1:3], mode="bilinear", align_corners=False)[:, 0]
@@ -76,12 +77,14 @@ _OPERATIONS = {
     "Dropout": lambda layer, x: x,
     "Activation": lambda layer, x: {"relu": functional.relu, "linear": lambda x: x}[layer.activation.__name__](x),
     "Add": lambda layer, x, y: x + y,
+    "AveragePooling2D": lambda layer, x: functional.avg_pool2d(x, layer.pool_size, layer.strides),
     "BatchNormalization": _batch_norm,
     "Conv2D": _convolution,
     "Dense": _dense,
     "DepthwiseConv2D": _convolution,
     "Flip": lambda layer, x: x.flip(1),
     "GlobalAveragePooling2D": lambda layer, x: x.mean((2, 3)),
+    "GlobalMaxPooling2D": lambda layer, x: x.amax((2, 3)),
     "MaxPooling2D": lambda layer, x: functional.max_pool2d(x, layer.pool_size, layer.strides),
     "ReLU": lambda layer, x: x.clamp(0, layer.max_value),
     "Rescaling": _rescaling,

@@ -1,4 +1,4 @@
-"""Every format on every backend: the file gives the model's labels, or one line says which backend can write it."""
+"""Every format on every backend: the file predicts as the model does, or the error names a suitable backend."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_transfer import runtime
 from keras_transfer.cli import main
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.export import FORMATS, export
-from keras_transfer.export.command import _in_a_process
+from keras_transfer.export.command import _in_process
 from keras_transfer.export.formats import PRECISIONS
 from tests.conftest import ROOT
 
@@ -37,7 +37,7 @@ def _skip_unless_written_from(name: str, backend: str) -> None:
 
 @pytest.fixture(scope="module")
 def whole(run, backend, tmp_path_factory):
-    """Every format in float32, written once: name → (what is said of it, folder above `runs/flowers/export`)."""
+    """Every format in float32, written once: name → (result row, folder above `runs/flowers/export`)."""
 
     def make(name):
         root = tmp_path_factory.mktemp(name)
@@ -48,7 +48,7 @@ def whole(run, backend, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_file_gives_the_models_labels(name, whole, backend):
+def test_the_file_predicts_as_the_model_does(name, whole, backend):
     _skip_unless_written_from(name, backend)
     row, root = whole(name)
     assert row["label_agreement"] == 1 and row["agrees"]
@@ -61,7 +61,7 @@ def test_the_file_gives_the_models_labels(name, whole, backend):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_any_number_of_images(name, whole, backend):
+def test_any_batch_size(name, whole, backend):
     _skip_unless_written_from(name, backend)
     logits = FORMATS[name].module().open_file(whole(name)[1] / "runs" / "flowers" / "export" / FORMATS[name].file)
     images = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3)).astype(np.float32)
@@ -73,10 +73,10 @@ def test_any_number_of_images(name, whole, backend):
 
 @pytest.mark.parametrize("name", FORMATS)
 @pytest.mark.parametrize("precision", PRECISIONS[1:])
-def test_smaller_numbers(name, precision, run, whole, backend, tmp_path):
+def test_smaller_precisions(name, precision, run, whole, backend, tmp_path):
     _skip_unless_written_from(name, backend)
     if precision in FORMATS[name].not_in:
-        with pytest.raises(UserError, match=rf"{name} is not offered in {precision}: .*offered: float32"):
+        with pytest.raises(UserError, match=rf"{name} is not available in {precision}: .*available: float32"):
             export(run, [name], precision=precision, output=tmp_path, backend=backend)
         return
     if backend in FORMATS[name].refusals(precision):
@@ -92,7 +92,7 @@ def test_smaller_numbers(name, precision, run, whole, backend, tmp_path):
 
 
 @pytest.mark.parametrize("name", [name for name, item in FORMATS.items() if item.not_from])
-def test_a_backend_that_cannot_names_those_that_can(name, run, backend, tmp_path, capsys):
+def test_an_unsupported_backend_names_the_supported_ones(name, run, backend, tmp_path, capsys):
     if backend not in FORMATS[name].not_from:
         pytest.skip(f"{backend} can")
     assert main(["export", str(run), name, "--output", str(tmp_path / "new"), "--backend", backend]) == 2
@@ -102,7 +102,7 @@ def test_a_backend_that_cannot_names_those_that_can(name, run, backend, tmp_path
     assert not (tmp_path / "new").exists()
 
 
-def test_a_wrong_name_is_told_the_nearest(run):
+def test_a_wrong_name_suggests_the_nearest(run):
     with pytest.raises(UserError, match="unknown export format 'onx'; did you mean 'onnx'"):
         export(run, ["onx"])
     with pytest.raises(UserError, match="unknown precision 'int16'; did you mean 'int8'"):
@@ -111,7 +111,7 @@ def test_a_wrong_name_is_told_the_nearest(run):
         export(run / "nothing", ["onnx"])
 
 
-def test_a_missing_package_is_told_how_to_install(run, backend, monkeypatch):
+def test_a_missing_package_names_the_extra(run, backend, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name == "openvino" else found(name, *rest)
@@ -120,7 +120,7 @@ def test_a_missing_package_is_told_how_to_install(run, backend, monkeypatch):
         export(run, ["openvino"], backend=backend)
 
 
-def test_a_model_file_alone_is_compared_on_its_golden_batch(run, backend, tmp_path):
+def test_a_model_file_alone_is_verified_on_its_golden_batch(run, backend, tmp_path):
     from keras_transfer.models.bundle import read_golden
 
     shutil.copy(run / "model.keras", tmp_path)
@@ -132,7 +132,7 @@ def test_a_model_file_alone_is_compared_on_its_golden_batch(run, backend, tmp_pa
 
 def test_an_output_that_is_a_file_is_refused(run, backend, tmp_path):
     (tmp_path / "taken").write_text("kept")
-    with pytest.raises(UserError, match="cannot make the output folder"):
+    with pytest.raises(UserError, match="cannot create the output folder"):
         export(run, ["openvino"], output=tmp_path / "taken", backend=backend)
     assert (tmp_path / "taken").read_text() == "kept"
 
@@ -147,8 +147,8 @@ def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, 
     assert json.loads((tmp_path / "model.xml.json").read_text("utf-8"))["agrees"] is False
 
 
-def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, capsys):
-    """However a library says it; what was exported before stays."""
+def test_a_full_disk_is_a_one_line_error(run, backend, tmp_path, monkeypatch, capsys):
+    """Whatever the library raises; earlier exports stay."""
     from keras_transfer.export import to_openvino
 
     export(run, ["openvino"], output=tmp_path, backend=backend)
@@ -157,11 +157,11 @@ def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, ca
 
     def write(model, path, *rest):
         path.write_bytes(b"half")
-        raise RuntimeError("basic_ios::clear: iostream error")  # OpenVINO's words
+        raise RuntimeError("basic_ios::clear: iostream error")  # as OpenVINO does
 
     monkeypatch.setattr(to_openvino, "write", write)
     command = ["export", str(run), "openvino", "--output", str(tmp_path), "--backend", backend]
-    with pytest.raises(RuntimeError, match="iostream"):  # there is room: a fault of another kind
+    with pytest.raises(RuntimeError, match="iostream"):  # there is space: another error
         main(command)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=4096))
     assert main(command) == 2
@@ -171,7 +171,7 @@ def test_a_full_disk_is_told_in_one_line(run, backend, tmp_path, monkeypatch, ca
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
 def test_torch_on_a_full_disk_does_not_end_the_process(tmp_path, backend):
-    """Its own writer ends it when it is thrown away."""
+    """torch's own writer would abort it."""
     import keras
 
     from keras_transfer.export import to_torch
@@ -184,16 +184,16 @@ def test_torch_on_a_full_disk_does_not_end_the_process(tmp_path, backend):
 
 
 @pytest.mark.parametrize("status", [1, 2])
-def test_figures_of_an_older_export_are_not_taken_for_new_ones(run, backend, tmp_path, monkeypatch, status):
-    """A process that breaks down has status 1, as one whose files disagree."""
+def test_results_of_an_older_export_are_not_reused(run, backend, tmp_path, monkeypatch, status):
+    """A crash has exit status 1, as have files that disagree."""
     (tmp_path / "model.xml.json").write_text('{"agrees": true}')
     monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, status))
     with pytest.raises(UserError, match=f"the export from {backend} failed, see above"):
-        _in_a_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
+        _in_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
 
 
 @pytest.mark.slow
-def test_keras_on_another_backend_is_no_hindrance(run, backend, tmp_path, monkeypatch):
+def test_works_while_keras_runs_on_another_backend(run, backend, tmp_path, monkeypatch):
     other = next((name for name in runtime.installed_backends() if name != backend), None)
     if other is None:
         pytest.skip("needs two backends")
@@ -217,7 +217,7 @@ def test_formats_of_two_backends_in_one_command(run, backend, tmp_path):
     assert all(row["label_agreement"] == 1 for row in rows)
 
 
-def test_the_torch_file_has_each_weight_once(run, whole, backend):
+def test_the_torch_file_stores_each_weight_once(run, whole, backend):
     import torch
 
     from keras_transfer.models.bundle import load
@@ -243,14 +243,14 @@ def test_every_format_has_an_example():
 
 @pytest.mark.parametrize(("name", "code"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_the_example_in_the_docs_runs(name, code, run, whole, backend):
-    """It prints the classes and probabilities that the classifier gives for the same image."""
+    """It prints the classes and probabilities of the classifier for the same image."""
     import keras_transfer as kt
 
     _skip_unless_written_from(name, backend)
     _, root = whole(name)
     image = root / "new.jpg"
     pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    Image.fromarray(pixels).save(image, format="PNG")  # without loss, and already of the model's size
+    Image.fromarray(pixels).save(image, format="PNG")  # lossless, in the size of the model input
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = kt.load(run / "model.keras").predict(pixels, top=3)
@@ -259,7 +259,7 @@ def test_the_example_in_the_docs_runs(name, code, run, whole, backend):
     assert [float(p) for _, p in printed] == pytest.approx(list(found.probabilities), abs=2e-3)
 
 
-def test_the_table_in_the_docs_is_the_table_of_formats():
+def test_the_table_in_the_docs_matches_the_formats():
     lines = (ROOT / "docs" / "export.md").read_text("utf-8").splitlines()
     rows = [[cell.strip().strip("`") for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| `")]
     columns = ("torch", "tensorflow", "jax", "float16", "int8")

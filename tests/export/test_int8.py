@@ -1,4 +1,4 @@
-"""Folding and rounding, before any converter sees the model."""
+"""Folding and rounding, independent of any converter."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_images(count=6):
     return coarse.repeat(16, axis=1).repeat(16, axis=2).astype(np.float32)
 
 
-# Between them: convolutions with and without bias, depthwise ones, sums, a normalization that nothing can take up.
+# Together: convolutions with and without bias, depthwise ones, sums, a normalization that cannot be folded.
 @pytest.mark.parametrize(
     "backbone",
     [
@@ -63,7 +63,7 @@ def test_rounded_weights_are_steps_and_their_sum_stays():
 
 @pytest.mark.slow
 def test_rounding_keeps_the_mean_of_every_convolution():
-    """Against weights that are only rounded to the nearest step."""
+    """Compared with rounding to the nearest step."""
     from keras_transfer.export.fold import folded
     from keras_transfer.export.rounding import round_weights, rounded_kernel
 

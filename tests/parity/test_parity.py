@@ -1,4 +1,4 @@
-"""The parity check: agrees where backends agree, and notices where they do not."""
+"""The parity check passes if backends agree and fails if they do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SMALL = ["model.backbone=tiny", "model.weights=none", "data.image_size=32", "dat
          "phases=[{name: head, epochs: 1}]", "data.augment=[]"]  # fmt: skip
 
 
-def figures(**changes):
+def arrays(**changes):
     rng = np.random.default_rng(0)
     base = {
         "logits": rng.normal(size=(4, 3)),
@@ -26,8 +26,8 @@ def figures(**changes):
     return {**base, **changes}
 
 
-def test_equal_figures_differ_by_nothing():
-    pair = command._pair("a", "b", figures(), figures())
+def test_equal_arrays_have_zero_difference():
+    pair = command._pair("a", "b", arrays(), arrays())
     assert [pair[name] for name in command.LIMITS if name in pair] == [0.0] * 5
 
 
@@ -40,16 +40,16 @@ def test_equal_figures_differ_by_nothing():
         ("losses", "losses_absolute"),
     ],
 )
-def test_each_figure_is_looked_at(name, measure):
-    pair = command._pair("a", "b", figures(), figures(**{name: figures()[name] + 0.01}))
+def test_each_array_is_compared(name, measure):
+    pair = command._pair("a", "b", arrays(), arrays(**{name: arrays()[name] + 0.01}))
     assert pair[measure] > command.LIMITS[measure]
-    broken = command._pair("a", "b", figures(), figures(**{name: figures()[name] * np.nan}))
+    broken = command._pair("a", "b", arrays(), arrays(**{name: arrays()[name] * np.nan}))
     assert broken[measure] > command.LIMITS[measure]
 
 
-def test_a_gradient_that_is_only_rounding_noise_is_not():
-    noise = figures(gradient_1=np.ones(5) * 1e-9)
-    assert command._pair("a", "b", figures(), noise)["gradients_relative"] == 0.0
+def test_a_gradient_of_rounding_noise_is_ignored():
+    noise = arrays(gradient_1=np.ones(5) * 1e-9)
+    assert command._pair("a", "b", arrays(), noise)["gradients_relative"] == 0.0
 
 
 @pytest.mark.skipif(len(installed_backends()) < 2, reason="needs two backends")
@@ -67,20 +67,20 @@ def test_the_gradients_are_computed_in_float64():
     import keras
 
     from keras_transfer.models.classifier import build_classifier
-    from keras_transfer.parity.double import double_precision
+    from keras_transfer.parity.float64 import float64_copy
 
     model = build_classifier("tiny", 3, image_size=32, weights="none")
     if keras.backend.backend() == "jax":
         pytest.skip("needs a process started in float64")
     try:
-        twin = double_precision(model)
+        copy = float64_copy(model)
         images = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3))
-        features = keras.Model(twin.inputs, twin.get_layer("pool").input)
-        features.dtype_policy = twin.dtype_policy  # else it would hand float32 to the layers
+        features = keras.Model(copy.inputs, copy.get_layer("pool").input)
+        features.dtype_policy = copy.dtype_policy  # else it would hand float32 to the layers
         found = keras.ops.convert_to_numpy(features(images, training=False))
-        assert {str(variable.dtype) for variable in twin.trainable_variables} == {"float64"}
+        assert {str(variable.dtype) for variable in copy.trainable_variables} == {"float64"}
         assert found.dtype == np.float64 and (found.astype(np.float32) != found)[found != 0].mean() > 0.99
-        logits = [keras.ops.convert_to_numpy(each(images, training=False)) for each in (model, twin)]
+        logits = [keras.ops.convert_to_numpy(each(images, training=False)) for each in (model, copy)]
         np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-5)
     finally:
         keras.config.set_floatx("float32")

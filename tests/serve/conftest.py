@@ -30,14 +30,14 @@ def encoded(kind: str = "PNG", seed: int = 0, size: tuple[int, int] = (60, 90), 
 
 @dataclass
 class Site:
-    """The address of a server, and what is behind it."""
+    """A running server: its address, the corrections folder and the predictor."""
 
     url: str
     folder: Path
     predictor: Any
 
     def send(self, path: str, data: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        """One request; the status and the decoded answer."""
+        """Send a request; return the status and the decoded answer."""
         request = urllib.request.Request(self.url + path, data, {k.replace("_", "-"): v for k, v in headers.items()})
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
@@ -58,7 +58,7 @@ class Site:
 
 
 def start_site(folder: Path, predictor: Any, **limits: Any) -> tuple[Site, Any]:
-    """Start a server; returns it and a function that stops it."""
+    """Start a server; return it and a function that stops it."""
     import uvicorn
 
     from keras_transfer.serve.app import Limits, create_app

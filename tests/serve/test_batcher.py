@@ -7,7 +7,7 @@ import pytest
 from keras_transfer.serve.batcher import Batcher
 
 
-def test_what_waits_is_computed_together_and_each_gets_its_own():
+def test_waiting_items_are_batched_and_each_gets_its_own_result():
     seen, gate = [], threading.Event()
 
     def run(items):
@@ -24,7 +24,7 @@ def test_what_waits_is_computed_together_and_each_gets_its_own():
     batcher.close()
 
 
-def test_an_error_reaches_those_who_asked_and_no_others():
+def test_an_exception_reaches_only_the_items_of_its_batch():
     def run(items):
         if "bad" in items:
             raise ValueError("no")
@@ -38,7 +38,7 @@ def test_an_error_reaches_those_who_asked_and_no_others():
     batcher.close()
 
 
-def test_what_is_cancelled_is_not_computed_and_closing_finishes_the_rest():
+def test_cancelled_items_are_skipped_and_closing_processes_the_rest():
     seen, begun, gate = [], threading.Event(), threading.Event()
 
     def run(items):

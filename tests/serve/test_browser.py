@@ -16,12 +16,12 @@ def page(browser, site):
     browser.get(site.url)
     yield Page(browser)
     severe = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-    # The browser itself logs each answer that is an error; anything else is a fault of the page.
+    # The browser logs every error response; any other message is a bug of the page.
     assert [message for message in severe if "the server responded with a status of" not in message] == []
 
 
 class Page:
-    """What a person does with the page."""
+    """User actions on the page."""
 
     def __init__(self, browser):
         self.browser = browser
@@ -42,7 +42,7 @@ class Page:
         return WebDriverWait(self.browser, 120, 0.05).until(lambda _: condition())
 
     def cards(self, count):
-        """Wait until so many cards are finished; newest first."""
+        """Wait until ``count`` cards are finished; return them, newest first."""
         self.wait(lambda: len(self.all(".card:not([aria-busy])")) == count)
         return self.all(".card")
 
@@ -67,7 +67,7 @@ def test_several_images_with_bars_and_overlay(page, site, files):
         assert widths == pytest.approx([one["probability"] for one in expected], abs=0.02)
         heat, image = page.one(".heat", card), page.one(".image", card)
         page.wait(lambda heat=heat: heat.get_property("naturalWidth") == 40)
-        assert heat.is_displayed() and heat.rect == image.rect, "the map lies on the image"
+        assert heat.is_displayed() and heat.rect == image.rect, "the map must cover the image"
         assert name in image.get_attribute("alt")
     page.one("#heat").click()
     assert not any(heat.is_displayed() for heat in page.all(".heat"))
@@ -79,7 +79,7 @@ def test_bad_files_get_a_message_beside_the_good_ones(page, files):
     page.choose(files / "notes.txt", files / "0.png", files / "large.png")
     text, good, large = page.cards(3)
     assert "Not an image" in page.one(".status", text).text
-    assert "larger than the 0.191 MiB allowed" in page.one(".status", large).text
+    assert "larger than the limit of 0.191 MiB" in page.one(".status", large).text
     assert page.all(".bars li", good) and "failed" not in good.get_attribute("class")
     for bad in (text, large):
         assert "failed" in bad.get_attribute("class")
@@ -127,7 +127,7 @@ def test_usable_without_a_mouse_and_on_a_narrow_screen(page, files):
     page.browser.set_window_size(500, 900)
     wide = page.browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
     page.browser.set_window_size(1000, 1000)
-    assert wide <= 0, "nothing sticks out"
+    assert wide <= 0, "no horizontal overflow"
     from selenium.webdriver import ActionChains, Keys
 
     page.browser.execute_script("document.getElementById('files').focus()")

@@ -55,12 +55,12 @@ def test_serves_until_it_is_stopped(model_file, stop):
     assert "Traceback" not in errors and "stopped" in errors
 
 
-def test_bad_arguments_are_said_at_once(model_file, tmp_path, capsys):
+def test_bad_arguments_are_reported_at_once(model_file, tmp_path, capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         for arguments, says in [
             ([tmp_path / "nothing"], "no run directory or model file"),
-            ([model_file, "--port", port], "another program has this port"),
+            ([model_file, "--port", port], "another program uses this port"),
             ([model_file, "--port", 70000], "0..65535"),
             ([model_file, "--host", "no.such.host.invalid"], "cannot listen"),
             ([model_file, "--max-upload", 0], "--max-upload"),

@@ -1,4 +1,4 @@
-"""Steps computed in parts: the weights and figures of whole batches, to rounding."""
+"""Gradient accumulation gives the weights and metrics of whole batches, up to rounding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CLOSE = 1e-5
 
 
 def images(count: int = 60, weights: bool = False):
-    """Three classes that differ in colour; of 42 training images, batches of 16 leave a last one of 10."""
+    """Three classes that differ in colour; 42 training images, so the last batch of 16 has only 10."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 3
     x = rng.integers(0, 120, (count, 16, 16, 3))
@@ -27,7 +27,7 @@ def images(count: int = 60, weights: bool = False):
 
 
 def fit(data, parts, phases, **options):
-    """Train a network that looks at each image for itself: BatchNorm frozen, no dropout."""
+    """Train a network without interaction between images: BatchNorm frozen, no dropout."""
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, dropout=0.0, precision="float32")
     phases = [phase.model_copy(update={"batch_norm": "frozen"}) for phase in phases]
     options = {"cache": "memory", "workers": 1, **options}
@@ -43,8 +43,8 @@ def assert_same(one, other):
         [loss for _, loss in one[1].iterations], [loss for _, loss in other[1].iterations], rtol=0, atol=CLOSE
     )
     for a, b in zip(one[1].history, other[1].history):
-        for figure in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
-            assert a[figure] == pytest.approx(b[figure], abs=CLOSE), figure
+        for metric in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+            assert a[metric] == pytest.approx(b[metric], abs=CLOSE), metric
 
 
 OPTIMIZERS = {
@@ -55,14 +55,14 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize(("name", "parts"), list(zip(OPTIMIZERS, (3, 16, 2))))
-def test_parts_give_the_weights_and_figures_of_whole_batches(name, parts):
+def test_micro_batches_give_the_weights_and_metrics_of_whole_batches(name, parts):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3, **OPTIMIZERS[name])]
     data, options = images(), {"augment": ["horizontal_flip"], "label_smoothing": 0.1}
     assert_same(fit(data, parts, phases, **options), fit(data, 1, phases, **options))
 
 
 @pytest.mark.parametrize("weights", [False, True])
-def test_weights_of_classes_and_samples_and_mixed_images_count_as_in_whole_batches(weights):
+def test_class_and_sample_weights_and_mixing_act_as_in_whole_batches(weights):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3)]
     options = {"class_weights": "balanced", "augment": ["mixup", "cutmix"]}
     data = images(weights=weights)
@@ -70,7 +70,7 @@ def test_weights_of_classes_and_samples_and_mixed_images_count_as_in_whole_batch
 
 
 @pytest.mark.slow
-def test_phases_on_cached_features_are_computed_in_parts_too():
+def test_phases_on_cached_features_use_micro_batches_too():
     phases = [
         kt.Phase("head", epochs=2, learning_rate=1e-2, augment=False),
         kt.Phase("top", train="last 1 groups", epochs=2, learning_rate=1e-3, augment=False),
@@ -80,7 +80,7 @@ def test_phases_on_cached_features_are_computed_in_parts_too():
 
 
 @pytest.mark.slow
-def test_parts_that_all_weighed_the_same_would_be_noticed(monkeypatch):
+def test_equal_weights_for_unequal_micro_batches_would_be_noticed(monkeypatch):
     phases, data = [kt.Phase("all", epochs=2, learning_rate=1e-2, optimizer="sgd")], images()
     whole = fit(data, 1, phases)
     parts = accumulate._parts
@@ -95,7 +95,7 @@ def test_parts_that_all_weighed_the_same_would_be_noticed(monkeypatch):
 
 
 @pytest.mark.slow
-def test_no_more_images_than_a_part_are_computed_at_once(monkeypatch):
+def test_at_most_one_micro_batch_is_computed_at_once(monkeypatch):
     import keras
 
     seen = []
@@ -108,7 +108,7 @@ def test_no_more_images_than_a_part_are_computed_at_once(monkeypatch):
 
     class Begin(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            seen.clear()  # Keras has only looked at shapes so far
+            seen.clear()  # so far Keras has only inferred shapes
 
     monkeypatch.setattr(layer, "call", watched)
     fit(images(), 4, [kt.Phase("all", epochs=1)], augment=["horizontal_flip"], callbacks=[Begin()])
@@ -116,7 +116,7 @@ def test_no_more_images_than_a_part_are_computed_at_once(monkeypatch):
 
 
 @pytest.mark.slow
-def test_afterwards_the_model_trains_as_keras_does():
+def test_afterwards_the_model_uses_the_keras_step_again():
     data = images()
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16)
     classifier.fit(data, [kt.Phase("all", epochs=1)], batch_size=16, accumulate=4, verbose=False)
@@ -126,7 +126,7 @@ def test_afterwards_the_model_trains_as_keras_does():
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_in_parts_resumes_to_the_same_bits(photos, tmp_path):
+def test_an_interrupted_run_with_micro_batches_resumes_bit_identically(photos, tmp_path):
     tree = settings(photos, tmp_path).model_dump(exclude_unset=True)["data"]
     tree["accumulate"] = 3
     whole = train(settings(photos, tmp_path / "whole", data=tree), say=lambda _: None)

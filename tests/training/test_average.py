@@ -1,4 +1,4 @@
-"""Averages of the weights: those that NumPy computes, validated and kept, while training goes on as without them."""
+"""Weight averaging: equal to NumPy, validated and saved, without influence on training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KINDS = ("ema", "swa")
 
 
 class Watch(keras.callbacks.Callback):
-    """Note the weights after every step, and those that an epoch ends with."""
+    """Record the weights after every step and at the end of every epoch."""
 
     def __init__(self, model):
         super().__init__()
@@ -41,7 +41,7 @@ class Watch(keras.callbacks.Callback):
 
 
 def by_hand(kind, watch, momentum, steps):
-    """The averages at the end of every epoch, in float64."""
+    """Compute the averages at the end of every epoch in float64."""
     weights = [[w.astype(np.float64) for w in step] for step in watch.steps]
     if kind == "swa":
         ends = weights[steps - 1 :: steps]
@@ -82,7 +82,7 @@ def fit(phase, watch=Watch, **options):
     ],
     ids=["ema", "ema-on-features", "ema-in-parts", "swa-in-parts", "swa-on-features"],
 )
-def test_the_averages_are_those_of_numpy_and_are_validated_and_kept(kind, more, watch, options):
+def test_averages_equal_numpy_and_are_validated_and_saved(kind, more, watch, options):
     phase = kt.Phase("all", **{"epochs": 4, "learning_rate": 0.02, "schedule": "constant", "average": kind, **more})
     classifier, data, watching, result = fit(phase, watch, **options)
     averages = by_hand(kind, watching, phase.ema_momentum, steps=3)
@@ -90,7 +90,7 @@ def test_the_averages_are_those_of_numpy_and_are_validated_and_kept(kind, more, 
     for expected, (weights, _) in zip(averages, watching.ends, strict=True):
         for a, b in zip(expected, weights, strict=True):
             np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
-    # The kept weights are those that the best epoch was validated with, and not those of training.
+    # The saved weights are those validated in the best epoch, not the training weights.
     best = result.best["epoch"] - 1
     for a, b in zip(watching.ends[best][0], classifier.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -101,7 +101,7 @@ def test_the_averages_are_those_of_numpy_and_are_validated_and_kept(kind, more, 
 
 
 @pytest.mark.parametrize("kind", [pytest.param("ema", marks=pytest.mark.slow), "swa"])
-def test_training_goes_on_as_without_averages(kind):
+def test_averages_do_not_influence_training(kind):
     options = {"epochs": 3, "learning_rate": 0.02, "schedule": "cosine"}
     averaged = fit(kt.Phase("all", average=kind, **options), augment=["horizontal_flip"])
     plain = fit(kt.Phase("all", **options), augment=["horizontal_flip"])
@@ -117,7 +117,7 @@ def batches_of(classifier, data, batch_size, augment=("horizontal_flip",)):
     return classifier._setup(data, None, options, 0.0).train
 
 
-def test_measured_statistics_are_those_of_the_batches_and_nothing_else_changes():
+def test_measured_statistics_equal_those_of_the_batches_and_nothing_else_changes():
     data = images()
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, precision="float32")
     model, batches = classifier.model, batches_of(classifier, data, 16)
@@ -131,7 +131,7 @@ def test_measured_statistics_are_those_of_the_batches_and_nothing_else_changes()
         path for path, before in variables.items() if (keras.ops.convert_to_numpy(_named(model, path)) != before).any()
     }
     assert moved == {path for path in variables if "moving" in path}
-    # The first layer, in NumPy: its input does not depend on other statistics.
+    # Checked in NumPy for the first layer, whose input depends on no other statistics.
     first = model.get_layer("stem_bn")
     below = keras.Model(model.inputs, first.input)
     batches.set_epoch(1)
@@ -147,7 +147,7 @@ def _named(model, path):
 
 
 @pytest.mark.slow
-def test_with_a_single_batch_training_and_prediction_compute_the_same():
+def test_with_a_single_batch_training_and_inference_mode_agree():
     data = images(40)
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16, dropout=0.0, precision="float32")
     batches = batches_of(classifier, data, 64)
@@ -163,7 +163,7 @@ def test_with_a_single_batch_training_and_prediction_compute_the_same():
 
 
 @pytest.mark.parametrize("features", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_statistics_of_the_mean_are_measured_in_every_epoch(features):
+def test_swa_statistics_are_measured_in_every_epoch(features):
     what = {"train": "last 1 groups", "augment": False, "batch_norm": "train"} if features else {}
     phase = kt.Phase("all", epochs=2, learning_rate=0.02, average="swa", **what)
     augment = [] if features else ["horizontal_flip"]
@@ -179,7 +179,7 @@ def test_statistics_of_the_mean_are_measured_in_every_epoch(features):
 
 @pytest.fixture(scope="module", params=["ema", pytest.param("swa", marks=pytest.mark.slow)])
 def averaged(request, tmp_path_factory):
-    """Images, a phase with averages, and a run over them that was never interrupted."""
+    """Images, a phase with averages, and an uninterrupted run of it."""
     folder = tmp_path_factory.mktemp(request.param)
     photos = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20})
     phase = {**PHASES[1], "average": request.param, "epochs": 3}
@@ -191,7 +191,7 @@ def averaged(request, tmp_path_factory):
     ("epochs", "batch"),
     [pytest.param(0, 1, marks=pytest.mark.slow), (1, 1), pytest.param(2, 2, marks=pytest.mark.slow)],
 )
-def test_an_interrupted_phase_resumes_to_the_same_bits(averaged, tmp_path, epochs, batch):
+def test_an_interrupted_phase_resumes_bit_identically(averaged, tmp_path, epochs, batch):
     photos, phase, whole = averaged
     with pytest.raises(Interrupted):
         train(settings(photos, tmp_path / "cut", "1 step", phases=[phase]), callbacks=[StopAt(epochs, batch)],
@@ -203,7 +203,7 @@ def test_an_interrupted_phase_resumes_to_the_same_bits(averaged, tmp_path, epoch
     assert_same(whole, resume(tmp_path / "cut"))
 
 
-def test_the_model_of_every_epoch_is_that_of_the_averages(averaged):
+def test_the_checkpoint_of_every_epoch_has_the_averages(averaged):
     run = averaged[2]
     best = run.read_json(run.metrics)["best"]
     kept = keras.models.load_model(run.checkpoint(1, best["epoch"])).get_weights()
@@ -212,7 +212,7 @@ def test_the_model_of_every_epoch_is_that_of_the_averages(averaged):
 
 
 @pytest.mark.slow
-def test_averages_that_are_told_of_later_begin_there(photos, tmp_path):
+def test_averages_enabled_on_resume_start_there(photos, tmp_path):
     with pytest.raises(Interrupted):
         train(settings(photos, tmp_path / "cut", "1 step"), callbacks=[StopAt(3, 1)], say=lambda _: None)
     said = []
@@ -223,14 +223,14 @@ def test_averages_that_are_told_of_later_begin_there(photos, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_rate_that_is_to_be_found(photos, tmp_path, kind):
+def test_with_an_automatic_learning_rate(photos, tmp_path, kind):
     phases = [{"name": "all", "epochs": 1, "learning_rate": "auto", "average": kind}]
     run = train(settings(photos, tmp_path / "run", phases=phases), say=lambda _: None)
     assert len(run.read_history()) == 1
 
 
 @pytest.mark.parametrize(("key", "value"), [("average", "mean"), ("ema_momentum", 1.0), ("ema_momentum", "high")])
-def test_a_bad_value_is_one_line(photos, tmp_path, key, value):
+def test_a_bad_value_is_a_one_line_error(photos, tmp_path, key, value):
     with pytest.raises(UserError, match=rf"phases\.0\.{key}") as refused:
         settings(photos, tmp_path / "run", phases=[{**PHASES[0], key: value}])
     assert len(str(refused.value).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""Memory that runs out: recognised on every backend, told in a line, and got around where the batch size is ours."""
+"""Out of memory: recognized on every backend, reported in one line, and handled if the batch size is automatic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PETABYTE = 1 << 50
 
 
 def exhaust(backend: str):
-    """Ask the framework for more memory than any machine has."""
+    """Allocate more memory than any machine has."""
     if backend == "torch":
         import torch
 
@@ -28,7 +28,7 @@ def exhaust(backend: str):
     if backend == "jax":
         import jax
 
-        with jax.ensure_compile_time_eval():  # now, also where a step is only being traced
+        with jax.ensure_compile_time_eval():  # now, even while a step is traced
             return jax.numpy.zeros(PETABYTE, "uint8").block_until_ready()
     import tensorflow as tf
 
@@ -37,7 +37,7 @@ def exhaust(backend: str):
 
 @pytest.fixture
 def memory(backend, monkeypatch):
-    """A machine whose memory ends at `limit` images."""
+    """Simulate a machine that runs out of memory above `limit` images."""
 
     class Memory:
         limit = 10**6
@@ -47,12 +47,12 @@ def memory(backend, monkeypatch):
     def check(count):
         if int(count) > Memory.limit:
             if backend == "tensorflow":
-                raise MemoryError  # TensorFlow makes a ResourceExhaustedError of it
+                raise MemoryError  # TensorFlow turns it into a ResourceExhaustedError
             exhaust(backend)
         return count
 
     def small(self, values, sample_weight=None):
-        """Stands for the whole step; Keras gives the number of images, and does not call it to learn shapes."""
+        """Fails in place of the step: Keras passes the number of images, and does not call it for shape inference."""
         if self.name != "loss":
             return update(self, values, sample_weight)
         if backend != "tensorflow":
@@ -70,7 +70,7 @@ def data_of(photos, **more):
     return {"path": str(photos), "image_size": 32, "augment": ["horizontal_flip"], "workers": 1, **more}
 
 
-def test_what_the_framework_raises_is_recognised(backend):
+def test_the_exception_of_the_framework_is_recognized(backend):
     with pytest.raises(Exception) as raised:
         exhaust(backend)
     assert is_out_of_memory(raised.value), repr(raised.value)
@@ -87,11 +87,11 @@ def test_what_the_framework_raises_is_recognised(backend):
         (KeyboardInterrupt(), False),
     ],
 )
-def test_other_errors_are_not_taken_for_it(error, found):
+def test_other_exceptions_are_told_apart(error, found):
     assert is_out_of_memory(error) is found
 
 
-def test_the_message_says_what_was_tried_and_what_to_set():
+def test_the_message_names_the_sizes_and_the_settings():
     assert "16 images of 224 × 160 at once (batch_size 32): set accumulate to 4" in str(
         out_of_memory(32, 16, (224, 160))
     )
@@ -99,7 +99,7 @@ def test_the_message_says_what_was_tried_and_what_to_set():
 
 
 @pytest.mark.slow
-def test_a_batch_size_of_the_user_is_an_error_of_one_line(photos, tmp_path, memory):
+def test_an_explicit_batch_size_gives_a_one_line_error(photos, tmp_path, memory):
     memory.limit = 8
     with pytest.raises(UserError, match=r"16 images of 32 × 32 at once .* set accumulate to 2") as raised:
         train(settings(photos, tmp_path / "run", data=data_of(photos, batch_size=16)), say=lambda _: None)
@@ -107,7 +107,7 @@ def test_a_batch_size_of_the_user_is_an_error_of_one_line(photos, tmp_path, memo
 
 
 @pytest.mark.slow
-def test_the_classifier_says_the_same(memory):
+def test_the_classifier_raises_the_same(memory):
     memory.limit = 8
     data = kt.data.arrays(np.zeros((40, 16, 16, 3), np.uint8), np.arange(40) % 2, image_size=16)
     classifier = kt.Classifier("tiny", data.classes, weights="none", image_size=16)
@@ -116,7 +116,7 @@ def test_the_classifier_says_the_same(memory):
 
 
 @pytest.mark.slow
-def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, tmp_path, memory):
+def test_an_automatic_batch_is_split_until_it_fits(photos, tmp_path, memory):
     memory.limit = 5
     lines = []
     run = train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lines.append)
@@ -134,7 +134,7 @@ def test_an_automatic_batch_is_computed_in_smaller_parts_until_it_fits(photos, t
 
 
 class Tighten(keras.callbacks.Callback):
-    """Less memory after so many epochs."""
+    """Reduce the memory after some epochs."""
 
     def __init__(self, memory, epochs):
         super().__init__()
@@ -147,7 +147,7 @@ class Tighten(keras.callbacks.Callback):
 
 
 @pytest.mark.slow
-def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memory):
+def test_a_later_phase_continues_from_the_previous_weights(photos, tmp_path, memory):
     phases = [
         {"name": "head", "epochs": 2, "learning_rate": 0.01},
         {"name": "all", "epochs": 2, "learning_rate": 0.003, "schedule": "cosine"},
@@ -163,7 +163,7 @@ def test_a_later_phase_goes_on_from_the_weights_before_it(photos, tmp_path, memo
 
 
 @pytest.mark.slow
-def test_averages_of_the_weights_go_on_too(photos, tmp_path, memory, monkeypatch):
+def test_weight_averages_continue_too(photos, tmp_path, memory, monkeypatch):
     made = []
 
     class Watched(AverageWeights):
@@ -180,7 +180,7 @@ def test_averages_of_the_weights_go_on_too(photos, tmp_path, memory, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_resumed_run_still_knows_that_the_batch_size_was_automatic(photos, tmp_path, memory):
+def test_a_resumed_run_remembers_that_the_batch_size_was_automatic(photos, tmp_path, memory):
     with pytest.raises(Interrupted):
         train(settings(photos, tmp_path / "run", data=data_of(photos)), callbacks=[StopAt(1)], say=lambda _: None)
     memory.limit = 8
@@ -190,13 +190,13 @@ def test_a_resumed_run_still_knows_that_the_batch_size_was_automatic(photos, tmp
 
 
 @pytest.mark.slow
-def test_parts_of_one_image_are_the_end(photos, tmp_path, memory):
+def test_a_single_image_that_does_not_fit_is_an_error(photos, tmp_path, memory):
     memory.limit = 0
-    with pytest.raises(UserError, match=r"with 1 images of 32 × 32 at once"):
+    with pytest.raises(UserError, match=r"with 1 image of 32 × 32 at once"):
         train(settings(photos, tmp_path / "run", data=data_of(photos)), say=lambda _: None)
 
 
-def test_an_operation_without_a_deterministic_form_is_told_in_a_line():
+def test_a_non_deterministic_operation_is_a_one_line_error():
     error = RuntimeError("median CUDA does not have a deterministic implementation, but you set …\nYou can …")
     assert is_not_deterministic(error) and not is_not_deterministic(RuntimeError("deterministic"))
     assert "median CUDA" in str(not_deterministic(error)) and "\n" not in str(not_deterministic(error))

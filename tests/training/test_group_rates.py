@@ -1,4 +1,4 @@
-"""Each layer group moves by its own multiple of the learning rate, on stock and native updates."""
+"""Each layer group has its own multiple of the learning rate, with stock and native updates."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.backend
 
 
 def steps_of(decay: float, parts: bool = False, **phase) -> tuple[keras.Model, list[np.ndarray]]:
-    """A small model, and how far one step moved each of its trainable weights."""
+    """Return a small model, and the change of each trainable weight in one step."""
     keras.utils.set_random_seed(3)
     model = build_classifier("tiny", 3, image_size=(32, 32), weights="none", dropout=0.0, seed=3)
     install(model)
@@ -42,7 +42,7 @@ def steps_of(decay: float, parts: bool = False, **phase) -> tuple[keras.Model, l
     ],
     ids=lambda options: options["optimizer"] + "-" + options["schedule"],
 )
-def test_every_group_moves_by_its_multiple(options):
+def test_every_group_has_its_multiple(options):
     _, whole = steps_of(1.0, **options)
     model, scaled = steps_of(0.5, **options)
     factors = group_factors(model, "tiny", 0.5)

@@ -1,4 +1,4 @@
-"""MLflow and Weights & Biases, offline: one logged run a run, with its configuration, every epoch and the result."""
+"""MLflow and Weights & Biases, offline: one logged run per training run, with configuration, epochs and result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.backend
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    """No network, nothing of the user's."""
+    """No network, no user settings."""
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_PROJECT", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -42,7 +42,7 @@ def config_of(photos: Path, output: Path, **callbacks):
 
 
 def mlflow_runs(run: RunDirectory):
-    """The runs in a run's database: (run, metric → [(step, value)])."""
+    """Yield (experiment, run, metric → [(step, value)]) from the database in a run directory."""
     from mlflow import MlflowClient
 
     client = MlflowClient(f"sqlite:///{run.mlflow / 'mlflow.db'}")
@@ -56,7 +56,7 @@ def mlflow_runs(run: RunDirectory):
 
 
 def wandb_records(run: RunDirectory):
-    """The records of all offline files of a run, by file: a LevelDB log of protocol buffers after 7 bytes of its own."""
+    """Yield the records of each offline file of a run: a LevelDB log of protocol buffers after a 7-byte header."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     for file in sorted(run.wandb.glob("offline-run-*/*.wandb")):
@@ -105,7 +105,7 @@ def test_a_run_in_mlflow(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_in_the_same_run_of_mlflow(photos, tmp_path):
+def test_a_resumed_run_continues_the_mlflow_run(photos, tmp_path):
     pytest.importorskip("mlflow")
     with pytest.raises(Interrupted):
         train(config_of(photos, tmp_path / "run", mlflow="fruit"), callbacks=[StopAt(2, 1)], say=lambda _: None)
@@ -120,7 +120,7 @@ def test_an_interrupted_run_goes_on_in_the_same_run_of_mlflow(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_runs_of_one_process_have_databases_of_their_own_or_the_servers(photos, tmp_path, monkeypatch):
+def test_runs_of_one_process_use_separate_databases_or_the_server(photos, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     runs = [train(config_of(photos, tmp_path / name, mlflow=True), say=lambda _: None) for name in ("one", "two")]
     assert [len(list(mlflow_runs(run))) for run in runs] == [1, 1]
@@ -155,7 +155,7 @@ def test_a_run_in_wandb(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_in_the_same_run_of_wandb(photos, tmp_path):
+def test_a_resumed_run_continues_the_wandb_run(photos, tmp_path):
     pytest.importorskip("wandb")
     with pytest.raises(Interrupted):
         train(config_of(photos, tmp_path / "run", wandb="fruit"), callbacks=[StopAt(2, 1)], say=lambda _: None)
@@ -168,8 +168,8 @@ def test_an_interrupted_run_goes_on_in_the_same_run_of_wandb(photos, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_logger_that_cannot_begin_is_one_line(photos, tmp_path, command):
-    """A server that does not answer, and one that wants to know who we are."""
+def test_a_logger_that_cannot_start_is_reported_in_one_line(photos, tmp_path, command):
+    """A server that does not answer, and one that requires a login."""
     pytest.importorskip("mlflow")
     pytest.importorskip("wandb")
     config = tmp_path / "config.yaml"
@@ -179,12 +179,12 @@ def test_a_logger_that_cannot_begin_is_one_line(photos, tmp_path, command):
     assert done.returncode == 0, done.stderr
     for name in ("mlflow", "wandb"):
         (line,) = [line for line in done.stdout.splitlines() if line.startswith(name)]
-        assert line.startswith(f"{name}: nothing is logged from here on (")
+        assert line.startswith(f"{name}: logging stopped (")
     assert done.stdout.splitlines()[-1] == f"run: {tmp_path / 'run'}"
 
 
 class Fails:
-    """A logger whose server goes away."""
+    """A logger whose server disappears."""
 
     name = "fails"
 
@@ -194,30 +194,28 @@ class Fails:
     def begin(self, run, known, parameters):
         return {}
 
-    def log(self, figures, step):
-        assert math.isfinite(figures["val_loss"])
+    def log(self, metrics, step):
+        assert math.isfinite(metrics["val_loss"])
         self.steps.append(step)
         if step == 2:
             raise OSError("no route\nto host")
 
-    def end(self, figures, status):
+    def end(self, metrics, status):
         raise AssertionError("was left out")
 
 
 @pytest.mark.slow
-def test_a_logger_that_fails_midway_is_left_out(photos, tmp_path, monkeypatch):
+def test_a_logger_that_fails_later_is_dropped(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(loggers, "MLflow", Fails)
     said = []
     run = train(config_of(photos, tmp_path / "run", mlflow=True), say=said.append)
-    assert [line for line in said if line.startswith("fails")] == [
-        "fails: nothing is logged from here on (OSError: no route to host)"
-    ]
+    assert [line for line in said if line.startswith("fails")] == ["fails: logging stopped (OSError: no route to host)"]
     assert len(run.read_history()) == 4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
-def test_a_package_that_is_missing_is_one_line_before_anything_is_written(photos, tmp_path, monkeypatch, name):
+def test_a_missing_package_is_reported_before_anything_is_written(photos, tmp_path, monkeypatch, name):
     stock = builtins.__import__
 
     def without(module, *arguments, **options):
@@ -232,7 +230,7 @@ def test_a_package_that_is_missing_is_one_line_before_anything_is_written(photos
 
 
 @pytest.mark.slow
-def test_neither_package_brings_tensorflow_in():
+def test_neither_package_imports_tensorflow():
     for name in ("mlflow", "wandb"):
         pytest.importorskip(name)
     code = (
@@ -242,7 +240,7 @@ def test_neither_package_brings_tensorflow_in():
 
 
 @pytest.mark.slow
-def test_frozen_layers_are_computed_once_beside_loggers(photos, tmp_path):
+def test_frozen_layers_are_computed_once_with_loggers(photos, tmp_path):
     for name in ("mlflow", "wandb"):
         pytest.importorskip(name)
     phases = [{"name": "head", "epochs": 2, "augment": False}]
@@ -266,5 +264,5 @@ def of_module(name: str) -> type[keras.callbacks.Callback]:
         ("my", False),
     ],
 )
-def test_callbacks_that_look_at_figures_alone_need_no_whole_model(module, passes):
+def test_callbacks_that_only_read_metrics_need_no_whole_model(module, passes):
     assert _know_no_model([of_module(module)()]) is passes

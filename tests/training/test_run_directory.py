@@ -113,7 +113,7 @@ def test_what_changed_is_listed_and_refused_unless_accepted(cut, photos):
     assert lines[:-1] == [
         "phases.1.epochs: 2 → 1",
         f"versions: keras 3.0.0 → {keras.__version__}",
-        "data: other images, labels or splits",
+        "data: images, labels or splits changed",
     ]
     assert cut.read_json(cut.manifest) == now
 

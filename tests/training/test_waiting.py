@@ -1,4 +1,4 @@
-"""How long training waited for its images: measured, kept and told."""
+"""The time that training waits for images is measured, saved and reported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(photos, output):
 
 
 @pytest.mark.slow
-def test_slow_images_are_measured_and_told(photos, tmp_path, monkeypatch, capfd):
+def test_slow_images_are_measured_and_reported(photos, tmp_path, monkeypatch, capfd):
     quick = Transform.__call__
 
     def slow(self, *arguments):
@@ -41,10 +41,10 @@ def test_slow_images_are_measured_and_told(photos, tmp_path, monkeypatch, capfd)
 
 
 @pytest.mark.parametrize(
-    ("waited", "seconds", "told"), [(0.35, 100, True), (0.1, 100, False), (0.9, 0.5, False), (None, 0, False)]
+    ("waited", "seconds", "reported"), [(0.35, 100, True), (0.1, 100, False), (0.9, 0.5, False), (None, 0, False)]
 )
-def test_only_much_waiting_is_worth_a_line(waited, seconds, told):
+def test_only_long_waiting_is_reported(waited, seconds, reported):
     stream = io.StringIO()
     Progress(stream).tell_waiting({"name": "head", "data_wait": waited, "seconds": seconds})
-    assert ("waiting for data: 35% of the training time of phase head" in stream.getvalue()) is told
-    assert bool(stream.getvalue()) is told
+    assert ("waiting for data: 35% of the training time of phase head" in stream.getvalue()) is reported
+    assert bool(stream.getvalue()) is reported

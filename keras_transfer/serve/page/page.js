@@ -1,13 +1,13 @@
 "use strict";
 
-const AT_ONCE = 4; // requests on their way at one time
+const AT_ONCE = 4; // concurrent requests
 const maxUpload = Number(document.body.dataset.maxUpload);
 const find = (id) => document.getElementById(id);
 const results = find("results");
 const waiting = [];
 let running = 0;
 
-/** Post a form; return the answer, or throw an Error whose message is for the reader. */
+/** Post a form; return the JSON answer, or throw an Error with a message for the user. */
 async function post(address, fields) {
   const form = new FormData();
   for (const [key, value] of Object.entries(fields)) form.append(key, value);
@@ -15,14 +15,14 @@ async function post(address, fields) {
   try {
     response = await fetch(address, { method: "POST", body: form });
   } catch {
-    throw new Error("The server does not answer, or refused the upload. Is it still running?");
+    throw new Error("No response: the server is not running, or rejected the upload.");
   }
   const answer = await response.json().catch(() => ({}));
-  if (!response.ok) throw new Error(answer.detail || `The server answered with status ${response.status}.`);
+  if (!response.ok) throw new Error(answer.detail || `The server returned status ${response.status}.`);
   return answer;
 }
 
-/** Make a card for each file, newest on top, and send them a few at a time. */
+/** Add a card for each file, newest on top, and classify a few at a time. */
 function add(files) {
   const cards = [...files].map((file) => ({ file, card: newCard(file) }));
   results.prepend(...cards.map(({ card }) => card));
@@ -43,8 +43,8 @@ async function work() {
   running += 1;
   const status = card.querySelector(".status");
   try {
-    if (file.size > maxUpload) throw new Error(`The file is larger than the ${megabytes(maxUpload)} MiB allowed here.`);
-    status.textContent = "Looking …";
+    if (file.size > maxUpload) throw new Error(`The file is larger than the limit of ${megabytes(maxUpload)} MiB.`);
+    status.textContent = "Classifying…";
     show(card, file, await post("/api/predict?explain=true&top=5", { file }));
     status.textContent = "";
   } catch (problem) {
@@ -102,7 +102,7 @@ async function correct(form, file) {
 
 find("files").addEventListener("change", (event) => {
   add(event.target.files);
-  event.target.value = ""; // the same file can be chosen again
+  event.target.value = ""; // so that the same file can be chosen again
 });
 find("heat").addEventListener("change", (event) => results.classList.toggle("no-heat", !event.target.checked));
 find("clear").addEventListener("click", () => {
