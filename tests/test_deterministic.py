@@ -55,7 +55,7 @@ def test_two_processes_give_the_same_bytes_of_weights(command, photos, tmp_path,
         assert one != weights_of(command, photos, tmp_path / "seed", backend, deterministic="true", seed=1)
 
 
-def test_the_frameworks_are_told(command, backend):
+def test_the_backend_is_set_to_deterministic_operations(command, backend):
     asked = {
         "torch": "import torch; print(torch.are_deterministic_algorithms_enabled(), os.environ['CUBLAS_WORKSPACE_CONFIG'])",
         "tensorflow": "from tensorflow.python.framework.config import is_op_determinism_enabled as on; print(on())",

@@ -16,7 +16,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 def add_config(parser: argparse.ArgumentParser) -> None:
     """Add ``config``, ``--data`` and ``--set``: what to train."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG", help="a YAML file, or the name of one in configs/")
+    parser.add_argument("config", nargs="?", metavar="CONFIG",
+                        help="a YAML file, or the name of one in configs/ (default without --data: quickstart)")  # fmt: skip
     parser.add_argument("--data", metavar="DATA", help="train on this folder (or .csv, .txt list, .npz)")
     add_overrides(parser)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from keras_transfer.files import check_output, write_json
 from keras_transfer.inference.data import images_of
 from keras_transfer.inference.model import start, transform_of
+
+if TYPE_CHECKING:
+    from keras_transfer.evaluation.predict import Prediction
 
 
 def evaluate(
@@ -60,7 +63,7 @@ def predict(
     grid_file: str | None = None,
     backend: str | None = None,
     device: str | None = None,
-) -> list[Any]:
+) -> list[Prediction]:
     """Classify images; print one line per image (or write JSON or CSV) and return the predictions.
 
     Args:
@@ -74,7 +77,7 @@ def predict(
         device: where to compute.
 
     Returns:
-        One :class:`~keras_transfer.evaluation.predict.Prediction` per image.
+        One per image, in order.
 
     Raises:
         UserError: no such model or image, or a file that cannot be written.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_transfer import runtime
 from keras_transfer.errors import UserError
 from keras_transfer.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from keras_transfer.data.augment import Transform
 
 
 def find_model(source: str | Path) -> tuple[Path, RunDirectory | None]:
@@ -57,8 +60,8 @@ def start(
     return model, metadata, run
 
 
-def transform_of(metadata: dict[str, Any]) -> Any:
-    """Return the evaluation transform (a :class:`~keras_transfer.data.augment.Transform`) that a model needs."""
+def transform_of(metadata: dict[str, Any]) -> Transform:
+    """Return the evaluation transform that a model needs."""
     from keras_transfer.data.augment import Transform
 
     height, width = metadata["image_size"]
