@@ -206,7 +206,7 @@ def _print(report: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("limit", *(f"{value:.0e}" for name, value in LIMITS.items() if name != "exchange_absolute"))
     console.print(table)
-    console.print("trained model saved on one backend and loaded on another: largest differences of the logits")
+    console.print("logits after saving on one backend and loading on another: largest differences")
     exchange = Table()
     exchange.add_column("saved on")
     for reader in report["backends"]:
