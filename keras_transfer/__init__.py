@@ -37,7 +37,12 @@ __all__ = ["__version__", "backbones", *_LAZY]  # noqa: PLE0604
 
 
 def backbones() -> list[str]:
-    """Return the names of all backbones (besides ``hub:NAME``)."""
+    """Return the names of all backbones (besides ``hub:NAME``).
+
+    Examples:
+        >>> "mobilenet_v2" in kt.backbones()
+        True
+    """
     if "keras" not in sys.modules:
         from keras_transfer.runtime import use_backend
 

@@ -49,6 +49,16 @@ class Classifier:
 
     Raises:
         UserError: an unknown backbone, weights that do not fit or cannot be had, fewer than two classes.
+
+    Examples:
+        >>> data = kt.data.folder("photos", image_size=32)
+        >>> clf = kt.Classifier("tiny", data.classes, image_size=32, weights="none")
+        >>> result = clf.fit(data, [kt.Phase("head", epochs=2, learning_rate=0.01)], verbose=False)
+        >>> len(clf.history)
+        2
+        >>> prediction = clf.predict("photos/apple/000.png", top=2)
+        >>> len(prediction.classes)
+        2
     """
 
     def __init__(
@@ -219,7 +229,14 @@ class Classifier:
         return found
 
     def evaluate(self, split: Any, batch_size: int = 32) -> Evaluation:
-        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
+        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures.
+
+        Examples:
+            >>> data = kt.data.folder("photos", image_size=32)
+            >>> clf = kt.Classifier("tiny", data.classes, image_size=32, weights="none")
+            >>> 0 <= clf.evaluate(data.test)["accuracy"] <= 1
+            True
+        """
         from keras_transfer.evaluation.evaluate import evaluate_split
 
         self._check_classes(split)
@@ -365,6 +382,12 @@ def load(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> C
     Raises:
         Refused: the file names something that is not allowed.
         UserError: no such file, not a keras_transfer model, damaged, or its logits differ on this backend.
+
+    Examples:
+        >>> clf = kt.Classifier("tiny", ["cat", "dog"], image_size=32, weights="none")
+        >>> clf.save("pets.keras")
+        >>> kt.load("pets.keras").classes
+        ('cat', 'dog')
     """
     from keras_transfer.inference import find_model
 

@@ -158,6 +158,11 @@ def load_config(
 
     Raises:
         UserError: one line for every problem found.
+
+    Examples:
+        >>> config = kt.load_config(data="photos", overrides=["model.backbone=resnet50", "seed=3"])
+        >>> config.model.backbone, config.seed
+        ('resnet50', 3)
     """
     if name is None:
         name = None if data else "quickstart"

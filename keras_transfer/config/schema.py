@@ -164,6 +164,11 @@ class Phase(Section):
 
     Args:
         name: the phase's name; ``"head"`` and ``"all"`` also say what is trained unless ``train`` does.
+
+    Examples:
+        >>> phase = kt.Phase("top", train="last 2 groups", epochs=3, learning_rate=1e-4, schedule="cosine")
+        >>> phase.train, phase.optimizer
+        ('last 2 groups', 'adamw')
     """
 
     name: str = Field(min_length=1, description="Name of the phase.")
@@ -304,7 +309,13 @@ class OutputConfig(Section):
 
 
 class RunConfig(Section):
-    """A complete run."""
+    """A complete run.
+
+    Examples:
+        >>> config = kt.RunConfig.model_validate({"data": {"path": "photos"}, "model": {"backbone": "resnet50"}})
+        >>> config.model.backbone, config.seed
+        ('resnet50', 0)
+    """
 
     name: str = Field("run", pattern=r"^[\w.-]+$", description="Name of the run (letters, digits, `_`, `.`, `-`).")
     seed: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**31)] = Field(

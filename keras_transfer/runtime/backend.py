@@ -69,6 +69,10 @@ def use_backend(name: str = "auto", device: str = "auto", deterministic: bool = 
 
     Raises:
         UserError: unknown or missing backend or device, or Keras was already imported with another backend.
+
+    Examples:
+        >>> kt.use_backend() in ("torch", "tensorflow", "jax")
+        True
     """
     choice = choose_backend(None if name == "auto" else name)
     activate(choice.value, device, deterministic)

@@ -58,6 +58,14 @@ def train(
     Raises:
         UserError: anything that the user can mend; nothing is left behind unless training had begun.
         Interrupted: Ctrl-C or SIGTERM; the state is kept for resuming.
+
+    Examples:
+        >>> settings = ["model.backbone=tiny", "model.weights=none", "data.image_size=32", "output.report=false",
+        ...             "phases=[{name: all, epochs: 1}]"]
+        >>> config = kt.load_config(data="photos", output="runs/fruit", overrides=settings)
+        >>> run = kt.train(config, say=lambda line: None)
+        >>> run.is_finished()
+        True
     """
     began = time.perf_counter()
     # 1. Backend and data are settled, and every `auto` gets a value.
