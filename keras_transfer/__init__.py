@@ -36,13 +36,7 @@ __all__ = ["__version__", "backbones", *_LAZY]  # noqa: PLE0604
 
 
 def backbones() -> list[str]:
-    """Return the names of all backbones (besides ``hub:NAME``)."""
-    import sys
-
-    if "keras" not in sys.modules:
-        from keras_transfer.runtime import use_backend
-
-        use_backend()
+    """Return the names of all backbones; ``hub:NAME`` also takes any keras-hub preset."""
     from keras_transfer.models.backbones import names
 
     return list(names())
