@@ -55,7 +55,8 @@ class CenterCrop(Augmentation):
     """Crop the centre and scale it to the target size.
 
     Args:
-        fraction: share (0, 1] of the side of the largest centred box with the target's aspect ratio; 224 of 256 is 0.875.
+        fraction: share (0, 1] of the side of the largest centred box with the target's aspect ratio; 224 of 256 is
+            0.875.
     """
 
     name, random, sizes = "center_crop", False, True

@@ -95,7 +95,7 @@ def _inside(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> b
 def _resize_box(
     image: np.ndarray, box: list[int], matrix: np.ndarray, size: tuple[int, int], out: np.ndarray
 ) -> np.ndarray | None:
-    """Crop a box of whole pixels and scale it, into `out` if possible; return None if it is no whole number of blocks."""
+    """Crop a box of whole pixels and scale it, into `out` if possible; return None if blocks do not fill it."""
     x0, y0, x1, y1 = box
     part = image[y0:y1, x0:x1]
     flipped = matrix[0, 0] < 0 or matrix[1, 1] < 0

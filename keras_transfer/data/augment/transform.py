@@ -27,8 +27,8 @@ class Transform:
         resize: "squash", "crop" or "pad".
         color: "rgb" (3 channels) or "grey" (1).
 
-    Call it with an image and a generator to get uint8 (height, width, channels). With `None` instead of a generator, the
-    evaluation transform, random operations are left out.
+    Call it with an image and a generator to get uint8 (height, width, channels). With `None` instead of a generator,
+    the evaluation transform, random operations are left out.
     """
 
     def __init__(

@@ -57,8 +57,8 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-# Names in a pickle of arrays by Python 2 or 3; anything else could run code. NumPy's own functions are not called, since
-# they allocate an array of any shape before reading its numbers.
+# Names in a pickle of arrays by Python 2 or 3; anything else could run code. NumPy's own functions are not called,
+# since they allocate an array of any shape before reading its numbers.
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
     ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),

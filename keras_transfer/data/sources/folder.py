@@ -38,8 +38,8 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     """Read a folder whose sub-folders are the classes.
 
     The layout is `path/CLASS/…` or `path/SPLIT/CLASS/…`, where SPLIT is train, val (valid, validation) or test. Class
-    folders may have sub-folders. Images are recognised by suffix (`IMAGE_SUFFIXES`); hidden and other files are left out
-    and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
+    folders may have sub-folders. Images are recognised by suffix (`IMAGE_SUFFIXES`); hidden and other files are left
+    out and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
     Args:
         path: the folder.

@@ -34,8 +34,8 @@ def load(
         val: list of the validation images; default: they are split off from the training images.
         test: list of the test images; likewise.
         root: folder that relative paths start from; by default the folder of the (first) list.
-        classes: class names in label order, or a text file with one per line. Default: the labels, in numerical order if
-            all are integers, else in alphabetical order.
+        classes: class names in label order, or a text file with one per line. Default: the labels, in numerical order
+            if all are integers, else in alphabetical order.
 
     Raises:
         UserError: no list is given or it cannot be read, a line has no label, a label is out of range, a path does not
