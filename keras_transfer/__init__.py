@@ -37,16 +37,12 @@ __all__ = ["__version__", "backbones", *_LAZY]  # noqa: PLE0604
 
 
 def backbones() -> list[str]:
-    """Return the names of all backbones (besides ``hub:NAME``).
+    """Return the names of all backbones; ``hub:NAME`` also takes any keras-hub preset.
 
     Examples:
         >>> "mobilenet_v2" in kt.backbones()
         True
     """
-    if "keras" not in sys.modules:
-        from keras_transfer.runtime import use_backend
-
-        use_backend()
     from keras_transfer.models.backbones import names
 
     return list(names())

@@ -18,8 +18,9 @@ T = TypeVar("T")
 class Registry(MutableMapping[str, T], Generic[T]):
     """Name → record: the built-in records, followed by the entry points of a group.
 
-    The name of an entry point is that of its record. Entry points are only searched for when a name is not built in or the
-    names are listed, and only imported when their record is used, so that other packages neither delay nor break the rest.
+    The name of an entry point is that of its record. Entry points are only searched for when a name is not built in or
+    the names are listed, and only imported when their record is used, so that other packages neither delay nor break
+    the rest.
 
     Args:
         kind: what a record stands for, e.g. ``"backbone"``, for errors.

@@ -1,4 +1,4 @@
-"""What is built and installed: a wheel and an editable install, each in an environment of its own, used from elsewhere."""
+"""The wheel and an editable install, each in an environment of its own, used from another folder."""
 
 from __future__ import annotations
 

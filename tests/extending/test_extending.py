@@ -113,7 +113,7 @@ def test_built_in_records_come_first_and_are_found_without_a_search(with_plugin)
     code = (
         "import sys; from keras_transfer.models.backbones import BACKBONES, get;"
         "from keras_transfer.data.sources import SOURCES; assert get('tiny').family == 'tiny' and 'digits' in SOURCES;"
-        "assert 'shapes' not in sys.modules and '_entry_points' not in {**vars(BACKBONES), **vars(SOURCES)}, 'searched';"
+        "assert '_entry_points' not in {**vars(BACKBONES), **vars(SOURCES)} and 'shapes' not in sys.modules;"
         "import keras_transfer as kt; print(*kt.backbones(), *SOURCES)"
     )
     done = with_plugin("-c", code)

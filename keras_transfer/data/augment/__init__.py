@@ -1,8 +1,8 @@
 """Augmentations. To add one: a class in a file of this package, and one line in the table below.
 
-Every operation draws random numbers from the generator it is given and adds to a `Plan`, which is rendered with one affine
-warp, one pass over the colours and the erasing. So a long list costs little more than a short one, and pixels are
-interpolated once.
+Every operation draws random numbers from the generator it is given and adds to a `Plan`, which is rendered with one
+affine warp, one pass over the colours and the erasing. So a long list costs little more than a short one, and pixels
+are interpolated once.
 """
 
 from __future__ import annotations

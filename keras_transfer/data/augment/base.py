@@ -49,12 +49,12 @@ class BatchAugmentation:
 Spec = str | Mapping[str, Any]
 
 AUGMENTATIONS: dict[str, type[Augmentation] | type[BatchAugmentation]] = {}
-"""Name → class. :mod:`keras_transfer.data.augment` fills it; it is defined here so that the modules of that package can use
-:func:`make_op`."""
+"""Name → class. :mod:`keras_transfer.data.augment` fills it; it is defined here so that the modules of that package can
+use :func:`make_op`."""
 
 
 def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | BatchAugmentation:
-    """Return an augmentation from its name or from `{"name": …, parameter: value}`; one that is made already as it is.
+    """Return an augmentation from its name or from `{"name": …, parameter: value}`; return an object unchanged.
 
     Raises:
         UserError: an unknown name or parameter, or a value out of range.

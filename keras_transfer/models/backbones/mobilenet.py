@@ -77,7 +77,7 @@ def _v2_layers(block: Block) -> dict[str, str]:
 
 
 def _v2_names(ends: tuple[str, str, str, str], theirs: Parts) -> Callable[[], dict[str, str]]:
-    """Map Keras's layer names to a package's: ``ends`` (stem and top, each with its BatchNorm) and those of the blocks."""
+    """Map Keras's layer names to a package's: ``ends`` (stem and top, with their BatchNorm) and those of the blocks."""
     return lambda: {
         **dict(zip(("Conv1", "bn_Conv1", "Conv_1", "Conv_1_bn"), ends)),
         **match(inverted_residual_blocks((1, 2, 3, 4, 3, 3, 1), squeezes=False), _v2_layers, theirs),

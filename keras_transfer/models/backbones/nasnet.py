@@ -7,8 +7,8 @@ from typing import Any
 from keras_transfer.models.backbones.applications import application
 from keras_transfer.models.preprocessing import TF
 
-# Layers whose name ends in a number other than that of a normal cell: those that Keras names by running numbers, and the
-# stem and reduction cells.
+# Layers whose name ends in a number other than that of a normal cell: those that Keras names by running numbers, and
+# the stem and reduction cells.
 _OTHERS = r"(?!(activation|add|concatenate|zero_padding2d|cropping2d)_\d+$)(?!.*_(reduce|stem)_)"
 
 

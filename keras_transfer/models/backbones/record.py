@@ -79,5 +79,5 @@ class Backbone:
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone", "keras_transfer.backbones", Backbone)
-"""Name → record. :mod:`keras_transfer.models.backbones` fills it; it is defined here so that modules which that package
-imports can search it."""
+"""Name → record. :mod:`keras_transfer.models.backbones` fills it; it is defined here so that modules imported by that
+package can search it."""

@@ -1,7 +1,7 @@
 """ResNet-18 and ResNet-34, residual networks of basic blocks, with torchvision's layers.
 
-He et al. 2015, https://arxiv.org/abs/1512.03385. torchvision pads all sides by 1 or 3, where Keras's ``same`` pads one side
-only if the stride is 2. Its BatchNorm has epsilon 1e-5 and momentum 0.1, which is 0.9 in Keras's convention.
+He et al. 2015, https://arxiv.org/abs/1512.03385. torchvision pads all sides by 1 or 3, where Keras's ``same`` pads one
+side only if the stride is 2. Its BatchNorm has epsilon 1e-5 and momentum 0.1, which is 0.9 in Keras's convention.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def bottleneck_resnet(blocks: Sequence[int]) -> dict[str, str]:
 
 
 def vgg(blocks: Sequence[int]) -> dict[str, str]:
-    """Map names of ``keras.applications``' VGG to those of torchvision and timm: positions that also count ReLU and pooling.
+    """Map names of ``keras.applications``' VGG to those of torchvision and timm: positions, ReLU and pooling included.
 
     Args:
         blocks: number of convolutions in each of the five blocks.

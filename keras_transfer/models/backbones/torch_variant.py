@@ -1,9 +1,9 @@
 """Torch variants: the same layers as in ``keras.applications``, computing what PyTorch's packages compute.
 
-PyTorch's implementations differ from Keras's in strides, BatchNorm epsilon or preprocessing, and weights only work in the
-variant they were trained in. So a backbone of ``keras.applications`` may have a *torch variant*: a record of the same name
-and layers with PyTorch's graph (:mod:`keras_transfer.models.torch_graph`) and preprocessing. :func:`suited` chooses by the
-weights.
+PyTorch's implementations differ from Keras's in strides, BatchNorm epsilon or preprocessing, and weights only work in
+the variant they were trained in. So a backbone of ``keras.applications`` may have a *torch variant*: a record of the
+same name and layers with PyTorch's graph (:mod:`keras_transfer.models.torch_graph`) and preprocessing. :func:`suited`
+chooses by the weights.
 """
 
 from __future__ import annotations

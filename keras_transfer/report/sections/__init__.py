@@ -1,4 +1,4 @@
-"""The sections of a report. To add one: a module with ``make``, a template of its name in ``page/``, a line in the table."""
+"""The sections of a report. To add one: a module with ``make``, a template ``page/NAME.html``, a line in the table."""
 
 from __future__ import annotations
 
