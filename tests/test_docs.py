@@ -22,7 +22,7 @@ import yaml
 import keras_transfer as kt
 from keras_transfer.cli import COMMANDS, build_parser
 from keras_transfer.config.load import _number, parse_overrides, section_of, validate
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.schema import DataConfig, RunConfig
 from keras_transfer.data.augment import AUGMENTATIONS, make_op
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.errors import UserError
@@ -174,6 +174,8 @@ def _exists(keys: list[str]) -> bool:
             continue
         if section is None or key not in section.model_fields:
             return False
+        if section is DataConfig and key == "options":
+            return True  # whatever another package's source takes
         section = section_of(section.model_fields[key].annotation)
     return True
 

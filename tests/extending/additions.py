@@ -37,14 +37,13 @@ def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 if __name__ == "__main__":
-    from keras_transfer.templates import environment
-
     from keras_transfer.cli import main
     from keras_transfer.export.formats import FORMATS, Format
+    from keras_transfer.html.templates import environment
     from keras_transfer.report.sections import SECTIONS
 
     AUGMENTATIONS["negative"] = Negative
     FORMATS["copy"] = Format("copy", "a copy", "copy.keras", implementation="additions")
     SECTIONS["weather"] = ("Weather", lambda view: {"sky": f"blue over {view.config.name}"})
-    environment().loader.loaders.append(DictLoader({"weather.html": "<p>{{ section.sky }}</p>"}))
+    environment("keras_transfer.report").loader.loaders.append(DictLoader({"weather.html": "<p>{{ section.sky }}</p>"}))
     sys.exit(main(sys.argv[1:]))
