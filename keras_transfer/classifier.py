@@ -61,7 +61,7 @@ class Classifier:
         2
     """
 
-    def __init__(
+    def __init__(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         backbone: str,
         classes: Sequence[str],

@@ -1,4 +1,4 @@
-"""How often something is done: every so many seconds, steps or epochs."""
+"""Intervals in seconds, training steps or epochs."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ class Interval:
         return self.amount if self.unit == "seconds" else 0.0
 
     def is_over(self, *, seconds: float, steps: int, epochs: int) -> bool:
-        """Say whether it is over, ``seconds``, ``steps`` and ``epochs`` after it began."""
+        """Return whether the interval has passed, given what has elapsed since it began."""
         return {"seconds": seconds, "steps": steps, "epochs": epochs}[self.unit] >= self.amount

@@ -16,7 +16,7 @@ from keras_transfer.errors import UserError, nearest, unknown
 
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
-"""Values of a configuration, each alias counted by what it stands for."""
+"""Maximum number of values in a configuration, with aliases expanded."""
 
 Checked = TypeVar("Checked", bound=Section)
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -74,14 +74,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _check_size(content: Any) -> None:
-    """Refuse what is small as text but endless to walk through: aliases of aliases, and a value inside itself."""
+    """Reject content that expands without bound: nested aliases, and values that contain themselves."""
     sizes: dict[int, float] = {}
 
     def size(node: Any) -> float:
         if not isinstance(node, (dict, list)):
             return 1
         if id(node) not in sizes:
-            sizes[id(node)] = math.inf  # stays so for a value inside itself
+            sizes[id(node)] = math.inf  # remains for a value that contains itself
             children = node.values() if isinstance(node, dict) else node
             sizes[id(node)] = 1 + sum(size(child) for child in children)
         return sizes[id(node)]
@@ -107,7 +107,7 @@ def parse_overrides(items: list[str]) -> list[tuple[list[str], Any]]:
 
 
 def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-3 as a string; everybody who types it means the number.
+    # YAML 1.1 reads 1e-3 as a string, but it always means the number.
     if isinstance(value, str):
         try:
             return float(value) if "e" in value.lower() else value
@@ -206,16 +206,16 @@ def validate(tree: dict[str, Any]) -> RunConfig:
 
 
 def complete(config: RunConfig) -> ResolvedConfig:
-    """Return the configuration of a run, which must not hold ``auto``, as what it is.
+    """Convert a configuration without ``auto``, such as that of a run, to a :class:`ResolvedConfig`.
 
     Raises:
-        UserError: it does hold ``auto``.
+        UserError: it contains ``auto``.
     """
     return _checked(ResolvedConfig, config.model_dump())
 
 
 def complete_data(options: dict[str, Any]) -> ResolvedData:
-    """Check the keys of a ``data`` section that must be complete, as Python's arguments are.
+    """Validate a complete ``data`` section.
 
     Raises:
         UserError: a line for every problem.
@@ -237,7 +237,7 @@ def _place(item: Any) -> list[Any]:
 
 
 def _is_spare(item: Any, items: list[Any]) -> bool:
-    """Say whether ``item`` is only about another form of the key (``auto``, a pair, a mapping) than the one that was given."""
+    """Return whether ``item`` is about another form of the key (``auto``, a pair, a mapping) than the one given."""
     place, others = _place(item), [other for other in items if other is not item]
     deeper = any(_place(other)[: len(place)] == place and len(_place(other)) > len(place) for other in others)
     if deeper and (_rank(item) or item["type"] in ("int_type", "too_short")):
@@ -246,7 +246,7 @@ def _is_spare(item: Any, items: list[Any]) -> bool:
 
 
 def _rank(item: Any) -> int:
-    """Order what is said about the forms of one key: the lowest is the most to the point."""
+    """Rank the messages about the forms of one key; the lowest is the most specific."""
     if item["type"] == "int_type":
         return int(isinstance(item.get("input"), (list, tuple)))
     return 3 if _is_auto(item) else {"tuple_type": 1, "dict_type": 2}.get(item["type"], 0)

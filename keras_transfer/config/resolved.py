@@ -1,7 +1,7 @@
-"""A configuration in which everything is settled: what a run trains by, and what its ``config.yaml`` holds.
+"""The complete configuration of a run, as stored in its ``config.yaml``.
 
-:class:`~keras_transfer.config.schema.RunConfig` is what the user wrote and may hold ``auto``; a :class:`ResolvedConfig` holds a value
-for every key, and for each value that the program chose a :class:`Decision` with the reason. Both are immutable.
+:class:`~keras_transfer.config.schema.RunConfig` is what the user asked for and may hold ``auto``. :class:`ResolvedConfig` has a value for
+every key, and a :class:`Decision` with the reason for each value chosen automatically. Both are immutable.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from keras_transfer.options import BatchNorm, Color
 
 @dataclass(frozen=True)
 class Decision:
-    """A value that the program chose in the place of ``auto``.
+    """A value chosen in place of ``auto``.
 
     Attributes:
         key: dotted key of the configuration, e.g. ``data.batch_size``.
-        value: what was chosen, as JSON holds it.
-        reason: why, in words.
+        value: the value, JSON-able.
+        reason: why it was chosen.
     """
 
     key: str
@@ -35,7 +35,7 @@ class Decision:
 
     @classmethod
     def read(cls, stored: Iterable[Any]) -> list[Decision]:
-        """Return the decisions of a run's ``manifest.json``; what an older version wrote as text is left out."""
+        """Return the decisions in a ``manifest.json``; plain text, as written by version 0.1, is skipped."""
         return [cls(**item) for item in stored if isinstance(item, dict)]
 
 
@@ -67,24 +67,24 @@ class ResolvedData(DataConfig):
 
     @property
     def micro_batch_size(self) -> int:
-        """Images that are computed at once: a batch divided by ``accumulate``, at least one."""
+        """Images computed at once: the batch size divided by ``accumulate``, rounded up."""
         return -(-self.batch_size // self.accumulate)
 
 
 class ResolvedPhase(Phase):
-    """A phase whose treatment of BatchNormalization is settled.
+    """A phase with a definite treatment of BatchNormalization.
 
-    ``learning_rate`` may still be ``auto``: then a range test finds it when the phase begins.
+    ``learning_rate`` may still be ``auto``: it is then found by a range test when the phase begins.
     """
 
     batch_norm: BatchNorm
 
 
 class ResolvedConfig(RunConfig):
-    """A complete run, every choice made.
+    """A complete run, without ``auto``.
 
     Attributes:
-        decisions: what the program chose; kept in the run's ``manifest.json``, not in its ``config.yaml``.
+        decisions: the automatic choices; stored in ``manifest.json``, not in ``config.yaml``.
     """
 
     backend: Literal["torch", "tensorflow", "jax"]
@@ -102,17 +102,17 @@ class ResolvedConfig(RunConfig):
         return self.model_copy(update={"phases": tuple(phases), "decisions": (*self.decisions, decision)})
 
     def in_smaller_parts(self) -> ResolvedConfig:
-        """Return the configuration that computes half as many images at once, in the same steps."""
+        """Return the configuration with half the micro-batch size and the same training steps."""
         data = self.data.model_copy(update={"accumulate": 2 * self.data.accumulate})
         return self.model_copy(update={"data": data})
 
     def decided(self, key: str) -> bool:
-        """Say whether the program chose the value of a key."""
+        """Return whether the value of a key was chosen automatically."""
         return any(decision.key == key for decision in self.decisions)
 
 
 def settle_batch_norm(phases: Sequence[Phase], weights: str) -> tuple[ResolvedPhase, ...]:
-    """Replace ``batch_norm: auto``: pretrained statistics are kept, those of random weights are trained.
+    """Replace ``batch_norm: auto``: BatchNorm stays frozen for pretrained weights and trains for random ones.
 
     Args:
         phases: as configured.

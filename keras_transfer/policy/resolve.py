@@ -24,10 +24,10 @@ BUDGET = 16_000  # images times epochs at the first of SIZES: about a quarter of
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run computes on, each with the reason.
+    """Backend, device and precisions of a run, with reasons.
 
     Attributes:
-        backend: the Keras backend, which must be running.
+        backend: the running Keras backend.
         device: ``cpu``, ``gpu`` or ``mps``.
         precision: of training.
         feature_precision: of cached features.
@@ -53,19 +53,19 @@ class Machine:
 
 
 class _Choices:
-    """The configuration as a tree in which ``auto`` is replaced, key by key, and what was decided."""
+    """A configuration tree in which ``auto`` is replaced key by key, and the decisions made."""
 
     def __init__(self, config: RunConfig):
         self.tree: dict[str, Any] = config.model_dump()
         self.decisions: list[Decision] = []
 
     def is_open(self, key: str) -> bool:
-        """Say whether a key is still to be chosen."""
+        """Return whether a key is ``auto``."""
         section, _, name = key.rpartition(".")
         return bool((self.tree[section] if section else self.tree)[name] == "auto")
 
     def choose(self, key: str, value: Any, reason: str) -> None:
-        """Give a key its value, if it is still to be chosen."""
+        """Set the value of a key that is ``auto``."""
         if self.is_open(key):
             apply_override(self.tree, key.split("."), value)
             self.decisions.append(Decision(key, value, reason))
@@ -75,17 +75,16 @@ def resolve(config: RunConfig, data: Dataset, machine: Machine, *, probe: bool =
     """Replace every ``auto`` by a value chosen from the data and the machine.
 
     Args:
-        config: as the user gave it.
+        config: the user's configuration.
         data: the opened data set.
         machine: backend, device and precisions.
-        probe: whether the mirror probe (a minute of computing at most) may run; without it, colour images are
-            taken to survive a horizontal flip and grey ones not to.
+        probe: whether the mirror probe (at most a minute) may run; without it, horizontal flips are used for colour images only.
 
     Returns:
         The complete configuration, with a decision for each choice.
 
     Raises:
-        UserError: a change of a chosen phase that does not fit it.
+        UserError: a change to an automatic phase that is not valid.
     """
     statistics = describe(data)
     choices = _Choices(config)
@@ -108,7 +107,7 @@ def resolve(config: RunConfig, data: Dataset, machine: Machine, *, probe: bool =
 
 
 def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choices) -> None:
-    """Choose the phases, unless they are given, and change them as asked for."""
+    """Choose the phases unless they are given, and apply changes to them."""
     if isinstance(config.phases, tuple):
         return
     chosen = [phase.model_dump() for phase in phases(statistics, config.model.backbone, config.model.weights)]

@@ -1,4 +1,4 @@
-"""Names, creation and reading of a run directory."""
+"""The files of a run directory: their names, and how they are created and read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from keras_transfer.errors import UserError
 from keras_transfer.files import write_csv, write_json, write_text
 
 BEGINNINGS = re.compile(r"state|manifest\.json|splits\.json|\.(manifest\.json|splits\.json|config\.yaml)\..*\.part")
-"""What a process may leave that was stopped before it had written `config.yaml`."""
+"""Files that a process may leave if it is stopped before it has written `config.yaml`."""
 
 
 class RunDirectory:
-    """A folder that holds one run; every file is written whole or not at all.
+    """The directory of one run; every file is written atomically.
 
     Attributes:
         path: the folder.
@@ -51,7 +51,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
 
     def checkpoint(self, phase: int, epoch: int) -> Path:
-        """Return where the model of an epoch is kept, if every one is; both counted from 1."""
+        """Return the path of the model of an epoch (with ``output.every_epoch``); both numbers start at 1."""
         return self.checkpoints / f"phase{phase}_epoch{epoch:03d}.keras"
 
     @classmethod
@@ -59,7 +59,7 @@ class RunDirectory:
         """Fail early where :meth:`create` would fail late.
 
         Raises:
-            UserError: ``wanted`` is a file, or a folder that holds anything but the beginnings of a run.
+            UserError: ``wanted`` is a file, or a folder that contains more than an unstarted run.
         """
         if wanted is None:
             return
@@ -68,7 +68,7 @@ class RunDirectory:
             raise UserError(f"the output {path} is a file; give --output a new folder")
         if path.is_dir() and not _only_begun(path):
             unfinished = (path / "config.yaml").is_file() and not (path / "metrics.json").is_file()
-            hint = f"go on with it (train --resume --output {path}) or " if unfinished else ""
+            hint = f"resume it (train --resume --output {path}) or " if unfinished else ""
             raise UserError(f"the output folder {path} exists and is not empty; {hint}give --output another name")
 
     @classmethod
@@ -80,7 +80,7 @@ class RunDirectory:
             name: the run's name.
 
         Raises:
-            UserError: the folder exists and is not empty, or cannot be made.
+            UserError: the folder exists and is not empty, or cannot be created.
         """
         cls.refuse_existing(wanted)
         path = Path(wanted) if wanted else Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -109,9 +109,9 @@ class RunDirectory:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the run inside the block; a process that is killed lets go of it.
+        """Lock the run against other processes inside the block; the lock of a killed process is released.
 
-        What killed writers left is removed at the beginning, and at the end what a finished run does not need any more.
+        Partial files of killed writers are removed at the beginning, the state of a finished run at the end.
 
         Raises:
             UserError: another process trains in it, or it cannot be written.
@@ -136,34 +136,34 @@ class RunDirectory:
                 self._forget_state()
 
     def start(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
-        """Keep the resolved configuration, which image is in which split, and what the run runs on.
+        """Write the resolved configuration, the split of every image, and the manifest.
 
-        Call it inside of :meth:`locked`: of two runs that were created at the same time, one is refused.
+        Call it inside :meth:`locked`: of two runs created at the same time, one is refused.
 
         Raises:
-            UserError: another run has begun here.
+            UserError: another run has started here.
         """
         self.refuse_existing(str(self.path))
         write_json(self.manifest, manifest)
         write_json(self.splits, splits)
-        write_text(self.config, config_load.dump(config))  # last: a run is what has a configuration
+        write_text(self.config, config_load.dump(config))  # last: it marks a started run
 
     def change(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
-        """Keep what changed before the run is gone on with."""
+        """Write what has changed before a run is resumed."""
         write_text(self.config, config_load.dump(config))
         write_json(self.splits, splits)
-        write_json(self.manifest, manifest)  # last: what it does not know yet is asked about again
+        write_json(self.manifest, manifest)  # last: until then, changes are reported again
 
     def update_manifest(self, more: dict[str, Any]) -> None:
         """Add keys to ``manifest.json``."""
         write_json(self.manifest, {**self.read_json(self.manifest), **more})
 
     def read_config(self, overrides: Sequence[str] = ()) -> RunConfig:
-        """Return the configuration kept with the run, with ``KEY=VALUE`` overrides."""
+        """Return the stored configuration, with ``KEY=VALUE`` overrides."""
         return config_load.load_config(str(self.config), list(overrides))
 
     def read_resolved(self) -> ResolvedConfig:
-        """Return the configuration that the run trains by, complete."""
+        """Return the stored configuration, which is complete."""
         return config_load.complete(self.read_config())
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -171,7 +171,7 @@ class RunDirectory:
         write_csv(self.history, rows, list(rows[0]))
 
     def read_history(self) -> list[dict[str, Any]]:
-        """Return the rows of ``history.csv``, figures as numbers."""
+        """Return the rows of ``history.csv``, with numbers converted."""
         if not self.history.is_file():
             return []
         with self.history.open(encoding="utf-8", newline="") as lines:
@@ -191,11 +191,11 @@ class RunDirectory:
         write_json(path, content)
 
     def is_finished(self) -> bool:
-        """Say whether the run has come to its end; `metrics.json` is written last."""
+        """Return whether the run is finished; `metrics.json` is written last."""
         return self.metrics.is_file()
 
     def refuse_finished(self) -> None:
-        """Raise ``UserError`` if there is nothing to go on with."""
+        """Raise ``UserError`` if the run is finished."""
         if self.is_finished():
             self._forget_state()  # it may have been killed just before
             raise UserError(f"nothing to resume: the run {self.path} is finished")
@@ -205,7 +205,7 @@ class RunDirectory:
 
 
 def _only_begun(folder: Path) -> bool:
-    """Say whether there is nothing in a folder, or only the beginnings of a run that nobody could go on with."""
+    """Return whether a folder is empty, or contains only an unstarted run that cannot be resumed."""
     names = {path.name for path in folder.iterdir()}
     state = folder / "state"
     if not names:
@@ -216,7 +216,7 @@ def _only_begun(folder: Path) -> bool:
 
 
 def _make_new(path: Path) -> Path:
-    """Make a folder of this name, or of this name with a number, that was not there before."""
+    """Create a new folder with this name, or with a number appended."""
     new, number = path, 1
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The ingredients of a run from its resolved configuration: model, batches, settings; and what is made of a trained model."""
+"""Build model, batches and settings of a run from its resolved configuration; measure and draw the trained model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from keras_transfer.training.setup import TrainingSettings, TrainingSetup
 
 
 def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = None) -> TrainingSetup:
-    """Build the model, its batches and the settings of the training; the worker threads run until it is closed.
+    """Build the model, its batches and the settings of the training; worker threads run until the setup is closed.
 
     Args:
         config: of the run.
@@ -38,11 +38,11 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         precision: what the model computes in, if not in the configured precision.
 
     Raises:
-        UserError: weights that do not fit or cannot be had, a phase's ``train`` that matches nothing, a bad augmentation.
+        UserError: weights that do not fit or are not available, a ``train`` pattern without match, a bad augmentation.
     """
     runtime.set_seed(config.seed)
     model = make_model(config, data, precision or config.precision)
-    for phase in config.phases:  # a mistake in the last phase shows before the first begins
+    for phase in config.phases:  # report a mistake in the last phase before the first begins
         apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm)
     train, val = make_batches(config.data, data, config.seed)
     settings = TrainingSettings(
@@ -99,7 +99,7 @@ def class_weights(split: Split, kind: str) -> np.ndarray | None:
 
 
 def feature_settings(data: ResolvedData, native: bool) -> FeatureSettings:
-    """Return how features of frozen layers are computed and kept."""
+    """Return how features of frozen layers are computed and cached."""
     limit = int(data.cache_limit * 1024**3)
     return FeatureSettings(data.cache, limit, data.cache_precision, data.views, native)
 
@@ -116,7 +116,7 @@ def tensorboard(config: ResolvedConfig, run: RunDirectory) -> list[keras.callbac
 
 
 def network_notes(settings: ModelConfig) -> list[str]:
-    """Say which network the weights brought with them, where it is not that of the backbone's name in Keras."""
+    """Return a line about the network if the weights need another variant than Keras's of that name."""
     own = get(settings.backbone)
     record = suited(own, settings.weights)
     if (record.variant, record.preprocessing) == (own.variant, own.preprocessing):
@@ -128,13 +128,13 @@ def network_notes(settings: ModelConfig) -> list[str]:
 
 
 def group_shapes(model: keras.Model, backbone: str) -> str:
-    """Return what each layer group puts out, in one line: its name and height × width × channels."""
+    """Return name and output shape (height × width × channels) of each layer group, in one line."""
     groups = layer_groups(model, backbone)
     return ", ".join(f"{name} {'×'.join(map(str, layers[-1].output.shape[1:]))}" for name, layers in groups)
 
 
 def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
-    """Return what travels inside the model file: class names, input size and how images are fitted to it."""
+    """Return the metadata stored in the model file: class names, input size and how images are resized to it."""
     return {
         "name": config.name,
         "classes": list(data.classes),
@@ -149,7 +149,7 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
 
 
 def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
-    """Return images to check a model by, uint8 (count, height, width, channels): soft noise, none of the user's."""
+    """Return images to verify a model with, uint8 (count, height, width, channels): smooth noise, none of the user's."""
     height, width, channels = shape
     coarse = np.random.default_rng(0).integers(0, 256, (count, 6, 6, channels), dtype=np.uint8)
     rows, columns = np.arange(height) * 6 // height, np.arange(width) * 6 // width

@@ -1,4 +1,4 @@
-"""The run's own callbacks: ordinary Keras callbacks that know about phases."""
+"""Callbacks of a run: ordinary Keras callbacks that span phases."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ HISTORY_FIELDS = (
 
 
 class BestModel(keras.callbacks.Callback):
-    """Keep the best weights of the whole run, over all its phases (Keras's ModelCheckpoint knows one ``fit``).
+    """Keep the best weights over all phases of a run (Keras's ModelCheckpoint covers a single ``fit``).
 
     Args:
         monitor: ``val_loss`` (lower is better) or ``val_accuracy`` (higher is better; ties go to the lower loss).
         save: writes the model to disk; called after an improvement, and by :meth:`restore`.
-        every: seconds between two writes, at least: an epoch on cached features takes less than writing the model.
+        every: minimum seconds between two writes: an epoch on cached features can take less than writing the model.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class BestModel(keras.callbacks.Callback):
         self.save, self.every = save, every
         self._saved, self._unsaved = -math.inf, False
         self.phase = ""
-        self.whole: keras.Model | None = None  # what is kept, where only its upper part trains
+        self.whole: keras.Model | None = None  # the complete model, where only its upper part trains
         self.best: tuple[float, float] | None = None
         self.found: dict[str, Any] = {}
         self.weights: list[np.ndarray] | None = None
@@ -52,7 +52,7 @@ class BestModel(keras.callbacks.Callback):
             return
         self.best = score
         self.found = {"phase": self.phase, "epoch": epoch + 1, self.monitor: float((logs or {})[self.monitor])}
-        model = self.model  # brings the trained values back into the variables, on jax
+        model = self.model  # on jax, copies the trained values back to the variables
         kept = self.whole or model
         self.weights = kept.get_weights()
         if self.save is not None and time.monotonic() - self._saved >= self.every:
@@ -62,17 +62,17 @@ class BestModel(keras.callbacks.Callback):
             self._unsaved = True
 
     def memory(self) -> dict[str, Any]:
-        """Return what it knows, but for the weights."""
+        """Return the state, without the weights."""
         return {"score": self.best, "found": self.found}
 
     def recall(self, memory: dict[str, Any], weights: list[np.ndarray]) -> None:
-        """Know again what :meth:`memory` returned, and the weights; the file may be of another epoch."""
+        """Restore what :meth:`memory` returned, and the weights; the file on disk may be from another epoch."""
         if memory.get("score") is not None:
             self.best, self.found = tuple(memory["score"]), memory["found"]
             self.weights, self._unsaved = weights, True
 
     def restore(self, model: keras.Model) -> None:
-        """Put the best weights back into ``model``, and write it if that was put off."""
+        """Load the best weights into ``model``, and write it if that is still due."""
         if self.weights is not None:
             model.set_weights(self.weights)
         if self._unsaved and self.save is not None:
@@ -84,8 +84,8 @@ class EveryEpoch(keras.callbacks.Callback):
     """Keep the model of every epoch, not only the best.
 
     Args:
-        save: called with the model, the number of the phase and that of the epoch within it, both from 1.
-        whole: what is kept, where only its upper part trains.
+        save: called with the model and the numbers of phase and epoch, both from 1.
+        whole: the complete model; only its upper part may be trained.
         phase: number of the phase, from 1.
     """
 
@@ -95,7 +95,7 @@ class EveryEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the model."""
-        _ = self.model  # brings the trained values back into the variables, on jax
+        _ = self.model  # on jax, copies the trained values back to the variables
         self.save(self.whole, self.phase, epoch + 1)
 
 
@@ -106,7 +106,7 @@ class RunHistory(keras.callbacks.Callback):
         on_row: called with every new row (to append it to a file).
 
     Attributes:
-        so_far: `memory` of an epoch that was broken off, for the next `on_epoch_begin`.
+        so_far: `memory` of an interrupted epoch, for the next `on_epoch_begin`.
     """
 
     def __init__(self, on_row: Callable[[dict[str, Any]], None] | None = None):
@@ -121,21 +121,21 @@ class RunHistory(keras.callbacks.Callback):
         self._images = self._loss_sum = self._began = self._train_end = self._waited = self._rate = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Start the clock, or let it go on in an epoch that was broken off."""
+        """Start the clock, or continue that of an interrupted epoch."""
         before, self.so_far = self.so_far, {}
         self._images, self._loss_sum = before.get("images", 0.0), before.get("loss_sum", 0.0)
         self._began = time.perf_counter() - before.get("seconds", 0.0)
         self._waited = before.get("waited", 0.0)
-        # That of the first step: at the end a plateau may have lowered it already, and a cosine has come down to 0.
+        # The rate of the first step: by the end a plateau may have lowered it, and a cosine has reached 0.
         self._rate = before.get("learning_rate", current_rate(self.model.optimizer))
         self._train_end = self._began
         if self.train is not None:
-            # Order and augmentation follow from the epoch's number over all phases: said here, never counted.
+            # Order and augmentation follow from the number of the epoch over all phases, which is set here, not counted.
             self.train.set_epoch(self.first_epoch + epoch)
             self.train.loader.reset()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Recover the iteration's own loss from Keras's running mean."""
+        """Recover the loss of the iteration from Keras's running mean."""
         if self.train is None or not logs:
             return
         size = self.train.batch_length(batch)
@@ -146,7 +146,7 @@ class RunHistory(keras.callbacks.Callback):
         self.iterations.append((self.phase, loss))
 
     def memory(self) -> dict[str, float]:
-        """Return what is to be put into `so_far` for an epoch to go on from here."""
+        """Return the value of `so_far` with which the epoch can be continued."""
         return {
             "images": self._images,
             "learning_rate": self._rate,
@@ -156,7 +156,7 @@ class RunHistory(keras.callbacks.Callback):
         }
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Add the epoch's row."""
+        """Append the row of the epoch."""
         logs = logs or {}
         seconds = time.perf_counter() - self._began
         training = max(self._train_end - self._began, 1e-9)
@@ -176,10 +176,10 @@ class RunHistory(keras.callbacks.Callback):
 
 
 class LossNotFinite(UserError):
-    """The loss, or a weight, became infinite or NaN.
+    """The loss or a weight became infinite or NaN.
 
     Attributes:
-        where: phase, epoch and batch (both from 1) and the batch's images: index in the training split, and name.
+        where: phase, epoch and batch (from 1), and the images of the batch: index in the training split, and name.
     """
 
     def __init__(self, message: str, where: dict[str, Any]):
@@ -188,28 +188,28 @@ class LossNotFinite(UserError):
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """End training with advice after the batch in which the loss stops being a number; must be the first callback."""
+    """Stop training, with advice, after the batch in which the loss becomes non-finite. Must be the first callback."""
 
     def __init__(self) -> None:
         super().__init__()
         self.phase = ""
         self.train: Any = None
         self._epoch = 0
-        self._batch = (0, 0)  # the last one: epoch over all phases, number
+        self._batch = (0, 0)  # the last batch: epoch over all phases, number
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Note the epoch."""
+        """Record the epoch."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Check the running mean of the loss, which one batch is enough to spoil."""
+        """Check the running mean of the loss, which a single batch makes non-finite."""
         self._batch = self.train.epoch, self.train.first + batch
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             raise self._error(f"the loss became {loss}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Check the weights: the last step may have spoilt them after its loss was computed."""
+        """Check the weights: the last update comes after its loss was computed."""
         for weight, value in zip(self.model.weights, self.model.get_weights()):
             if not np.isfinite(value).all():
                 raise self._error(f"the weight {weight.path} became infinite or NaN")
@@ -232,5 +232,5 @@ class StopOnNaN(keras.callbacks.Callback):
 
 
 def current_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """Return the learning rate that the next step will use."""
+    """Return the learning rate of the next step."""
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))

@@ -1,4 +1,4 @@
-"""The callbacks that every run has, which go through all of its phases: best model, history, progress, a watch for NaN."""
+"""The callbacks of every run, which span all phases: best model, history, progress, non-finite loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_transfer.training.state import TrainingState
 
 
 class CoreCallbacks:
-    """The run's own callbacks, which go through all phases."""
+    """The callbacks that every run has."""
 
     def __init__(
         self,
@@ -31,24 +31,24 @@ class CoreCallbacks:
         self.history.on_row = lambda _: on_row(self.history.rows)
 
     def begin(self, phase: Phase, train: Batches, first_epoch: int) -> None:
-        """Tell them about a phase."""
+        """Set the phase."""
         self.nan.phase = self.best.phase = self.history.phase = self.progress.phase = phase.name
         self.nan.train = self.history.train = self.progress.train = train
         self.history.first_epoch, self.progress.epochs = first_epoch, phase.epochs
         self.progress.rows = self.history.rows
 
     def around(self, watchers: Sequence[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
-        """All callbacks in the order in which they must be called."""
+        """Return all callbacks in the order in which they must be called."""
         return [self.nan, self.best, *watchers, self.history, *([self.progress] if self.verbose else [])]
 
     def fill(self, state: TrainingState) -> None:
-        """Add what they know to a state."""
+        """Add their state to a training state."""
         state.best, state.best_weights = self.best.memory(), self.best.weights or []
         state.history, state.so_far = self.history.rows, self.history.memory()
         state.iterations = [list(pair) for pair in self.history.iterations]
 
     def recall(self, state: TrainingState) -> None:
-        """Take back what a state holds, but for an epoch that was broken off."""
+        """Restore their state, except that of an interrupted epoch."""
         self.best.recall(state.best, state.best_weights)
         self.history.rows = state.history
         self.history.iterations = [(name, loss) for name, loss in state.iterations]

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from keras_transfer import runtime
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.errors import MissingExtra
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.changes import leaves
@@ -146,17 +146,17 @@ class Loggers:
         MissingExtra: the package of a logger is not installed.
     """
 
-    def __init__(self, config: RunConfig, say: Say):
+    def __init__(self, config: ResolvedConfig, say: Say):
         wanted: list[tuple[Callable[[str | None], Logger], bool | str]] = [
             (MLflow, config.callbacks.mlflow),
             (WandB, config.callbacks.wandb),
         ]
         self._loggers = [kind(name if isinstance(name, str) else None) for kind, name in wanted if name is not False]
-        self._phases: list[str] = [phase.name for phase in config.phases]  # type: ignore[union-attr]
+        self._phases: list[str] = [phase.name for phase in config.phases]
         self._say, self._begun = say, False
         self._result: dict[str, float] = {}
 
-    def begin(self, run: RunDirectory, config: RunConfig) -> None:
+    def begin(self, run: RunDirectory, config: ResolvedConfig) -> None:
         """Start the logged runs, or continue those of an interrupted run."""
         if not self._loggers:
             return

@@ -1,4 +1,4 @@
-"""Training a model through its phases with ``model.fit``: read :meth:`PhaseRunner.run` and :meth:`PhaseRunner.train_phase`."""
+"""Train a model through its phases with ``model.fit``: read :meth:`PhaseRunner.run` and :meth:`PhaseRunner.train_phase`."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ FIGURES_ONLY = ("mlflow.keras.callback", "wandb.integration.keras.callbacks.metr
 
 @dataclass(frozen=True)
 class Checkpointing:
-    """Where the state for resuming is kept, and where training goes on from.
+    """Where the state for resuming is stored, and the state to resume from.
 
     Attributes:
-        file: the state file; None: nothing is kept.
-        every: between two writes of the state; a time also stands between two writes of the best model.
-        resume: the state to go on from.
-        clock: seconds of the run so far, kept with the state.
+        file: the state file; None: no state is stored.
+        every: interval between two writes of the state; an interval in seconds also applies to the best model.
+        resume: the state to resume from.
+        clock: returns the seconds of the run so far, which are stored with the state.
     """
 
     file: Path | None = None
@@ -57,7 +57,7 @@ class Checkpointing:
 
 @dataclass
 class _PhaseRun:
-    """One phase under way: its place among the phases, what trains, on what, and the state that it goes on from."""
+    """A phase in progress: its number, the model that trains, its batches, and the state it resumes from."""
 
     number: int
     phase: ResolvedPhase
@@ -76,8 +76,8 @@ class PhaseRunner:
     Args:
         setup: model, batches and settings.
         callbacks: the caller's own Keras callbacks, used in every phase.
-        events: is told what happens.
-        checkpointing: where the state is kept, and where to go on from.
+        events: receives what happens.
+        checkpointing: where the state is stored, and the state to resume from.
         say: prints a line.
         verbose: whether to print phases and progress at all.
     """
@@ -100,12 +100,12 @@ class PhaseRunner:
         self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
 
     def run(self) -> FitResult:
-        """Train through all phases that are left.
+        """Train through the remaining phases.
 
         Raises:
             UserError: a bad ``train`` pattern, a state of another model.
             LossNotFinite: the loss or a weight became infinite or NaN.
-            KeyboardInterrupt: Ctrl-C or SIGTERM; with a state file, the state has been saved.
+            KeyboardInterrupt: Ctrl-C or SIGTERM; the state has been saved if there is a state file.
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         state = self.checkpointing.resume
@@ -150,12 +150,12 @@ class PhaseRunner:
         self.core.best.restore(self.setup.model)  # the next phase starts from the best weights so far
 
     def say(self, line: str) -> None:
-        """Print a line, between those of the progress."""
+        """Print a line between the progress lines."""
         if self.verbose:
             self.core.progress.tell(line, self._say)
 
     def _take_up(self, state: TrainingState) -> int:
-        """Take up a saved state and return the number of the phase to go on with."""
+        """Restore a saved state and return the number of the phase to continue with."""
         model, phase = self.setup.model, phase_of(state, self.settings.phases)
         assign(model.variables, state.model)  # dropout's random state too
         self.core.recall(state)
@@ -168,7 +168,7 @@ class PhaseRunner:
         return state.phase + 1
 
     def _prepare(self, number: int, phase: ResolvedPhase, start: PhaseStart) -> _PhaseRun:
-        """Find out what trains: where frozen layers see the same images in every epoch, only what is above them, on features."""
+        """Find the model to train: only the part above frozen layers, on cached features, if their input never changes."""
         state = self.checkpointing.resume
         here = state if state is not None and state.phase == number else None
         model, val, features = self.setup.model, self.setup.val, self.settings.features
@@ -180,7 +180,7 @@ class PhaseRunner:
         return _PhaseRun(number, phase, start, *trained, here, FreezeAudit())
 
     def _with_rate(self, work: _PhaseRun) -> ResolvedPhase:
-        """Return the phase with a learning rate; one that was broken off keeps its own."""
+        """Return the phase with its learning rate; an interrupted phase keeps the rate it had."""
         phase = work.phase
         if phase.learning_rate != "auto":
             return phase
@@ -205,11 +205,13 @@ class PhaseRunner:
         return part_size(self.setup.train.loader.batch_size, self.settings.accumulate)
 
     def _restore(self, work: _PhaseRun, state: TrainingState) -> None:
-        """Put a phase that was broken off back to where it was."""
+        """Restore an interrupted phase."""
         optimizer = work.model.optimizer
         optimizer.build(work.model.trainable_variables)
         assign(optimizer.variables, state.optimizer)
-        if work.phase.rate != state.learning_rate:  # told since; without a schedule it is one of the variables
+        if (
+            work.phase.rate != state.learning_rate
+        ):  # changed since; without a schedule the rate is an optimizer variable
             for variable in optimizer.variables:
                 if variable.name == "learning_rate":
                     variable.assign(work.phase.rate)
@@ -235,7 +237,7 @@ class PhaseRunner:
             fit_from(work.model, work.train, work.val, work.phase.epochs, callbacks, work.state)
 
     def _filler(self, work: _PhaseRun) -> Callable[[TrainingState], None]:
-        """Return what adds to a state what only the runner knows."""
+        """Return a function that adds to a state what only the runner knows."""
 
         def fill(state: TrainingState) -> None:
             state.phase, state.learning_rate, state.phases = work.number, work.phase.rate, self.result.phases
@@ -248,10 +250,10 @@ class PhaseRunner:
 
 
 def phase_of(state: TrainingState, phases: Sequence[ResolvedPhase]) -> ResolvedPhase:
-    """Return the phase that a state is of.
+    """Return the phase of a state.
 
     Raises:
-        UserError: there are not so many.
+        UserError: there are fewer phases.
     """
     if state.phase >= len(phases):
         raise UserError(f"the saved state is in phase {state.phase + 1}, but there are only {len(phases)} phases")
@@ -266,7 +268,7 @@ def fit_from(
     callbacks: list[keras.callbacks.Callback],
     state: TrainingState | None,
 ) -> None:
-    """Call ``model.fit`` from a state on; an epoch that was broken off is finished by a call of its own."""
+    """Call ``model.fit``, from a state on if there is one; an interrupted epoch is finished by a separate call."""
 
     def fit(first: int, end: int) -> None:
         model.fit(train, validation_data=val, epochs=end, initial_epoch=first, callbacks=callbacks, verbose=0,
@@ -274,7 +276,7 @@ def fit_from(
 
     done = state.epoch if state is not None else 0
     if state is not None and state.batch and done < epochs:
-        # Batches that are done are counted by their images, as the batch size may be another now.
+        # Completed batches are counted by their images, because the batch size may have changed.
         train.first = min(int(state.so_far["images"]) // train.loader.batch_size, len(train.loader) - 1)
         fit(done, done + 1)
         train.first = 0
@@ -286,7 +288,7 @@ def fit_from(
 
 
 def keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.callbacks.Callback]:
-    """Return Keras's ReduceLROnPlateau and EarlyStopping, where the phase's schedule has a use for them."""
+    """Return Keras's ReduceLROnPlateau and EarlyStopping, as far as the schedule of the phase needs them."""
     mode = {"val_loss": "min", "val_accuracy": "max"}[settings.monitor]
     common = {"monitor": settings.monitor, "mode": mode}
     found: list[keras.callbacks.Callback] = []
@@ -298,7 +300,7 @@ def keras_callbacks(phase: Phase, settings: CallbacksConfig) -> list[keras.callb
 
 
 def _know_no_model(callbacks: Sequence[keras.callbacks.Callback]) -> bool:
-    """Say whether all callbacks are Keras's own or only log metrics: another one may want to call the whole model on images."""
+    """Return whether all callbacks are Keras's own or only log metrics; others may call the complete model on images."""
     modules = [type(callback).__module__ for callback in callbacks]
     return all(module.split(".")[0] == "keras" or module in FIGURES_ONLY for module in modules)
 

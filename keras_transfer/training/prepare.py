@@ -1,4 +1,4 @@
-"""What every command that trains begins with: data, backend, and a configuration in which everything is settled."""
+"""The first steps of every command that trains: open the data, start the backend, resolve the configuration."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from keras_transfer.typing import Say
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run that is about to be built.
+    """The result of :func:`prepare`.
 
     Attributes:
-        config: complete.
+        config: the resolved configuration.
         data: checked and split.
         machine: backend, device and precisions, with reasons.
     """
@@ -37,14 +37,14 @@ def prepare(
     needs_validation: bool = True,
     say: Say = print,
 ) -> Prepared:
-    """Open the data, settle the backend and replace every ``auto``; Keras is imported on the way.
+    """Open the data, start the backend and replace every ``auto``; this imports Keras.
 
     Args:
         config: as the user gave it.
         backend: overrides ``KERAS_BACKEND`` and the configuration.
         device: overrides the configuration.
         needs_validation: refuse data without validation images.
-        say: prints a line; is told what was chosen.
+        say: prints a line about backend, device and precision.
 
     Raises:
         UserError: a backend that cannot be had, data that cannot be used.

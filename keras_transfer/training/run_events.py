@@ -1,4 +1,4 @@
-"""What a run directory keeps while its training goes on."""
+"""Store the events of a training in its run directory."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from keras_transfer.training.loggers import Loggers
 
 
 class RunEvents(TrainingEvents):
-    """Keep models, history and what is decided on the way in the run directory, and pass rows on to the loggers.
+    """Write models, history and later decisions to the run directory, and pass history rows to the loggers.
 
     Args:
         run: the run directory.
-        config: of the run; replaced when a learning rate is found or memory runs out.
-        data: its data.
+        config: configuration of the run; replaced when a learning rate is found or memory runs out.
+        data: data of the run.
         manifest: content of ``manifest.json``.
         loggers: experiment loggers.
-        changed: whether the run goes on otherwise than it began; then its files are written again once it has begun.
+        changed: whether a resumed run differs from how it was started; its files are then rewritten.
     """
 
     def __init__(
@@ -43,16 +43,16 @@ class RunEvents(TrainingEvents):
         self.wants_every_epoch = config.output.every_epoch
 
     def begun(self) -> None:
-        """Keep what changed since the run was started."""
+        """Write what changed since the run was started."""
         if self.changed:
             self._keep()
 
     def rate_found(self, phase: int, rate: float) -> None:
-        """Keep the learning rate in the run's configuration."""
+        """Write the learning rate to the configuration of the run."""
         self.change(self.config.with_learning_rate(phase, rate, "by a range test"))
 
     def change(self, config: ResolvedConfig) -> None:
-        """Go on with another configuration, and keep it."""
+        """Continue with another configuration, and write it."""
         self.config = config
         self._keep()
 
@@ -70,7 +70,7 @@ class RunEvents(TrainingEvents):
         self.loggers.log(rows)
 
     def save(self, model: keras.Model, path: Path, golden: bool = False) -> None:
-        """Write a model file with everything that prediction needs; ``golden``: with images to check it by on load."""
+        """Write a model file with everything that prediction needs; ``golden``: with images to verify it on load."""
         images = build.golden_images(model.input_shape[1:]) if golden else None
         bundle.save(model, path, build.metadata_of(self.config, self.data), images)
 

@@ -1,4 +1,4 @@
-"""What a training consists of: the model, its batches and how the phases train. No files, no YAML.
+"""What a training consists of: the model, its batches and how the phases train. No files and no YAML.
 
 The command builds a :class:`TrainingSetup` from a resolved configuration (:mod:`keras_transfer.training.build`), the Python interface
 from the arguments of ``Classifier.fit``; training and the learning-rate range test both start from it.
@@ -33,7 +33,7 @@ class TrainingSettings:
         weighted: whether batches carry sample weights, which then also weight the metrics.
         accumulate: micro-batches that every step is computed in, to save memory.
         native: whether layers run by the operations of `engine.native`; same results, faster.
-        features: how features of frozen layers are computed and kept; by default in memory, in float32.
+        features: how features of frozen layers are computed and cached; by default in memory, in float32.
     """
 
     backbone: str
@@ -76,13 +76,13 @@ class TrainingSetup:
         self.val.loader.close()
 
     def release(self) -> None:
-        """Let go of model and batches, which whoever still holds the setup would keep in memory."""
+        """Drop model and batches, so that a reference to the setup does not keep them in memory."""
         del self.model, self.train, self.val
 
 
 @dataclass(frozen=True)
 class PhaseStart:
-    """A phase that is about to train.
+    """A phase about to train.
 
     Attributes:
         counts: parameters that train, and those that are frozen.
@@ -97,7 +97,7 @@ class PhaseStart:
 
 @contextmanager
 def begin_phase(setup: TrainingSetup, phase: ResolvedPhase) -> Iterator[PhaseStart]:
-    """Freeze and thaw the model as the phase wants it, and open its training images for the length of the block.
+    """Set what of the model trains in the phase, and open its training images inside the block.
 
     Raises:
         UserError: a ``train`` pattern that matches no layer, more groups than there are.

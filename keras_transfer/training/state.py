@@ -1,11 +1,11 @@
-"""Saving and restoring an unfinished run, at any batch.
+"""Save and restore an unfinished run, at any batch.
 
-A file holds everything that the next batch depends on: variables of the model, the optimizer and the metrics, what
-the callbacks know, the history, the phase, the epoch and the batch. Data order and augmentation are functions of the
-seed and these numbers, so they need no state.
+A state file holds everything that the next batch depends on: the variables of model, optimizer and metrics, the counters of
+the callbacks, the history, and the position (phase, epoch, batch). Data order and augmentation are functions of the seed and
+that position, so they need no state.
 
-There are two files: a state from the end of an epoch, whose weights validation has seen, stays until the next one; one
-from within an epoch lies beside it. If the loss then stops being a number, only the first is worth going on from.
+There are two files: the state from the end of an epoch, whose weights have been validated, is kept until the next one; a state
+from within an epoch is stored beside it. If the loss becomes non-finite, training can only be resumed from the first.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ PLAIN = (int, float, bool, str, type(None))
 
 @dataclass
 class TrainingState:
-    """Where a run stands.
+    """The position and the variables of an unfinished run.
 
     Attributes:
         phase: number of the phase, from 0.
-        phase_done: whether its last epoch has ended.
-        epoch: epochs of the phase that have ended.
-        batch: batches of the epoch after those that have been trained on.
-        learning_rate: that of the phase's configuration.
-        seconds: of the run so far, preparations and earlier processes included.
+        phase_done: whether the phase has ended.
+        epoch: completed epochs of the phase.
+        batch: completed batches of the next epoch.
+        learning_rate: learning rate of the phase, as configured or found.
+        seconds: duration of the run so far, including preparation and earlier processes.
         model: values of all variables of the whole model.
         optimizer: values of the optimizer's variables.
         metrics: values of the metrics' variables, within an epoch.
-        callbacks: plain attributes of Keras's and the caller's callbacks.
-        average: kind of the averages of the weights, and how often weights were added; nothing without them.
-        averages: values of the averages.
-        audit: digests of the variables when the phase began.
-        so_far: what the history knows of the epoch under way.
+        callbacks: plain attributes of Keras's callbacks and the caller's.
+        average: kind of weight averaging and number of updates; empty without averaging.
+        averages: averaged weights.
+        audit: digests of the variables at the start of the phase.
+        so_far: partial history of the current epoch.
         history: a row an epoch.
         iterations: (phase, loss) of every training step.
-        phases: summaries of the phases before this one.
-        best: score, phase, epoch and figure of the best model.
-        best_weights: its weights.
+        phases: summaries of the completed phases.
+        best: score, phase, epoch and monitored metric of the best model.
+        best_weights: weights of the best model.
     """
 
     phase: int = 0
@@ -115,12 +115,12 @@ def load_state(path: Path) -> TrainingState:
 
 
 def within_epoch(path: Path) -> Path:
-    """Return the file beside a state file that holds a later state, from within an epoch."""
+    """Return the path of the state from within an epoch, beside the state file ``path``."""
     return path.with_name("within_epoch.npz")
 
 
 def newest_state(path: Path) -> TrainingState | None:
-    """Return the state to go on from, or None if nothing was saved yet.
+    """Return the state to resume from, or None if nothing has been saved.
 
     Raises:
         UserError: it cannot be read.
@@ -130,7 +130,7 @@ def newest_state(path: Path) -> TrainingState | None:
 
 
 def forget_unproven(path: Path) -> None:
-    """Remove a state from within an epoch: what came after it has shown that its weights are no good."""
+    """Remove the state from within an epoch, after the loss has become non-finite."""
     within_epoch(path).unlink(missing_ok=True)
 
 
@@ -150,10 +150,10 @@ def check_shapes(variables: list[Any], stored: list[np.ndarray]) -> None:
 
 
 def assign(variables: list[Any], stored: list[np.ndarray]) -> None:
-    """Copy NumPy arrays into Keras variables of the same shapes.
+    """Assign NumPy arrays to Keras variables of the same shapes.
 
     Raises:
-        UserError: number or shapes differ (another configuration or version).
+        UserError: number or shapes differ, because the configuration or a version changed.
     """
     check_shapes(variables, stored)
     for variable, array in zip(variables, stored):
@@ -161,9 +161,9 @@ def assign(variables: list[Any], stored: list[np.ndarray]) -> None:
 
 
 def callback_memory(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """Return the plain attributes of a callback: waits, counters, best values (scalar tensors, on some backends).
+    """Return the plain attributes of a callback: waits, counters, best values (scalar tensors on some backends).
 
-    Keras's own arguments are settings, not memory; it turns the sign of ``min_delta`` once in every process.
+    Constructor arguments of Keras's callbacks are left out: Keras flips the sign of ``min_delta`` in every process.
     """
     keras_own = [kind for kind in type(callback).__mro__ if kind.__module__.split(".")[0] == "keras"]
     settings = {name for kind in keras_own for name in inspect.signature(kind.__init__).parameters}  # type: ignore[misc]
@@ -179,17 +179,17 @@ def _number(value: Any) -> Any:
 
 
 class StateKeeper(keras.callbacks.Callback):
-    """Save the state during a phase; must be the last callback, so that the others are up to date.
+    """Save the state during a phase. Must be the last callback, so that the others are up to date.
 
     Args:
-        path: the state file; a state from within an epoch is kept beside it, until the epoch's end is saved.
-        whole: the model that is kept, of which the trained one may be the upper part.
-        train: what is trained on.
-        epochs: of the phase.
-        keep: callbacks whose plain attributes are saved (those that Keras resets in ``on_train_begin`` included).
-        fill: called with the new :class:`TrainingState` to add what only the run knows.
-        every: between two saves; the end of a phase is saved in any case.
-        stop: once it is asked to, the state is saved and training interrupted.
+        path: the state file; a state from within an epoch is stored beside it until the end of the epoch is saved.
+        whole: the complete model; only its upper part may be trained.
+        train: training batches.
+        epochs: number of epochs of the phase.
+        keep: callbacks whose plain attributes are saved, including those that Keras resets in ``on_train_begin``.
+        fill: called with each new :class:`TrainingState` to add what only the runner knows.
+        every: interval between two saves; the end of a phase is always saved.
+        stop: once a stop is requested, the state is saved and training interrupted.
         resumed: a state to restore when training begins.
     """
 
@@ -214,16 +214,16 @@ class StateKeeper(keras.callbacks.Callback):
         self._start_counting()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Give the callbacks back what they knew, after their own reset."""
+        """Restore the attributes of the callbacks, after Keras has reset them."""
         for callback, memory in zip(self.keep, self._memory or []):
             vars(callback).update(memory)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Remember what the callbacks know, for a second ``fit`` that goes on with the phase."""
+        """Record the attributes of the callbacks, for a second ``fit`` that continues the phase."""
         self._memory = [callback_memory(callback) for callback in self.keep]
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Put the metrics back, after their own reset."""
+        """Restore the metrics, after Keras has reset them."""
         self._epoch = epoch
         if self._metrics:
             if len(self.model.metrics_variables) < len(self._metrics):  # TensorFlow builds them in the first step
@@ -232,9 +232,9 @@ class StateKeeper(keras.callbacks.Callback):
             self._metrics = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Save, if it is time."""
+        """Save if due."""
         self._steps += 1
-        if batch + 1 < len(self.train):  # after the last batch the epoch's end follows, which says more
+        if batch + 1 < len(self.train):  # the end of the epoch follows the last batch, and is saved instead
             self._save_if(lambda: TrainingState(
                 epoch=self._epoch,
                 batch=self.train.first + batch + 1,
@@ -242,13 +242,13 @@ class StateKeeper(keras.callbacks.Callback):
             ))  # fmt: skip
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save, if it is time."""
+        """Save if due."""
         self._epochs += 1
         done = bool(self.model.stop_training) or epoch + 1 >= self.epochs
         self._save_if(lambda: TrainingState(epoch=epoch + 1, phase_done=done), always=done or self._within)
 
     def _save_if(self, make: Callable[[], TrainingState], always: bool = False) -> None:
-        asked = self.stop.asked  # looked at once: what comes while the state is written waits for the next batch
+        asked = self.stop.asked  # read once: a request during the save is handled after the next batch
         seconds = time.monotonic() - self._saved
         if always or asked or self.every.is_over(seconds=seconds, steps=self._steps, epochs=self._epochs):
             self._save(make())
@@ -256,10 +256,10 @@ class StateKeeper(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
     def _save(self, state: TrainingState) -> None:
-        model = self.model  # brings the trained values back into the variables, on jax
+        model = self.model  # on jax, copies the trained values back to the variables
         state.model = values(self.whole.variables)
         if not all(np.isfinite(array).all() for array in state.model):
-            return  # the last good state stays; the next loss, or the epoch's end, ends the training
+            return  # keep the last good state; the next loss or the end of the epoch stops training
         state.optimizer = values(model.optimizer.variables)
         state.callbacks = [callback_memory(callback) for callback in self.keep]
         self.fill(state)

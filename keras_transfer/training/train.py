@@ -1,4 +1,4 @@
-"""A whole training run, from a configuration to a run directory. Read :func:`train` from top to bottom."""
+"""A complete training run, from a configuration to a run directory. Read :func:`train` from top to bottom."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from keras_transfer.training.setup import TrainingSetup
 
 
-def train(
+def train(  # longer than others: the whole run in one place, most of it documentation
     config: RunConfig,
     *,
     backend: str | None = None,
@@ -40,14 +40,14 @@ def train(
     callbacks: Sequence[Any] = (),
     say: Say = print,
 ) -> RunDirectory:
-    """Train, choose the best model by validation, measure it once on the test set and keep everything.
+    """Train, choose the best model by validation, measure it once on the test set, and write everything to a run directory.
 
     Args:
-        config: what to do; ``auto`` values are chosen from the data and kept in the run's ``config.yaml``.
+        config: the run; ``auto`` values are chosen from the data and stored in the run's ``config.yaml``.
         backend: overrides ``KERAS_BACKEND`` and the configuration.
         device: overrides the configuration.
         resume: an unfinished run to continue, instead of making a new one. ``config`` is then the run's own or a changed copy of it:
-            what differs is reported, and kept with the run.
+            differences are reported and stored with the run.
         accept_changes: continue a run although its files, versions or data are not as they were.
         callbacks: the caller's own Keras callbacks.
         say: prints a line.
@@ -56,8 +56,8 @@ def train(
         The finished run directory.
 
     Raises:
-        UserError: anything that the user can mend; nothing is left behind unless training had begun.
-        Interrupted: Ctrl-C or SIGTERM; the state is kept for resuming.
+        UserError: anything the user can fix; nothing is left behind unless training had begun.
+        Interrupted: Ctrl-C or SIGTERM; the state has been saved for resuming.
 
     Examples:
         >>> settings = ["model.backbone=tiny", "model.weights=none", "data.image_size=32", "output.report=false",
@@ -68,7 +68,7 @@ def train(
         True
     """
     began = time.perf_counter()
-    # 1. Backend and data are settled, and every `auto` gets a value.
+    # 1. Open the data, start the backend, replace every `auto`.
     if resume is None:
         RunDirectory.refuse_existing(config.output.dir)
     told = _told(resume, config)
@@ -78,14 +78,14 @@ def train(
     for decision in resolved.decisions:
         say(f"chosen: {decision}")
 
-    # 2. A run that is continued keeps what was chosen before; what else changed since is said, and refused unless accepted.
+    # 2. A resumed run keeps its earlier choices; other changes are reported, and rejected unless accepted.
     resolved = _with_earlier_decisions(resolved, resume, told)
     manifest = _manifest(prepared, resolved)
     changed = _changes(resume, manifest, told, accept_changes)
     for line in changed:
         say(f"changed: {line}")
 
-    # 3. Batches, and the model from pretrained weights; whatever is wrong with either shows here.
+    # 3. Build batches and model; errors in either show here, before anything is written.
     from keras_transfer.training import build
     from keras_transfer.training.loggers import Loggers
     from keras_transfer.training.run_events import RunEvents
@@ -96,7 +96,7 @@ def train(
         say(line)
     say(f"groups: {build.group_shapes(setup.model, resolved.model.backbone)}")
 
-    # 4. The run directory, for this process alone: from here on there is something to keep.
+    # 4. Create or open the run directory, for this process alone.
     run = resume or RunDirectory.create(resolved.output.dir, resolved.name)
     events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
     with run.locked(), loggers, _stops_explained(events):
@@ -107,16 +107,16 @@ def train(
         began -= _seconds_before(run, resolved, say)
         loggers.begin(run, resolved)
 
-        # 5. The phases, through model.fit.
+        # 5. Train the phases, through model.fit.
         model, result = _fit(events, setup, callbacks, lambda: time.perf_counter() - began, say)
 
-        # 6. The best model by validation, measured once on the test set.
+        # 6. Measure the best model by validation, once, on the test set.
         metrics, logits = _measure(events, model, result)
         metrics["seconds"] = round(time.perf_counter() - began, 3)
         _keep(events, model, result, metrics)
     say(build.verdict(metrics))
 
-    # 7. The report, from what is at hand; the run is finished and kept without it, too.
+    # 7. Write the report; the run is complete without it.
     if resolved.output.report:
         _report(run, data, model, logits, say)
     return run
@@ -125,7 +125,7 @@ def train(
 def _fit(
     events: RunEvents, setup: TrainingSetup, callbacks: Sequence[Any], clock: Callable[[], float], say: Say
 ) -> tuple[keras.Model, FitResult]:
-    """Train through the phases; from the last state on in smaller parts, if memory runs out and we chose the batch."""
+    """Train the phases. If memory runs out and the batch size was automatic, resume with smaller micro-batches."""
     from keras_transfer.training import build
     from keras_transfer.training.faults import free_memory, is_out_of_memory, out_of_memory
     from keras_transfer.training.phase_runner import Checkpointing, PhaseRunner
@@ -153,14 +153,14 @@ def _fit(
             f"(data.accumulate = {smaller.data.accumulate})"
         )
         events.change(smaller)
-        setup.release()  # a framework may have lost the arrays of the step that failed
+        setup.release()  # a framework may have lost the arrays of the failed step
         del setup, runner
         free_memory()
         setup = build.make_setup(smaller, events.data)
 
 
 def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Measure the best model as its file computes (in float32); return the metrics and the logits of each split."""
+    """Measure the best model in float32, as its file computes; return the metrics and the logits of each split."""
     from keras_transfer.config.open_data import evaluation_transform
     from keras_transfer.evaluation.evaluate import predict_splits
     from keras_transfer.models.precision import set_precision
@@ -175,7 +175,7 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
 
 
 def _keep(events: RunEvents, model: keras.Model, result: FitResult, metrics: dict[str, Any]) -> None:
-    """Keep the model with its golden batch, the plots and the metrics; the metrics' file, written last, ends the run."""
+    """Write the model with its golden batch, the plots, and last the metrics, whose file marks a finished run."""
     from keras_transfer.training import build
 
     run = events.run
@@ -194,7 +194,7 @@ def _report(run: RunDirectory, data: Dataset, model: keras.Model, logits: dict[s
         from keras_transfer.report.write import write_report
 
         write_report(run, data, model, logits)
-    except Exception as error:  # whatever is wrong with it, the model is not
+    except Exception as error:  # the model is complete without a report
         message = (
             f"there is no report ({type(error).__name__}: {error}); make it with: keras-transfer report {run.path}"
         )
@@ -204,19 +204,19 @@ def _report(run: RunDirectory, data: Dataset, model: keras.Model, logits: dict[s
 
 
 def resume_run(path: str | Path) -> RunDirectory:
-    """Open the unfinished run at ``path``; one that stopped before its first save starts anew.
+    """Open the unfinished run at ``path``; a run that stopped before its first save starts from the beginning.
 
     Raises:
-        UserError: it is no run, it is finished, or another process is at it.
+        UserError: it is not a run, it is finished, or another process is training it.
     """
     run = RunDirectory.open(path)
     run.refuse_finished()
-    with run.locked():  # says now what would else be said after all the preparations
+    with run.locked():  # report another process now, not after all preparations
         return run
 
 
 def _seconds_before(run: RunDirectory, config: ResolvedConfig, say: Say) -> float:
-    """Return the seconds that the run took in earlier processes, and say where it goes on."""
+    """Return the seconds that the run took in earlier processes, and print where it resumes."""
     from keras_transfer.training.phase_runner import phase_of
     from keras_transfer.training.state import newest_state
 
@@ -228,14 +228,14 @@ def _seconds_before(run: RunDirectory, config: ResolvedConfig, say: Say) -> floa
 
 
 def _told(run: RunDirectory | None, config: RunConfig) -> set[str]:
-    """Return the keys in which the caller's configuration differs from that of the run to continue."""
+    """Return the keys in which the caller's configuration differs from that of the run to resume."""
     if run is None:
         return set()
     return set(differences(run.read_config().model_dump(mode="json"), config.model_dump(mode="json")))
 
 
 def _with_earlier_decisions(config: ResolvedConfig, run: RunDirectory | None, told: set[str]) -> ResolvedConfig:
-    """Add the decisions of the run to continue, except for keys that the caller has set since."""
+    """Add the decisions of the run to resume, except for keys that the caller has set since."""
     if run is None:
         return config
     earlier = Decision.read(run.read_json(run.manifest).get("chosen", []))
@@ -244,10 +244,10 @@ def _with_earlier_decisions(config: ResolvedConfig, run: RunDirectory | None, to
 
 
 def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str], accept: bool) -> list[str]:
-    """Return a line for each difference from the run's own manifest, and add them to the new one.
+    """Return a line for each difference from the manifest of the run, and add them to the new one.
 
     Raises:
-        UserError: some were neither told nor accepted.
+        UserError: some are neither set by the caller nor accepted.
     """
     if run is None:
         return []
@@ -262,9 +262,7 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
 
 @contextlib.contextmanager
 def _stops_explained(events: RunEvents) -> Iterator[None]:
-    """Say how to continue after what stops in the block: an interrupt, a loss that is not finite, an operation without a
-    deterministic form.
-    """
+    """Explain how to continue after an interrupt, a non-finite loss, or an operation without a deterministic form."""
     from keras_transfer.training.callbacks import LossNotFinite
     from keras_transfer.training.faults import is_not_deterministic, not_deterministic
     from keras_transfer.training.state import forget_unproven
