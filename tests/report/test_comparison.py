@@ -95,7 +95,7 @@ def test_durations(seconds, text):
 def test_notes_name_what_does_not_compare():
     rows = [row("a"), row("b", data="other"), row("c"), {"name": "d", "state": "failed"}]
     (note,) = notes(rows)
-    assert "accuracies do not compare: a, c; b" in note
+    assert "accuracies are not comparable (different images, labels or splits): a, c; b" in note
     (note,) = notes([row("a"), row("b", hardware={"processor": "y", "cores": 2})])
     assert "times do not compare: a; b" in note
     assert notes([row("a"), row("b")]) == []
