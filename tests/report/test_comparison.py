@@ -97,5 +97,5 @@ def test_notes_name_what_does_not_compare():
     (note,) = notes(rows)
     assert "accuracies are not comparable (different images, labels or splits): a, c; b" in note
     (note,) = notes([row("a"), row("b", hardware={"processor": "y", "cores": 2})])
-    assert "times do not compare: a; b" in note
+    assert "times are not comparable (different machines): a; b" in note
     assert notes([row("a"), row("b")]) == []
