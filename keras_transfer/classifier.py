@@ -163,8 +163,8 @@ class Classifier:
         from keras_transfer.training.phase_runner import PhaseRunner
 
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
-                   "augment": list(augment), "workers": workers, "cache": cache, "views": views}  # fmt: skip
-        setup = self._setup(data, phases, options, label_smoothing, settings)
+                   "workers": workers, "cache": cache, "views": views}  # fmt: skip
+        setup = self._setup(data, phases, augment, options, label_smoothing, settings)
         try:
             with setup, computing_in(self.model, self._training_precision()):
                 result = PhaseRunner(setup, callbacks=callbacks, verbose=verbose).run()
@@ -219,9 +219,9 @@ class Classifier:
         if steps < 20:
             raise UserError(f"a range test takes at least 20 steps, got {steps}")
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
-                   "augment": list(augment), "workers": workers}  # fmt: skip
+                   "workers": workers}  # fmt: skip
         say: Say = print if verbose else (lambda _: None)
-        setup = self._setup(data, phases, options, label_smoothing)
+        setup = self._setup(data, phases, augment, options, label_smoothing)
         with setup, computing_in(self.model, self._training_precision()):
             found = find_rates(setup, steps, say)
         if plot is not None:
@@ -286,6 +286,7 @@ class Classifier:
         self,
         data: Dataset,
         phases: Sequence[Phase] | None,
+        augment: Sequence[Any],
         options: dict[str, Any],
         label_smoothing: float,
         callbacks: CallbacksConfig | None = None,
@@ -295,6 +296,7 @@ class Classifier:
         Args:
             data: an opened data set.
             phases: what is trained and how, or None: the default.
+            augment: augmentations by name, with parameters, or as objects.
             options: keys of the configuration's ``data`` section.
             label_smoothing: of the loss.
             callbacks: monitor, ReduceLROnPlateau and EarlyStopping.
@@ -308,7 +310,7 @@ class Classifier:
         self._check_classes(data)
         self._check_fit(data)
         runtime.hide_progress_bars()
-        settled = self._data_settings(options)
+        settled = self._data_settings(options).model_copy(update={"augment": list(augment)})
         train, val = build.make_batches(settled, data, self.seed)
         settings = TrainingSettings(
             self.metadata["backbone"],
@@ -332,7 +334,7 @@ class Classifier:
         computing, device = self._training_precision(), runtime.device_in_use()
         precision = runtime.choose_feature_precision("auto", self._precision, computing, device).value
         own = {key: self.metadata[key] for key in ("image_size", "color", "resize")}
-        settled = {**own, "cache": "auto", **options, "cache_precision": precision}
+        settled = {**own, "augment": [], "cache": "auto", **options, "cache_precision": precision}
         if settled["cache"] == "auto":
             settled["cache"] = "disk"
         if settled["workers"] == "auto":

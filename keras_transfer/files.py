@@ -48,7 +48,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO[
     try:
         # Closing the file flushes its buffer and may fail as well, so the guard encloses it.
         with _user_errors(path, only=(None, str(aside))), _open(aside, mode) as stream:
-            with suppress(FileNotFoundError):  # the file is new: the umask decides
+            with _user_errors(path), suppress(FileNotFoundError):  # the file is new: the umask decides
                 shutil.copymode(target, aside)
             yield stream
             stream.flush()

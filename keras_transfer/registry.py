@@ -92,10 +92,10 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return name in self.built_in or name in self._entry_points
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*self.built_in, *self._entry_points))
+        return iter(dict.fromkeys((*self.built_in, *self._entry_points)))
 
     def __len__(self) -> int:
-        return len(self.built_in) + len(self._entry_points)
+        return len({**self.built_in, **self._entry_points})
 
 
 def _package(point: EntryPoint | None) -> str:

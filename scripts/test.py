@@ -69,4 +69,6 @@ def main(options: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        sys.exit(__doc__)
     sys.exit(main(sys.argv[1:]))

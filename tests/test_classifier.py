@@ -78,6 +78,25 @@ def test_mistakes_are_said_before_training(data):
         kt.Classifier("tiny", classes="apple")
 
 
+def test_augmentation_objects_and_no_threads(data):
+    from keras_transfer.data.augment import HorizontalFlip
+
+    clf = kt.Classifier("tiny", classes=data.classes, image_size=32, weights="none")
+    options = {"augment": [HorizontalFlip(), "vertical_flip"], "workers": 0, "verbose": False}
+    assert len(clf.fit(data, [kt.Phase("all", epochs=1)], **options).history) == 1
+    with pytest.raises(kt.UserError, match=r"did you mean 'horizontal_flip'"):
+        clf.fit(data, [kt.Phase("all", epochs=1)], augment=["horizontal_flop"])
+    for name, value in (
+        ("batch_size", 0),
+        ("views", -1),
+        ("cache", "here"),
+        ("class_weights", "auto"),
+        ("workers", "many"),
+    ):
+        with pytest.raises(kt.UserError, match=name):
+            clf.fit(data, [kt.Phase("all", epochs=1)], **{name: value})
+
+
 def test_cached_features_give_what_training_the_whole_model_gives(data):
     """The same head phase, once on features computed once and once through the whole model."""
 

@@ -191,3 +191,11 @@ def test_a_file_name_that_is_no_utf8_can_still_be_written_down(tmp_path):
     name = os.fsdecode(b"caf\xe9.jpg")
     write_csv(tmp_path / "x.csv", [{"path": name}], ["path"])
     assert b"caf" in (tmp_path / "x.csv").read_bytes()
+
+
+def test_a_link_in_a_circle_is_one_line(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(UserError, match="cannot write") as caught:
+        write_text(tmp_path / "a", "x")
+    assert "\n" not in str(caught.value)

@@ -98,6 +98,6 @@ def test_a_circle_through_a_package_and_its_own_file_is_found(copy):
     assert {"keras_transfer.plots", "keras_transfer.plots.style"} <= set(found)
 
 
-def test_the_picture_of_the_architecture_is_current():
-    made = runpy.run_path(str(ROOT / "scripts" / "architecture_picture.py"))
-    assert made["TARGET"].read_text(encoding="utf-8") == made["draw"](), "run: python scripts/architecture_picture.py"
+def test_the_diagram_of_the_architecture_is_current():
+    made = runpy.run_path(str(ROOT / "scripts" / "draw_architecture.py"))
+    assert made["TARGET"].read_text(encoding="utf-8") == made["draw"](), "run: python scripts/draw_architecture.py"

@@ -62,7 +62,10 @@ def add_accept_changes(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:
     """Parse an integer of at least 1."""
-    number = int(text) if text.strip().isdecimal() else 0
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected an integer of at least 1, got {text!r}")
     return number

@@ -123,8 +123,9 @@ def reject_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: P
 
 def _request(stored: Any, folder: Path) -> RunRequest:
     try:
-        return RunRequest(**stored)
-    except TypeError as error:
+        known = {key: value for key, value in stored.items() if (key, value) != ("later", [])}  # a key of version 0.1
+        return RunRequest(**known)
+    except (AttributeError, TypeError) as error:
         raise UserError(f"{folder / 'compare.json'} is damaged; choose another folder with --output") from error
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keras_transfer.config.schema import DataConfig, ImageSize, Phase, Positive, RunConfig
+from keras_transfer.config.schema import DataConfig, ImageSize, Natural, Phase, Positive, RunConfig
 from keras_transfer.options import BatchNorm, Color
 
 
@@ -56,7 +56,7 @@ class ResolvedData(DataConfig):
     batch_size: Positive
     class_weights: Literal["none", "balanced", "sqrt"]
     augment: list[str | dict[str, Any]]
-    workers: Positive
+    workers: Natural
     cache: Literal["off", "memory", "disk"]
     cache_precision: Literal["float32", "bfloat16"]
 

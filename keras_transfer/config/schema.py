@@ -30,6 +30,7 @@ Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Place = Annotated[int, Field(ge=0)]
+Natural = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
 Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
 
 
@@ -115,7 +116,9 @@ class DataConfig(DatasetConfig):
         description="Class weights in the loss: inverse class frequency (`balanced`) or its square root (`sqrt`).",
     )
     augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
-    workers: Positive | Auto = Field("auto", description="Number of threads that decode and augment images.")
+    workers: Natural | Auto = Field(
+        "auto", description="Number of threads that decode and augment images; 0: none, the training thread does it."
+    )
     cache: Literal["auto", "off", "memory", "disk"] = Field(
         "auto",
         description="Where features of frozen layers are cached; `auto`: on disk, for later runs too, otherwise in "

@@ -14,7 +14,10 @@ STORED: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "bfloat16": np.d
 def pack(values: np.ndarray, precision: str) -> np.ndarray:
     """Return float32 ``values`` in the storage format; bfloat16 is rounded to nearest, ties to even."""
     values = np.ascontiguousarray(values, np.float32)
-    return values if precision == "float32" else values.astype(ml_dtypes.bfloat16).view(np.uint16)
+    if precision == "float32":
+        return values
+    with np.errstate(invalid="ignore"):  # NaN stays NaN
+        return values.astype(ml_dtypes.bfloat16).view(np.uint16)
 
 
 def unpack(stored: np.ndarray) -> np.ndarray:

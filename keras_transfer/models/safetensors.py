@@ -30,8 +30,9 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
         found = load_file(path)
     except FileNotFoundError as error:
         raise UserError(f"checkpoint {str(path)!r} does not exist") from error
-    # AttributeError: the library looks for the dtype in NumPy.
-    except (OSError, ValueError, AttributeError, struct.error, SafetensorError) as error:
+    except AttributeError as error:  # the library looks for the dtype in NumPy
+        raise UserError(f"cannot read {str(path)!r} as safetensors: NumPy has no dtype {error.name!r}") from error
+    except (OSError, ValueError, struct.error, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"cannot read {str(path)!r} as safetensors: {reason}") from error
     return {name: array.astype(np.float32) if array.dtype == "bfloat16" else array for name, array in found.items()}

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from keras_transfer.config.load import section_of
+from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.runtime import BACKENDS
 
@@ -23,7 +25,11 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
         dotted key → message line, for every change that may affect the result; configuration keys have no prefix.
     """
     found = differences(_part(before, "config"), _part(now, "config"))
-    lines = {key: f"{key}: {shown(old)} → {shown(new)}" for key, (old, new) in found.items()}
+    lines = {
+        key: f"{key}: {shown(old)} → {shown(new)}"
+        for key, (old, new) in found.items()
+        if old is not MISSING or new != _default(key)
+    }
     others = {name for name in BACKENDS if name != _part(now, "config").get("backend")}
     for name, (old, new) in differences(_part(before, "versions"), _part(now, "versions")).items():
         if name not in others:
@@ -31,6 +37,18 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
     if _part(before, "data").get("fingerprint") != _part(now, "data").get("fingerprint"):
         lines["data"] = "data: images, labels or splits changed"
     return lines
+
+
+def _default(key: str) -> Any:
+    """Return the default of a configuration key: what a run trained by, if its version did not have the key yet."""
+    section: Any = RunConfig
+    *above, name = [part for part in key.split(".") if not part.isdigit()]
+    for part in above:
+        section = (
+            section_of(section.model_fields[part].annotation) if section and part in section.model_fields else None
+        )
+    field = section.model_fields.get(name) if section else None
+    return MISSING if field is None else field.get_default(call_default_factory=True)
 
 
 def refuse(lines: list[str], run: Any) -> None:

@@ -14,7 +14,7 @@ from keras_transfer.data.images.decode import DecodeError, decode, on_white, rea
 from keras_transfer.data.samples import BadImage, FileStore
 from tests.data.conftest import encoded, smooth
 
-PICTURE = smooth()
+IMAGE = smooth()
 
 
 def pillow(data: bytes) -> np.ndarray:
@@ -23,19 +23,19 @@ def pillow(data: bytes) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM"])
 def test_lossless_formats_give_the_pixels(kind):
-    image = PICTURE if kind != "GIF" else np.repeat((PICTURE[:, :, :1] // 8) * 8, 3, axis=2)
+    image = IMAGE if kind != "GIF" else np.repeat((IMAGE[:, :, :1] // 8) * 8, 3, axis=2)
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     assert np.array_equal(decode(encoded(image, kind, **options)), image)
 
 
 def test_jpeg_agrees_with_pillow():
-    data = encoded(PICTURE, "JPEG", quality=95)
+    data = encoded(IMAGE, "JPEG", quality=95)
     assert read_header(data).plain
     assert np.abs(decode(data).astype(int) - pillow(data)).max() <= 2
 
 
 def test_both_routes_agree_on_every_orientation(monkeypatch):
-    corner = PICTURE.copy()
+    corner = IMAGE.copy()
     corner[:8, :8] = 255
     for order in "II", "MM":
         for value in range(1, 9):
@@ -59,65 +59,65 @@ def test_orientation_of_other_formats(kind):
     exif = Image.Exif()
     exif[0x0112] = 6
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    assert np.array_equal(decode(encoded(PICTURE, kind, exif=exif, **options)), np.rot90(PICTURE, -1))
+    assert np.array_equal(decode(encoded(IMAGE, kind, exif=exif, **options)), np.rot90(IMAGE, -1))
 
 
 def test_a_16_bit_png_is_scaled_and_turned():
-    deep = PICTURE.astype(np.uint16) * 257
+    deep = IMAGE.astype(np.uint16) * 257
     png = cv2.imencode(".png", deep[..., ::-1])[1].tobytes()
     assert read_header(png).deep
-    assert np.array_equal(decode(png), PICTURE)
+    assert np.array_equal(decode(png), IMAGE)
     grey = cv2.imencode(".png", deep[..., 0])[1].tobytes()
-    assert np.array_equal(decode(grey), np.repeat(PICTURE[..., :1], 3, axis=2))
+    assert np.array_equal(decode(grey), np.repeat(IMAGE[..., :1], 3, axis=2))
     exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
     chunk = struct.pack(">I", len(exif)) + b"eXIf" + exif + struct.pack(">I", zlib.crc32(b"eXIf" + exif))
-    assert np.array_equal(decode(png[:33] + chunk + png[33:]), np.rot90(PICTURE, -1))
+    assert np.array_equal(decode(png[:33] + chunk + png[33:]), np.rot90(IMAGE, -1))
 
 
 def test_16_bit_with_alpha_and_16_bit_tiff():
-    deep = np.dstack([PICTURE[..., ::-1].astype(np.uint16) * 257, np.full((30, 40), 65535, np.uint16)])
+    deep = np.dstack([IMAGE[..., ::-1].astype(np.uint16) * 257, np.full((30, 40), 65535, np.uint16)])
     deep[:5, :, 3] = 0
     image = decode(cv2.imencode(".png", deep)[1].tobytes())
     assert (image[:5] == 255).all()
-    assert np.array_equal(image[5:], PICTURE[5:])
-    tiff = encoded(Image.fromarray(PICTURE[..., 0].astype(np.uint16) * 257), "TIFF")
-    assert np.array_equal(decode(tiff), np.repeat(PICTURE[..., :1], 3, axis=2))
+    assert np.array_equal(image[5:], IMAGE[5:])
+    tiff = encoded(Image.fromarray(IMAGE[..., 0].astype(np.uint16) * 257), "TIFF")
+    assert np.array_equal(decode(tiff), np.repeat(IMAGE[..., :1], 3, axis=2))
 
 
 def test_transparency_is_laid_on_white():
-    rgba = np.dstack([PICTURE, np.full((30, 40), 255, np.uint8)])
+    rgba = np.dstack([IMAGE, np.full((30, 40), 255, np.uint8)])
     rgba[:10, :, 3] = 0
     rgba[10:20, :, 3] = 128
     for kind in "PNG", "TIFF":
         image = decode(encoded(rgba, kind))
         assert (image[:10] == 255).all()
-        assert np.array_equal(image[20:], PICTURE[20:])
-        half = np.rint(PICTURE[10:20] * (128 / 255) + 255 * (127 / 255))
+        assert np.array_equal(image[20:], IMAGE[20:])
+        half = np.rint(IMAGE[10:20] * (128 / 255) + 255 * (127 / 255))
         assert np.abs(image[10:20] - half).max() <= 1
     la = encoded(Image.fromarray(rgba).convert("LA"))
     assert (decode(la)[:10] == 255).all()
 
 
 def test_palette_with_and_without_transparency():
-    palette = Image.fromarray(PICTURE).quantize(16)
+    palette = Image.fromarray(IMAGE).quantize(16)
     assert np.array_equal(decode(encoded(palette)), np.asarray(palette.convert("RGB")))
     transparent = decode(encoded(palette, transparency=0))
     assert (transparent[np.asarray(palette) == 0] == 255).all()
-    grey = encoded(Image.fromarray(PICTURE[..., 0]), "PNG", transparency=int(PICTURE[0, 0, 0]))
+    grey = encoded(Image.fromarray(IMAGE[..., 0]), "PNG", transparency=int(IMAGE[0, 0, 0]))
     assert (decode(grey)[0, 0] == 255).all()
 
 
 def test_grey_bilevel_and_cmyk():
-    grey = Image.fromarray(PICTURE[..., 0])
+    grey = Image.fromarray(IMAGE[..., 0])
     for kind in "PNG", "JPEG":
         image = decode(encoded(grey, kind))
         assert image.shape == (30, 40, 3)
         assert (np.ptp(image, axis=2) == 0).all()
     bilevel = grey.convert("1")
     assert np.array_equal(decode(encoded(bilevel))[..., 0], np.asarray(bilevel) * np.uint8(255))
-    cmyk = Image.fromarray(PICTURE).convert("CMYK")
+    cmyk = Image.fromarray(IMAGE).convert("CMYK")
     image = decode(encoded(cmyk, "JPEG", quality=95))
-    assert np.abs(image.astype(int) - PICTURE).mean() < 4
+    assert np.abs(image.astype(int) - IMAGE).mean() < 4
 
 
 def test_first_frame_of_an_animation():
@@ -144,7 +144,7 @@ def test_a_jpeg_at_a_fraction_of_its_size():
         filled = cv2.copyMakeBorder(whole, 0, -90 % factor, 0, -121 % factor, cv2.BORDER_REPLICATE)
         again = cv2.resize(filled, small.shape[1::-1], interpolation=cv2.INTER_AREA)
         assert np.abs(small.astype(int) - again).mean() < 1
-    assert decode(encoded(PICTURE, "PNG"), 4).shape == PICTURE.shape
+    assert decode(encoded(IMAGE, "PNG"), 4).shape == IMAGE.shape
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP"])
@@ -167,7 +167,7 @@ def test_a_jpeg_cut_short_behind_its_thumbnail_is_bad():
 
 
 def test_a_jpeg_that_only_lacks_its_end_marker_is_good():
-    data = encoded(PICTURE, "JPEG", quality=95)
+    data = encoded(IMAGE, "JPEG", quality=95)
     assert data.endswith(b"\xff\xd9")
     try:
         image = decode(data[:-2])
@@ -210,12 +210,12 @@ def png_of_size(width: int, height: int) -> bytes:
 def test_decompression_bombs_are_refused():
     with pytest.raises(DecodeError, match="30000 x 30000 pixels"):
         decode(png_of_size(30000, 30000))
-    small = bytearray(encoded(PICTURE, "JPEG"))
+    small = bytearray(encoded(IMAGE, "JPEG"))
     at = small.index(b"\xff\xc0")
     small[at + 5 : at + 9] = struct.pack(">HH", 60000, 60000)
     with pytest.raises(DecodeError, match="60000 x 60000"):
         decode(bytes(small))
-    gif = bytearray(encoded(PICTURE, "GIF"))
+    gif = bytearray(encoded(IMAGE, "GIF"))
     gif[6:10] = struct.pack("<HH", 60000, 60000)
     with pytest.raises(DecodeError, match=r"(?i)bomb"):
         decode(bytes(gif))
@@ -223,11 +223,11 @@ def test_decompression_bombs_are_refused():
 
 def test_nonsense_in_exif_is_ignored():
     for exif in b"XX", b"II*\0\xff\xff\xff\x7f", b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x63\0\0":
-        data = encoded(PICTURE, "JPEG")
+        data = encoded(IMAGE, "JPEG")
         segment = b"Exif\0\0" + exif
         data = data[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + data[2:]
         assert read_header(data).orientation == 1
-        assert decode(data).shape == PICTURE.shape
+        assert decode(data).shape == IMAGE.shape
 
 
 def test_rounding():
@@ -236,9 +236,9 @@ def test_rounding():
 
 
 def test_without_the_rgb_flag_of_newer_opencv(monkeypatch):
-    data = encoded(PICTURE, "PNG")
+    data = encoded(IMAGE, "PNG")
     monkeypatch.setattr(module, "_COLOR", None)
-    assert np.array_equal(decode(data), PICTURE)
+    assert np.array_equal(decode(data), IMAGE)
 
 
 def test_file_store(tmp_path):
@@ -269,7 +269,7 @@ def test_file_store(tmp_path):
 
 
 def test_files_too_large_are_refused(tmp_path, monkeypatch):
-    (tmp_path / "x.png").write_bytes(encoded(PICTURE))
+    (tmp_path / "x.png").write_bytes(encoded(IMAGE))
     monkeypatch.setattr("keras_transfer.data.images.store.MAX_FILE_BYTES", 100)
     with pytest.raises(BadImage, match="MiB"):
         FileStore(["x.png"], tmp_path).read(0)

@@ -172,6 +172,19 @@ def test_what_augmentation_shows_is_what_training_saw(run):
         np.testing.assert_array_equal(np.asarray(shown), seen)
 
 
+def test_automatic_choices_are_read_as_text(run):
+    from keras_transfer.report.run_view import RunView
+    from keras_transfer.report.sections import repeat
+
+    view = RunView(run)
+    stored = [
+        {"key": "data.batch_size", "value": 16, "reason": "a small set"},
+        "data.color = rgb (as version 0.1 wrote it)",
+    ]
+    view.__dict__["manifest"] = {**view.manifest, "chosen": stored}
+    assert repeat.make(view)["chosen"] == ["data.batch_size = 16 (a small set)", stored[1]]
+
+
 def test_the_command_writes_the_same_every_time_and_nothing_else(run, tmp_path, capsys):
     copy = tmp_path / "run"
     shutil.copytree(run.path, copy)

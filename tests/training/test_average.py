@@ -113,8 +113,8 @@ def test_averages_do_not_influence_training(kind):
 
 
 def batches_of(classifier, data, batch_size, augment=("horizontal_flip",)):
-    options = {"augment": augment, "batch_size": batch_size, "class_weights": "none", "workers": 1}
-    return classifier._setup(data, None, options, 0.0).train
+    options = {"batch_size": batch_size, "class_weights": "none", "workers": 1}
+    return classifier._setup(data, None, augment, options, 0.0).train
 
 
 def test_measured_statistics_equal_those_of_the_batches_and_nothing_else_changes():

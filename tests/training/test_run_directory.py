@@ -102,6 +102,22 @@ def edit(file: Path, *keys, value) -> None:
     file.write_text(json.dumps(tree) if file.suffix == ".json" else yaml.safe_dump(tree))
 
 
+def test_a_run_of_an_earlier_version_is_resumed_without_a_word(cut):
+    """Its files lack the keys that came later, and hold what was chosen as text."""
+    for file in (cut.config, cut.manifest):
+        read = json.loads if file.suffix == ".json" else yaml.safe_load
+        tree = read(file.read_text())
+        config = tree.get("config", tree)
+        del config["data"]["options"], config["phases"][1]["group_decay"]
+        if file == cut.manifest:
+            tree["chosen"] = ["data.color = rgb (colour pictures)"]
+        file.write_text(json.dumps(tree) if file.suffix == ".json" else yaml.safe_dump(tree))
+    run = resume(cut.path)
+    assert (run.is_finished() and "changes" not in run.read_json(run.manifest)) or not run.read_json(run.manifest)[
+        "changes"
+    ]
+
+
 def test_what_changed_is_listed_and_refused_unless_accepted(cut, photos):
     edit(cut.config, "phases", 1, "epochs", value=1)
     edit(cut.manifest, "versions", "keras", value="3.0.0")

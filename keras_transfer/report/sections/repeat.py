@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from keras_transfer.config.resolved import Decision
 from keras_transfer.report.run_view import RunView
 from keras_transfer.runtime import BACKENDS
 
@@ -32,10 +33,14 @@ def make(view: RunView) -> dict[str, Any]:
         "precision": manifest["precision"],
         "seed": manifest["seed"],
         "deterministic": view.config.deterministic,
-        "chosen": manifest.get("chosen", []),
+        "chosen": [_shown(item) for item in manifest.get("chosen", [])],
         "changes": manifest.get("changes", []),
         "config": view.run.config.read_text(encoding="utf-8"),
     }
+
+
+def _shown(item: Any) -> str:
+    return str(Decision(**item)) if isinstance(item, dict) else str(item)  # version 0.1 stored text
 
 
 def _command(*words: object) -> str:

@@ -6,6 +6,7 @@ or a layer; a test checks that the file is current.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import re
 from html import escape
@@ -130,7 +131,7 @@ def _end(block: list[tuple[str, float]]) -> float:
 
 
 def draw() -> str:
-    """Return the picture, the same for the same imports."""
+    """Return the diagram as SVG, the same for the same imports."""
     graph = grimp.build_graph(PACKAGE, cache_dir=None)
     rows, edges = layers(graph), imports(graph)
     base: list[str] = []
@@ -185,5 +186,6 @@ def _box(label: str, x: float, y: float, wide: float, kind: str) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     TARGET.write_text(draw(), encoding="utf-8")
     print(f"wrote {TARGET.relative_to(ROOT)}")
