@@ -171,7 +171,8 @@ class Classifier:
         except Exception as error:
             if is_out_of_memory(error):
                 size = tuple(self.metadata["image_size"])
-                raise out_of_memory(batch_size, part_size(batch_size, accumulate), size) from error
+                batch_size = setup.train.loader.batch_size
+                raise out_of_memory(batch_size, part_size(batch_size, setup.settings.accumulate), size) from error
             raise
         self.history = result.history
         return result
@@ -309,12 +310,14 @@ class Classifier:
 
         self._check_classes(data)
         self._check_fit(data)
+        if not 0 <= label_smoothing < 1:
+            raise UserError(f"label_smoothing must be at least 0 and below 1, got {label_smoothing!r}")
         runtime.hide_progress_bars()
         settled = self._data_settings(options).model_copy(update={"augment": list(augment)})
         train, val = build.make_batches(settled, data, self.seed)
         settings = TrainingSettings(
             self.metadata["backbone"],
-            settle_batch_norm(phases or DEFAULT_PHASES, self.metadata.get("weights", "imagenet")),
+            settle_batch_norm(DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")),
             callbacks=callbacks or CallbacksConfig(),
             label_smoothing=label_smoothing,
             weighted=data.train.weights is not None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_transfer import runtime
-from keras_transfer.config.load import find_config, load_config, recipe_names, validate
+from keras_transfer.config.load import apply_override, find_config, load_config, recipe_names, validate
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.runs import RunDirectory
@@ -123,9 +123,11 @@ def reject_changed(entries: Sequence[Entry], known: Mapping[str, Any], folder: P
 
 def _request(stored: Any, folder: Path) -> RunRequest:
     try:
-        known = {key: value for key, value in stored.items() if (key, value) != ("later", [])}  # a key of version 0.1
-        return RunRequest(**known)
-    except (AttributeError, TypeError) as error:
+        later = stored.pop("later", [])  # version 0.1 kept changes of automatic phases apart
+        for (_, number, *keys), value in later:
+            apply_override(stored["config"], ["phases", number, *keys], value)
+        return RunRequest(**stored)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'compare.json'} is damaged; choose another folder with --output") from error
 
 

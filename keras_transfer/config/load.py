@@ -164,6 +164,17 @@ def load_config(
         >>> config.model.backbone, config.seed
         ('resnet50', 3)
     """
+    from keras_transfer.data.sources import SOURCES  # lazily: it imports NumPy
+
+    config = read_config(name, overrides, data, output)
+    SOURCES.lookup(config.data.source)
+    return config
+
+
+def read_config(
+    name: str | None = None, overrides: list[str] | None = None, data: str | None = None, output: str | None = None
+) -> RunConfig:
+    """Build a configuration like :func:`load_config`, whose data source need not be known here."""
     if name is None:
         name = None if data else "quickstart"
     tree = _number(read_yaml(find_config(name))) if name else {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_transfer import data
 from keras_transfer.config.resolved import ResolvedData
-from keras_transfer.config.schema import DatasetConfig, RunConfig
+from keras_transfer.config.schema import DataConfig, DatasetConfig, RunConfig
 from keras_transfer.data import builder
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.dataset import Dataset
@@ -34,8 +34,9 @@ def source_options(config: RunConfig) -> dict[str, Any]:
     own = {name: getattr(config.data, name) for name in DatasetConfig.model_fields if name not in _COMMON}
     extra = own.pop("options")
     for key in extra:
-        if key in DatasetConfig.model_fields:
-            raise UserError(f"data.options.{key}: {key} is a key of its own; set data.{key}")
+        if key in _COMMON or key in own:
+            hint = f"; set data.{key}" if key in DataConfig.model_fields else ""
+            raise UserError(f"data.options.{key}: {key} is no option of a source{hint}")
     return {**own, **extra}
 
 

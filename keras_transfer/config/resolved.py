@@ -35,8 +35,15 @@ class Decision:
 
     @classmethod
     def read(cls, stored: Iterable[Any]) -> list[Decision]:
-        """Return the decisions in a ``manifest.json``; plain text, as written by version 0.1, is skipped."""
-        return [cls(**item) for item in stored if isinstance(item, dict)]
+        """Return the decisions in a ``manifest.json``; version 0.1 stored them as ``KEY = VALUE (REASON)``."""
+        return [cls(item["key"], item["value"], item["reason"]) if isinstance(item, dict) else cls._parse(str(item))
+                for item in stored]  # fmt: skip
+
+    @classmethod
+    def _parse(cls, text: str) -> Decision:
+        key, _, rest = text.partition(" = ")
+        value, _, reason = rest.rpartition(" (")
+        return cls(key, value, reason.removesuffix(")")) if value else cls("phases", text, "by version 0.1")
 
 
 def _shown(value: Any) -> str:

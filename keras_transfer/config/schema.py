@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from keras_transfer.config.interval import Interval
-from keras_transfer.errors import UserError, unknown
+from keras_transfer.errors import nearest, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
 Auto = Literal["auto"]
@@ -44,16 +44,6 @@ SwitchOrName = Annotated[bool | str, BeforeValidator(_switch_or_name)]
 ImageSize = Side | tuple[Side, Side]
 
 
-def _known_source(value: str) -> str:
-    from keras_transfer.data.sources import SOURCES  # lazily: it imports NumPy
-
-    try:
-        SOURCES.lookup(value)
-    except UserError as error:
-        raise ValueError(str(error)) from error
-    return value
-
-
 def _interval(value: Any) -> Any:
     Interval.parse(value)
     return str(value)
@@ -71,7 +61,7 @@ class Section(BaseModel):
 class DatasetConfig(Section):
     """Which images there are and how they are split: the keys that :func:`keras_transfer.data.build` takes as arguments."""
 
-    source: Annotated[str, AfterValidator(_known_source)] = Field(
+    source: str = Field(
         "folder",
         description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that another "
         "package adds.",
@@ -343,6 +333,20 @@ class RunConfig(Section):
     )
     callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks of all phases.")
     output: OutputConfig = Field(default_factory=OutputConfig, description="What is written to the run directory.")
+
+    @field_validator("phases", mode="before")
+    @classmethod
+    def _form_of_phases(cls, value: Any) -> Any:
+        """Say which forms there are, which a message about each of them would not."""
+        forms = "expected a list of phases, auto, or numbers of phases (from 0) with the keys to change"
+        if isinstance(value, dict):
+            wrong = [key for key in value if not str(key).isdecimal()]
+            if wrong:
+                raise ValueError(f"{forms}, got the key {wrong[0]!r}")
+            return value or "auto"
+        if not isinstance(value, (list, tuple)) and value != "auto":
+            raise ValueError(f"{forms}{nearest(str(value), ['auto'])}, got {value!r}"[:200])
+        return value
 
     @model_validator(mode="after")
     def _phase_names_differ(self) -> RunConfig:

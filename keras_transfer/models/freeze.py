@@ -72,8 +72,9 @@ def apply_train(
 
 
 def unfreeze(model: keras.Model) -> None:
-    """Let a model and all its layers train."""
-    model.trainable = True
+    """Let a model and all its layers train; setting it on the model alone does not reach the layers on every backend."""
+    for layer in all_layers(model):
+        layer.trainable = True
 
 
 def freeze_batch_norm(model: keras.Model) -> None:

@@ -15,6 +15,7 @@ from keras_transfer.config.resolved import Decision, ResolvedConfig, settle_batc
 from keras_transfer.config.schema import Phase, RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.statistics import DataStatistics, describe
+from keras_transfer.errors import UserError
 
 UNBALANCED = 1.5  # ratio of the largest class to the smallest from which the classes are weighted
 SIZES = (224, 192, 160, 128)
@@ -114,8 +115,11 @@ def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choi
     choices.tree["phases"] = chosen
     if isinstance(config.phases, dict):
         for number, changes in config.phases.items():
-            for key, value in changes.items():
-                apply_override(choices.tree, ["phases", str(number), key], value)
+            if number >= len(chosen):
+                raise UserError(
+                    f"phases.{number}: the phases chosen from the data are numbered from 0 to {len(chosen) - 1}"
+                )
+            chosen[number].update(changes)
     reason = f"{statistics.n_train} training images"
     choices.decisions += [Decision(f"phases.{k}", phase, reason) for k, phase in enumerate(chosen)]
 

@@ -160,7 +160,7 @@ class RunDirectory:
 
     def read_config(self, overrides: Sequence[str] = ()) -> RunConfig:
         """Return the stored configuration, with ``KEY=VALUE`` overrides."""
-        return config_load.load_config(str(self.config), list(overrides))
+        return config_load.read_config(str(self.config), list(overrides))
 
     def read_resolved(self) -> ResolvedConfig:
         """Return the stored configuration, which is complete."""

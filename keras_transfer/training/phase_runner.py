@@ -133,9 +133,11 @@ class PhaseRunner:
             features_seconds = time.perf_counter() - began
             if self.settings.native:
                 install(work.model)
+            first_epoch = sum(earlier.epochs for earlier in self.settings.phases[:number])
+            work.train.set_epoch(first_epoch)  # a range test sees the same batches in a resumed run
             work.phase = self._with_rate(work)
             compile_phase(work.model, work.phase, len(self.setup.train), self.settings, factors=start.factors)
-            self.core.begin(phase, work.train, first_epoch=sum(p.epochs for p in self.settings.phases[:number]))
+            self.core.begin(phase, work.train, first_epoch)
             work.averages = self._averages(work)
             work.audit.snapshot(self.setup.model)
             if work.state is not None:

@@ -50,11 +50,13 @@ def prepare(
         UserError: a backend that cannot be had, data that cannot be used.
     """
     choice = runtime.choose_backend(backend, config.backend)  # before anything imports Keras
+    # What the caller asks for is no choice of the program's.
+    config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")
     data = open_data(config)
     if needs_validation and not len(data.val):
         raise UserError("there are no validation images to choose the best model by; set data.val_fraction above 0")
-    runtime.activate(choice.value, device or config.device, config.deterministic)
+    runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     machine = Machine.of(config, choice)
     resolved = resolve(config, data, machine)

@@ -128,35 +128,42 @@ def _fit(
     """Train the phases. If memory runs out and the batch size was automatic, resume with smaller micro-batches."""
     from keras_transfer.training import build
     from keras_transfer.training.faults import free_memory, is_out_of_memory, out_of_memory
+
+    while True:
+        try:
+            with setup:
+                return setup.model, _run_phases(events, setup, callbacks, clock, say)
+        except Exception as error:
+            data = events.config.data
+            if not is_out_of_memory(error):
+                raise
+            if not events.config.decided("data.batch_size") or data.micro_batch_size == 1:
+                raise out_of_memory(data.batch_size, data.micro_batch_size, data.size) from error
+        events.change(events.config.in_smaller_parts())
+        smaller = events.config.data
+        say(
+            f"out of memory: {smaller.micro_batch_size} images at once from here on "
+            f"(data.accumulate = {smaller.accumulate})"
+        )
+        setup.release()  # a framework may have lost the arrays of the failed step
+        del setup
+        free_memory()
+        setup = build.make_setup(events.config, events.data)
+
+
+def _run_phases(
+    events: RunEvents, setup: TrainingSetup, callbacks: Sequence[Any], clock: Callable[[], float], say: Say
+) -> FitResult:
+    """Train the phases that are left, from the last state on."""
+    from keras_transfer.training import build
     from keras_transfer.training.phase_runner import Checkpointing, PhaseRunner
     from keras_transfer.training.state import newest_state
 
-    run = events.run
-    while True:
-        config = events.config
-        state = newest_state(run.state_file)
-        keeping = Checkpointing(run.state_file, Interval.parse(config.output.save_every), state, clock)
-        all_callbacks = [*build.tensorboard(config, run), *callbacks]
-        try:
-            with setup:
-                runner = PhaseRunner(setup, callbacks=all_callbacks, events=events, checkpointing=keeping, say=say)
-                return setup.model, runner.run()
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            data = config.data
-            if not config.decided("data.batch_size") or data.micro_batch_size == 1:
-                raise out_of_memory(data.batch_size, data.micro_batch_size, data.size) from error
-        smaller = config.in_smaller_parts()
-        say(
-            f"out of memory: {smaller.data.micro_batch_size} images at once from here on "
-            f"(data.accumulate = {smaller.data.accumulate})"
-        )
-        events.change(smaller)
-        setup.release()  # a framework may have lost the arrays of the failed step
-        del setup, runner
-        free_memory()
-        setup = build.make_setup(smaller, events.data)
+    config, run = events.config, events.run
+    save_every = Interval.parse(config.output.save_every)
+    checkpointing = Checkpointing(run.state_file, save_every, newest_state(run.state_file), clock)
+    callbacks = [*build.tensorboard(config, run), *callbacks]
+    return PhaseRunner(setup, callbacks=callbacks, events=events, checkpointing=checkpointing, say=say).run()
 
 
 def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -239,7 +246,7 @@ def _with_earlier_decisions(config: ResolvedConfig, run: RunDirectory | None, to
     if run is None:
         return config
     earlier = Decision.read(run.read_json(run.manifest).get("chosen", []))
-    kept = tuple(decision for decision in earlier if decision.key not in told)
+    kept = tuple(one for one in earlier if not any(f"{key}.".startswith(f"{one.key}.") for key in told))
     return config.model_copy(update={"decisions": (*kept, *config.decisions)})
 
 

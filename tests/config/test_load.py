@@ -33,6 +33,10 @@ def test_all_unknown_keys_are_reported_at_once_with_the_nearest_name():
         ({"data": 3}, "data: input should be"),
         ({"data": {"val_fraction": 1.0}}, "data.val_fraction"),
         ({"phases": []}, "phases: list should have at least 1 item"),
+        ({"phases": {"name": "head", "epochs": 3}}, "expected a list of phases"),
+        ({"phases": {0: {"epoch": 3}}}, "did you mean 'epochs'"),
+        ({"phases": None}, "expected a list of phases"),
+        ({"data": {"image_size": [3, "x"]}}, "data.image_size.1"),
         ({"phases": [{"name": "middle"}]}, "needs 'train'"),
         ({"phases": [{"name": "head", "train": "lst 2 groups"}]}, "last N groups"),
         ({"phases": [{"name": "head", "train": []}]}, "at least one pattern"),
@@ -129,3 +133,9 @@ def test_every_recipe_is_valid(name):
 
 def test_parse_overrides_splits_at_the_first_equals_sign():
     assert parse_overrides(["data.path=a=b"]) == [(["data", "path"], "a=b")]
+
+
+def test_an_unknown_source_is_named_before_anything_is_opened(tmp_path):
+    (tmp_path / "a.yaml").write_text("data: {source: foldr}", encoding="utf-8")
+    with pytest.raises(UserError, match="did you mean 'folder'"):
+        load_config(str(tmp_path / "a.yaml"))

@@ -314,5 +314,11 @@ def test_every_option_of_a_source_is_a_key_of_the_configuration():
     assert "val_fraction" not in keys and "options" not in keys
     config = RunConfig.model_validate({"data": {"options": {"shade": 3}}})
     assert source_options(config)["shade"] == 3
-    with pytest.raises(UserError, match=r"set data\.path"):
-        source_options(RunConfig.model_validate({"data": {"options": {"path": "x"}}}))
+    for key, hint in (
+        ("path", r"set data\.path"),
+        ("seed", "no option"),
+        ("split_table", "no option"),
+        ("workers", r"data\.workers"),
+    ):
+        with pytest.raises(UserError, match=hint):
+            source_options(RunConfig.model_validate({"data": {"options": {key: 1}}}))

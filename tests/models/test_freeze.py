@@ -129,9 +129,11 @@ def test_flags_are_restored_even_after_an_error(model):
         assert all(flags(model))
         raise RuntimeError
     assert flags(model) == before
-    model.trainable = False
+    for layer in [model, *model.layers]:
+        layer.trainable = False
     with kept_flags(model):
         unfreeze(model)
+        assert all(flags(model))
     assert not any(flags(model))
 
 

@@ -61,7 +61,8 @@ def test_decisions_are_read_as_they_were_written():
     decisions = resolved(noise([20, 20], 32)).decisions
     stored = json.loads(json.dumps(decisions_as_json(decisions)))
     assert Decision.read(stored) == list(decisions)
-    assert Decision.read(["data.batch_size = 16 (as older versions wrote it)"]) == []
+    old = Decision.read(["data.batch_size = 16 (a small set)", "phase head: up to 10 epochs"])
+    assert old[0] == Decision("data.batch_size", "16", "a small set") and "up to 10" in str(old[1])
 
 
 def test_what_the_user_set_is_kept():
@@ -106,7 +107,10 @@ def test_a_phase_chosen_from_the_data_can_be_changed(tmp_path):
     assert resolve(config, data, machine(config), probe=False).phases[1].epochs == 3
     with pytest.raises(UserError, match="did you mean 'epochs'"):
         load_config(None, ["phases.1.epoch=3"], data=str(tmp_path / "p"))
-    for change, problem in (("phases.1.epochs=0", r"phases\.1\.epochs.*greater"), ("phases.2.epochs=3", "from 0 to 1")):
+    for change, problem in (
+        ("phases.1.epochs=0", r"phases\.1\.epochs.*greater"),
+        ("phases.2.epochs=3", r"phases\.2: .*from 0 to 1"),
+    ):
         config = load_config(None, [change], data=str(tmp_path / "p"))
         with pytest.raises(UserError, match=problem):
             resolve(config, data, machine(config), probe=False)

@@ -163,6 +163,23 @@ def test_a_later_phase_continues_from_the_previous_weights(photos, tmp_path, mem
 
 
 @pytest.mark.slow
+def test_a_rate_that_was_found_is_kept_when_memory_runs_out_later(photos, tmp_path, memory):
+    phases = [
+        {"name": "head", "epochs": 2, "learning_rate": "auto"},
+        {"name": "all", "epochs": 2, "learning_rate": 0.003},
+    ]
+    run = train(
+        settings(photos, tmp_path / "run", data=data_of(photos), phases=phases),
+        callbacks=[Tighten(memory, 2)],
+        say=lambda _: None,
+    )
+    config = run.read_config()
+    assert config.data.accumulate == 2 and config.phases[0].learning_rate != "auto"
+    keys = [decision["key"] for decision in run.read_json(run.manifest)["chosen"]]
+    assert "phases.0.learning_rate" in keys and "data.batch_size" in keys
+
+
+@pytest.mark.slow
 def test_weight_averages_continue_too(photos, tmp_path, memory, monkeypatch):
     made = []
 

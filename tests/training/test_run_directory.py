@@ -118,6 +118,13 @@ def test_a_run_of_an_earlier_version_is_resumed_without_a_word(cut):
     ]
 
 
+def test_a_run_on_another_packages_source_is_read_without_that_package(cut):
+    edit(cut.config, "data", "source", value="elsewhere")
+    assert cut.read_config().data.source == "elsewhere"
+    with pytest.raises(UserError, match="unknown data source 'elsewhere'"):
+        resume(cut.path)
+
+
 def test_what_changed_is_listed_and_refused_unless_accepted(cut, photos):
     edit(cut.config, "phases", 1, "epochs", value=1)
     edit(cut.manifest, "versions", "keras", value="3.0.0")
