@@ -45,7 +45,7 @@ class Classifier:
     Attributes:
         model: an ordinary ``keras.Model``: (batch, height, width, channels) pixels 0..255 to float32 logits.
         classes: class names, in label order.
-        history: a row an epoch, after :meth:`fit`.
+        history: one row per epoch, after :meth:`fit`.
 
     Raises:
         UserError: an unknown backbone, weights that do not fit or cannot be had, fewer than two classes.
@@ -140,9 +140,9 @@ class Classifier:
             data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
             phases: what is trained and how; by default five epochs of the head and ten of everything.
             augment: augmentations by name, or ``{"name": …, parameters}``.
-            batch_size: images a step.
-            accumulate: micro-batches that a step is computed in, to save memory; the result is that of the whole batch.
-            label_smoothing: of the loss.
+            batch_size: images per step.
+            accumulate: micro-batches per step, to save memory; the result is that of the whole batch.
+            label_smoothing: label smoothing of the loss.
             class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
             settings: monitor, ReduceLROnPlateau and EarlyStopping.
             callbacks: your own Keras callbacks.
@@ -197,18 +197,13 @@ class Classifier:
         Args:
             data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
             phases: as for :meth:`fit`; by default the head, then everything.
-            augment: as for :meth:`fit`.
-            batch_size: images a step.
-            accumulate: micro-batches that a step is computed in.
-            label_smoothing: of the loss.
-            class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
-            workers: threads that decode and augment.
-            steps: most steps of a sweep, from 20.
-            plot: the PNG to draw loss against learning rate into.
-            verbose: print a line a phase.
+            augment, batch_size, accumulate, label_smoothing, class_weights, workers: as for :meth:`fit`.
+            steps: maximum steps of a sweep, at least 20.
+            plot: PNG file to draw loss against learning rate in.
+            verbose: print a line per phase.
 
         Returns:
-            A :class:`~keras_transfer.training.range_test.Sweep` a phase, with its ``suggestion``.
+            A :class:`~keras_transfer.training.range_test.Sweep` per phase, with its ``suggestion``.
 
         Raises:
             UserError: the data does not fit the classifier, too few steps, a loss that is not a number.
@@ -230,14 +225,7 @@ class Classifier:
         return found
 
     def evaluate(self, split: Any, batch_size: int = 32) -> Evaluation:
-        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures.
-
-        Examples:
-            >>> data = kt.data.folder("photos", image_size=32)
-            >>> clf = kt.Classifier("tiny", data.classes, image_size=32, weights="none")
-            >>> 0 <= clf.evaluate(data.test)["accuracy"] <= 1
-            True
-        """
+        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
         from keras_transfer.evaluation.evaluate import evaluate_split
 
         self._check_classes(split)
@@ -248,8 +236,8 @@ class Classifier:
 
         Args:
             images: a path, a folder, a list of them; or one image (h, w[, c]) or images (n, h, w, c) as uint8 arrays.
-            top: classes an image.
-            batch_size: images a forward pass.
+            top: classes per image.
+            batch_size: images per forward pass.
 
         Returns:
             A :class:`~keras_transfer.evaluation.predict.Prediction` for a single image, else a list of them.
