@@ -40,8 +40,7 @@ def lr_find(
     check_output("--output", output, ".png")
     check_output("--json", json_file)
     prepared = prepare(config, backend=backend, device=device, needs_validation=False, say=say)
-    for decision in prepared.config.decisions:
-        say(f"chosen: {decision}")
+    prepared.say_choices(say)
 
     from keras_transfer import plots
     from keras_transfer.training.build import make_setup

@@ -14,6 +14,9 @@ from keras_transfer.policy.resolve import Machine, resolve
 from keras_transfer.typing import Say
 
 
+_PRINTED = ("backend", "device", "precision", "data.cache_precision")
+
+
 @dataclass(frozen=True)
 class Prepared:
     """The result of :func:`prepare`.
@@ -27,6 +30,12 @@ class Prepared:
     config: ResolvedConfig
     data: Dataset
     machine: Machine
+
+    def say_choices(self, say: Say) -> None:
+        """Print a line for each automatic choice, except those that :func:`prepare` has printed."""
+        for decision in self.config.decisions:
+            if decision.key not in _PRINTED:
+                say(f"chosen: {decision}")
 
 
 def prepare(

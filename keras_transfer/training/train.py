@@ -75,8 +75,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     prepared = prepare(config, backend=backend, device=device, say=say)
     resolved, data = prepared.config, prepared.data
     say(data.summary())
-    for decision in resolved.decisions:
-        say(f"chosen: {decision}")
+    prepared.say_choices(say)
 
     # 2. A resumed run keeps its earlier choices; other changes are reported, and rejected unless accepted.
     resolved = _with_earlier_decisions(resolved, resume, told)
