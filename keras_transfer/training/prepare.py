@@ -13,7 +13,6 @@ from keras_transfer.errors import UserError
 from keras_transfer.policy.resolve import Machine, resolve
 from keras_transfer.typing import Say
 
-
 _PRINTED = ("backend", "device", "precision", "data.cache_precision")
 
 
