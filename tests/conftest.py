@@ -31,7 +31,15 @@ FLAGS = (
 )  # fmt: skip
 
 
+# These take longest: begun last, they would keep one core busy while the other has nothing left to do.
+LONGEST = (
+    "test_examples.py", "test_kill.py", "test_parity.py", "test_recipes.py", "test_export.py", "test_wheel.py",
+    "test_compare.py", "test_commands.py", "test_resume.py", "test_extending.py", "test_site.py",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(config, items):
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     if any(item.get_closest_marker("backend") for item in items):
         from keras_transfer.runtime import use_backend
 

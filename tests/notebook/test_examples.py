@@ -15,9 +15,15 @@ OURS = r"(Classifier|Dataset|Evaluation|FitResult|Prediction|Split|Sweep)\("
 NOTEBOOKS = sorted(GALLERY.glob("*.ipynb"))
 
 
+def parameters() -> list:
+    """All notebooks; the one that starts all backends takes a minute for what other tests show."""
+    late = {"comparing_backends": pytest.mark.exhaustive}
+    return [pytest.param(path, marks=late.get(path.stem, ()), id=path.stem) for path in NOTEBOOKS]
+
+
 @pytest.mark.backend
 @pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", parameters())
 def test_it_runs(path, tmp_path):
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
