@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+BACKENDS = ("torch", "tensorflow", "jax")
+"""Keras backends, in order of preference."""
+DEVICES = ("auto", "cpu", "gpu", "mps")
+
 Color = Literal["rgb", "grey"]
 """Channels of an image: three or one."""
 Resize = Literal["squash", "crop", "pad"]

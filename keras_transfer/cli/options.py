@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from keras_transfer.runtime import BACKENDS, DEVICES
+from keras_transfer.options import BACKENDS, DEVICES
 
 SPLITS = ("train", "val", "test", "all")
 

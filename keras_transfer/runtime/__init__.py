@@ -4,8 +4,8 @@ Keras reads ``KERAS_BACKEND`` once, when it is imported, and some frameworks rea
 This package is the only one that writes environment variables, and importing it imports no framework.
 """
 
+from keras_transfer.options import BACKENDS, DEVICES
 from keras_transfer.runtime.backend import (
-    BACKENDS,
     activate,
     choose_backend,
     hide_progress_bars,
@@ -14,7 +14,7 @@ from keras_transfer.runtime.backend import (
 )
 from keras_transfer.runtime.choice import Choice
 from keras_transfer.runtime.determinism import set_seed
-from keras_transfer.runtime.device import DEVICES, device_in_use
+from keras_transfer.runtime.device import device_in_use
 from keras_transfer.runtime.machine import cache_dir, child_environment, hardware, limit_mlflow_retries, versions
 from keras_transfer.runtime.precision import choose_feature_precision, choose_precision
 

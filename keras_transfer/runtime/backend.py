@@ -11,11 +11,10 @@ from collections.abc import Iterator
 
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.keras_compat import keep_tensorflow_out
+from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
 from keras_transfer.runtime.device import check_device, device_in_use, set_device_variables
-
-BACKENDS = ("torch", "tensorflow", "jax")
 
 
 def installed_backends() -> list[str]:

@@ -6,8 +6,7 @@ import os
 
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.keras_compat import torch_device
-
-DEVICES = ("auto", "cpu", "gpu", "mps")
+from keras_transfer.options import DEVICES
 
 
 def check_device(device: str, backend: str) -> None:
