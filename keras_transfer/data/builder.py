@@ -119,6 +119,8 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     parameters = source_options(source)
     given = {key: value for key, value in options.items() if value is not None}
     for key in given:
+        if not parameters:
+            raise UserError(f"the data source {source!r} takes no options, got {key!r}")
         if key not in parameters:
             raise unknown(f"option of the data source {source!r}:", key, parameters)
     for key, parameter in parameters.items():
