@@ -54,30 +54,30 @@ def _pad_as_tensorflow(module: nn.Module) -> None:
 
 
 def read(path: Path) -> np.ndarray:
-    """Return a picture whose shorter side has `SHORTER_SIDE` pixels, uint8 (h, w, 3) RGB."""
-    picture = cv2.imread(str(path))
-    if picture is None:
-        raise ValueError(f"{path}: not a picture")
-    height, width = picture.shape[:2]
+    """Return an image whose shorter side has `SHORTER_SIDE` pixels, uint8 (h, w, 3) RGB."""
+    image = cv2.imread(str(path))
+    if image is None:
+        raise ValueError(f"{path}: not an image")
+    height, width = image.shape[:2]
     factor = SHORTER_SIDE / min(height, width)
     size = (max(SIZE, round(width * factor)), max(SIZE, round(height * factor)))
-    resized = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
     return cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
 
 
-def center_crop(picture: np.ndarray) -> np.ndarray:
-    y, x = (picture.shape[0] - SIZE) // 2, (picture.shape[1] - SIZE) // 2
-    return picture[y : y + SIZE, x : x + SIZE]
+def center_crop(image: np.ndarray) -> np.ndarray:
+    y, x = (image.shape[0] - SIZE) // 2, (image.shape[1] - SIZE) // 2
+    return image[y : y + SIZE, x : x + SIZE]
 
 
-def random_crop(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def random_crop(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Cut out a part of random area and aspect ratio, resize it, and mirror every second one."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     area = height * width * rng.uniform(*AREA)
     ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
     h, w = min(height, round(math.sqrt(area / ratio))), min(width, round(math.sqrt(area * ratio)))
     y, x = rng.integers(0, height - h + 1), rng.integers(0, width - w + 1)
-    cut = cv2.resize(picture[y : y + h, x : x + w], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    cut = cv2.resize(image[y : y + h, x : x + w], (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
     return cut[:, ::-1] if rng.random() < 0.5 else cut
 
 
@@ -89,7 +89,7 @@ def fine_tune(
     head_epochs: int = HEAD_EPOCHS,
     epochs: int = EPOCHS,
 ) -> tuple[nn.Module, float]:
-    """Train on these pictures.
+    """Train on these images.
 
     Args:
         paths: n files.
@@ -100,23 +100,23 @@ def fine_tune(
         epochs: epochs of everything.
 
     Returns:
-        The network, and the seconds from reading the pictures to the end of training.
+        The network, and the seconds from reading the images to the end of training.
     """
     began = time.perf_counter()
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    pictures = [read(path) for path in paths]
+    images = [read(path) for path in paths]
     network = pretrained(classes).to(_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.requires_grad_(False)
     for part, count, rate in ((network[-1], head_epochs, HEAD_RATE), (network, epochs, RATE)):
         part.requires_grad_(True)
-        _train(network, pictures, labels, count, rate, rng)
+        _train(network, images, labels, count, rate, rng)
     return network, time.perf_counter() - began
 
 
 def _train(
     network: nn.Module,
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
     labels: np.ndarray,
     epochs: int,
     rate: float,
@@ -124,16 +124,16 @@ def _train(
 ) -> None:
     parameters = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=WEIGHT_DECAY)
-    steps = epochs * math.ceil(len(pictures) / BATCH)
+    steps = epochs * math.ceil(len(images) / BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=WARMUP)
     loss_of = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
     network.train()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.eval()  # too few pictures for statistics of their own
+            layer.eval()  # too few images for statistics of their own
     for _ in range(epochs):
-        for batch in _batches(len(pictures), rng):
-            logits = _logits(network, [random_crop(pictures[i], rng) for i in batch])
+        for batch in _batches(len(images), rng):
+            logits = _logits(network, [random_crop(images[i], rng) for i in batch])
             loss = loss_of(logits, torch.from_numpy(labels[batch]).to(_device()))
             optimizer.zero_grad()
             loss.backward()
@@ -146,7 +146,7 @@ def _batches(count: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
 
 
 def predict(network: nn.Module, paths: Sequence[Path]) -> np.ndarray:
-    """Return logits of the centres of these pictures, float32 (n, classes)."""
+    """Return logits of the centres of these images, float32 (n, classes)."""
     network.eval()
     parts = []
     with torch.inference_mode():

@@ -19,6 +19,7 @@ from benchmarks.harness import ROOT
 from benchmarks.quality.cells import Cell, Cells, Key
 from benchmarks.quality.sets import ImageSet, lay_out, open_set, subset
 from keras_transfer import runtime
+from keras_transfer.errors import UserError
 from keras_transfer.evaluation import classification_metrics
 from keras_transfer.typing import Say
 
@@ -76,17 +77,23 @@ def run_cell(key: Key, images: ImageSet, timeout: float) -> Cell:
         began = time.perf_counter()
         ended = _call([key.method, key.set, str(folder), str(key.seed), scratch], timeout)
         common: Cell = {"n_train": len(chosen), "date": time.strftime("%Y-%m-%d")}
-        outcome = Path(scratch) / "outcome.npz"
-        if ended != "" or not outcome.exists():
-            told = Path(scratch) / "error.txt"
-            error = told.read_text("utf-8") if told.exists() else ended
-            return {"status": "failed", "error": error, "seconds": round(time.perf_counter() - began, 1), **common}
-        with np.load(outcome) as stored:
-            return {**measured(stored["logits"], images), "seconds": round(float(stored["seconds"]), 2), **common}
+        try:
+            if ended:
+                told = Path(scratch) / "error.txt"
+                raise UserError(told.read_text("utf-8") if told.exists() else ended)
+            with np.load(Path(scratch) / "outcome.npz") as stored:
+                return {**measured(stored["logits"], images), "seconds": round(float(stored["seconds"]), 2), **common}
+        except UserError as error:
+            seconds = round(time.perf_counter() - began, 2)
+            return {"status": "failed", "error": str(error), "seconds": seconds, **common}
 
 
 def measured(logits: np.ndarray, images: ImageSet) -> Cell:
-    """Return the part of a cell that follows from the logits (n, classes) of the test images."""
+    """Return the part of a cell that follows from the logits (n, classes) of the test images.
+
+    Raises:
+        UserError: logits that are not finite.
+    """
     metrics = classification_metrics(logits, images.test_labels, images.classes, bootstrap=0)
     return {
         "status": "ok",
@@ -109,6 +116,7 @@ def _call(arguments: list[str], timeout: float) -> str:
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.quality.worker", *arguments],
         env={**os.environ, "PYTHONPATH": path},
+        cwd=arguments[-1],  # what it writes to the current folder goes with the rest
         stdout=subprocess.DEVNULL,
         start_new_session=True,  # so that Ctrl-C and the limit end its own processes, too
     )
