@@ -1,8 +1,7 @@
 """Run linter, type checker and tests on every installed backend: ``python scripts/test.py [pytest options]``.
 
-The first backend runs all tests, with coverage of those that are not slow; the others repeat those that depend on the
-backend (marker ``backend``). Each runs in as many processes as there are cores, with one thread each. Exits with 1 if
-anything failed.
+The first backend runs all tests, with coverage; the others repeat those that depend on the backend (marker
+``backend``). Each runs in as many processes as there are cores, with one thread each. Exits with 1 if anything failed.
 """
 
 from __future__ import annotations

@@ -45,9 +45,9 @@ def pytest_collection_modifyitems(config, items):
 
         use_backend()
     for item in items:
-        # Tracing each line doubles the time of building a network. A slow test among quick ones runs the same lines of the
-        # package as those, most often with a larger network; files that are slow as a whole are traced.
-        if any(mark.name == "slow" for mark in item.own_markers):
+        # Tracing each line doubles the time of building a network. A slow case of a test that also has quick ones runs the
+        # same lines of the package as those, most often with a larger network.
+        if any(mark.name == "slow" for mark in (item.callspec.marks if hasattr(item, "callspec") else ())):
             item.add_marker(pytest.mark.no_cover)
 
 

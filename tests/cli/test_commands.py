@@ -144,6 +144,7 @@ def test_train_and_evaluate(command, trained, tmp_path):
     assert json.loads((tmp_path / "m.json").read_text())["accuracy"] == accuracy
 
 
+@pytest.mark.no_cover
 @pytest.mark.backend
 @pytest.mark.slow
 def test_evaluate_other_data_and_predict(command, trained, tmp_path):
@@ -165,6 +166,7 @@ def test_evaluate_other_data_and_predict(command, trained, tmp_path):
     assert "apple" in done.stdout and done.returncode == 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.backend
 @pytest.mark.slow
 def test_evaluate_keeps_the_models_label_order(command, trained, tmp_path):

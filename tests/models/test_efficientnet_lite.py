@@ -72,6 +72,7 @@ def test_published_weights_compute_what_they_do_in_torch(name):
     np.testing.assert_allclose(model.predict_on_batch(pixels), expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [240, 260])
 @pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2"])

@@ -172,6 +172,7 @@ def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
     np.testing.assert_allclose(again, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.no_cover
 @pytest.mark.backend
 @pytest.mark.slow
 def test_checkpoints_from_tensorflow_are_for_the_graph_of_keras(tmp_path, shake):

@@ -78,6 +78,7 @@ def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
 
 
 # A rate that spoils what was learnt, and one by which nothing improves enough to count.
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "rate"), [("all", 0.1), ("head", 1e-6)])
 def test_counters_of_callbacks_live_on(photos, tmp_path, name, rate):
