@@ -44,6 +44,18 @@ def pytest_collection_modifyitems(config, items):
         from keras_transfer.runtime import use_backend
 
         use_backend()
+    for item in items:
+        # Tracing each line doubles the time of building a network. A slow case of a test that also has quick ones runs the
+        # same lines of the package as those, most often with a larger network.
+        if any(mark.name == "slow" for mark in (item.callspec.marks if hasattr(item, "callspec") else ())):
+            item.add_marker(pytest.mark.no_cover)
+
+
+@pytest.fixture(autouse=True)
+def _processes_are_traced_as_their_test(request, monkeypatch):
+    """A test that is not traced starts processes that are not: coverage would trace them by this variable."""
+    if request.node.get_closest_marker("no_cover"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +107,7 @@ def photos(tmp_path: Path) -> Path:
     return make_photos(tmp_path / "photos", {"apple": 20, "berry": 20, "cherry": 20})
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command():
     """Run ``keras-transfer …`` in a process of its own; returns the finished process with its text output."""
 

@@ -44,6 +44,7 @@ def weights_of(command, photos, output, backend, **more) -> bytes:
     return b"".join(name.encode() + values for name, values in sorted(found))
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize("deterministic", ["true", "false"])
 def test_two_processes_give_the_same_bytes_of_weights(command, photos, tmp_path, backend, deterministic):

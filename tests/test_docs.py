@@ -131,7 +131,9 @@ def test_all_backbones_are_listed_as_they_are():
     assert [row[0] for row in rows] == list(BACKBONES)
     for name, size, least, preprocessing, groups, licence, weights, _ in rows:
         record = BACKBONES[name]
-        kind = "embedded" if record.embedded else "download" if "imagenet" in record.weights else "none"
+        kind = "download" if "imagenet" in record.weights else "none"
+        if record.package:
+            kind = "embedded" if record.embedded else "extra: weights"
         assert record.groups is not None
         facts = [
             record.image_size,

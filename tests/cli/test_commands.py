@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from types import ModuleType
 import pytest
 
 from keras_transfer.cli import COMMANDS, build_parser, main
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_photos
 
 SMALL = ["--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32",
          "--set", "data.augment=[]", "--set", "phases=[{name: all, epochs: 8, learning_rate: 0.01}]",
@@ -121,25 +122,40 @@ def test_bad_usage_is_status_2(capsys):
         assert stop.value.code == 2
 
 
-@pytest.mark.backend
-def test_train_evaluate_predict(command, photos, tmp_path):
-    run = tmp_path / "run"
+@pytest.fixture(scope="module")
+def trained(command, tmp_path_factory):
+    """Images, a run on them, and what the command said; read-only for tests."""
+    folder = tmp_path_factory.mktemp("trained")
+    photos, run = make_photos(folder / "photos", {"apple": 20, "berry": 20, "cherry": 20}), folder / "run"
     done = command("train", "--data", photos, *SMALL, "--output", run)
     assert done.returncode == 0, done.stderr
+    return photos, run, done
+
+
+@pytest.mark.backend
+def test_train_and_evaluate(command, trained, tmp_path):
+    _, run, done = trained
     assert done.stdout.splitlines()[-1] == f"run: {run}"
     assert "images/s" in done.stderr and "images/s" not in done.stdout
     accuracy = json.loads((run / "metrics.json").read_text())["test"]["accuracy"]
     assert accuracy > 0.7
-
     done = command("evaluate", run, "--json", tmp_path / "m.json")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "m.json").read_text())["accuracy"] == accuracy
+
+
+@pytest.mark.no_cover
+@pytest.mark.backend
+@pytest.mark.slow
+def test_evaluate_other_data_and_predict(command, trained, tmp_path):
+    photos, run, _ = trained
     done = command("evaluate", run / "model.keras", "--data", photos, "--json", tmp_path / "all.json")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "all.json").read_text())["n"] == 60
 
-    (photos / "berry" / "broken.png").write_bytes(b"broken")
-    done = command("predict", run, photos / "berry", photos / "apple" / "000.png", "--json", tmp_path / "p.json",
+    berries = shutil.copytree(photos / "berry", tmp_path / "berry")
+    (berries / "broken.png").write_bytes(b"broken")
+    done = command("predict", run, berries, photos / "apple" / "000.png", "--json", tmp_path / "p.json",
                    "--grid", tmp_path / "grid.png")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "broken.png" in done.stderr
@@ -150,22 +166,20 @@ def test_train_evaluate_predict(command, photos, tmp_path):
     assert "apple" in done.stdout and done.returncode == 0
 
 
+@pytest.mark.no_cover
 @pytest.mark.backend
 @pytest.mark.slow
-def test_evaluate_keeps_the_models_label_order(command, photos, tmp_path):
+def test_evaluate_keeps_the_models_label_order(command, trained, tmp_path):
     """Data with fewer classes than the model, whose folders alone would be numbered differently."""
-    run = tmp_path / "run"
-    assert command("train", "--data", photos, *SMALL, "--output", run).returncode == 0
-    import shutil
-
-    shutil.rmtree(photos / "apple")
-    done = command("evaluate", run, "--data", photos, "--json", tmp_path / "m.json")
+    photos, run, _ = trained
+    fewer = shutil.copytree(photos, tmp_path / "photos", ignore=shutil.ignore_patterns("apple"))
+    done = command("evaluate", run, "--data", fewer, "--json", tmp_path / "m.json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "m.json").read_text())
     assert metrics["n"] == 40 and metrics["accuracy"] > 0.7
-    (photos / "dragonfruit").mkdir()
-    shutil.copy(photos / "berry" / "000.png", photos / "dragonfruit")
-    done = command("evaluate", run, "--data", photos)
+    (fewer / "dragonfruit").mkdir()
+    shutil.copy(fewer / "berry" / "000.png", fewer / "dragonfruit")
+    done = command("evaluate", run, "--data", fewer)
     assert done.returncode == 2 and "dragonfruit" in done.stderr and "Traceback" not in done.stderr
 
 

@@ -227,12 +227,17 @@ def test_names_do_not_count_and_wiring_does():
 @pytest.mark.parametrize(
     ("backbone", "train", "where"),
     [
-        ("mobilenet_v2", "head", "pool"),
-        ("mobilenet_v2", "last 2 groups", "block_15_add"),
-        ("resnet50", "last 1 groups", "conv4_block6_out"),
-        ("resnet50", "last 2 groups", "conv3_block4_out"),
-        ("vgg16", "last 1 groups", "block4_pool"),
         ("efficientnet_lite0", "last 2 groups", "block6d_add"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)  # the same graphs on every backend
+            for case in (
+                ("mobilenet_v2", "head", "pool"),
+                ("mobilenet_v2", "last 2 groups", "block_15_add"),
+                ("resnet50", "last 1 groups", "conv4_block6_out"),
+                ("resnet50", "last 2 groups", "conv3_block4_out"),
+                ("vgg16", "last 1 groups", "block4_pool"),
+            )
+        ),
     ],
 )
 def test_the_last_groups_of_backbones_leave_a_prefix(backbone, train, where):

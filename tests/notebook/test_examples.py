@@ -21,6 +21,7 @@ def parameters() -> list:
     return [pytest.param(path, marks=late.get(path.stem, ()), id=path.stem) for path in NOTEBOOKS]
 
 
+@pytest.mark.no_cover
 @pytest.mark.backend
 @pytest.mark.slow
 @pytest.mark.parametrize("path", parameters())

@@ -52,6 +52,7 @@ def test_a_gradient_of_rounding_noise_is_ignored():
     assert command._pair("a", "b", arrays(), noise)["gradients_relative"] == 0.0
 
 
+@pytest.mark.no_cover  # ten processes, which would take twice as long
 @pytest.mark.skipif(len(installed_backends()) < 2, reason="needs two backends")
 def test_the_installed_backends_agree(tmp_path, capsys):
     report = compare_backends("quickstart", [], SMALL, steps=16, json_file=str(tmp_path / "parity.json"))

@@ -54,7 +54,10 @@ OPTIMIZERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "parts"), list(zip(OPTIMIZERS, (3, 16, 2))))
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("adamw, cosine", 3), pytest.param("adam", 16, marks=pytest.mark.slow), ("sgd, one cycle", 2)],
+)
 def test_micro_batches_give_the_weights_and_metrics_of_whole_batches(name, parts):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3, **OPTIMIZERS[name])]
     data, options = images(), {"augment": ["horizontal_flip"], "label_smoothing": 0.1}

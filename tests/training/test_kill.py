@@ -11,6 +11,7 @@ import pytest
 from tests.conftest import ROOT
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.backend
 def test_a_killed_run_ends_with_the_same_bytes(backend, tmp_path):

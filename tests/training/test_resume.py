@@ -35,7 +35,7 @@ def cut(photos: Path, output: Path, callback: keras.callbacks.Callback, **more) 
     ("epochs", "batch", "every", "saved"),
     [
         pytest.param(0, 1, "1 epoch", None, marks=pytest.mark.slow),  # in the first epoch, before anything was saved
-        (0, 1, "1 step", (0, 0, 1)),
+        pytest.param(0, 1, "1 step", (0, 0, 1), marks=pytest.mark.slow),
         pytest.param(1, 2, "1 step", (0, 1, 2), marks=pytest.mark.slow),  # at the last batch of an epoch
         (2, 1, "1 epoch", (0, 2, 0)),  # between the phases
         pytest.param(2, 2, "2 steps", (1, 0, 2), marks=pytest.mark.slow),
@@ -78,6 +78,7 @@ def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
 
 
 # A rate that spoils what was learnt, and one by which nothing improves enough to count.
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "rate"), [("all", 0.1), ("head", 1e-6)])
 def test_counters_of_callbacks_live_on(photos, tmp_path, name, rate):

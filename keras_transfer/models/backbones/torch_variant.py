@@ -48,7 +48,14 @@ def with_torch_variant(
         return set_weights(model, weights, checkpoints, record.name)
 
     variant = replace(
-        record, build=build, preprocessing=TORCH, embedded=False, weights=(), checkpoints=checkpoints, variant=_TORCH
+        record,
+        build=build,
+        preprocessing=TORCH,
+        embedded=False,
+        package="",
+        weights=(),
+        checkpoints=checkpoints,
+        variant=_TORCH,
     )
     return replace(record, torch=variant)
 
