@@ -176,10 +176,10 @@ class Phase(Section):
         description="How the phase trains: by `gradient` descent, or, for the last layer alone, by solving for its optimum "
         "(`exact`): one epoch, without augmentation, optimizer and learning rate.",
     )
-    strength: Rate | Auto = Field(
-        "auto",
-        description="L2 regularization of an `exact` head; `auto`: the one that predicts the training images best in "
-        "cross-validation.",
+    strength: Rate | Auto | None = Field(
+        None,
+        description="L2 regularization of an `exact` head; `auto`, its default: the one that predicts the training "
+        "images best in cross-validation.",
     )
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
@@ -239,7 +239,7 @@ class Phase(Section):
             self.__dict__["train"] = self.name
         if self.solver == "exact":
             self._complete_exact()
-        elif self.strength != "auto":
+        elif self.strength is not None:
             raise ValueError("strength needs solver: exact")
         if self.schedule == "plateau" and self.warmup_epochs:
             raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not plateau")
@@ -251,7 +251,7 @@ class Phase(Section):
             raise ValueError(f"solver exact takes 1 epoch, got epochs {self.epochs}")
         if self.average != "none":
             raise ValueError(f"solver exact has no steps to average over, got average {self.average}")
-        self.__dict__.update(epochs=1, augment=False)
+        self.__dict__.update(epochs=1, augment=False, strength=self.strength or "auto")
 
 
 def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:

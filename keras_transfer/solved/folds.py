@@ -9,11 +9,12 @@ import numpy as np
 
 from keras_transfer.errors import UserError
 
-NEAR_DUPLICATE = 0.99
+NEAR_DUPLICATE = 0.95
 """Cosine of centred features above which two pictures count as one.
 
-The same picture stored anew, rescaled or slightly recoloured moves its features by a few per cent of their norm: an angle of ε changes
-the cosine by ε²/2, so 0.99 allows for 14 %. Different pictures of one class share the direction of their class, and differ by more.
+The same picture stored anew or slightly recoloured moves its features by some tens of per cent of their norm at most, and a change of ε
+lowers the cosine by about ε²/2. Different pictures of one class share the direction of their class and differ in the rest. Where they do
+exceed the threshold, as textures may, little is lost: they are in one fold.
 """
 
 _BLOCK = 1024

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-LOWEST, HIGHEST = 0.05, 20.0
+LOWEST, HIGHEST = 0.01, 100.0
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Return the temperature that minimizes the log-loss of ``logits / temperature``, between 0.05 and 20.
+    """Return the temperature that minimizes the log-loss of ``logits / temperature``, between 0.01 and 100.
 
     Guo et al., "On calibration of modern neural networks", ICML 2017, https://arxiv.org/abs/1706.04599. If all predictions are right, the
     log-loss falls for ever as the temperature does, though n right predictions do not say that the next one is certain. As in Platt,

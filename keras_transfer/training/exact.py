@@ -7,6 +7,7 @@ measured, so that history, best model, state and report are the same as for a ph
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import keras
 import numpy as np
@@ -83,11 +84,11 @@ def head_part(model: keras.Model, train: Batches, val: Batches, settings: Featur
         raise UserError(f"solver exact needs the features of all images: {problem}") from problem
 
 
-def solve_head(part: UpperPart, strength: float | str) -> Solution:
+def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Solution:
     """Solve the last layer on the training features, and assign the solution to its variables, float32.
 
     Class weights and sample weights are those of the training loss. Dropout and label smoothing are left out: the penalty does their work.
-    With the strength ``"auto"``, strength and temperature are those that predict the training images best in cross-validation, in which
+    With the strength ``"auto"`` (or None), strength and temperature are those that predict the training images best in cross-validation, in which
     groups stay together; its figures are weighted by the sample weights only, as those of validation are.
 
     Args:
@@ -102,7 +103,7 @@ def solve_head(part: UpperPart, strength: float | str) -> Solution:
     features, classes = unpack(part.train.features[0]), len(split.classes)
     targets = loader.targets(np.arange(len(split)))
     weights = targets[1] if len(targets) > 1 else None
-    if isinstance(strength, str):
+    if strength is None or strength == "auto":
         folds = fold_numbers(split.labels, *choose_folds(split.labels), FOLD_SEED, _groups(split))
         found = cross_validate(solver, features, split.labels, classes, folds, weights, measured=split.weights)
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
