@@ -48,6 +48,8 @@ class Decision:
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict) and "epochs" in value:
+        if value.get("solver") == "exact":
+            return f"{value['name']}: solved"
         rate = value["learning_rate"]
         return f"{value['name']}: up to {value['epochs']} epochs, {value['optimizer']}, {value['schedule']} from {rate}"
     if isinstance(value, (list, tuple)):

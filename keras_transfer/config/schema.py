@@ -171,6 +171,16 @@ class Phase(Section):
         description="What trains: `head`, `all`, `last N groups`, or patterns of layer names; default: the name of "
         "the phase.",
     )
+    solver: Literal["gradient", "exact"] = Field(
+        "gradient",
+        description="How the phase trains: by `gradient` descent, or, for the last layer alone, by solving for its optimum "
+        "(`exact`): one epoch, without augmentation, optimizer and learning rate.",
+    )
+    strength: Rate | Auto | None = Field(
+        None,
+        description="L2 regularization of an `exact` head; `auto`, its default: the one that predicts the training "
+        "images best in cross-validation.",
+    )
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
@@ -227,9 +237,21 @@ class Phase(Section):
             if self.name not in ("head", "all") and last_groups(self.name) is None:
                 raise ValueError(f"phase {self.name!r} needs 'train' (head, all, 'last N groups' or patterns)")
             self.__dict__["train"] = self.name
+        if self.solver == "exact":
+            self._complete_exact()
+        elif self.strength is not None:
+            raise ValueError("strength needs solver: exact")
         if self.schedule == "plateau" and self.warmup_epochs:
             raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not plateau")
         return self
+
+    def _complete_exact(self) -> None:
+        """Settle the keys that have only one sensible value where the head is solved."""
+        if "epochs" in self.model_fields_set and self.epochs != 1:
+            raise ValueError(f"solver exact takes 1 epoch, got epochs {self.epochs}")
+        if self.average != "none":
+            raise ValueError(f"solver exact has no steps to average over, got average {self.average}")
+        self.__dict__.update(epochs=1, augment=False, strength=self.strength or "auto")
 
 
 def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,36 @@ def find_cut(model: keras.Model) -> Cut | None:
     )
 
 
+def cut_below(model: keras.Model, name: str) -> Cut | None:
+    """Cut a functional model at the input of its last layer, or of the dropout before that, which does nothing in prediction.
+
+    Args:
+        model: a built functional model with one input and one output.
+        name: name of the last layer.
+
+    Returns:
+        The two halves, of which the second is the last layer alone; ``None`` if the model does not end with that layer.
+    """
+    if not isinstance(model, keras.Model) or not has_graph(model):
+        return None
+    made = {id(tensor): node for node in graph_nodes(model) for tensor in node.outputs}
+    last = made.get(id(model.outputs[0]))
+    if last is None or last.operation.name != name or len(model.inputs) != 1:
+        return None
+    tensor = last.input_tensors[0]
+    while id(tensor) in made and isinstance(made[id(tensor)].operation, keras.layers.Dropout):
+        tensor = made[id(tensor)].input_tensors[0]
+    if id(tensor) not in made:
+        return None
+    features = keras.Input(tensor.shape[1:], dtype=tensor.dtype)
+    return Cut(
+        prefix=keras.Model(model.inputs[0], tensor),
+        suffix=keras.Model(features, last.operation(features)),
+        name=made[id(tensor)].operation.name,
+        shape=tuple(int(size) for size in tensor.shape[1:]),
+    )
+
+
 def _uses(model: Any) -> dict[int, int]:
     counts: dict[int, int] = {}
     for node in graph_nodes(model):

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     import keras
 
 INPUT_LAYERS = ("image", "grey_to_rgb", "preprocess")
-HEAD_LAYERS = ("pool", "dropout", "logits")
+LOGITS = "logits"
+HEAD_LAYERS = ("pool", "dropout", LOGITS)
 
 
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:

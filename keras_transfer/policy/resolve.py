@@ -119,7 +119,7 @@ def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choi
                 raise UserError(
                     f"phases.{number}: the phases chosen from the data are numbered from 0 to {len(chosen) - 1}"
                 )
-            chosen[number].update(changes)
+            chosen[number].update({"epochs": 1} if changes.get("solver") == "exact" else {}, **changes)
     reason = f"{statistics.n_train} training images"
     choices.decisions += [Decision(f"phases.{k}", phase, reason) for k, phase in enumerate(chosen)]
 

@@ -26,7 +26,7 @@ from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.precision import set_precision
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.fit_result import FitResult
-from keras_transfer.training.setup import TrainingSettings, TrainingSetup
+from keras_transfer.training.setup import TrainingSettings, TrainingSetup, check_exact
 
 
 def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = None) -> TrainingSetup:
@@ -43,7 +43,7 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
     runtime.set_seed(config.seed)
     model = make_model(config, data, precision or config.precision)
     for phase in config.phases:  # report a mistake in the last phase before the first begins
-        apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm)
+        check_exact(phase, apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm))
     train, val = make_batches(config.data, data, config.seed)
     settings = TrainingSettings(
         config.model.backbone,

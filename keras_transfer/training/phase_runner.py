@@ -16,7 +16,7 @@ from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.loading.keras_dataset import Batches
-from keras_transfer.engine.features import upper_part
+from keras_transfer.engine.features import UpperPart, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
@@ -26,6 +26,7 @@ from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import BestModel, EveryEpoch
 from keras_transfer.training.core_callbacks import CoreCallbacks
 from keras_transfer.training.events import TrainingEvents
+from keras_transfer.training.exact import at_rest, head_part, solve_head
 from keras_transfer.training.fit_result import FitResult
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.range_test import sweep
@@ -57,7 +58,7 @@ class Checkpointing:
 
 @dataclass
 class _PhaseRun:
-    """A phase in progress: its number, the model that trains, its batches, and the state it resumes from."""
+    """A phase in progress: its number, the model that trains, its batches, the state it resumes from, and the head if it is solved."""
 
     number: int
     phase: ResolvedPhase
@@ -67,6 +68,7 @@ class _PhaseRun:
     val: Batches
     state: TrainingState | None
     audit: FreezeAudit
+    part: UpperPart | None = None
     averages: list[AverageWeights] = field(default_factory=list)
 
 
@@ -140,6 +142,8 @@ class PhaseRunner:
             self.core.begin(phase, work.train, first_epoch)
             work.averages = self._averages(work)
             work.audit.snapshot(self.setup.model)
+            if work.part is not None and work.state is None:
+                self._solve(work, work.part)
             if work.state is not None:
                 self._restore(work, work.state)
             if begins:
@@ -177,9 +181,20 @@ class PhaseRunner:
         foreign = (
             "" if _know_no_model(self.callbacks) else "a callback that is not Keras's own may need the whole model"
         )
+        if phase.solver == "exact":
+            part = head_part(model, start.images, val, features, self.say)
+            trained = (model, start.images, val) if foreign else (part.model, part.train, part.val)
+            return _PhaseRun(number, at_rest(phase), start, *trained, here, FreezeAudit(), part)
         upper = upper_part(model, start.images, val, phase.epochs, features, self.say, foreign)
         trained = (upper.model, upper.train, upper.val) if upper else (model, start.images, val)
         return _PhaseRun(number, phase, start, *trained, here, FreezeAudit())
+
+    def _solve(self, work: _PhaseRun, part: UpperPart) -> None:
+        """Give the head its optimal weights; the epoch that follows measures them."""
+        began = time.perf_counter()
+        solution = solve_head(part, work.phase.strength)
+        self.say(f"phase {work.phase.name}: {solution}")
+        self.core.history.so_far = {"seconds": time.perf_counter() - began}
 
     def _with_rate(self, work: _PhaseRun) -> ResolvedPhase:
         """Return the phase with its learning rate; an interrupted phase keeps the rate it had."""

@@ -23,6 +23,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.freeze import kept_flags
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import RunHistory
+from keras_transfer.training.exact import head_part, solve_head
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, begin_phase
 from keras_transfer.training.state import assign, values
@@ -79,16 +80,22 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = print) -> li
         say: prints a line.
 
     Returns:
-        A sweep a phase.
+        A sweep a phase, without those that are solved.
 
     Raises:
-        UserError: a bad ``train`` pattern, a loss that is not a number.
+        UserError: a bad ``train`` pattern, a loss that is not a number, only phases that are solved.
     """
+    if all(phase.solver == "exact" for phase in setup.settings.phases):
+        raise UserError("there is no learning rate to find: every phase has solver: exact")
     found: list[Sweep] = []
     model, settings = setup.model, setup.settings
     with unchanged(model):
         for number, phase in enumerate(settings.phases):
             with begin_phase(setup, phase) as start:
+                if phase.solver == "exact":
+                    part = head_part(model, start.images, setup.val, settings.features, say)
+                    say(f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength)}")
+                    continue
                 found.append(sweep(model, phase, start.images, settings, start.factors, steps))
                 say(str(found[-1]))
                 if number + 1 < len(settings.phases):

@@ -17,7 +17,9 @@ from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.features import FeatureSettings
+from keras_transfer.errors import UserError
 from keras_transfer.models.freeze import TrainableCounts, apply_train
+from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.training.group_rates import variable_factors
 
 
@@ -95,15 +97,30 @@ class PhaseStart:
     factors: Mapping[int, float]
 
 
+def check_exact(phase: ResolvedPhase, counts: TrainableCounts) -> None:
+    """Refuse to solve a phase that trains more than the last layer.
+
+    Raises:
+        UserError: it does.
+    """
+    if phase.solver == "exact" and counts.layers != (LOGITS,):
+        more = [name for name in counts.layers if name != LOGITS]
+        shown = ", ".join(more[:3]) + (f" and {len(more) - 3} more" if len(more) > 3 else "")
+        raise UserError(
+            f"phase {phase.name}: solver exact solves the last layer only, but train: {phase.train} also trains {shown}"
+        )
+
+
 @contextmanager
 def begin_phase(setup: TrainingSetup, phase: ResolvedPhase) -> Iterator[PhaseStart]:
     """Set what of the model trains in the phase, and open its training images inside the block.
 
     Raises:
-        UserError: a ``train`` pattern that matches no layer, more groups than there are.
+        UserError: a ``train`` pattern that matches no layer, more groups than there are; ``solver: exact`` for more than the last layer.
     """
     backbone = setup.settings.backbone
     counts = apply_train(setup.model, backbone, phase.train, batch_norm=phase.batch_norm)
+    check_exact(phase, counts)
     factors = variable_factors(setup.model, backbone, phase.group_decay)
     if phase.augment:
         yield PhaseStart(counts, setup.train, factors)

@@ -1,0 +1,92 @@
+"""How well a solver does on samples that it has not seen, and which strength of regularization is best."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+from keras_transfer.solved.evidence import Evidence, losses, measure
+from keras_transfer.solved.solvers import HeadSolver
+from keras_transfer.solved.temperature import fit_temperature
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Predictions for each sample by heads that were solved without it, for the strength with the lowest log-loss.
+
+    Attributes:
+        logits: float64 (n, C), before the temperature; the mean over the repeats.
+        strength: the chosen one.
+        temperature: by which these logits are best divided.
+        evidence: of the logits divided by the temperature; with repeats, the mean of their figures, not the figures of their mean,
+            which is better than one head.
+        seconds: that all of it took.
+    """
+
+    logits: np.ndarray
+    strength: float
+    temperature: float
+    evidence: Evidence
+    seconds: float
+
+
+def cross_validate(
+    solver: HeadSolver,
+    features: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    folds: np.ndarray,
+    weights: np.ndarray | None = None,
+    measured: np.ndarray | None = None,
+) -> CrossValidation:
+    """Solve without each fold in turn, predict it, and choose the strength with the lowest log-loss over all folds.
+
+    For each strength, one temperature is fitted to all out-of-fold logits before they are compared: strengths differ in how well they
+    separate the classes and in how certain the head is, and the temperature takes care of the second. Of equal strengths, the stronger.
+
+    Args:
+        solver: of the head.
+        features: float (n, d); or (views, n, d): several views of each sample, such as the picture and its mirror image. The head is
+            solved on all views, each with the weight 1/views of its sample, and predicts view 0.
+        labels: integers (n,).
+        classes: number of classes, C.
+        folds: integers (n,) or (repeats, n): the fold of each sample (:func:`~keras_transfer.solved.folds.fold_numbers`).
+        weights: float (n,), of the samples when the head is solved, such as class weights; None: all the same.
+        measured: float (n,), of the samples in the log-loss and the evidence; None: all the same.
+
+    Raises:
+        UserError: shapes that do not fit, or folds that leave nothing to solve on.
+    """
+    began = time.perf_counter()
+    views = features[None] if features.ndim == 2 else features
+    numbers = np.atleast_2d(folds)
+    if views.ndim != 3 or views.shape[1] != len(labels) or numbers.shape[1] != len(labels):
+        raise UserError(
+            f"expected features (n, d) or (views, n, d), labels (n,) and folds (repeats, n), got {features.shape},"
+            f" {labels.shape} and {numbers.shape}"
+        )
+    found = np.empty((len(solver.strengths), len(numbers), len(labels), classes))
+    for repeat, fold in enumerate(numbers):
+        for number in np.unique(fold):
+            held = fold == number
+            given = stack_views(views[:, ~held], labels[~held], None if weights is None else weights[~held])
+            for k, head in enumerate(solver.path(given[0], given[1], classes, solver.strengths, given[2])):
+                found[k, repeat, held] = head.logits(views[0, held])
+    temperatures = [fit_temperature(logits, labels, measured) for logits in found]
+    costs = [np.average(losses(logits / t, labels), weights=measured) for logits, t in zip(found, temperatures)]
+    best = max(range(len(costs)), key=lambda k: (-costs[k], k))
+    evidence = measure(found[best] / temperatures[best], labels, measured)
+    seconds = time.perf_counter() - began
+    return CrossValidation(found[best].mean(axis=0), solver.strengths[best], temperatures[best], evidence, seconds)
+
+
+def stack_views(
+    views: np.ndarray, labels: np.ndarray, weights: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the features of all views (views, n, d) as rows, with their labels and weights, as a solver takes them."""
+    count = len(views)
+    rows = views.reshape(-1, views.shape[-1])
+    return rows, np.tile(labels, count), None if weights is None else np.tile(weights / count, count)

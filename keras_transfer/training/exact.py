@@ -1,0 +1,125 @@
+"""Phases whose head is solved instead of trained: the optimum of regularized logistic regression on cached features.
+
+The head is written into the model before the phase's only epoch, in which nothing moves: it measures the head as any other epoch is
+measured, so that history, best model, state and report are the same as for a phase that trains.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import keras
+import numpy as np
+
+from keras_transfer.config.resolved import ResolvedPhase
+from keras_transfer.data.dataset import Split
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.engine.feature_cache import CannotStore
+from keras_transfer.engine.features import FeatureSettings, FrozenFeatures, UpperPart
+from keras_transfer.engine.numbers import unpack
+from keras_transfer.engine.prefix import cut_below
+from keras_transfer.errors import UserError
+from keras_transfer.models.layer_names import LOGITS
+from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
+from keras_transfer.solved.folds import choose_folds, fold_numbers
+from keras_transfer.solved.head import SolvedHead
+from keras_transfer.solved.solvers import SOLVERS
+from keras_transfer.typing import Say
+
+SOLVER = "logistic"
+FOLD_SEED = 0  # the strength is then the same for every seed of the run
+
+
+@dataclass(frozen=True)
+class Solution:
+    """A solved head.
+
+    Attributes:
+        head: float64, as solved; the model has it in float32.
+        validation: how its strength was chosen; None if it was given.
+    """
+
+    head: SolvedHead
+    validation: CrossValidation | None
+
+    def __str__(self) -> str:
+        solved = f"head solved by {self.head.solver} regression, strength {self.head.strength:.2g}"
+        if self.validation is None:
+            return solved
+        found = self.validation
+        return f"{solved} and temperature {found.temperature:.2f} by cross-validation in {found.seconds:.1f} s: {found.evidence}"
+
+
+def at_rest(phase: ResolvedPhase) -> ResolvedPhase:
+    """Return the phase with an optimizer that moves nothing: plain gradient descent at a rate of 0."""
+    return phase.model_copy(
+        update={"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.0, "schedule": "constant", "warmup_epochs": 0.0,
+                "weight_decay": 0.0, "clip_norm": None, "group_decay": 1.0}
+    )  # fmt: skip
+
+
+def head_part(model: keras.Model, train: Batches, val: Batches, settings: FeatureSettings, say: Say) -> UpperPart:
+    """Return the last layer alone, without dropout, and the features below it.
+
+    Args:
+        model: a classifier of which only the last layer trains.
+        train: training batches, not augmented.
+        val: validation batches.
+        settings: how features are kept; they are computed even where caching is off.
+        say: gets one line for each set of features.
+
+    Raises:
+        UserError: the last layer is not a linear layer on a feature vector, or the features fit neither on disk nor in memory.
+    """
+    cut = cut_below(model, LOGITS)
+    layer = model.layers[-1]
+    if cut is None or len(cut.shape) != 1 or not isinstance(layer, keras.layers.Dense) or not layer.use_bias:
+        raise UserError("solver exact needs a model that ends with pooled features and one linear layer with a bias")
+    kept = replace(settings, cache="memory") if settings.cache == "off" else settings
+    frozen = FrozenFeatures(cut, kept, say)
+    try:
+        return UpperPart(cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader))
+    except CannotStore as problem:
+        raise UserError(f"solver exact needs the features of all images: {problem}") from problem
+
+
+def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Solution:
+    """Solve the last layer on the training features, and assign the solution to its variables, float32.
+
+    Class weights and sample weights are those of the training loss. Dropout and label smoothing are left out: the penalty does their work.
+    With the strength ``"auto"`` (or None), strength and temperature are those that predict the training images best in cross-validation, in which
+    groups stay together; its figures are weighted by the sample weights only, as those of validation are.
+
+    Args:
+        part: from :func:`head_part`.
+        strength: of the L2 penalty (:class:`~keras_transfer.solved.logistic.Logistic`), or ``"auto"``.
+
+    Raises:
+        UserError: features that are not finite, or too few images for cross-validation.
+    """
+    loader, solver = part.train.loader, SOLVERS[SOLVER]
+    split = loader.split
+    features, classes = unpack(part.train.features[0]), len(split.classes)
+    targets = loader.targets(np.arange(len(split)))
+    weights = targets[1] if len(targets) > 1 else None
+    if strength is None or strength == "auto":
+        folds = fold_numbers(split.labels, *choose_folds(split.labels), FOLD_SEED, _groups(split))
+        found = cross_validate(solver, features, split.labels, classes, folds, weights, measured=split.weights)
+        head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
+        solution = Solution(head, found)
+    else:
+        solution = Solution(solver.solve(features, split.labels, classes, strength, weights), None)
+    kernel, bias = part.model.layers[-1].weights
+    kernel.assign(solution.head.kernel.astype(np.float32))
+    bias.assign(solution.head.bias.astype(np.float32))
+    return solution
+
+
+def _groups(split: Split) -> np.ndarray | None:
+    """Return the groups of a split's samples with a name for each sample that has none, or None."""
+    groups = split.samples.groups
+    if groups is None:
+        return None
+    own = [str(name) or f"\0{number}" for number, name in enumerate(groups[split.indices])]
+    return np.array(own, object)
