@@ -135,7 +135,9 @@ class ModelConfig(Section):
     """The network: a pretrained backbone and a new head."""
 
     backbone: str = Field(
-        "efficientnet_lite0", description="Name of the backbone, or `hub:NAME` for a keras-hub preset."
+        "efficientnet_lite0",
+        description="Name of the backbone, or `hub:NAME` for a keras-hub preset; several names joined by `+` for a head on the "
+        "features of all.",
     )
     weights: str = Field("imagenet", description="`imagenet`, `none`, or the path of a weights file.")
     stem: Stem = Field(
@@ -144,6 +146,11 @@ class ModelConfig(Section):
         "convolution's kernel and removes its downsampling; `one_channel` takes single-channel images.",
     )
     pooling: Pooling = Field("avg", description="Global pooling between backbone and head.")
+    taps: Natural = Field(
+        0,
+        description="0: the head reads the pooled last feature map; from 1 on: that many feature maps, from the last to earlier ones, "
+        "normalized and joined.",
+    )
     dropout: Fraction = Field(DROPOUT, description="Dropout rate before the logits.")
     native: bool = Field(
         True,

@@ -189,6 +189,7 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "gelu": _gelu,
     "elu": lambda x: ops.elu(x, 1.0),
     "softplus": ops.softplus,
+    "softsign": ops.softsign,
     "mish": ops.mish,
     "hard_silu": ops.hswish,
     "hard_sigmoid": ops.hsigmoid,
@@ -285,6 +286,13 @@ def _rescaling(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) ->
     return ops.add(x, _per_channel(layer.offset, rank))
 
 
+def _unit_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
+    _expect(layer, axis=-1)
+    if len(shapes[0]) != 2:
+        raise NotTranslatable(f"{layer.name} (of more than vectors)")
+    return ops.normalize_l2(inputs[0], _integers(1), 1e-12, "max")
+
+
 def _flip(operation: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
     rank = len(shapes[0])
     axes = operation.axis if isinstance(operation.axis, (list, tuple)) else [operation.axis]
@@ -334,6 +342,7 @@ BUILDERS: dict[str, Builder] = {
     "ZeroPadding2D": _zero_padding,
     "Cropping2D": _cropping,
     "Rescaling": _rescaling,
+    "UnitNormalization": _unit_normalization,
     "Flip": _flip,
     "Reshape": _reshape,
     "Flatten": _flatten,

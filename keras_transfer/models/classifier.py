@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ from keras_transfer.models.backbones.torch_variant import suited
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights, without_drawing
 from keras_transfer.models.layer_names import backbone_layers
+from keras_transfer.models.taps import compressed, tapped_maps
 from keras_transfer.options import DROPOUT, Pooling
 from keras_transfer.runtime import set_seed
 
@@ -35,6 +37,7 @@ def build_classifier(
     dropout: float = DROPOUT,
     stem: str = "keep",
     seed: int = 0,
+    taps: int = 0,
 ) -> keras.Model:
     """Build a classifier on a backbone.
 
@@ -47,7 +50,7 @@ def build_classifier(
     every backend.
 
     Args:
-        backbone_name: a name of :data:`keras_transfer.models.backbones.BACKBONES`, or ``hub:PRESET``.
+        backbone_name: a name of :data:`keras_transfer.models.backbones.BACKBONES`, ``hub:PRESET``, or several names joined by ``+``.
         n_classes: number of classes, at least 2.
         image_size: side or (height, width) in pixels; None: the backbone's default.
         channels: 3 (RGB) or 1 (grey, repeated three times).
@@ -57,6 +60,9 @@ def build_classifier(
         stem: ``"keep"``, ``"small_image"`` or ``"one_channel"``: changes to the first layers
             (:mod:`keras_transfer.models.stem`).
         seed: seed of initial weights and dropout.
+        taps: 0: the head reads the pooled feature map; from 1 on: that many feature maps of each backbone, from the last to earlier ones,
+            normalized and joined (:mod:`keras_transfer.models.taps`); between ``pool`` and ``dropout`` are then further layers.
+            Backbones joined by ``+`` need at least 1.
 
     Raises:
         UserError: an argument is out of range, or the weights are not available or do not fit.
@@ -66,11 +72,18 @@ def build_classifier(
     record = suited(backbones.get(backbone_name), weights)
     height, width = _image_size(record, image_size, stem)
     _check(record, n_classes, channels, pooling, dropout, weights, stem)
+    if record.parts and (taps < 1 or stem != "keep"):
+        raise UserError(f"backbones joined by + ({record.name}) need model.taps of at least 1 and model.stem keep")
     set_seed(seed)  # for initialisers of layers that are not drawn below, and Keras's dropout seeds
     image = keras.Input((height, width, channels), dtype="float32", name="image")
-    x = _feature_map(record, image, weights, stem, seed)
-    pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
-    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(pool(name="pool")(x))
+    parts = [suited(part, weights) for part in record.parts] or [record]
+    vectors = [
+        vector
+        for number, part in enumerate(parts)
+        for vector in _features(part, image, weights, stem, seed, taps, pooling, backbones.suffix(number))
+    ]
+    x = keras.layers.Concatenate(name="features", dtype="float32")(vectors) if len(vectors) > 1 else vectors[0]
+    x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     logits = keras.layers.Dense(n_classes, dtype="float32", name="logits")
     model = keras.Model(image, logits(x), name=_model_name(f"{record.name}_{record.variant}"))
     for layer in model.layers:
@@ -80,27 +93,49 @@ def build_classifier(
     return model
 
 
+def _features(  # its arguments are those of one backbone in the classifier
+    record: backbones.Backbone,
+    image: keras.KerasTensor,
+    weights: str,
+    stem: str,
+    seed: int,
+    taps: int,
+    pooling: str,
+    suffix: str,
+) -> list[keras.KerasTensor]:
+    """Apply preprocessing, backbone and pooling to ``image``; return the pooled vectors."""
+    pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
+    last = _feature_map(record, image, weights, stem, seed, suffix)
+    if taps == 0:
+        return [pool(name=f"pool{suffix}")(last)]
+    maps = tapped_maps(keras.Model(image, last), taps)
+    if len(maps) < taps:
+        raise UserError(f"model.taps: expected 0 to {len(maps)} for the backbone {record.name}, got {taps}")
+    return compressed(maps, pool, suffix)
+
+
 def _feature_map(
-    record: backbones.Backbone, image: keras.KerasTensor, weights: str, stem: str, seed: int
+    record: backbones.Backbone, image: keras.KerasTensor, weights: str, stem: str, seed: int, suffix: str
 ) -> keras.KerasTensor:
     """Apply preprocessing and backbone to ``image``."""
     # With its original stem, a backbone may not accept images as small as the new one does.
     size = (record.min_size, record.min_size) if stem == "small_image" else image.shape[1:3]
     backbone = _backbone(record, (*size, 3), weights)
-    rgb = _as_rgb if stem != "one_channel" else (lambda x: x)
+    rgb = partial(_as_rgb, name=f"grey_to_rgb{suffix}") if stem != "one_channel" else (lambda x: x)
     return graft(
         backbone,
         image,
-        prepare=lambda x: record.preprocessing.layers(rgb(x)),
+        prepare=lambda x: record.preprocessing.layers(rgb(x), f"preprocess{suffix}"),
         swaps=stems.swaps(backbone, stem),
         seed=seed,
+        suffix=suffix,
     )
 
 
-def _as_rgb(x: keras.KerasTensor) -> keras.KerasTensor:
+def _as_rgb(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     if x.shape[-1] == 3:
         return x
-    return keras.layers.Concatenate(name="grey_to_rgb", dtype="float32")([x, x, x])
+    return keras.layers.Concatenate(name=name, dtype="float32")([x, x, x])
 
 
 def _backbone(record: backbones.Backbone, input_shape: tuple[int, int, int], weights: str) -> keras.Model:

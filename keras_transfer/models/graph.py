@@ -45,6 +45,7 @@ def graft(
     prepare: Callable[[keras.KerasTensor], keras.KerasTensor] = lambda x: x,
     swaps: Mapping[int, Swap] = MappingProxyType({}),
     seed: int = 0,
+    suffix: str = "",
 ) -> Any:
     """Apply fresh copies of ``model``'s layers, with its weights, to ``inputs``; return the output tensor.
 
@@ -54,8 +55,9 @@ def graft(
         prepare: applies layers between ``inputs`` and the copies.
         swaps: ``id(layer)`` → its replacement.
         seed: seed of random layers (dropout) that have none of their own.
+        suffix: added to the names of the layers, so that one graph can hold several models.
     """
-    copies = _Copies(stable_names(model), seed)
+    copies = _Copies({key: name + suffix for key, name in stable_names(model).items()}, seed)
     prepared = prepare(inputs)
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:

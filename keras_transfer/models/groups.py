@@ -30,9 +30,27 @@ def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
     if backbone_name.startswith("hub:"):
         return _by_resolution(layers)
     record = backbones.get(backbone_name)
+    if record.parts:
+        return _joined(layers, record.parts)
     if record.groups is None:
         return _by_resolution(layers)
     return _by_pattern(layers, record.groups, record.anchors)
+
+
+def _joined(layers: Sequence[keras.layers.Layer], parts: Sequence[backbones.Backbone]) -> Groups:
+    """Join the groups of backbones beside each other, counted from the output: the last group is the last of each."""
+    ends = [backbones.suffix(number) for number in range(len(parts))]
+    own = [[layer for layer in layers if (re.search(r"__\d$", layer.name) or [""])[0] == end] for end in ends]
+    groups = [
+        _by_resolution(members) if part.groups is None else _by_pattern(members, part.groups, part.anchors)
+        for part, members in zip(parts, own)
+    ]
+    depth = max(map(len, groups))
+    places = [[each[-place] for each in groups if place <= len(each)] for place in range(depth, 0, -1)]
+    return [
+        ("+".join(dict.fromkeys(name for name, _ in here)), [x for _, members in here for x in members])
+        for here in places
+    ]
 
 
 def _by_pattern(layers: Sequence[keras.layers.Layer], patterns: Sequence[tuple[str, str]], anchors: str) -> Groups:

@@ -10,11 +10,9 @@ import keras
 
 from keras_transfer.errors import unknown
 from keras_transfer.keras_compat import all_layers
-from keras_transfer.models.layer_names import INPUT_LAYERS
+from keras_transfer.models.layer_names import stays_float32
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-# Preprocessing in half precision would lose bits of the pixels, and the loss needs float32 logits.
-_FLOAT32 = (*INPUT_LAYERS, "logits")
 
 
 def set_precision(model: keras.Model, precision: str) -> None:
@@ -34,7 +32,7 @@ def set_precision(model: keras.Model, precision: str) -> None:
         raise unknown("precision", precision, POLICIES)
     policy = keras.DTypePolicy(POLICIES[precision])
     for layer in all_layers(model)[1:]:
-        layer.dtype_policy = keras.DTypePolicy("float32") if layer.name in _FLOAT32 else policy
+        layer.dtype_policy = keras.DTypePolicy("float32") if stays_float32(layer.name) else policy
     # compile() adds loss scaling by the model's own policy, by which the model itself must not cast its input.
     model.autocast = False
     model.dtype_policy = policy if precision == "float16" else keras.DTypePolicy("float32")

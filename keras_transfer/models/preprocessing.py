@@ -40,7 +40,7 @@ class Preprocessing:
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
 
-    def layers(self, x: keras.KerasTensor) -> keras.KerasTensor:
+    def layers(self, x: keras.KerasTensor, name: str = "preprocess") -> keras.KerasTensor:
         """Return the preprocessed ``x`` (batch, height, width, 3; RGB 0..255, float32), float32.
 
         One channel (batch, height, width, 1) is scaled by the means of the three scales and offsets.
@@ -55,7 +55,7 @@ class Preprocessing:
             scale, offset = [float(np.mean(scale))], [float(np.mean(offset))]
         elif self.channel_order == "bgr":
             x = keras.ops.flip(x, axis=-1)
-        return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocess")(x)
+        return keras.layers.Rescaling(scale, offset, dtype="float32", name=name)(x)
 
     def array(self, images: np.ndarray) -> np.ndarray:
         """Compute the same in NumPy: ``images`` (…, 3), RGB 0..255, to float32."""

@@ -70,6 +70,7 @@ def make_model(config: ResolvedConfig, data: Dataset, precision: str) -> keras.M
         dropout=config.model.dropout,
         stem=config.model.stem,
         seed=config.seed,
+        taps=config.model.taps,
     )
     set_precision(model, precision)
     return model

@@ -72,6 +72,7 @@ LAYERS = {
     "squeeze and excite": lambda x: L.Multiply()(
         [x, L.Dense(3, activation="sigmoid")(L.Reshape((1, 1, 3))(L.GlobalAveragePooling2D()(x)))]
     ),
+    "compressed vector": lambda x: L.Activation("softsign")(L.UnitNormalization()(L.GlobalAveragePooling2D()(x))),
     "kept dimensions": lambda x: L.Multiply()([x, L.GlobalAveragePooling2D(keepdims=True)(x)]),
     "reshape and flatten": lambda x: L.Flatten()(L.Conv2D(2, 2)(L.Reshape((5, 7, 12))(L.Conv2D(2, 1)(x)))),
     "rescaling a channel": lambda x: L.Rescaling([0.5, 2.0, 0.1], [1.0, -3.0, 0.0])(x),

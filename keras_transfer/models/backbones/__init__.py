@@ -20,9 +20,10 @@ from keras_transfer.models.backbones import (
     tiny,
     vgg,
 )
+from keras_transfer.models.backbones.joined import joined, suffix
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
 
-__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "get", "names"]
+__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "get", "names", "suffix"]
 
 FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     efficientnet_lite.RECORDS,
@@ -53,7 +54,11 @@ def at_hand() -> list[str]:
 
 
 def get(name: str) -> Backbone:
-    """Return the record of a backbone; for ``hub:NAME``, that of the keras-hub preset NAME (a name or a folder).
+    """Return the record of a backbone.
+
+    Args:
+        name: of the table; ``hub:NAME`` for the keras-hub preset NAME (a name or a folder); or several names of the table with ``+``
+            between them, for a classifier on the features of all.
 
     Raises:
         UserError: there is no such backbone, or it cannot be loaded.
@@ -63,4 +68,6 @@ def get(name: str) -> Backbone:
         from keras_transfer.models.backbones.hub import hub_backbone
 
         return hub_backbone(name)
+    if "+" in name:
+        return joined([BACKBONES.lookup(part) for part in name.split("+")])
     return BACKBONES.lookup(name)

@@ -57,6 +57,7 @@ class Backbone:
         torch: record for state dicts trained in PyTorch's variant of the network, which has the same layers;
             see :mod:`keras_transfer.models.backbones.torch_variant`.
         variant: ``""``, or ``"torch"`` for a torch variant.
+        parts: of a joined backbone (``a+b``), the records of its parts, whose features are joined; empty for others.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Backbone:
     checkpoints: tuple[Checkpoint, ...] = ()
     torch: Backbone | None = None
     variant: str = ""
+    parts: tuple[Backbone, ...] = ()
 
     def all_checkpoints(self) -> tuple[Checkpoint, ...]:
         """Return the PyTorch state dicts that it or its torch variant accepts."""
