@@ -14,6 +14,7 @@ from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
 from keras_transfer.config.schema import RunConfig, Section
 from keras_transfer.errors import UserError, nearest, unknown
 
+QUICKSTART = "quickstart"
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
 """Maximum number of values in a configuration, with aliases expanded."""
@@ -175,8 +176,8 @@ def read_config(
     name: str | None = None, overrides: list[str] | None = None, data: str | None = None, output: str | None = None
 ) -> RunConfig:
     """Build a configuration like :func:`load_config`, whose data source need not be known here."""
-    if name is None:
-        name = None if data else "quickstart"
+    if name is None and data is None:
+        name = _without_config(overrides or [])
     tree = _number(read_yaml(find_config(name))) if name else {}
     if data is not None:
         options = tree.get("data") or {}
@@ -197,6 +198,24 @@ def read_config(
     if output is not None:
         apply_override(tree, ["output", "dir"], output)
     return validate(tree)
+
+
+def _without_config(overrides: list[str]) -> str | None:
+    """Return the recipe for a call without configuration and data: the quickstart if nothing was set, none if the settings name data.
+
+    Raises:
+        UserError: there are settings, but none says where the data are.
+    """
+    if not overrides:
+        return QUICKSTART
+    if any(
+        keys[:2] in (["data", "source"], ["data", "path"], ["data", "train"]) for keys, _ in parse_overrides(overrides)
+    ):
+        return None
+    raise UserError(
+        "settings without data: name a folder with --data DIR, or a configuration (the quickstart with your settings: "
+        f"train {QUICKSTART} --set {overrides[0]})"
+    )
 
 
 def source_of(data: str) -> dict[str, str]:

@@ -22,6 +22,7 @@ def open_data(config: RunConfig) -> Dataset:
     common = {name: getattr(config.data, name) for name in DatasetConfig.model_fields if name in _COMMON}
     if common["image_size"] == "auto":
         common["image_size"] = None
+    common["val_fraction"] = config.val_fraction
     return data.build(**common, seed=config.seed, **source_options(config))
 
 

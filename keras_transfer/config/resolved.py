@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keras_transfer.config.schema import DataConfig, ImageSize, Natural, Phase, Positive, RunConfig
+from keras_transfer.config.schema import (
+    DataConfig,
+    Fraction,
+    ImageSize,
+    ModelConfig,
+    Natural,
+    Phase,
+    Positive,
+    RunConfig,
+)
 from keras_transfer.options import BatchNorm, Color
 
 
@@ -66,6 +75,7 @@ class ResolvedData(DataConfig):
     class_weights: Literal["none", "balanced", "sqrt"]
     augment: list[str | dict[str, Any]]
     workers: Natural
+    val_fraction: Fraction
     cache: Literal["off", "memory", "disk"]
     cache_precision: Literal["float32", "bfloat16"]
 
@@ -78,6 +88,13 @@ class ResolvedData(DataConfig):
     def micro_batch_size(self) -> int:
         """Images computed at once: the batch size divided by ``accumulate``, rounded up."""
         return -(-self.batch_size // self.accumulate)
+
+
+class ResolvedModel(ModelConfig):
+    """The model section without ``auto``."""
+
+    taps: Natural
+    label_smoothing: Fraction
 
 
 class ResolvedPhase(Phase):
@@ -100,6 +117,7 @@ class ResolvedConfig(RunConfig):
     device: Literal["cpu", "gpu", "mps"]
     precision: Literal["float32", "bfloat16", "float16"]
     data: ResolvedData
+    model: ResolvedModel
     phases: tuple[ResolvedPhase, ...]
     decisions: tuple[Decision, ...] = Field((), exclude=True, repr=False)
 

@@ -16,6 +16,9 @@ from keras_transfer.errors import nearest, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
 Auto = Literal["auto"]
+VAL_FRACTION = 0.15
+LABEL_SMOOTHING = 0.1
+BACKBONE = "efficientnet_lite0"
 
 
 def _no_bool(value: Any) -> Any:
@@ -28,6 +31,7 @@ def _no_bool(value: Any) -> Any:
 Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
+Minutes = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=10_080)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Place = Annotated[int, Field(ge=0)]
 Natural = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
@@ -78,8 +82,10 @@ class DatasetConfig(Section):
     resize: Resize = Field(
         "squash", description="How images of another aspect ratio are fitted: distort, crop, or pad."
     )
-    val_fraction: Fraction = Field(
-        0.15, description="Fraction of the images held out for validation, if there is no validation set."
+    val_fraction: Fraction | Auto = Field(
+        "auto",
+        description="Fraction of the images held out for validation, if there is no validation set; `auto`: 0 where phases are chosen "
+        "by cross-validation on all training images, otherwise 0.15.",
     )
     test_fraction: Fraction = Field(
         0.15, description="Fraction of the images held out for testing, if there is no test set."
@@ -135,9 +141,10 @@ class ModelConfig(Section):
     """The network: a pretrained backbone and a new head."""
 
     backbone: str = Field(
-        "efficientnet_lite0",
+        "auto",
         description="Name of the backbone, or `hub:NAME` for a keras-hub preset; several names joined by `+` for a head on the "
-        "features of all.",
+        "features of all; `auto`: with automatic phases the best of those whose weights are installed, otherwise "
+        "`efficientnet_lite0`.",
     )
     weights: str = Field("imagenet", description="`imagenet`, `none`, or the path of a weights file.")
     stem: Stem = Field(
@@ -146,17 +153,21 @@ class ModelConfig(Section):
         "convolution's kernel and removes its downsampling; `one_channel` takes single-channel images.",
     )
     pooling: Pooling = Field("avg", description="Global pooling between backbone and head.")
-    taps: Natural = Field(
-        0,
-        description="0: the head reads the pooled last feature map; from 1 on: that many feature maps, from the last to earlier ones, "
-        "normalized and joined.",
+    taps: Natural | Auto = Field(
+        "auto",
+        description="0: the head reads the pooled last feature map; from 1 on: at most that many feature maps, from the last to earlier ones, "
+        "normalized and joined; `auto`: chosen by cross-validation with automatic phases, otherwise 0.",
     )
     dropout: Fraction = Field(DROPOUT, description="Dropout rate before the logits.")
     native: bool = Field(
         True,
         description="On torch, and on jax on a CPU, use faster operations than Keras's own; the results are the same.",
     )
-    label_smoothing: Fraction = Field(0.1, description="Label smoothing: probability spread evenly over all classes.")
+    label_smoothing: Fraction | Auto = Field(
+        "auto",
+        description="Label smoothing: probability spread evenly over all classes; `auto`: 0 with automatic phases, for calibrated "
+        "probabilities, otherwise 0.1.",
+    )
 
 
 class Phase(Section):
@@ -354,6 +365,12 @@ class RunConfig(Section):
         False,
         description="Use only deterministic operations, so that every run gives the same bits; slower on a GPU.",
     )
+    effort: Literal["quick", "standard", "best"] | Minutes = Field(
+        "standard",
+        description="How much is tried where phases are automatic: `quick` solves a head on one backbone in seconds; `standard` also "
+        "compares backbones and fine-tunes where that fits into about a minute for a few hundred images; `best` takes the time "
+        "that it needs; a number: minutes for fine-tuning.",
+    )
     data: DataConfig = Field(default_factory=DataConfig, description="The images.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)] | dict[Place, PhaseChanges] | Auto = Field(
@@ -362,6 +379,17 @@ class RunConfig(Section):
     )
     callbacks: CallbacksConfig = Field(default_factory=CallbacksConfig, description="Callbacks of all phases.")
     output: OutputConfig = Field(default_factory=OutputConfig, description="What is written to the run directory.")
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the phases are chosen by evidence: they are not given, and there are pretrained weights to start from."""
+        return not isinstance(self.phases, tuple) and self.model.weights != "none"
+
+    @property
+    def val_fraction(self) -> float:
+        """Fraction of the images held out for validation, if there is no validation set."""
+        given = self.data.val_fraction
+        return given if given != "auto" else 0.0 if self.is_automatic else VAL_FRACTION
 
     @field_validator("phases", mode="before")
     @classmethod

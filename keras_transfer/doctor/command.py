@@ -92,7 +92,7 @@ def _split(samples: SampleTable, readable: np.ndarray, config: RunConfig) -> tup
     split = np.full(len(samples), "", object)
     try:
         data = config.data
-        parts = assign(samples.take(np.flatnonzero(readable)), data.val_fraction, data.test_fraction, config.seed)
+        parts = assign(samples.take(np.flatnonzero(readable)), config.val_fraction, data.test_fraction, config.seed)
     except UserError as error:
         return split, [Finding("splits", "error", f"cannot be split: {error}")]
     split[readable] = parts.split

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -244,6 +245,16 @@ class FrozenFeatures:
         except CannotStore as problem:
             self.say(f"{what} cannot be kept on disk: {problem}")
         return self._in_memory(loader, view, shape, what)
+
+    def keep(self, loader: Loader, rows: np.ndarray) -> None:
+        """Store features that were computed elsewhere, float32 (samples, …), for :meth:`of`; where that is not possible, do nothing."""
+        engine = self.extractor
+        shape, dtype = (len(loader.split), *self.cut.shape), STORED[engine.precision]
+        if self.store is None or rows.shape != shape:
+            return
+        key = features_key(self.digest, loader, None, f"{engine.name} {engine.precision}")
+        with suppress(CannotStore), self.store.writer(key, shape, dtype) as writer:
+            writer.write(0, pack(rows, engine.precision))
 
     def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
         dtype = STORED[self.extractor.precision]

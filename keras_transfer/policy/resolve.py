@@ -12,14 +12,16 @@ from typing import Any
 from keras_transfer import runtime
 from keras_transfer.config.load import apply_override, validate
 from keras_transfer.config.resolved import Decision, ResolvedConfig, settle_batch_norm
-from keras_transfer.config.schema import Phase, RunConfig
+from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.statistics import DataStatistics, describe
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.leaderboard import Leaderboard
+from keras_transfer.policy import procedure
+from keras_transfer.typing import Say
 
 UNBALANCED = 1.5  # ratio of the largest class to the smallest from which the classes are weighted
 SIZES = (224, 192, 160, 128)
-FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; other backbones take the gentler rate
 BUDGET = 16_000  # images times epochs at the first of SIZES: about a quarter of an hour on two cores
 
 
@@ -73,7 +75,7 @@ class _Choices:
 
 
 def resolve(config: RunConfig, data: Dataset, machine: Machine, *, probe: bool = True) -> ResolvedConfig:
-    """Replace every ``auto`` by a value chosen from the data and the machine.
+    """Replace every ``auto`` by a value chosen from the data and the machine, without computing features of the images.
 
     Args:
         config: the user's configuration.
@@ -87,31 +89,72 @@ def resolve(config: RunConfig, data: Dataset, machine: Machine, *, probe: bool =
     Raises:
         UserError: a change to an automatic phase that is not valid.
     """
+    return _resolve(config, data, machine, probe, None)[0]
+
+
+def resolve_by_evidence(
+    config: RunConfig, data: Dataset, machine: Machine, say: Say
+) -> tuple[ResolvedConfig, Leaderboard | None]:
+    """Replace every ``auto`` as :func:`resolve` does, and choose backbone and features by cross-validation where they are open.
+
+    Args:
+        config: the user's configuration.
+        data: the opened data set.
+        machine: backend, device and precisions.
+        say: gets a line about the work.
+
+    Returns:
+        The complete configuration, and the candidates with what was found of them; None where nothing was compared.
+    """
+    return _resolve(config, data, machine, True, say)
+
+
+def _resolve(
+    config: RunConfig, data: Dataset, machine: Machine, probe: bool, say: Say | None
+) -> tuple[ResolvedConfig, Leaderboard | None]:
     statistics = describe(data)
     choices = _Choices(config)
+    names, why = procedure.backbones(config, statistics)
+    judged = procedure.is_judged(config, statistics)
+    choices.choose("data.val_fraction", config.val_fraction, "the share without a validation set")
     choices.choose("data.color", data.color, "grey images" if data.color == "grey" else "colour images")
-    choices.choose("data.image_size", *image_size(statistics, config.model.backbone))
+    choices.choose("data.image_size", *image_size(statistics, "+".join(names), affordable=judged))
     choices.choose("data.batch_size", *batch_size(statistics))
-    choices.choose("data.class_weights", *class_weights(statistics))
+    choices.choose("data.class_weights", *class_weights(statistics, config.is_automatic))
     choices.choose("data.workers", *_workers())
     choices.choose("data.cache", "disk", "features of frozen layers serve later runs too")
+    choices.choose("model.label_smoothing", *procedure.label_smoothing(config))
+    board = procedure.choose_head(names, choices.tree, data, say) if judged and say is not None else None
+    if board is not None:
+        choices.choose("model.backbone", board.head.backbone, board.leaderboard.chosen.reason)
+        choices.choose("model.taps", board.head.taps, board.leaderboard.chosen.reason)
+    choices.choose("model.backbone", names[0], why)
+    choices.choose("model.taps", 0, "the last feature map")
+    _choose_phases(config, statistics, choices, machine)
     if choices.is_open("data.augment"):
-        mirrored = mirrors(data, statistics, choices.tree, probe)
-        choices.choose("data.augment", *augmentation(statistics, *mirrored))
-    _choose_phases(config, statistics, choices)
+        if any(phase["augment"] and phase["solver"] == "gradient" for phase in choices.tree["phases"]):
+            mirrored = mirrors(data, statistics, choices.tree, probe)
+            choices.choose("data.augment", *augmentation(statistics, *mirrored))
+        else:
+            choices.choose("data.augment", [], "nothing is trained on augmented images")
     choices.choose("backend", machine.backend.value, machine.backend.why)
     choices.choose("device", machine.device, f"where {machine.backend.value} computes")
     choices.choose("precision", machine.precision.value, machine.precision.why)
     choices.choose("data.cache_precision", machine.feature_precision.value, machine.feature_precision.why)
     choices.tree["backend"], choices.tree["device"] = machine.backend.value, machine.device
-    return _complete(choices)
+    return _complete(choices), board.leaderboard if board else None
 
 
-def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choices) -> None:
+def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choices, machine: Machine) -> None:
     """Choose the phases unless they are given, and apply changes to them."""
     if isinstance(config.phases, tuple):
         return
-    chosen = [phase.model_dump() for phase in phases(statistics, config.model.backbone, config.model.weights)]
+    model = choices.tree["model"]
+    if config.is_automatic:
+        found = procedure.phases(config, statistics, model["backbone"], machine.device)
+    else:
+        found = [procedure.from_scratch(statistics)]
+    chosen = [phase.model_dump() for phase in found]
     choices.tree["phases"] = chosen
     if isinstance(config.phases, dict):
         for number, changes in config.phases.items():
@@ -132,8 +175,14 @@ def _complete(choices: _Choices) -> ResolvedConfig:
     return ResolvedConfig.model_validate({**tree, "decisions": tuple(choices.decisions)})
 
 
-def image_size(statistics: DataStatistics, backbone: str) -> tuple[int, str]:
-    """Choose the input size from the images' own size, and from how much there is to compute."""
+def image_size(statistics: DataStatistics, backbone: str, affordable: bool = False) -> tuple[int, str]:
+    """Choose the input size from the images' own size, and from how much there is to compute.
+
+    Args:
+        statistics: of the data.
+        backbone: name, or names joined by ``+``.
+        affordable: whether every image is computed only a few times, so that the largest size is affordable.
+    """
     from keras_transfer.models.backbones import get
 
     record = get(backbone)
@@ -141,6 +190,8 @@ def image_size(statistics: DataStatistics, backbone: str) -> tuple[int, str]:
         wanted, why = 64, f"the images have about {statistics.median_side:g} pixels a side"
     elif statistics.is_grey and statistics.median_side <= 48:
         wanted, why = 96, f"grey images of about {statistics.median_side:g} pixels a side"
+    elif affordable:
+        wanted, why = record.image_size, f"the size of {backbone}"
     else:
         wanted, why = _affordable(statistics, record.image_size)
     return max(record.min_size, min(record.image_size, wanted)), why
@@ -150,7 +201,7 @@ def _affordable(statistics: DataStatistics, largest: int) -> tuple[int, str]:
     """Choose the largest usual size whose training stays within the budget: accuracy grows with the size, even for
     small images, and the time with its square.
     """
-    work = statistics.n_train * fine_tuning_epochs(statistics)
+    work = statistics.n_train * procedure.fine_tuning_epochs(statistics)
     budget = BUDGET if statistics.median_side > 48 else BUDGET / 2
     for size in SIZES:
         if size <= largest and work * (size / SIZES[0]) ** 2 <= budget:
@@ -163,8 +214,13 @@ def batch_size(statistics: DataStatistics) -> tuple[int, str]:
     return (16, "a small set") if statistics.n_train < 300 else (32, "the usual size")
 
 
-def class_weights(statistics: DataStatistics) -> tuple[str, str]:
-    """Weight unbalanced classes by the square root of the inverse frequency: best in accuracy and balanced accuracy."""
+def class_weights(statistics: DataStatistics, automatic: bool = False) -> tuple[str, str]:
+    """Weight unbalanced classes by the square root of the inverse frequency: best in accuracy and balanced accuracy.
+
+    Automatic phases need no weights, which would make probabilities wrong: the optimum of the loss is reached for rare classes too.
+    """
+    if automatic:
+        return "none", "probabilities stay those of the data"
     if statistics.imbalance > UNBALANCED:
         return "sqrt", f"the largest class has {statistics.imbalance:.1f} times the images of the smallest"
     return "none", "the classes are balanced"
@@ -202,33 +258,6 @@ def augmentation(statistics: DataStatistics, mirrored: bool, why: str) -> tuple[
         return [*flip, moved], why
     crop = {"name": "random_resized_crop", "scale": [0.7, 1.0]}
     return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}], why
-
-
-def fine_tuning_epochs(statistics: DataStatistics) -> int:
-    """Choose the epochs of the second phase: about as many steps for a small set as for a large one."""
-    return max(8, min(25, round(8_000 / max(1, statistics.n_train))))
-
-
-def phases(statistics: DataStatistics, backbone: str, weights: str) -> list[Phase]:
-    """Choose the stages: the new head on features computed once, then everything, gently, with BatchNorm frozen.
-
-    Random weights have nothing to keep: one phase trains everything.
-    """
-    epochs = fine_tuning_epochs(statistics)
-    common: dict[str, Any] = {"optimizer": "adamw", "schedule": "cosine", "weight_decay": 1e-4}
-    if weights == "none":
-        return [Phase("all", epochs=2 * epochs, learning_rate=1e-3, warmup_epochs=1, **common)]
-    return [
-        Phase("head", epochs=10, learning_rate=3e-3, augment=False, **common),
-        Phase(
-            "all",
-            epochs=epochs,
-            learning_rate=FINE_RATES.get(backbone, 1.5e-4),
-            warmup_epochs=0.1 * epochs,
-            clip_norm=1.0,
-            **common,
-        ),
-    ]
 
 
 def decisions_as_json(decisions: tuple[Decision, ...] | list[Decision]) -> list[dict[str, Any]]:

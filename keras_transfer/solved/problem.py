@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.solved.head import SolvedHead
 
-_BLOCK = 4096  # rows that are rotated at once
+_BLOCK = 4096  # rows or columns that are computed at once
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,27 @@ def pose(features: np.ndarray, labels: np.ndarray, classes: int, weights: np.nda
     axes = turn if axes is None else axes @ turn
     present, numbers = np.unique(labels, return_inverse=True)
     return Problem(rows, numbers, shares, np.maximum(variances, 0), present, classes, axes, mean, scale)
+
+
+def in_sample_span(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return features in coordinates of the span of their rows: float64 (n, min(n, d)), the same up to a rotation.
+
+    Solvers that only see scalar products of rows, as all with an L2 penalty do, predict any of these rows as they would from the features
+    themselves, in less time. It is computed from the scalar products, so that blocks can be joined without being copied.
+
+    Args:
+        blocks: float (n, dᵢ) each, columns of the features; d is the sum of the dᵢ.
+    """
+    count, width = len(blocks[0]), sum(block.shape[1] for block in blocks)
+    if width <= count:
+        return np.concatenate([np.asarray(block, np.float64) for block in blocks], axis=1)
+    products = np.zeros((count, count))
+    for block in blocks:
+        for first in range(0, block.shape[1], _BLOCK):
+            part = np.asarray(block[:, first : first + _BLOCK], np.float64)
+            products += part @ part.T
+    sizes, axes = np.linalg.eigh(products)
+    return np.asarray(axes * np.sqrt(np.maximum(sizes, 0)))
 
 
 def _checked(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from keras_transfer import runtime
 from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import UserError
-from keras_transfer.policy.resolve import Machine, resolve
+from keras_transfer.evaluation.leaderboard import Leaderboard
+from keras_transfer.policy.procedure import LARGE
+from keras_transfer.policy.resolve import Machine, resolve_by_evidence
 from keras_transfer.typing import Say
 
 _PRINTED = ("backend", "device", "precision", "data.cache_precision")
@@ -24,11 +26,13 @@ class Prepared:
         config: the resolved configuration.
         data: checked and split.
         machine: backend, device and precisions, with reasons.
+        leaderboard: the candidates that were compared; None where nothing was.
     """
 
     config: ResolvedConfig
     data: Dataset
     machine: Machine
+    leaderboard: Leaderboard | None = None
 
     def say_choices(self, say: Say) -> None:
         """Print a line for each automatic choice, except those that :func:`prepare` has printed."""
@@ -62,11 +66,19 @@ def prepare(
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")
     data = open_data(config)
-    if needs_validation and not len(data.val):
+    if config.data.val_fraction == "auto" and config.is_automatic and len(data.train) > LARGE:
+        data = data.hold_out(VAL_FRACTION, config.seed)
+    if needs_validation and not len(data.val) and not config.is_automatic and not _needs_none(config):
         raise UserError("there are no validation images to choose the best model by; set data.val_fraction above 0")
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     machine = Machine.of(config, choice)
-    resolved = resolve(config, data, machine)
+    resolved, board = resolve_by_evidence(config, data, machine, say)
     say(str(machine))
-    return Prepared(resolved, data, machine)
+    return Prepared(resolved, data, machine, board)
+
+
+def _needs_none(config: RunConfig) -> bool:
+    """Return whether all phases are judged by out-of-fold predictions."""
+    assert isinstance(config.phases, tuple)
+    return all(phase.solver == "exact" for phase in config.phases)

@@ -62,7 +62,6 @@ def test_the_last_group_of_joined_backbones_is_that_of_each():
     [
         ("efficientnet_lite0+efficientnet_lite0", 1, "different names"),
         ("efficientnet_lite0+efficientnet_lite1", 0, "model.taps of at least 1"),
-        ("efficientnet_lite0", 99, "expected 0 to"),
         ("efficientnet_lite0+resnet51", 1, "resnet50"),
     ],
 )
