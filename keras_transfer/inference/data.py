@@ -32,6 +32,11 @@ def images_of(
     own = data_of(run)
     if own is None:
         raise UserError(f"the data of {run.path} has changed since training; name the data with --data")
+    if split == "val" and not len(own.val) and run.out_of_fold.is_file():
+        raise UserError(
+            f"the run {run.path} has no validation images: its model was chosen by out-of-fold predictions for the training "
+            f"images, whose figures are in {run.metrics.name} (measure test images with --split test, others with --data)"
+        )
     return _split_of(own, split)
 
 
