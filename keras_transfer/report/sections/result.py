@@ -108,8 +108,8 @@ def _remarks(view: RunView) -> Iterator[str]:
     if view.is_out_of_fold:
         yield (
             "There are neither validation nor test images. The metrics are those of out-of-fold predictions: each training "
-            "image was predicted by a model trained without it. The final model is trained on all of them. "
-        ) + _optimistic(view)
+            f"image was predicted by a model trained without it. {_optimistic(view)}The final model is trained on all of them."
+        )
     if view.split == "val":
         yield (
             "There are no test images. The metrics are those of the validation images, which also selected the best "
@@ -127,9 +127,10 @@ def _remarks(view: RunView) -> Iterator[str]:
 
 
 def _optimistic(view: RunView) -> str:
+    """Return why out-of-fold figures flatter the model, if they do."""
     if view.leaderboard is None or len(view.leaderboard.entries) < 2:
-        return "Images unlike these are not measured."
-    return f"They also chose among {len(view.leaderboard.entries)} candidates, so they are slightly optimistic."
+        return ""
+    return f"They also chose among {len(view.leaderboard.entries)} candidates, so they are slightly optimistic. "
 
 
 def _weakest(view: RunView) -> Iterator[str]:
@@ -169,11 +170,11 @@ def _course(view: RunView) -> Iterator[str]:
     if not place:
         return
     row = history[place[0]]
+    if row["val_accuracy"] is None:  # without validation, no epoch is known to be the best
+        return
     if place[0] == len(history) - 1 and len(history) > 1:
         yield "The last epoch was the best one: more epochs may help."
-    if row["accuracy"] is None or row["val_accuracy"] is None:
-        return
-    gap = row["accuracy"] - row["val_accuracy"]
+    gap = (row["accuracy"] or 0) - row["val_accuracy"]
     if gap > _GAP:
         yield (
             f"In the best epoch, training accuracy was {share(gap)} above validation accuracy: the model overfits. "
