@@ -112,12 +112,14 @@ class Leaderboard:
 
     def __repr__(self) -> str:
         chosen = [entry.candidate for entry in self.entries if entry.chosen]
-        return f"Leaderboard({len(self.entries)} candidates, chosen: {chosen[0] if chosen else 'none'})"
+        name = formatting.shorten(chosen[0], 60) if chosen else "none"
+        return f"Leaderboard({len(self.entries)} candidates, chosen: {name})"
 
 
 def leaderboard_table(board: Leaderboard) -> Table:
     """Return the board as a text table of at most `WIDTH` columns, for `rich.print`."""
-    table = plain_table(f"candidates, by {board.evidence}" if board.evidence else "candidates", "candidate")
+    evidence = formatting.printable(board.evidence)
+    table = plain_table(f"candidates, by {evidence}" if evidence else "candidates", "candidate")
     table.columns[0].no_wrap = True
     for heading in ("accuracy", "log-loss", "time"):
         table.add_column(heading, justify="right", no_wrap=True)
