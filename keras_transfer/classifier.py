@@ -17,6 +17,7 @@ from keras_transfer.options import DROPOUT
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset
+    from keras_transfer.evaluation.leaderboard import Leaderboard
     from keras_transfer.training.fit_result import FitResult
     from keras_transfer.training.range_test import Sweep
     from keras_transfer.training.setup import TrainingSetup
@@ -46,6 +47,8 @@ class Classifier:
         model: an ordinary ``keras.Model``: (batch, height, width, channels) pixels 0..255 to float32 logits.
         classes: class names, in label order.
         history: one row per epoch, after :meth:`fit`.
+        leaderboard: the candidates that :meth:`fit` chose from, a
+            :class:`~keras_transfer.evaluation.leaderboard.Leaderboard`; None if it did not choose.
 
     Raises:
         UserError: an unknown backbone, weights that do not fit or cannot be had, fewer than two classes.
@@ -87,6 +90,7 @@ class Classifier:
         height, width = (size, size) if isinstance(size, int) else size
         self.classes = tuple(str(name) for name in classes)
         self.history: list[dict[str, Any]] = []
+        self.leaderboard: Leaderboard | None = None
         self.seed, self._precision = seed, precision
         self.metadata: dict[str, Any] = {
             "classes": list(self.classes),
@@ -114,7 +118,7 @@ class Classifier:
     def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
         found = cls.__new__(cls)
         found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
-        found.history, found.seed, found._precision = [], 0, "auto"
+        found.history, found.leaderboard, found.seed, found._precision = [], None, 0, "auto"
         return found
 
     def fit(  # its keywords are the configuration's keys: a settings object would only hide them

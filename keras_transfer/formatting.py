@@ -44,3 +44,12 @@ def printable(text: str) -> str:
     """
     replaced = {"Cc": " ", "Cs": "?", "Zl": " ", "Zp": " ", "Cn": "?"}
     return "".join(c if c == "\n" else replaced.get(unicodedata.category(c), c) for c in str(text))
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return `text` on one line, shortened in the middle to `limit`: both ends of a name distinguish it."""
+    text = " ".join(printable(text).split())
+    if len(text) <= limit:
+        return text
+    head = limit // 2
+    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"

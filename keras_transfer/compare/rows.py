@@ -10,7 +10,7 @@ from keras_transfer.runs import RunDirectory
 
 FIELDS = (
     "name", "state", "problem", "backbone", "backend", "device", "precision", "image_size",
-    "test_accuracy", "test_low", "test_high", "test_n", "val_accuracy", "val_low", "val_high", "val_n",
+    "test_accuracy", "test_low", "test_high", "test_n", "val_accuracy", "val_low", "val_high", "val_n", "val_of",
     "seconds", "epochs", "epoch_seconds", "images_per_second", "parameters", "trainable_parameters",
     "file_bytes", "run",
 )  # fmt: skip
@@ -26,7 +26,8 @@ def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
     """Return the row of a finished run.
 
     Returns:
-        ``FIELDS`` (accuracies 0..1 with their 95 % intervals; `seconds` of the whole run, `epoch_seconds` of its
+        ``FIELDS`` (accuracies 0..1 with their 95 % intervals; `val_of`: what the figures of `val` are, if there are no
+        validation images; `seconds` of the whole run, `epoch_seconds` of its
         epochs; `images_per_second` of the last phase; `trainable_parameters`: the maximum over phases), and for JSON
         also `phases`, `data` (fingerprint) and `hardware`.
 
@@ -36,7 +37,7 @@ def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
     config, metrics, manifest = run.read_config(), run.read_json(run.metrics), run.read_json(run.manifest)
     try:
         phases = metrics["phases"]
-        last = phases[-1]
+        last = phases[-1] if phases else {}
         row = {
             **empty_row(name, run),
             "state": "finished",
@@ -48,9 +49,9 @@ def read_row(name: str, run: RunDirectory) -> dict[str, Any]:
             "seconds": metrics["seconds"],
             "epochs": sum(phase["epochs"] for phase in phases),
             "epoch_seconds": round(sum(phase["seconds"] for phase in phases), 3),
-            "images_per_second": last["images_per_second"],
-            "parameters": last["frozen_parameters"] + last["trainable_parameters"],
-            "trainable_parameters": max(phase["trainable_parameters"] for phase in phases),
+            "images_per_second": last.get("images_per_second"),
+            "parameters": last["frozen_parameters"] + last["trainable_parameters"] if last else None,
+            "trainable_parameters": max((phase["trainable_parameters"] for phase in phases), default=None),
             "file_bytes": run.model.stat().st_size if run.model.is_file() else None,
             "phases": phases,
             "data": manifest["data"]["fingerprint"],
@@ -68,6 +69,9 @@ def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
     data = _groups(finished, lambda row: row["data"])
     if len(data) > 1:
         found.append(f"accuracies are not comparable (different images, labels or splits): {_listed(data)}")
+    folded = [row["name"] for row in finished if row.get("val_of")]
+    if folded:
+        found.append(f"val stands for out-of-fold predictions for the training images in: {', '.join(folded)}")
     machines = _groups(finished, lambda row: (row["hardware"].get("processor"), row["hardware"].get("cores")))
     if len(machines) > 1:
         found.append(f"times are not comparable (different machines): {_listed(machines)}")
@@ -81,6 +85,8 @@ def _accuracies(metrics: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             low, high = found["accuracy_ci95"]
             yield from {f"{split}_accuracy": found["accuracy"], f"{split}_low": low, f"{split}_high": high,
                         f"{split}_n": found["n"]}.items()  # fmt: skip
+            if "of" in found:
+                yield f"{split}_of", found["of"]
 
 
 def _groups(rows: Sequence[dict[str, Any]], key: Any) -> list[list[str]]:

@@ -33,7 +33,7 @@ def _finished(row: dict[str, Any]) -> list[str]:
     return [
         f"{row['name']}\n{row['backbone']}, {row['backend']}, {row['device']}",
         _accuracy(row, "test") + (f"\n{row['test_low']:.1%} – {row['test_high']:.1%}" if "test_n" in row else ""),
-        _accuracy(row, "val"),
+        _accuracy(row, "val") + ("\nfolds" if row.get("val_of") else ""),
         f"{duration(row['seconds'])}\n{row['epochs']}",
         "\n".join(_rate(phase["images_per_second"]) for phase in row["phases"]),
         f"{_short(row['parameters'])}\n{_short(row['trainable_parameters'])}\n{_megabytes(row['file_bytes'])}",
@@ -48,7 +48,9 @@ def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _short(count: int) -> str:
+def _short(count: int | None) -> str:
+    if count is None:
+        return "–"
     return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count:,}"
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from keras_transfer.evaluation.metrics import most_confused
 
-__all__ = ["metrics_table"]
+__all__ = ["metrics_table", "plain_table"]
 
 
 def metrics_table(metrics: Mapping[str, Any], title: str = "", max_classes: int = 20, max_confused: int = 5) -> Group:
@@ -31,10 +31,19 @@ def metrics_table(metrics: Mapping[str, Any], title: str = "", max_classes: int 
     return Group(*parts)
 
 
+def plain_table(title: str, first: str, *others: str) -> Table:
+    """Return an empty table in the style of all tables: a column of names, and columns of numbers on the right."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
 def _overall(metrics: Mapping[str, Any], title: str) -> Table:
     weighted = metrics.get("weighted")
     heading = f"{title} · {metrics['n']:,} samples" if title else f"{metrics['n']:,} samples"
-    table = _table(heading, "metric", "value", *(["weighted"] if weighted else []))
+    table = plain_table(heading, "metric", "value", *(["weighted"] if weighted else []))
     rows: dict[str, tuple[str, Callable[[Any], str]]] = {
         "accuracy": ("accuracy", _percent),
         "95 % interval": ("accuracy_ci95", _interval),
@@ -56,7 +65,7 @@ def _classes(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
     if len(rows) > limit:
         title = f"the {limit} of {len(rows)} classes with the lowest F1"
         rows = sorted(rows, key=lambda row: row[1]["f1"])[:limit]
-    table = _table(title, "class", "precision", "recall", "F1", "samples")
+    table = plain_table(title, "class", "precision", "recall", "F1", "samples")
     for name, row in rows:
         # Text instead of str: a class called "[red]" is not markup.
         table.add_row(Text(name), *(_percent(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}")
@@ -64,18 +73,10 @@ def _classes(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
 
 
 def _confused(pairs: list[dict[str, Any]]) -> Table:
-    table = _table("most confused", "true class", "predicted", "samples", "of its class")
+    table = plain_table("most confused", "true class", "predicted", "samples", "of its class")
     table.columns[1].justify = "left"
     for pair in pairs:
         table.add_row(Text(pair["true"]), Text(pair["predicted"]), f"{pair['count']:,}", _percent(pair["share"]))
-    return table
-
-
-def _table(title: str, first: str, *others: str) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for name in others:
-        table.add_column(name, justify="right")
     return table
 
 

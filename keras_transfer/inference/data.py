@@ -32,6 +32,11 @@ def images_of(
     own = data_of(run)
     if own is None:
         raise UserError(f"the data of {run.path} has changed since training; name the data with --data")
+    if split == "val" and not len(own.val) and run.out_of_fold.is_file():
+        raise UserError(
+            f"the run {run.path} has no validation images: its model was chosen by out-of-fold predictions for the training "
+            f"images, whose figures are in {run.metrics.name} and in the report (it has images for: {_filled(own)})"
+        )
     return _split_of(own, split)
 
 
@@ -64,5 +69,9 @@ def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
 def _split_of(data: Dataset, split: str) -> Split:
     chosen: Split = getattr(data, split)
     if not len(chosen):
-        raise UserError(f"there are no {split} images in this data")
+        raise UserError(f"there are no {split} images in this data (it has images for: {_filled(data)})")
     return chosen
+
+
+def _filled(data: Dataset) -> str:
+    return ", ".join(part.name for part in (data.train, data.val, data.test) if len(part)) or "no split"

@@ -10,6 +10,7 @@ VIEWS = {
     "keras_transfer.classifier.Classifier": "of_classifier",
     "keras_transfer.data.dataset.Dataset": "of_dataset",
     "keras_transfer.data.dataset.Split": "of_split",
+    "keras_transfer.evaluation.leaderboard.Leaderboard": "of_leaderboard",
     "keras_transfer.evaluation.predict.Prediction": "of_prediction",
     "keras_transfer.evaluation.result.Evaluation": "of_evaluation",
     "keras_transfer.training.fit_result.FitResult": "of_fit",

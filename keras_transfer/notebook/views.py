@@ -21,6 +21,7 @@ from keras_transfer.ipython import current_cell
 if TYPE_CHECKING:
     from keras_transfer.classifier import Classifier
     from keras_transfer.data.dataset import Dataset, Split
+    from keras_transfer.evaluation.leaderboard import Leaderboard
     from keras_transfer.evaluation.predict import Prediction
     from keras_transfer.training.fit_result import FitResult
     from keras_transfer.training.range_test import Sweep
@@ -95,6 +96,14 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
         rows=rows,
         classes=len(figures["per_class"]),
     )
+
+
+def of_leaderboard(board: Leaderboard) -> str:
+    """Show the candidates with their figures and error bars, and which one was chosen."""
+    from keras_transfer.report.sections.leaderboard import variables
+
+    chosen = next((entry.candidate for entry in board.entries if entry.chosen), "")
+    return render_view("leaderboard.html", __package__, chosen=chosen, **variables(board))
 
 
 def of_prediction(prediction: Prediction) -> str:

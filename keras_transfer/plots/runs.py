@@ -20,7 +20,7 @@ _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 def comparison(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
     """Draw accuracies with their intervals, and times, a line per run.
 
-    If a run has no test set, validation is shown instead.
+    If a run has no test set, validation is shown instead, or what stands for it (`val_of`).
 
     Args:
         rows: `name`, `seconds`, and `test_accuracy`, `test_low`, `test_high` or those of `val`, of each run.
@@ -67,8 +67,15 @@ def _accuracies(axis: Axes, rows: Sequence[Mapping[str, Any]], split: str) -> No
     axis.set_xlim(low.min() - room, high.max() + room)
     axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-    axis.set_title(f"{'Test' if split == 'test' else 'Validation'} accuracy, 95 % interval")
+    axis.set_title(f"{_title(rows, split)} accuracy, 95 % interval")
     axis.grid(visible=False, axis="y")
+
+
+def _title(rows: Sequence[Mapping[str, Any]], split: str) -> str:
+    if split == "test":
+        return "Test"
+    folded = [bool(row.get("val_of")) for row in rows]
+    return "Out-of-fold" if all(folded) else "Validation or out-of-fold" if any(folded) else "Validation"
 
 
 def _times(axis: Axes, seconds: Sequence[float]) -> None:

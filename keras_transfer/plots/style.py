@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from keras_transfer.files import atomic_write
-from keras_transfer.formatting import printable
+from keras_transfer.formatting import printable, shorten
 from keras_transfer.plots.fonts import families_for
 
 __all__ = [
@@ -135,15 +135,6 @@ def save(made: Figure, path: Target) -> None:
             break
     with atomic_write(path) as stream:
         stream.write(data)
-
-
-def shorten(text: str, limit: int) -> str:
-    """Return `text` on one line, shortened in the middle to `limit`: both ends of a name distinguish it."""
-    text = " ".join(printable(text).split())
-    if len(text) <= limit:
-        return text
-    head = limit // 2
-    return f"{text[:head]}…{text[len(text) - (limit - 1 - head) :]}"
 
 
 def phase_bands(made: Figure, axes: list[Axes], spans: list[tuple[str, float, float]], beside: int = 1) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.inference import data_of, start
 from keras_transfer.report.write import write_report
 from keras_transfer.runs import RunDirectory
@@ -14,7 +17,7 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
     """Write ``report.html`` of a finished run again.
 
     The figures are those that the run measured. Its images are predicted again to be shown; where they are not at
-    hand any more, or are not what they were, the page goes without.
+    hand any more, or are not what they were, the page goes without. Out-of-fold predictions are those of the run.
 
     Args:
         path: the run directory.
@@ -42,6 +45,9 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
         settings = run.read_resolved().data
         transform = evaluation_transform(settings)
         logits = predict_splits(model, data, transform, settings.micro_batch_size, settings.workers)
+        stored = run.read_out_of_fold()
+        if stored is not None and np.array_equal(stored[1], data.train.labels):
+            logits[OUT_OF_FOLD] = stored[0]
     began = time.perf_counter()
     write_report(run, data, model, logits, missing if data is None else "")
     print(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")

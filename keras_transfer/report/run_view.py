@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.judged import OUT_OF_FOLD, Judged
+from keras_transfer.evaluation.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
     from keras_transfer.config.resolved import ResolvedConfig
@@ -18,22 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Images, model and logits of a run, which its files do not contain.
+    """Images, model and predictions of a run, which its figures are made from.
 
     Attributes:
         data: the run's images.
         model: the run's model.
-        logits: float32 (n, C) of each of ``"val"`` and ``"test"`` that has images, in the order of the split.
+        judged: predictions by name, of those of validation, test and training images (out of fold) that there are.
     """
 
     data: Dataset
     model: Any
-    logits: dict[str, np.ndarray]
-
-    @cached_property
-    def probabilities(self) -> dict[str, np.ndarray]:
-        """float64 (n, C) of each split that has logits."""
-        return {name: np.exp(log_softmax(logits)) for name, logits in self.logits.items()}
+    judged: dict[str, Judged]
 
 
 @dataclass(frozen=True)
@@ -72,21 +67,61 @@ class RunView:
         """The rows of ``history.csv``."""
         return self.run.read_history()
 
+    @cached_property
+    def measured(self) -> dict[str, dict[str, Any]]:
+        """The metrics of what was judged: ``"test"``, ``"val"`` and ``"out_of_fold"``, as far as there are any.
+
+        Without validation images, ``val`` in ``metrics.json`` says what it is ``of`` and holds the out-of-fold figures.
+        """
+        found = {name: self.metrics[name] for name in ("test", "val", OUT_OF_FOLD) if self.metrics.get(name)}
+        if "of" in found.get("val", {}):
+            found.setdefault(OUT_OF_FOLD, found.pop("val"))
+        return found
+
     @property
     def split(self) -> str:
-        """The evaluated split: ``"test"``, or ``"val"`` without test images."""
-        return "test" if "test" in self.metrics else "val"
+        """What is shown: ``"test"``; without test images ``"val"``; without both ``"out_of_fold"``.
+
+        Raises:
+            UserError: nothing was measured.
+        """
+        for name in ("test", "val", OUT_OF_FOLD):
+            if name in self.measured:
+                return name
+        raise UserError(f"{self.run.metrics} has no figures: expected test, val or out_of_fold")
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The metrics of that split."""
-        figures: dict[str, Any] = self.metrics[self.split]
-        return figures
+        """The metrics of what is shown."""
+        return self.measured[self.split]
 
     @property
     def kind(self) -> str:
-        """The name of that split in texts: ``"test"`` or ``"validation"``."""
-        return {"test": "test", "val": "validation"}[self.split]
+        """The name of the images that are shown, in texts: ``"test"``, ``"validation"`` or ``"training"``."""
+        return {"test": "test", "val": "validation", OUT_OF_FOLD: "training"}[self.split]
+
+    @property
+    def is_out_of_fold(self) -> bool:
+        """Whether the figures are those of training images, each predicted by a model made without it."""
+        return self.split == OUT_OF_FOLD
+
+    @property
+    def judged(self) -> Judged | None:
+        """The predictions that are shown, if they are at hand."""
+        return None if self.evidence is None else self.evidence.judged.get(self.split)
+
+    @cached_property
+    def leaderboard(self) -> Leaderboard | None:
+        """The candidates that the model was chosen from, if there were several."""
+        stored = self.metrics.get("leaderboard")
+        return None if stored is None else Leaderboard.read(stored)
+
+    @property
+    def chosen_by(self) -> str:
+        """What selected the model: ``"validation"`` or ``"out-of-fold predictions"``."""
+        if self.leaderboard is not None and self.leaderboard.evidence:
+            return self.leaderboard.evidence
+        return "validation" if "val" in self.measured or OUT_OF_FOLD not in self.measured else "out-of-fold predictions"
 
     @cached_property
     def classes(self) -> list[str]:

@@ -10,10 +10,11 @@ import numpy as np
 from markupsafe import Markup
 
 from keras_transfer import __version__
+from keras_transfer.evaluation.judged import judged
 from keras_transfer.files import write_text
 from keras_transfer.html.templates import environment, page_file
 from keras_transfer.report.run_view import Evidence, RunView
-from keras_transfer.report.sections import SECTIONS
+from keras_transfer.report.sections import FIGURES, SECTIONS
 from keras_transfer.report.sections.result import verdict
 from keras_transfer.runs import RunDirectory
 
@@ -38,13 +39,15 @@ def write_report(
         run: the run.
         data: its images; None omits them.
         model: its model.
-        logits: float32 (n, C) of each of ``"val"`` and ``"test"`` that has images, in the order of the split.
+        logits: float32 (n, C) by name, in the order of the split: ``"val"`` and ``"test"``, as far as there are such
+            images, and ``"out_of_fold"`` for the training images. Without validation images, ``"val"`` is the same as
+            ``"out_of_fold"``.
         missing: why there are no images, shown in the report.
 
     Raises:
         UserError: the run did not finish, or the file cannot be written.
     """
-    evidence = None if data is None or logits is None else Evidence(data, model, logits)
+    evidence = None if data is None or logits is None else Evidence(data, model, judged(data, logits))
     write_text(run.report, render(RunView(run, evidence, missing)))
 
 
@@ -54,6 +57,7 @@ def render(view: RunView) -> str:
     style, script = page_file(PACKAGE, "report.css"), page_file(PACKAGE, "report.js")
     return environment(PACKAGE).get_template("report.html").render(
         sections=[section for section in sections if section[2] is not None],
+        figures=FIGURES,
         verdict=verdict(view),
         view=view,
         style=Markup(style),  # noqa: S704 - files of this package

@@ -6,19 +6,22 @@ import csv
 import json
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 
 from keras_transfer.config import load as config_load
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
-from keras_transfer.files import write_csv, write_json, write_text
+from keras_transfer.files import atomic_write, write_csv, write_json, write_text
 
 BEGINNINGS = re.compile(r"state|manifest\.json|splits\.json|\.(manifest\.json|splits\.json|config\.yaml)\..*\.part")
 """Files that a process may leave if it is stopped before it has written `config.yaml`."""
@@ -39,6 +42,7 @@ class RunDirectory:
         self.history = self.path / "history.csv"
         self.model = self.path / "model.keras"
         self.splits = self.path / "splits.json"
+        self.out_of_fold = self.path / "out_of_fold.npz"
         self.plots = self.path / "plots"
         self.state = self.path / "state"
         self.state_file = self.state / "state.npz"
@@ -176,6 +180,43 @@ class RunDirectory:
             return []
         with self.history.open(encoding="utf-8", newline="") as lines:
             return [{key: _figure(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+    def write_out_of_fold(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Write ``out_of_fold.npz``: what models that were not made from a training image predict for it.
+
+        Args:
+            logits: (n, C), in the order of the training split, divided by the temperature if there is one; stored as
+                float32.
+            labels: (n,) integers in 0..C-1; stored as int64.
+
+        Raises:
+            ValueError: shapes that do not match.
+            UserError: the file cannot be written.
+        """
+        logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int64)
+        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+            raise ValueError(f"expected logits (n, C) and labels (n,), got {logits.shape} and {labels.shape}")
+        with atomic_write(self.out_of_fold) as stream:
+            np.savez(stream, logits=logits, labels=labels)
+
+    def read_out_of_fold(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return what :meth:`write_out_of_fold` stored, float32 (n, C) and int64 (n,), or None if there is no such file.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            with np.load(self.out_of_fold, allow_pickle=False) as stored:
+                logits, labels = stored["logits"], stored["labels"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{self.out_of_fold} is damaged: expected logits and labels ({error})") from error
+        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+            raise UserError(
+                f"{self.out_of_fold} is damaged: expected logits (n, C) and labels (n,), got {logits.shape} and {labels.shape}"
+            )
+        return np.asarray(logits, np.float32), np.asarray(labels, np.int64)
 
     def read_json(self, path: Path) -> Any:
         """Return the content of one of the run's JSON files."""

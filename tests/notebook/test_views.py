@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 import keras_transfer as kt
+from keras_transfer.evaluation.leaderboard import Entry, Leaderboard
 from keras_transfer.evaluation.predict import Prediction
 from keras_transfer.training.range_test import Sweep
 from tests.conftest import ROOT
@@ -71,7 +72,16 @@ def sweep():
     return Sweep(PHASE, rates.tolist(), losses.tolist(), losses.tolist(), 4e-3, "the loss falls <b>fast</b>", False)
 
 
-@pytest.fixture(params=["data", "train", "clf", "result", "figures", "prediction", "sweep"])
+@pytest.fixture(scope="module")
+def board():
+    entries = (
+        Entry(PHASE, 0.9, 0.02, 0.31, 0.04, 12.0, False, "<b>slow</b>"),
+        Entry(CLASSES[0], 0.88, 0.02, 0.33, 0.05, 1.5, True),
+    )
+    return Leaderboard(entries, "out-of-fold predictions for <b>90</b> images")
+
+
+@pytest.fixture(params=["data", "train", "clf", "result", "figures", "prediction", "sweep", "board"])
 def shown(request, data):
     return data.train if request.param == "train" else request.getfixturevalue(request.param)
 
@@ -94,7 +104,9 @@ def test_names_are_text_and_nothing_is_large(shown):
 
 
 def test_a_terminal_gets_one_line(shown):
-    assert re.fullmatch(r"(Dataset|Split|Classifier|FitResult|Evaluation|Prediction|Sweep)\(.*\)", repr(shown))
+    assert re.fullmatch(
+        r"(Dataset|Split|Classifier|FitResult|Evaluation|Prediction|Sweep|Leaderboard)\(.*\)", repr(shown)
+    )
 
 
 def test_the_style_reaches_nothing_else(shown):
@@ -244,3 +256,14 @@ def test_a_shell_learns_of_the_views_without_a_framework(order):
         "assert 'kt-view' in html and 'scikit-learn digits' in html"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_a_leaderboard_shows_its_candidates_and_the_chosen_one(board):
+    text = text_of(board).replace("\u00a0", " ")
+    assert text.startswith(f"{CLASSES[0]} is chosen from 2 candidates, by out-of-fold predictions")
+    assert "0.3100 ± 0.0400 90.0 ± 2.0 % 12 s <b>slow</b>" in text
+    assert "0.3300 ± 0.0500 88.0 ± 2.0 % 1.5 s ✓ chosen" in text
+
+
+def test_a_classifier_that_did_not_choose_has_no_leaderboard(clf):
+    assert clf.leaderboard is None

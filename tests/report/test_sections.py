@@ -11,9 +11,11 @@ import pytest
 from PIL import Image
 
 from keras_transfer import formatting, plots
+from keras_transfer.errors import UserError
 from keras_transfer.evaluation import classification_metrics, intervals
 from keras_transfer.html import thumbnails
 from keras_transfer.html.drawing import drawing
+from keras_transfer.html.whiskers import whiskers
 from keras_transfer.report.run_view import RunView
 from keras_transfer.report.sections import SECTIONS, confusion, mistakes, result, training
 from keras_transfer.runs import RunDirectory
@@ -131,6 +133,49 @@ def test_without_test_images_validation_stands_in_and_that_is_said():
     run.__dict__["config"] = type("Config", (), {"model": type("Model", (), {"label_smoothing": 0.0})})
     assert "of 62 validation images" in result.verdict(run)
     assert "slightly optimistic" in next(result._remarks(run))
+
+
+@pytest.mark.parametrize("key", ["val", "out_of_fold"])
+def test_out_of_fold_figures_stand_in_for_validation_and_that_is_said(key):
+    run = measured([[30, 2], [0, 30]])
+    run.metrics[key] = run.metrics.pop("test") | ({"of": "out-of-fold predictions"} if key == "val" else {})
+    run.metrics["leaderboard"] = {"evidence": "folds", "entries": [{"candidate": "a"}, {"candidate": "b"}]}
+    assert (run.split, run.kind, run.is_out_of_fold, run.chosen_by) == ("out_of_fold", "training", True, "folds")
+    assert "of 62 training images" in result.verdict(run) and "trained without it" in result.verdict(run)
+    assert "chose among 2 candidates" in next(result._remarks(run))
+
+
+def test_validation_images_come_before_out_of_fold_and_test_images_before_both():
+    run = measured([[30, 2], [0, 30]])
+    figures = run.metrics["test"]
+    run.metrics.update(val=figures, out_of_fold=figures)
+    assert run.split == "test" and run.chosen_by == "validation"
+    del run.metrics["test"]
+    run.__dict__.pop("measured")
+    assert run.split == "val" and not run.is_out_of_fold
+
+
+def test_a_run_in_which_nothing_was_measured_is_an_error():
+    with pytest.raises(UserError, match="has no figures: expected test, val or out_of_fold"):
+        _ = view(metrics={"best": {}}).figures
+
+
+def test_an_epoch_without_validation_is_not_called_the_best():
+    run = measured([[30, 2], [0, 30]])
+    run.__dict__["history"] = [{"phase": "all", "epoch": 1, "accuracy": 0.99, "val_accuracy": None}] * 2
+    run.metrics["best"] = {"phase": "all", "epoch": 1}
+    assert list(result._course(run)) == []
+
+
+def test_error_bars_share_an_axis():
+    bars = whiskers([(2.0, 0.5), (1.0, 0.25), (float("nan"), 1.0), (1.5, float("inf"))])
+    left, room = 0.75, 1.75
+    expected = [(2.0, 1.5, 2.5), (1.0, 0.75, 1.25), None, (1.5, 1.5, 1.5)]
+    for bar, ends in zip(bars, expected):
+        assert (bar is None) == (ends is None)
+        if bar is not None and ends is not None:
+            assert tuple(bar) == pytest.approx([100 * (end - left) / room for end in ends])
+    assert whiskers([(1.0, 0.0)]) == [(50.0, 50.0, 50.0)] and whiskers([(float("nan"), 0.0)]) == [None]
 
 
 def test_stages_add_up():

@@ -13,16 +13,18 @@ from keras_transfer.report.sections import (
     confusion,
     data,
     labels,
+    leaderboard,
     mistakes,
     repeat,
     result,
     training,
 )
 
-__all__ = ["SECTIONS"]
+__all__ = ["FIGURES", "SECTIONS"]
 
 SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
     "result": ("Result", result.make),
+    "leaderboard": ("Leaderboard", leaderboard.make),
     "mistakes": ("Worst mistakes", mistakes.make),
     "confusion": ("Confusion", confusion.make),
     "classes": ("Classes", classes.make),
@@ -34,3 +36,6 @@ SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
     "repeat": ("Repeat it", repeat.make),
 }
 """Name → title, and the function that returns the template's variables, or None to leave the section out."""
+
+FIGURES = frozenset({"result", "mistakes", "confusion", "classes", "calibration", "confidence"})
+"""Sections that show one set of images: test, else validation, else training images out of fold."""

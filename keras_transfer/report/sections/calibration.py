@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from keras_transfer import plots
-from keras_transfer.evaluation.metrics import CALIBRATION_BINS
+from keras_transfer.evaluation.judged import Judged
+from keras_transfer.evaluation.metrics import CALIBRATION_BINS, classification_metrics
 from keras_transfer.formatting import share
 from keras_transfer.html.drawing import drawing
 from keras_transfer.report.run_view import RunView
@@ -27,4 +28,21 @@ def make(view: RunView) -> dict[str, Any]:
         "plot": drawing(lambda out: plots.reliability(figures, out), label, "cal"),
         "rows": rows,
         "ece": figures["ece"],
+        "temperature": temperature(view.metrics.get("temperature"), view.judged),
     }
+
+
+def temperature(value: float | None, judged: Judged | None) -> dict[str, float | None] | None:
+    """Return a temperature, and calibration error and loss without it.
+
+    Args:
+        value: what the logits are divided by; None: nothing was scaled.
+        judged: the predictions with it, if they are at hand.
+    """
+    if value is None:
+        return None
+    if judged is None:
+        return {"value": value, "ece": None, "loss": None}
+    split = judged.split
+    before = classification_metrics(judged.logits * value, split.labels, split.classes, bootstrap=0)
+    return {"value": value, "ece": before["ece"], "loss": before["loss"]}

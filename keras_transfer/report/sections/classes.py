@@ -13,10 +13,11 @@ from keras_transfer.report.run_view import RunView
 def make(view: RunView) -> dict[str, Any]:
     """The variables of ``classes.html``."""
     train: list[int | None] = [None] * len(view.classes)
-    if view.evidence is not None:
+    with_train = view.evidence is not None and not view.is_out_of_fold  # out of fold, it is the same column
+    if with_train and view.evidence is not None:
         train = view.evidence.data.train.counts().tolist()
     rows = [{"train": count, **row} for row, count in zip(rows_of(view.figures), train)]
-    return {"rows": rows, "with_train": view.evidence is not None}
+    return {"rows": rows, "with_train": with_train}
 
 
 def rows_of(figures: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -15,11 +15,10 @@ LIMIT = 100
 
 def make(view: RunView) -> dict[str, Any] | None:
     """The variables of ``confidence.html``."""
-    evidence = view.evidence
-    if evidence is None:
+    judged = view.judged
+    if judged is None:
         return None
-    split = getattr(evidence.data, view.split)
-    probabilities = evidence.probabilities[view.split]
+    split, probabilities = judged.split, judged.probabilities
     own = probabilities[np.arange(len(split)), split.labels]
     f1 = np.array([row["f1"] for row in view.figures["per_class"].values()])
     present = np.flatnonzero(split.counts())

@@ -22,7 +22,7 @@ def make(view: RunView) -> dict[str, Any]:
     recorded, evidence = view.manifest["data"], view.evidence
     found: dict[str, Any] = {
         "source": recorded["source"],
-        "images": recorded["images"],
+        "images": {split: count for split, count in recorded["images"].items() if count},
         "skipped": recorded["skipped"],
         "fingerprint": recorded["fingerprint"],
         "counts": _counts(view),
@@ -41,10 +41,10 @@ def _counts(view: RunView) -> dict[str, Any]:
     if view.evidence is not None:
         columns["train"] = view.evidence.data.train.counts().tolist()
     for name in ("val", "test"):
-        if name in view.metrics:
-            columns[name] = np.array(view.metrics[name]["confusion"]).sum(axis=1).tolist()
+        if name in view.measured:
+            columns[name] = np.array(view.measured[name]["confusion"]).sum(axis=1).tolist()
     rows = list(zip(view.classes, zip(*columns.values())))
-    return {"splits": list(columns), "rows": rows, "most": max(max(sum(row) for _, row in rows), 1)}
+    return {"splits": list(columns), "rows": rows, "most": max((sum(row) for _, row in rows), default=0) or 1}
 
 
 def sizes_of(data: Dataset) -> dict[str, Any] | None:

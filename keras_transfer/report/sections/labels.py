@@ -6,36 +6,37 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.label_errors import likely_label_errors
 from keras_transfer.html.thumbnails import of_sample
 from keras_transfer.report.run_view import RunView
 
 COUNT = 12
+_KINDS = {"val": "validation", "test": "test", OUT_OF_FOLD: "training, out of fold"}
 
 
 def make(view: RunView) -> dict[str, Any] | None:
     """The variables of ``labels.html``."""
-    evidence = view.evidence
-    if evidence is None:
+    if view.evidence is None or not view.evidence.judged:
         return None
-    splits = [getattr(evidence.data, name) for name in evidence.logits]
-    probabilities = np.concatenate(list(evidence.probabilities.values()))
-    labels = np.concatenate([split.labels for split in splits])
+    parts = list(view.evidence.judged.values())
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    labels = np.concatenate([part.split.labels for part in parts])
     found = likely_label_errors(probabilities, labels)
-    places = [(split, i) for split in splits for i in range(len(split))]
+    places = [(part, i) for part in parts for i in range(len(part.split))]
     cards = []
     for k in found[:COUNT].tolist():
-        split, i = places[k]
+        part, i = places[k]
         best = int(probabilities[k].argmax())
         cards.append(
             {
-                "name": split.image_name(i),
-                "image": of_sample(split, i),
+                "name": part.split.image_name(i),
+                "image": of_sample(part.split, i),
                 "label": view.classes[labels[k]],
                 "probability": float(probabilities[k, labels[k]]),
                 "maybe": view.classes[best],
                 "maybe_probability": float(probabilities[k, best]),
-                "split": {"val": "validation", "test": "test"}[split.name],
+                "split": _KINDS[part.name],
             }
         )
-    return {"cards": cards, "count": len(found), "judged": len(labels)}
+    return {"cards": cards, "count": len(found), "judged": len(labels), "kinds": [_KINDS[part.name] for part in parts]}

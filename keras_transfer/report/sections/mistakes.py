@@ -7,35 +7,32 @@ from typing import Any
 import cv2
 import numpy as np
 
-from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.evaluation.judged import Judged
 from keras_transfer.explain.colours import overlay
 from keras_transfer.html.thumbnails import SIDE, Thumbnail, of_pixels
-from keras_transfer.report.run_view import Evidence, RunView
+from keras_transfer.report.run_view import RunView
 
 COUNT = 12
 
 
 def make(view: RunView) -> dict[str, Any] | None:
     """The variables of ``mistakes.html``."""
-    evidence = view.evidence
-    if evidence is None:
+    judged = view.judged
+    if view.evidence is None or judged is None:
         return None
-    labels = getattr(evidence.data, view.split).labels
-    logits = evidence.logits[view.split]
-    loss = -log_softmax(logits)[np.arange(len(labels)), labels]
-    wrong = np.flatnonzero(logits.argmax(axis=1) != labels)
-    chosen = wrong[np.argsort(-loss[wrong], kind="stable")][:COUNT]
-    return {"count": len(wrong), "cards": _cards(view, evidence, chosen) if len(chosen) else []}
+    wrong = np.flatnonzero(judged.logits.argmax(axis=1) != judged.split.labels)
+    chosen = wrong[np.argsort(-judged.losses[wrong], kind="stable")][:COUNT]
+    return {"count": len(wrong), "cards": _cards(view, view.evidence.model, judged, chosen) if len(chosen) else []}
 
 
-def _cards(view: RunView, evidence: Evidence, chosen: np.ndarray) -> list[dict[str, Any]]:
+def _cards(view: RunView, model: Any, judged: Judged, chosen: np.ndarray) -> list[dict[str, Any]]:
     from keras_transfer.config.open_data import evaluation_transform
     from keras_transfer.explain.grad_cam import GradCam
 
-    split, transform = getattr(evidence.data, view.split), evaluation_transform(view.config.data)
+    split, transform = judged.split, evaluation_transform(view.config.data)
     images = np.stack([transform(split.samples.images.open(int(split.indices[i]))) for i in chosen])
-    probabilities = evidence.probabilities[view.split][chosen]
-    maps = GradCam(evidence.model)(images, probabilities.argmax(axis=1))
+    probabilities = judged.probabilities[chosen]
+    maps = GradCam(model)(images, probabilities.argmax(axis=1))
     return [
         {
             "name": split.image_name(int(i)),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.evaluation.intervals import of_confusion, of_mean, of_proportion
-from keras_transfer.evaluation.metrics import log_softmax, most_confused
+from keras_transfer.evaluation.metrics import most_confused
 from keras_transfer.formatting import images, range_of, share
 from keras_transfer.report.run_view import RunView
 
@@ -37,6 +37,8 @@ def verdict(view: RunView) -> str:
         f"The model classifies {share(figures['accuracy'])} of {images(figures['n'], view.kind)} "
         f"correctly (95\u00a0% interval: {_proportion(figures['accuracy'], figures['accuracy_ci95'], figures['n'])})."
     )
+    if view.is_out_of_fold:
+        text += " Each was predicted by a model that was trained without it (out of fold)."
     mistakes = most_confused(figures["confusion"], view.classes)
     if not mistakes:
         return f"{text} It made no mistakes."
@@ -72,11 +74,7 @@ def headline(figures: Mapping[str, Any], losses: np.ndarray | None = None) -> It
 
 
 def _losses(view: RunView) -> np.ndarray | None:
-    if view.evidence is None:
-        return None
-    labels = getattr(view.evidence.data, view.split).labels
-    losses: np.ndarray = -log_softmax(view.evidence.logits[view.split])[np.arange(len(labels)), labels]
-    return losses
+    return None if view.judged is None else view.judged.losses
 
 
 def _intervals(figures: Mapping[str, Any], losses: np.ndarray | None) -> dict[str, str]:
@@ -107,6 +105,11 @@ def _weighted(view: RunView) -> bool:
 def _remarks(view: RunView) -> Iterator[str]:
     """Yield what deserves attention."""
     figures, metrics = view.figures, view.metrics
+    if view.is_out_of_fold:
+        yield (
+            "There are neither validation nor test images. The metrics are those of out-of-fold predictions: each training "
+            f"image was predicted by a model trained without it. {_optimistic(view)}The final model is trained on all of them."
+        )
     if view.split == "val":
         yield (
             "There are no test images. The metrics are those of the validation images, which also selected the best "
@@ -121,6 +124,13 @@ def _remarks(view: RunView) -> Iterator[str]:
     waited = [phase["name"] for phase in metrics["phases"] if (phase["data_wait"] or 0) > _WAITING]
     if waited:
         yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would speed it up."
+
+
+def _optimistic(view: RunView) -> str:
+    """Return why out-of-fold figures flatter the model, if they do."""
+    if view.leaderboard is None or len(view.leaderboard.entries) < 2:
+        return ""
+    return f"They also chose among {len(view.leaderboard.entries)} candidates, so they are slightly optimistic. "
 
 
 def _weakest(view: RunView) -> Iterator[str]:
@@ -160,9 +170,11 @@ def _course(view: RunView) -> Iterator[str]:
     if not place:
         return
     row = history[place[0]]
+    if row["val_accuracy"] is None:  # without validation, no epoch is known to be the best
+        return
     if place[0] == len(history) - 1 and len(history) > 1:
         yield "The last epoch was the best one: more epochs may help."
-    gap = (row["accuracy"] or 0) - (row["val_accuracy"] or 0)
+    gap = (row["accuracy"] or 0) - row["val_accuracy"]
     if gap > _GAP:
         yield (
             f"In the best epoch, training accuracy was {share(gap)} above validation accuracy: the model overfits. "

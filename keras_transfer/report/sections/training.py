@@ -21,19 +21,26 @@ STAGES = (
 def make(view: RunView) -> dict[str, Any]:
     """The variables of ``training.html``."""
     best = view.metrics["best"]
-    label = (
-        "Loss, accuracy and learning rate by epoch, with the phases marked; "
-        f"the best epoch is number {best.get('epoch')} of phase {best.get('phase')}. The values are in the table below."
-    )
+    label = "Loss, accuracy and learning rate by epoch, with the phases marked. The values are in the table below."
+    if best.get("epoch"):
+        label += f" The best epoch is number {best['epoch']} of phase {best['phase']}."
     phases = [_phase(view, phase) for phase in view.metrics["phases"]]
     return {
-        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur"),
+        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur") if view.history else None,
         "phases": phases,
-        "best": best,
+        "best": (best.get("phase"), best.get("epoch")),
         "history": view.history,
+        "columns": _columns(view.history),
         "stages": _stages(view, phases),
         "seconds": view.metrics["seconds"],
     }
+
+
+def _columns(history: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return key and heading of the figures of an epoch; those of validation only if something was validated."""
+    validated = any(row.get("val_loss") is not None for row in history)
+    own = [("loss", "Loss"), ("accuracy", "Accuracy")]
+    return own + [("val_loss", "Validation loss"), ("val_accuracy", "Validation accuracy")] * validated
 
 
 def _phase(view: RunView, phase: dict[str, Any]) -> dict[str, Any]:
@@ -44,7 +51,7 @@ def _phase(view: RunView, phase: dict[str, Any]) -> dict[str, Any]:
     waiting = sum(
         images / row["images_per_second"] * (row["data_wait"] or 0) for row in rows if row["images_per_second"]
     )
-    settings = {one.name: one for one in view.config.phases}[phase["name"]]
+    settings = {one.name: one for one in view.config.phases}.get(phase["name"])
     times = {
         "features": phase.get("features_seconds", 0.0),
         "training": max(stepping - waiting, 0.0),
