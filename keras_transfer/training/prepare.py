@@ -9,8 +9,8 @@ from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.errors import UserError
 from keras_transfer.policy.resolve import Machine, resolve
+from keras_transfer.training.requirements import check_phases
 from keras_transfer.typing import Say
 
 _PRINTED = ("backend", "device", "precision", "data.cache_precision")
@@ -51,7 +51,7 @@ def prepare(
         config: as the user gave it.
         backend: overrides ``KERAS_BACKEND`` and the configuration.
         device: overrides the configuration.
-        needs_validation: refuse data without validation images.
+        needs_validation: refuse phases that need validation images, if there are none.
         say: prints a line about backend, device and precision.
 
     Raises:
@@ -62,11 +62,11 @@ def prepare(
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")
     data = open_data(config)
-    if needs_validation and not len(data.val):
-        raise UserError("there are no validation images to choose the best model by; set data.val_fraction above 0")
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     machine = Machine.of(config, choice)
     resolved = resolve(config, data, machine)
+    if needs_validation:
+        check_phases(resolved.phases, len(data.val))
     say(str(machine))
     return Prepared(resolved, data, machine)
