@@ -298,6 +298,7 @@ class Classifier:
             UserError: the data does not fit the classifier, an option that is out of range.
         """
         from keras_transfer.training import build
+        from keras_transfer.training.requirements import check_phases
         from keras_transfer.training.setup import TrainingSettings, TrainingSetup
 
         self._check_classes(data)
@@ -307,9 +308,13 @@ class Classifier:
         runtime.hide_progress_bars()
         settled = self._data_settings(options).model_copy(update={"augment": list(augment)})
         train, val = build.make_batches(settled, data, self.seed)
+        settled_phases = settle_batch_norm(
+            DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")
+        )
+        check_phases(settled_phases, len(data.val))
         settings = TrainingSettings(
             self.metadata["backbone"],
-            settle_batch_norm(DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")),
+            settled_phases,
             callbacks=callbacks or CallbacksConfig(),
             label_smoothing=label_smoothing,
             weighted=data.train.weights is not None,
@@ -348,8 +353,6 @@ class Classifier:
             )
 
     def _check_fit(self, data: Any) -> None:
-        if not len(data.val):
-            raise UserError("there are no validation images to choose the best epoch by")
         mine = tuple(self.metadata["image_size"])
         if data.image_size is not None and tuple(data.image_size) != mine:
             raise UserError(

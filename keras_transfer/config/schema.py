@@ -199,6 +199,12 @@ class Phase(Section):
         description="L2 regularization of an `exact` head; `auto`, its default: the one that predicts the training "
         "images best in cross-validation.",
     )
+    folds: Natural = Field(
+        0,
+        description="From 2 on: the phase has to earn its place. It trains once without each of that many parts of the images, which judge "
+        "it; the result is the mean of these trainings, or the model from before if they are no better. With validation images: it trains "
+        "once, and they judge.",
+    )
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
@@ -259,9 +265,26 @@ class Phase(Section):
             self._complete_exact()
         elif self.strength is not None:
             raise ValueError("strength needs solver: exact")
+        if self.folds:
+            self._complete_folded()
         if self.schedule == "plateau" and self.warmup_epochs:
             raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not plateau")
         return self
+
+    def _complete_folded(self) -> None:
+        """Settle what a phase needs that is judged when it has ended."""
+        if self.folds < 2:
+            raise ValueError(f"folds: expected 0, or at least 2, got {self.folds}")
+        if self.solver != "gradient":
+            raise ValueError("folds needs solver gradient; solver exact has folds of its own")
+        if self.learning_rate == "auto":
+            raise ValueError("folds needs a learning_rate, got auto")
+        if self.average != "none":
+            raise ValueError(f"folds averages the weights itself, got average {self.average}")
+        if self.schedule == "plateau":
+            if "schedule" in self.model_fields_set:
+                raise ValueError("folds needs schedule constant, cosine or one_cycle, got plateau")
+            self.__dict__["schedule"] = "cosine"
 
     def _complete_exact(self) -> None:
         """Settle the keys that have only one sensible value where the head is solved."""

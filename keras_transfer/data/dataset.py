@@ -37,6 +37,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Group of each sample (n,), with a name of its own for a sample without a group; None if the data has no groups."""
+        if self.samples.groups is None:
+            return None
+        names = self.samples.groups[self.indices].tolist()
+        return np.array([str(name) or f"\0{number}" for number, name in enumerate(names)], object)
+
     def image_name(self, i: int) -> str:
         """Return the name of sample i: for files, the path relative to the data's folder."""
         return self.samples.images.name(int(self.indices[i]))

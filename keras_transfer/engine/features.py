@@ -67,6 +67,10 @@ class FeatureBatches(Batches):
         positions = self.loader.positions(self.epoch, number)
         return (unpack(self._gather(positions)), *self.loader.targets(positions))
 
+    def only(self, positions: np.ndarray) -> FeatureBatches:
+        """Return batches of the samples at these positions of the split, from the same features."""
+        return FeatureBatches(self.features, self.loader.only(positions))
+
     def _gather(self, positions: np.ndarray) -> np.ndarray:
         if len(self.features) == 1:
             return self.features[0][positions]
@@ -224,7 +228,10 @@ class FrozenFeatures:
         Raises:
             CannotStore: they fit neither on disk nor in memory.
         """
-        shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.extractor.precision]
+        shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.settings.precision]
+        if not len(loader.split):
+            return np.empty(shape, dtype)
+        dtype = STORED[self.extractor.precision]
         what = f"frozen features of {len(loader.split)} {loader.split.name} images"
         if view is not None:
             what += f", view {view + 1} of {self.settings.views}"

@@ -65,8 +65,12 @@ class FreezeAudit:
         taken = zip(before.items(), memory)
         self._before = {path: replace(entry, digest=bytes.fromhex(digest)) for (path, entry), digest in taken}
 
-    def check(self, model: keras.Model) -> None:
+    def check(self, model: keras.Model, may_rest: bool = False) -> None:
         """Compare ``model`` with the snapshot.
+
+        Args:
+            model: the same as before.
+            may_rest: whether trainable variables may have kept their values.
 
         Raises:
             AuditError: names the frozen variables and BatchNorm statistics that changed, the trainable variables that
@@ -81,7 +85,9 @@ class FreezeAudit:
                 f"the model's variables are not those of the snapshot: {_list(after.keys() ^ self._before.keys())}"
             )
         moved = {path: after[path].digest != entry.digest for path, entry in self._before.items()}
-        problems = [*self._wrongly_moved(moved), *self._wrongly_still(moved)]
+        problems = self._wrongly_moved(moved)
+        if not may_rest:
+            problems += self._wrongly_still(moved)
         if problems:
             raise AuditError("; ".join(problems))
 

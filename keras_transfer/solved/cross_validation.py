@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,7 @@ def cross_validate(
     folds: np.ndarray,
     weights: np.ndarray | None = None,
     measured: np.ndarray | None = None,
+    strengths: Sequence[float] | None = None,
 ) -> CrossValidation:
     """Solve without each fold in turn, predict it, and choose the strength with the lowest log-loss over all folds.
 
@@ -56,11 +58,13 @@ def cross_validate(
         folds: integers (n,) or (repeats, n): the fold of each sample (:func:`~keras_transfer.solved.folds.fold_numbers`).
         weights: float (n,), of the samples when the head is solved, such as class weights; None: all the same.
         measured: float (n,), of the samples in the log-loss and the evidence; None: all the same.
+        strengths: to choose from, from weak to strong; None: the solver's own.
 
     Raises:
         UserError: shapes that do not fit, or folds that leave nothing to solve on.
     """
     began = time.perf_counter()
+    strengths = solver.strengths if strengths is None else strengths
     views = features[None] if features.ndim == 2 else features
     numbers = np.atleast_2d(folds)
     if views.ndim != 3 or views.shape[1] != len(labels) or numbers.shape[1] != len(labels):
@@ -68,19 +72,19 @@ def cross_validate(
             f"expected features (n, d) or (views, n, d), labels (n,) and folds (repeats, n), got {features.shape},"
             f" {labels.shape} and {numbers.shape}"
         )
-    found = np.empty((len(solver.strengths), len(numbers), len(labels), classes))
+    found = np.empty((len(strengths), len(numbers), len(labels), classes))
     for repeat, fold in enumerate(numbers):
         for number in np.unique(fold):
             held = fold == number
             given = stack_views(views[:, ~held], labels[~held], None if weights is None else weights[~held])
-            for k, head in enumerate(solver.path(given[0], given[1], classes, solver.strengths, given[2])):
+            for k, head in enumerate(solver.path(given[0], given[1], classes, strengths, given[2])):
                 found[k, repeat, held] = head.logits(views[0, held])
     temperatures = [fit_temperature(logits, labels, measured) for logits in found]
     costs = [np.average(losses(logits / t, labels), weights=measured) for logits, t in zip(found, temperatures)]
     best = max(range(len(costs)), key=lambda k: (-costs[k], k))
     evidence = measure(found[best] / temperatures[best], labels, measured)
     seconds = time.perf_counter() - began
-    return CrossValidation(found[best].mean(axis=0), solver.strengths[best], temperatures[best], evidence, seconds)
+    return CrossValidation(found[best].mean(axis=0), strengths[best], temperatures[best], evidence, seconds)
 
 
 def stack_views(

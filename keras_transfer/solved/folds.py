@@ -17,6 +17,7 @@ lowers the cosine by about ε²/2. Different pictures of one class share the dir
 exceed the threshold, as textures may, little is lost: they are in one fold.
 """
 
+_SEED = 0
 _BLOCK = 1024
 _FILTER = 64  # principal axes in which candidates are searched
 _FEW = 2048  # rows up to which the search needs no filter
@@ -31,6 +32,32 @@ def choose_folds(labels: np.ndarray) -> tuple[int, int]:
     if n > 5000:
         return 3, 1
     return 5, 1 if n >= 300 else 2 if n >= 150 else 3
+
+
+def suited_folds(
+    labels: np.ndarray, features: np.ndarray, groups: np.ndarray | None = None, folds: int = 0
+) -> np.ndarray:
+    """Return the folds in which training images are judged, int64 (repeats, n): near duplicates and groups are in one fold.
+
+    Where the network sees all images of a class as near duplicates, as one that has not been trained may, they say nothing, and only the
+    groups count. The folds are the same for every seed of a run.
+
+    Args:
+        labels: integers (n,).
+        features: float (n, d).
+        groups: (n,), of the data; None: each sample on its own.
+        folds: number of folds, once; 0: numbers suited to the data.
+    """
+    number, repeats = (folds, 1) if folds else choose_folds(labels)
+    tied = tie_near_duplicates(groups, features)
+    before = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if any(_few(tied[labels == label]) and not _few(before[labels == label]) for label in np.unique(labels)):
+        tied = before
+    return fold_numbers(labels, number, repeats, _SEED, tied)
+
+
+def _few(groups: np.ndarray) -> bool:
+    return len(np.unique(groups)) < 2
 
 
 def fold_numbers(

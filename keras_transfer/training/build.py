@@ -18,6 +18,7 @@ from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation import classification_metrics
+from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones.torch_variant import suited
 from keras_transfer.models.classifier import build_classifier
@@ -158,12 +159,14 @@ def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
 
 
 def measure(logits: dict[str, np.ndarray], data: Dataset) -> dict[str, Any]:
-    """Return the metrics of each split that has logits."""
-    splits: dict[str, Split] = {name: getattr(data, name) for name in logits}
-    return {
-        name: classification_metrics(logits[name], split.labels, split.classes, split.weights)
-        for name, split in splits.items()
+    """Return the metrics of each split that has logits; without validation images, those out of fold are also called ``val``."""
+    found = {
+        name: classification_metrics(one.logits, one.split.labels, one.split.classes, one.split.weights)
+        for name, one in judged(data, logits).items()
     }
+    if OUT_OF_FOLD in found and not len(data.val):
+        found["val"] = {**found[OUT_OF_FOLD], "of": "out-of-fold predictions for the training images"}
+    return found
 
 
 def draw_history(run: RunDirectory, result: FitResult) -> None:

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.training.stopping import StopRequest
 
 HISTORY_FIELDS = (
     "phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second",
@@ -78,6 +79,40 @@ class BestModel(keras.callbacks.Callback):
         if self._unsaved and self.save is not None:
             self.save(model)
             self._unsaved = False
+
+
+class AsValidation(keras.callbacks.Callback):
+    """Give out-of-fold evidence as the figures of validation, where there are no validation images. Must be among the first callbacks.
+
+    Args:
+        evidence: with ``log_loss`` and ``accuracy``.
+    """
+
+    def __init__(self, evidence: dict[str, float]):
+        super().__init__()
+        self.evidence = evidence
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Add the figures to those that the next callbacks see."""
+        if logs is not None:
+            logs["val_loss"], logs["val_accuracy"] = self.evidence["log_loss"], self.evidence["accuracy"]
+
+
+class StopWhenAsked(keras.callbacks.Callback):
+    """Interrupt training after the batch in which a stop is requested, where there is nothing to save.
+
+    Args:
+        stop: the request.
+    """
+
+    def __init__(self, stop: StopRequest):
+        super().__init__()
+        self.stop = stop
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Interrupt if asked to."""
+        if self.stop.asked:
+            raise KeyboardInterrupt
 
 
 class EveryEpoch(keras.callbacks.Callback):

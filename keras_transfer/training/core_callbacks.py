@@ -41,6 +41,14 @@ class CoreCallbacks:
         """Return all callbacks in the order in which they must be called."""
         return [self.nan, self.best, *watchers, self.history, *([self.progress] if self.verbose else [])]
 
+    def within(self, phase: Phase, train: Batches, first_epoch: int, title: str) -> list[keras.callbacks.Callback]:
+        """Return the callbacks of a training whose epochs are not part of the history; its own history is among them."""
+        self.begin(phase, train, first_epoch)
+        self.progress.phase = title
+        history = RunHistory()
+        history.phase, history.train, history.first_epoch = phase.name, train, first_epoch
+        return [self.nan, history, *([self.progress] if self.verbose else [])]
+
     def fill(self, state: TrainingState) -> None:
         """Add their state to a training state."""
         state.best, state.best_weights = self.best.memory(), self.best.weights or []

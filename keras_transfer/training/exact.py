@@ -1,13 +1,15 @@
 """Phases whose head is solved instead of trained: the optimum of regularized logistic regression on cached features.
 
+Features are computed in float32, whatever the run's precision: the solution is exact, and one pass over the images is cheap.
+
 The head is written into the model before the phase's only epoch, in which nothing moves: it measures the head as any other epoch is
 measured, so that history, best model, state and report are the same as for a phase that trains.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -15,6 +17,7 @@ import numpy as np
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.data.dataset import Split
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.feature_cache import CannotStore
 from keras_transfer.engine.features import FeatureSettings, FrozenFeatures, UpperPart
 from keras_transfer.engine.numbers import unpack
@@ -22,13 +25,12 @@ from keras_transfer.engine.prefix import cut_below
 from keras_transfer.errors import UserError
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
-from keras_transfer.solved.folds import choose_folds, fold_numbers
+from keras_transfer.solved.folds import suited_folds
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.typing import Say
 
 SOLVER = "logistic"
-FOLD_SEED = 0  # the strength is then the same for every seed of the run
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,29 @@ class Solution:
 
     Attributes:
         head: float64, as solved; the model has it in float32.
-        validation: how its strength was chosen; None if it was given.
+        validation: how its strength was chosen, and the temperature that it was divided by; None if the strength was given and
+            validation images judge the head.
     """
 
     head: SolvedHead
     validation: CrossValidation | None
+
+    def outcome(self, phase: str) -> dict[str, Any]:
+        """Return the outcome of the phase of that name, JSON-able, for :attr:`FitResult.outcomes`."""
+        found = self.validation
+        return {
+            "phase": phase,
+            "solver": "exact",
+            "strength": self.head.strength,
+            "temperature": 1.0 if found is None else found.temperature,
+            "evidence": None if found is None else asdict(found.evidence),
+        }
+
+    def out_of_fold(self) -> np.ndarray:
+        """Return the logits of the training images by heads that were solved without them, float64 (n, C), or (0, C)."""
+        if self.validation is None:
+            return np.empty((0, len(self.head.bias)))
+        return self.validation.logits / self.validation.temperature
 
     def __str__(self) -> str:
         solved = f"head solved by {self.head.solver} regression, strength {self.head.strength:.2g}"
@@ -52,9 +72,9 @@ class Solution:
 
 
 def at_rest(phase: ResolvedPhase) -> ResolvedPhase:
-    """Return the phase with an optimizer that moves nothing: plain gradient descent at a rate of 0."""
+    """Return one epoch of the phase's head in which nothing moves: plain gradient descent at a rate of 0, without augmentation."""
     return phase.model_copy(
-        update={"optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.0, "schedule": "constant", "warmup_epochs": 0.0,
+        update={"train": "head", "folds": 0, "epochs": 1, "augment": False, "batch_norm": "frozen", "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.0, "schedule": "constant", "warmup_epochs": 0.0,
                 "weight_decay": 0.0, "clip_norm": None, "group_decay": 1.0}
     )  # fmt: skip
 
@@ -76,7 +96,7 @@ def head_part(model: keras.Model, train: Batches, val: Batches, settings: Featur
     layer = model.layers[-1]
     if cut is None or len(cut.shape) != 1 or not isinstance(layer, keras.layers.Dense) or not layer.use_bias:
         raise UserError("solver exact needs a model that ends with pooled features and one linear layer with a bias")
-    kept = replace(settings, cache="memory") if settings.cache == "off" else settings
+    kept = replace(settings, precision="float32", cache="memory" if settings.cache == "off" else settings.cache)
     frozen = FrozenFeatures(cut, kept, say)
     try:
         return UpperPart(cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader))
@@ -88,8 +108,9 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
     """Solve the last layer on the training features, and assign the solution to its variables, float32.
 
     Class weights and sample weights are those of the training loss. Dropout and label smoothing are left out: the penalty does their work.
-    With the strength ``"auto"`` (or None), strength and temperature are those that predict the training images best in cross-validation, in which
-    groups stay together; its figures are weighted by the sample weights only, as those of validation are.
+    With the strength ``"auto"`` (or None), strength and temperature are those that predict the training images best in cross-validation
+    (:func:`folds_of`); its figures are weighted by the sample weights only, as those of validation are. Without validation images, a given
+    strength is cross-validated too, for the figures and the temperature.
 
     Args:
         part: from :func:`head_part`.
@@ -100,26 +121,35 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
     """
     loader, solver = part.train.loader, SOLVERS[SOLVER]
     split = loader.split
-    features, classes = unpack(part.train.features[0]), len(split.classes)
-    targets = loader.targets(np.arange(len(split)))
-    weights = targets[1] if len(targets) > 1 else None
-    if strength is None or strength == "auto":
-        folds = fold_numbers(split.labels, *choose_folds(split.labels), FOLD_SEED, _groups(split))
-        found = cross_validate(solver, features, split.labels, classes, folds, weights, measured=split.weights)
+    features, classes, weights = unpack(part.train.features[0]), len(split.classes), loss_weights(loader)
+    given = None if strength == "auto" else strength
+    if given is None or not len(part.val.loader.split):
+        found = cross_validate(
+            solver, features, split.labels, classes, folds_of(split, features), weights, measured=split.weights,
+            strengths=None if given is None else (given,),
+        )  # fmt: skip
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
         solution = Solution(head, found)
     else:
-        solution = Solution(solver.solve(features, split.labels, classes, strength, weights), None)
+        solution = Solution(solver.solve(features, split.labels, classes, given, weights), None)
     kernel, bias = part.model.layers[-1].weights
     kernel.assign(solution.head.kernel.astype(np.float32))
     bias.assign(solution.head.bias.astype(np.float32))
     return solution
 
 
-def _groups(split: Split) -> np.ndarray | None:
-    """Return the groups of a split's samples with a name for each sample that has none, or None."""
-    groups = split.samples.groups
-    if groups is None:
-        return None
-    own = [str(name) or f"\0{number}" for number, name in enumerate(groups[split.indices])]
-    return np.array(own, object)
+def loss_weights(loader: Loader) -> np.ndarray | None:
+    """Return the weights of all samples in the training loss, float32 (n,), or None."""
+    targets = loader.targets(np.arange(len(loader.split)))
+    return targets[1] if len(targets) > 1 else None
+
+
+def folds_of(split: Split, features: np.ndarray, folds: int = 0) -> np.ndarray:
+    """Return the folds in which training images are judged (:func:`~keras_transfer.solved.folds.suited_folds`), int64 (repeats, n).
+
+    Args:
+        split: the training images.
+        features: float (n, d).
+        folds: number of folds, once; 0: numbers suited to the data.
+    """
+    return suited_folds(split.labels, features, split.groups, folds)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from keras_transfer import formatting
 
 
@@ -18,6 +20,10 @@ class FitResult:
         phases: name, epochs done, their seconds, images/s, share of the time spent waiting for data, seconds of
             computing or finding features before the first epoch, frozen and trainable parameter counts of each phase.
         best: phase, epoch and monitored metric of the best model, whose weights the model now has.
+        outcomes: of each phase whose head was solved (``phase``, ``solver``, ``strength``, ``temperature``, ``evidence``) or that was
+            trained in folds (:class:`~keras_transfer.training.folded.FoldedOutcome` as a dictionary, with ``phase`` and ``solver``).
+        out_of_fold: logits of the training images in the order of their split, float64 (n, C), calibrated: those of the best model's
+            phase by models that did not see the image; None where there are none.
         drawn_in: number of the notebook cell that shows the live curves; the same cell need not show them again.
     """
 
@@ -25,6 +31,8 @@ class FitResult:
     iterations: list[tuple[str, float]] = field(default_factory=list)
     phases: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    out_of_fold: np.ndarray | None = field(default=None, repr=False, compare=False)
     drawn_in: int | None = field(default=None, repr=False, compare=False)
 
     def __str__(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import ResolvedPhase
@@ -23,13 +24,15 @@ from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.average import AverageWeights
-from keras_transfer.training.callbacks import BestModel, EveryEpoch
+from keras_transfer.training.callbacks import AsValidation, BestModel, EveryEpoch, RunHistory, StopWhenAsked
 from keras_transfer.training.core_callbacks import CoreCallbacks
 from keras_transfer.training.events import TrainingEvents
 from keras_transfer.training.exact import at_rest, head_part, solve_head
 from keras_transfer.training.fit_result import FitResult
+from keras_transfer.training.folded import SolvedBefore, train_in_folds
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.range_test import sweep
+from keras_transfer.training.requirements import check_phases
 from keras_transfer.training.setup import PhaseStart, TrainingSetup, begin_phase
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
 from keras_transfer.training.stopping import StopRequest, stop_on_request
@@ -58,7 +61,8 @@ class Checkpointing:
 
 @dataclass
 class _PhaseRun:
-    """A phase in progress: its number, the model that trains, its batches, the state it resumes from, and the head if it is solved."""
+    """A phase in progress: its number, the model that trains, its batches, the state it resumes from, the head if it
+    is solved, and what stands for the figures of validation where there are no images."""
 
     number: int
     phase: ResolvedPhase
@@ -69,6 +73,7 @@ class _PhaseRun:
     state: TrainingState | None
     audit: FreezeAudit
     part: UpperPart | None = None
+    evidence: dict[str, Any] | None = None
     averages: list[AverageWeights] = field(default_factory=list)
 
 
@@ -98,6 +103,7 @@ class PhaseRunner:
         self.events, self.checkpointing = events or TrainingEvents(), checkpointing or Checkpointing()
         self.verbose, self._say = verbose, say
         self.result = FitResult()
+        self._out_of_fold: list[np.ndarray] = []  # of each of the outcomes
         best = BestModel(self.settings.callbacks.monitor, self.events.improved, self.checkpointing.every.seconds)
         self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
 
@@ -105,17 +111,19 @@ class PhaseRunner:
         """Train through the remaining phases.
 
         Raises:
-            UserError: a bad ``train`` pattern, a state of another model.
+            UserError: a bad ``train`` pattern, a state of another model, a phase that needs validation images.
             LossNotFinite: the loss or a weight became infinite or NaN.
             KeyboardInterrupt: Ctrl-C or SIGTERM; the state has been saved if there is a state file.
             AuditError: a frozen variable moved, or a trainable one did not.
         """
+        check_phases(self.settings.phases, len(self.setup.val.loader.split))
         state = self.checkpointing.resume
         first = 0 if state is None else self._take_up(state)
         for number, phase in enumerate(self.settings.phases[first:], first):
             self.train_phase(number, phase, begins=number == first)
         result, core = self.result, self.core
         result.history, result.iterations, result.best = core.history.rows, core.history.iterations, core.best.found
+        result.out_of_fold = self._best_out_of_fold()
         if self.verbose:
             core.progress.finish(result)
         return result
@@ -128,32 +136,59 @@ class PhaseRunner:
             phase: how it trains.
             begins: whether it is the first phase of this process.
         """
+        audit = FreezeAudit()
         with begin_phase(self.setup, phase) as start:
-            self.say(f"phase {phase.name}: {start.counts}")
-            began = time.perf_counter()
-            work = self._prepare(number, phase, start)
-            features_seconds = time.perf_counter() - began
-            if self.settings.native:
-                install(work.model)
-            first_epoch = sum(earlier.epochs for earlier in self.settings.phases[:number])
-            work.train.set_epoch(first_epoch)  # a range test sees the same batches in a resumed run
-            work.phase = self._with_rate(work)
-            compile_phase(work.model, work.phase, len(self.setup.train), self.settings, factors=start.factors)
-            self.core.begin(phase, work.train, first_epoch)
-            work.averages = self._averages(work)
-            work.audit.snapshot(self.setup.model)
-            if work.part is not None and work.state is None:
-                self._solve(work, work.part)
-            if work.state is not None:
-                self._restore(work, work.state)
-            if begins:
-                self.events.begun()
-            self._fit(work)
-        work.audit.check(self.setup.model)
-        self.result.phases.append(_summary(phase, self.core.history.rows, start.counts, features_seconds))
+            counts = start.counts
+            self.say(f"phase {phase.name}: {counts}")
+            audit.snapshot(self.setup.model)
+            if not phase.folds:
+                features_seconds = self._train(number, phase, start, audit, begins)
+            elif not self._resumes_in(number):
+                if begins:
+                    self.events.begun()
+                    begins = False
+                self._train_in_folds(number, phase, start, audit)
+        if phase.folds:  # measure the outcome
+            rest = at_rest(phase)
+            with begin_phase(self.setup, rest) as start:
+                features_seconds = self._train(number, rest, start, audit, begins)
+        audit.check(self.setup.model, may_rest=bool(phase.folds))  # within folds, each training has been checked
+        self.result.phases.append(_summary(phase, self.core.history.rows, counts, features_seconds))
         if self.verbose:
             self.core.progress.tell_waiting(self.result.phases[-1])
         self.core.best.restore(self.setup.model)  # the next phase starts from the best weights so far
+
+    def _train(self, number: int, phase: ResolvedPhase, start: PhaseStart, audit: FreezeAudit, begins: bool) -> float:
+        """Train the model through the epochs of a phase, and return the seconds that its features took."""
+        began = time.perf_counter()
+        work = self._prepare(number, phase, start, audit)
+        features_seconds = time.perf_counter() - began
+        if self.settings.native:
+            install(work.model)
+        first_epoch = self._first_epoch(number)
+        work.train.set_epoch(first_epoch)  # a range test sees the same batches in a resumed run
+        work.phase = self._with_rate(work)
+        compile_phase(work.model, work.phase, len(self.setup.train), self.settings, factors=start.factors)
+        self.core.begin(work.phase, work.train, first_epoch)
+        work.averages = self._averages(work)
+        if phase.solver == "exact" and work.part is not None and work.state is None:
+            self._solve(work, work.part)
+        if work.state is not None:
+            self._restore(work, work.state)
+        if begins:
+            self.events.begun()
+        if not len(self.setup.val.loader.split):
+            work.evidence = self._evidence()
+        self._fit(work)
+        return features_seconds
+
+    def _first_epoch(self, number: int) -> int:
+        return sum(earlier.epochs for earlier in self.settings.phases[:number])
+
+    def _resumes_in(self, number: int) -> bool:
+        """Return whether the state to resume from is of this phase."""
+        state = self.checkpointing.resume
+        return state is not None and state.phase == number and not state.phase_done
 
     def say(self, line: str) -> None:
         """Print a line between the progress lines."""
@@ -165,7 +200,7 @@ class PhaseRunner:
         model, phase = self.setup.model, phase_of(state, self.settings.phases)
         assign(model.variables, state.model)  # dropout's random state too
         self.core.recall(state)
-        self.result.phases = state.phases
+        self.result.phases, self.result.outcomes, self._out_of_fold = state.phases, state.outcomes, state.out_of_fold
         if not state.phase_done:
             return state.phase
         self.core.best.restore(model)
@@ -173,7 +208,7 @@ class PhaseRunner:
         self.result.phases.append(_summary(phase, self.core.history.rows, counts))
         return state.phase + 1
 
-    def _prepare(self, number: int, phase: ResolvedPhase, start: PhaseStart) -> _PhaseRun:
+    def _prepare(self, number: int, phase: ResolvedPhase, start: PhaseStart, audit: FreezeAudit) -> _PhaseRun:
         """Find the model to train: only the part above frozen layers, on cached features, if their input never changes."""
         state = self.checkpointing.resume
         here = state if state is not None and state.phase == number else None
@@ -181,20 +216,62 @@ class PhaseRunner:
         foreign = (
             "" if _know_no_model(self.callbacks) else "a callback that is not Keras's own may need the whole model"
         )
-        if phase.solver == "exact":
+        if phase.solver == "exact" or self.settings.phases[number].folds:
             part = head_part(model, start.images, val, features, self.say)
             trained = (model, start.images, val) if foreign else (part.model, part.train, part.val)
-            return _PhaseRun(number, at_rest(phase), start, *trained, here, FreezeAudit(), part)
+            return _PhaseRun(number, at_rest(phase), start, *trained, here, audit, part)
         upper = upper_part(model, start.images, val, phase.epochs, features, self.say, foreign)
         trained = (upper.model, upper.train, upper.val) if upper else (model, start.images, val)
-        return _PhaseRun(number, phase, start, *trained, here, FreezeAudit())
+        return _PhaseRun(number, phase, start, *trained, here, audit)
 
     def _solve(self, work: _PhaseRun, part: UpperPart) -> None:
         """Give the head its optimal weights; the epoch that follows measures them."""
         began = time.perf_counter()
         solution = solve_head(part, work.phase.strength)
         self.say(f"phase {work.phase.name}: {solution}")
+        self.result.outcomes.append(solution.outcome(work.phase.name))
+        self._out_of_fold.append(solution.out_of_fold())
         self.core.history.so_far = {"seconds": time.perf_counter() - began}
+
+    def _train_in_folds(self, number: int, phase: ResolvedPhase, start: PhaseStart, audit: FreezeAudit) -> None:
+        """Train a phase with folds; the epoch that follows measures what came of it."""
+        histories: list[RunHistory] = []
+        file = self.checkpointing.file
+        with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
+
+            def watch(train: Batches, title: str) -> list[keras.callbacks.Callback]:
+                accumulate = [Accumulate(self._micro_batch_size)] if self.settings.accumulate > 1 else []
+                found = self.core.within(phase, train, self._first_epoch(number), title)
+                histories.extend(part for part in found if isinstance(part, RunHistory))
+                return [*accumulate, *found, StopWhenAsked(stop)]
+
+            outcome, logits = train_in_folds(self.setup, phase, start, self._solved_before(), audit, watch, self.say)
+        for history in histories:
+            self.core.history.iterations += history.iterations
+        if outcome.accepted:
+            self.core.best.best = (
+                None  # the folds have decided, on the same images: finer than a comparison of two figures
+            )
+        self.result.outcomes.append(outcome.as_json(phase.name))
+        self._out_of_fold.append(logits)
+        self.core.history.so_far = {"seconds": outcome.seconds}
+
+    def _solved_before(self) -> SolvedBefore | None:
+        """Return how the head was solved last."""
+        solved = [outcome for outcome in self.result.outcomes if outcome["solver"] == "exact"]
+        return SolvedBefore(solved[-1]["strength"], solved[-1]["temperature"]) if solved else None
+
+    def _evidence(self) -> dict[str, Any]:
+        """Return the out-of-fold evidence of the weights that the model has: rejected ones are not in it."""
+        kept: dict[str, Any] = [one for one in self.result.outcomes if one.get("accepted", True)][-1]["evidence"]
+        return kept
+
+    def _best_out_of_fold(self) -> np.ndarray | None:
+        """Return the out-of-fold logits of the best model."""
+        for outcome, logits in zip(self.result.outcomes, self._out_of_fold):
+            if outcome["phase"] == self.core.best.found.get("phase") and len(logits):
+                return logits
+        return None
 
     def _with_rate(self, work: _PhaseRun) -> ResolvedPhase:
         """Return the phase with its learning rate; an interrupted phase keeps the rate it had."""
@@ -250,14 +327,17 @@ class PhaseRunner:
             if file is not None:
                 fill, epochs = self._filler(work), work.phase.epochs
                 keeper = [StateKeeper(file, model, work.train, epochs, watchers, fill, every, stop, work.state)]
-            callbacks = [*stepping, *self.core.around(watchers), *keeping, *work.averages, *keeper]
-            fit_from(work.model, work.train, work.val, work.phase.epochs, callbacks, work.state)
+            judging = [] if work.evidence is None else [AsValidation(work.evidence)]
+            callbacks = [*stepping, *judging, *self.core.around(watchers), *keeping, *work.averages, *keeper]
+            val = work.val if work.evidence is None else None
+            fit_from(work.model, work.train, val, work.phase.epochs, callbacks, work.state)
 
     def _filler(self, work: _PhaseRun) -> Callable[[TrainingState], None]:
         """Return a function that adds to a state what only the runner knows."""
 
         def fill(state: TrainingState) -> None:
             state.phase, state.learning_rate, state.phases = work.number, work.phase.rate, self.result.phases
+            state.outcomes, state.out_of_fold = self.result.outcomes, self._out_of_fold
             state.audit, state.seconds = work.audit.memory(), self.checkpointing.clock()
             self.core.fill(state)
             for part in work.averages:
@@ -280,7 +360,7 @@ def phase_of(state: TrainingState, phases: Sequence[ResolvedPhase]) -> ResolvedP
 def fit_from(
     model: keras.Model,
     train: Batches,
-    val: Batches,
+    val: Batches | None,
     epochs: int,
     callbacks: list[keras.callbacks.Callback],
     state: TrainingState | None,

@@ -9,10 +9,10 @@ from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
 from keras_transfer.policy.resolve import Machine, resolve_by_evidence
+from keras_transfer.training.requirements import check_phases
 from keras_transfer.typing import Say
 
 _PRINTED = ("backend", "device", "precision", "data.cache_precision")
@@ -55,7 +55,7 @@ def prepare(
         config: as the user gave it.
         backend: overrides ``KERAS_BACKEND`` and the configuration.
         device: overrides the configuration.
-        needs_validation: refuse data without validation images.
+        needs_validation: refuse phases that need validation images, if there are none.
         say: prints a line about backend, device and precision.
 
     Raises:
@@ -68,17 +68,11 @@ def prepare(
     data = open_data(config)
     if config.data.val_fraction == "auto" and config.is_automatic and len(data.train) > LARGE:
         data = data.hold_out(VAL_FRACTION, config.seed)
-    if needs_validation and not len(data.val) and not config.is_automatic and not _needs_none(config):
-        raise UserError("there are no validation images to choose the best model by; set data.val_fraction above 0")
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     machine = Machine.of(config, choice)
     resolved, board = resolve_by_evidence(config, data, machine, say)
+    if needs_validation:
+        check_phases(resolved.phases, len(data.val))
     say(str(machine))
     return Prepared(resolved, data, machine, board)
-
-
-def _needs_none(config: RunConfig) -> bool:
-    """Return whether all phases are judged by out-of-fold predictions."""
-    assert isinstance(config.phases, tuple)
-    return all(phase.solver == "exact" for phase in config.phases)

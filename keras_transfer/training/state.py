@@ -56,6 +56,8 @@ class TrainingState:
         phases: summaries of the completed phases.
         best: score, phase, epoch and monitored metric of the best model.
         best_weights: weights of the best model.
+        outcomes: of the phases that were solved or trained in folds.
+        out_of_fold: calibrated out-of-fold logits of each of these phases, float64 (n, C); (0, C) where there are none.
     """
 
     phase: int = 0
@@ -77,13 +79,15 @@ class TrainingState:
     phases: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, Any] = field(default_factory=dict)
     best_weights: list[np.ndarray] = field(default_factory=list)
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    out_of_fold: list[np.ndarray] = field(default_factory=list)
 
     def __str__(self) -> str:
         batch = f"batch {self.batch} of " if self.batch else ""
         return f"{batch}epoch {self.epoch + bool(self.batch)}"
 
 
-ARRAYS = ("model", "optimizer", "metrics", "averages", "best_weights")
+ARRAYS = ("model", "optimizer", "metrics", "averages", "best_weights", "out_of_fold")
 
 
 def save_state(path: Path, state: TrainingState) -> None:

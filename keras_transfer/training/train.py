@@ -10,14 +10,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from keras_transfer import runtime
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.evaluation.judged import OUT_OF_FOLD
+from keras_transfer.evaluation.leaderboard import show
 from keras_transfer.policy.resolve import decisions_as_json
 from keras_transfer.runs import RunDirectory
+from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
 from keras_transfer.typing import Say
@@ -76,6 +81,8 @@ def train(  # longer than others: the whole run in one place, most of it documen
     resolved, data = prepared.config, prepared.data
     say(data.summary())
     prepared.say_choices(say)
+    if prepared.leaderboard is not None:
+        show(prepared.leaderboard, say)
 
     # 2. A resumed run keeps its earlier choices; other changes are reported, and rejected unless accepted.
     resolved = _with_earlier_decisions(resolved, resume, told)
@@ -112,6 +119,10 @@ def train(  # longer than others: the whole run in one place, most of it documen
         # 6. Measure the best model by validation, once, on the test set.
         metrics, logits = _measure(events, model, result)
         metrics["seconds"] = round(time.perf_counter() - began, 3)
+        board = leaderboard(run.read_json(run.manifest).get("leaderboard"), result.outcomes)
+        if board is not None:
+            metrics["leaderboard"] = board.as_json()
+            show(board, say)
         _keep(events, model, result, metrics)
     say(build.verdict(metrics))
 
@@ -176,8 +187,13 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
     settings = events.config.data
     transform = evaluation_transform(settings)
     logits = predict_splits(model, events.data, transform, settings.micro_batch_size, settings.workers)
+    if result.out_of_fold is not None:
+        logits[OUT_OF_FOLD] = np.asarray(result.out_of_fold, np.float32)
+        events.run.write_out_of_fold(result.out_of_fold, events.data.train.labels)
     metrics = build.measure(logits, events.data)
-    return {**metrics, "best": result.best, "phases": result.phases}, logits
+    temperatures = [outcome["temperature"] for outcome in result.outcomes]
+    more = {"temperature": temperatures[-1]} if temperatures else {}
+    return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": result.outcomes}, logits
 
 
 def _keep(events: RunEvents, model: keras.Model, result: FitResult, metrics: dict[str, Any]) -> None:
@@ -261,6 +277,8 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
     found = changes(before, manifest)
     if not accept:
         refuse([line for key, line in found.items() if key not in told], run.path)
+    if "leaderboard" in before:
+        manifest["leaderboard"] = before["leaderboard"]
     manifest["started"] = before.get("started", manifest["started"])
     manifest["changes"] = [*before.get("changes", []), *found.values()]
     return list(found.values())
@@ -313,4 +331,5 @@ def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
             "skipped": [{"name": name, "reason": reason} for name, reason in data.skipped],
         },
         "chosen": decisions_as_json(config.decisions),
+        **({"leaderboard": prepared.leaderboard.as_json()} if prepared.leaderboard else {}),
     }

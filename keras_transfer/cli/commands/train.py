@@ -51,4 +51,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _check_effort(arguments: argparse.Namespace) -> None:
     if not (arguments.config or arguments.data or arguments.overrides):
-        raise UserError("--effort is for your own data: add --data DIR (without it, train runs the quickstart, whose phases are given)")
+        raise UserError(
+            "--effort is for your own data: add --data DIR (without it, train runs the quickstart, whose phases are given)"
+        )

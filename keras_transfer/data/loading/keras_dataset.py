@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_transfer.data.loading.job import Batch
 from keras_transfer.data.loading.loader import Loader
@@ -42,6 +43,10 @@ class Batches(keras.utils.PyDataset):
     def batch(self, number: int) -> Batch:
         """Return batch `number` of the whole epoch."""
         return self.loader.batch(self.epoch, number)
+
+    def only(self, positions: np.ndarray) -> Batches:
+        """Return batches of the samples at these positions of the split; see :meth:`Loader.only`."""
+        return Batches(self.loader.only(positions))
 
     def batch_length(self, index: int) -> int:
         """Return the number of samples in a batch."""

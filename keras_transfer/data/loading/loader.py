@@ -69,12 +69,13 @@ class Loader:
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[tuple[int, int], Future[Batch]] = {}
         self._order: tuple[int, np.ndarray] | None = None
+        self._served = np.arange(len(split))
         self._lock = threading.RLock()
         self._closed = False
         self.waited = 0.0
 
     def __len__(self) -> int:
-        return -(-len(self.split) // self.batch_size)
+        return -(-len(self._served) // self.batch_size)
 
     @property
     def weighted(self) -> bool:
@@ -92,14 +93,15 @@ class Loader:
         return self._job.busy
 
     def order(self, epoch: int) -> np.ndarray:
-        """Return the positions in the split in the order of an epoch, int64 (n,)."""
+        """Return the positions in the split in the order of an epoch, int64 (n,); those served, see :meth:`only`."""
         with self._lock:
             if not self.shuffle:
                 epoch = 0
             if self._order is None or self._order[0] != epoch:
-                n = len(self.split)
-                order = rng.permutation(n, self.seed, rng.ORDER, epoch) if self.shuffle else np.arange(n)
-                self._order = epoch, order
+                served = self._served
+                if self.shuffle:
+                    served = served[rng.permutation(len(served), self.seed, rng.ORDER, epoch)]
+                self._order = epoch, served
             return self._order[1]
 
     def batch(self, epoch: int, i: int) -> Batch:
@@ -172,6 +174,19 @@ class Loader:
         copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
                       workers=self._workers, augment=False)  # fmt: skip
         copy._job.weights = self._job.weights
+        return copy
+
+    def only(self, positions: np.ndarray) -> Loader:
+        """Return a loader of some of the images; batches are numbered anew, positions remain those in the split.
+
+        Args:
+            positions: in the split, int64 (m,).
+        """
+        job = self._job
+        copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
+                      batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
+        copy._job.view, copy._job.weights = job.view, job.weights
+        copy._served = np.sort(np.asarray(positions, np.int64))
         return copy
 
     def reset(self) -> None:

@@ -1,0 +1,40 @@
+"""What phases need of the data and of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from keras_transfer.config.resolved import ResolvedPhase
+from keras_transfer.errors import UserError
+
+
+def check_phases(phases: Sequence[ResolvedPhase], validation_images: int) -> None:
+    """Refuse phases that nothing could judge.
+
+    Without validation images, a phase is judged by predictions for training images that it was not given. Nothing is left to judge with
+    once all of them have been trained on: a phase with folds comes last, after one that solves the head.
+
+    Args:
+        phases: of the run, in order.
+        validation_images: number of validation images.
+
+    Raises:
+        UserError: there are none, and a phase needs them.
+    """
+    if validation_images:
+        return
+    for number, phase in enumerate(phases):
+        if phase.solver == "gradient" and not phase.folds:
+            raise UserError(
+                f"phase {phase.name} needs validation images: set data.val_fraction above 0, or folds of the phase"
+            )
+        before = phases[number - 1] if number else None
+        if phase.folds and (before is None or before.solver != "exact"):
+            raise UserError(
+                f"phase {phase.name}: without validation images, folds needs a phase with solver: exact just before it"
+            )
+        if before is not None and before.folds:
+            raise UserError(
+                f"phase {phase.name} needs validation images, because phase {before.name} has trained on all others: "
+                "set data.val_fraction above 0"
+            )
