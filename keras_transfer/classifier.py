@@ -49,6 +49,7 @@ class Classifier:
         history: one row per epoch, after :meth:`fit`.
         leaderboard: the candidates that :meth:`fit` chose from, a
             :class:`~keras_transfer.evaluation.leaderboard.Leaderboard`; None if it did not choose.
+        run: run directory that it was trained in, by :func:`keras_transfer.fine_tune`; None otherwise.
 
     Raises:
         UserError: an unknown backbone, weights that do not fit or cannot be had, fewer than two classes.
@@ -91,6 +92,7 @@ class Classifier:
         self.classes = tuple(str(name) for name in classes)
         self.history: list[dict[str, Any]] = []
         self.leaderboard: Leaderboard | None = None
+        self.run: Path | None = None
         self.seed, self._precision = seed, precision
         self.metadata: dict[str, Any] = {
             "classes": list(self.classes),
@@ -118,7 +120,8 @@ class Classifier:
     def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
         found = cls.__new__(cls)
         found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
-        found.history, found.leaderboard, found.seed, found._precision = [], None, 0, "auto"
+        found.history, found.leaderboard, found.run = [], None, None
+        found.seed, found._precision = 0, "auto"
         return found
 
     def fit(  # its keywords are the configuration's keys: a settings object would only hide them

@@ -47,5 +47,8 @@ def _tuned(outcome: dict[str, Any]) -> Entry:
 
 
 def _entry(name: str, evidence: dict[str, Any], seconds: float, chosen: bool, reason: str) -> Entry:
-    keys = ("accuracy", "accuracy_error", "log_loss", "log_loss_error")
-    return Entry(name, *(float(evidence[key]) for key in keys), seconds, chosen, reason)
+    accuracy, loss = (
+        (evidence["accuracy"], evidence["accuracy_error"]),
+        (evidence["log_loss"], evidence["log_loss_error"]),
+    )
+    return Entry(name, *accuracy, *loss, seconds, chosen, reason)
