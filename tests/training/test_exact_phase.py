@@ -118,6 +118,14 @@ def test_nothing_but_the_head_moves(data):
     audit.check(clf.model)
 
 
+def test_solving_again_changes_nothing(data):
+    clf = classifier(data)
+    fit(clf, data)
+    head = head_of(clf)
+    fit(clf, data)
+    np.testing.assert_array_equal(head[0], head_of(clf)[0])
+
+
 def test_class_weights_and_sample_weights_count(data):
     plain, weighted = classifier(data), classifier(data)
     fit(plain, data)
