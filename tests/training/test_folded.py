@@ -249,7 +249,7 @@ def test_interrupted_runs_end_the_same(photos, tmp_path, monkeypatch, accepted):
         train(
             settings(photos, tmp_path / "after", **options),
             say=lambda _: None,
-            callbacks=[like_keras(StopAt)(epochs=1, batch=0)],
+            callbacks=[like_keras(StopAt)(epochs=1, batch=1)],
         )
     lines: list[str] = []
     assert_same(whole, resume(tmp_path / "after", say=lines.append))
