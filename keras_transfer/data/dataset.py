@@ -36,6 +36,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each sample, object (n,), with a name of its own for each sample that has none; None without groups."""
+        groups = self.samples.groups
+        if groups is None:
+            return None
+        return np.array([str(name) or f"\0{number}" for number, name in enumerate(groups[self.indices])], object)
+
     def image_name(self, i: int) -> str:
         """Return the name of sample i: for files, the path relative to the data's folder."""
         return self.samples.images.name(int(self.indices[i]))

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 from keras_transfer.config.resolved import ResolvedPhase
-from keras_transfer.data.dataset import Split
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.feature_cache import CannotStore
@@ -25,13 +24,12 @@ from keras_transfer.engine.prefix import cut_below
 from keras_transfer.errors import UserError
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
-from keras_transfer.solved.folds import choose_folds, fold_numbers, tie_near_duplicates
+from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.typing import Say
 
 SOLVER = "logistic"
-FOLD_SEED = 0  # the strength is then the same for every seed of the run
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
 
     Class weights and sample weights are those of the training loss. Dropout and label smoothing are left out: the penalty does their work.
     With the strength ``"auto"`` (or None), strength and temperature are those that predict the training images best in cross-validation
-    (:func:`folds_of`); its figures are weighted by the sample weights only, as those of validation are. Without validation images, a given
+    (:func:`~keras_transfer.solved.folds.folds_of`); its figures are weighted by the sample weights only, as those of validation are. Without validation images, a given
     strength is cross-validated too, for the figures and the temperature.
 
     Args:
@@ -126,7 +124,7 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
     given = None if strength == "auto" else strength
     if given is None or not len(part.val.loader.split):
         found = cross_validate(
-            solver, features, split.labels, classes, folds_of(split, features), weights, measured=split.weights,
+            solver, features, split.labels, classes, folds_of(split.labels, features, split.groups), weights, measured=split.weights,
             strengths=None if given is None else (given,),
         )  # fmt: skip
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
@@ -143,39 +141,3 @@ def loss_weights(loader: Loader) -> np.ndarray | None:
     """Return the weights of all samples in the training loss, float32 (n,), or None."""
     targets = loader.targets(np.arange(len(loader.split)))
     return targets[1] if len(targets) > 1 else None
-
-
-def folds_of(split: Split, features: np.ndarray, folds: int = 0) -> np.ndarray:
-    """Return the folds in which training images are judged, int64 (repeats, n): near duplicates and groups are in one fold.
-
-    Where the network sees all images of a class as near duplicates, as one that has not been trained may, they say nothing, and only the
-    groups of the data count.
-
-    Args:
-        split: the training images.
-        features: float (n, d).
-        folds: number of folds, once; 0: numbers suited to the data.
-    """
-    number, repeats = (folds, 1) if folds else choose_folds(split.labels)
-    groups = _groups(split)
-    tied = tie_near_duplicates(groups, features)
-    before = np.arange(len(split)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if any(
-        _few(tied[split.labels == label]) and not _few(before[split.labels == label])
-        for label in np.unique(split.labels)
-    ):
-        tied = before
-    return fold_numbers(split.labels, number, repeats, FOLD_SEED, tied)
-
-
-def _few(groups: np.ndarray) -> bool:
-    return len(np.unique(groups)) < 2
-
-
-def _groups(split: Split) -> np.ndarray | None:
-    """Return the groups of a split's samples with a name for each sample that has none, or None."""
-    groups = split.samples.groups
-    if groups is None:
-        return None
-    own = [str(name) or f"\0{number}" for number, name in enumerate(groups[split.indices])]
-    return np.array(own, object)

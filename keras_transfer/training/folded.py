@@ -25,11 +25,12 @@ from keras_transfer.engine.native import install
 from keras_transfer.engine.numbers import unpack
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.solved.evidence import Evidence, difference, losses, measure
+from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training.accumulate import part_size
-from keras_transfer.training.exact import SOLVER, folds_of, head_part, loss_weights
+from keras_transfer.training.exact import SOLVER, head_part, loss_weights
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.setup import PhaseStart, TrainingSetup
 from keras_transfer.typing import Say
@@ -237,7 +238,7 @@ def _heads_without_folds(
     split, weights = loader.split, loss_weights(loader)
     part = head_part(setup.model, plain, setup.val, setup.settings.features, say)
     features = unpack(part.train.features[0])
-    numbers = folds_of(split, features, phase.folds)[0]
+    numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
     found: list[_Held | None] = []
     for number in np.unique(numbers):
         held = numbers == number

@@ -242,7 +242,7 @@ def test_the_range_test_solves_the_head_and_goes_on(data):
 def test_without_validation_images_the_out_of_fold_figures_stand_for_them(photos, strength):
     from sklearn.metrics import log_loss
 
-    from keras_transfer.training.exact import folds_of
+    from keras_transfer.solved.folds import folds_of
 
     data = kt.data.folder(photos, image_size=32, val_fraction=0)
     clf = classifier(data)
@@ -250,7 +250,7 @@ def test_without_validation_images_the_out_of_fold_figures_stand_for_them(photos
     result = fit(clf, data, kt.Phase("head", solver="exact", strength=strength))
     outcome, row = result.outcomes[0], result.history[0]
     assert outcome["phase"] == "head" and (strength == "auto" or outcome["strength"] == strength)
-    folds = folds_of(data.train, features)
+    folds = folds_of(data.train.labels, features)
     found = np.zeros((len(folds), len(labels), 3))
     for repeat, numbers in zip(found, folds):
         for held in (numbers == number for number in np.unique(numbers)):

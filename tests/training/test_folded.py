@@ -199,15 +199,15 @@ def test_images_that_train_are_not_those_that_judge(data, monkeypatch, views):
 
 
 def test_near_duplicates_are_in_one_fold(data):
-    from keras_transfer.training.exact import folds_of
+    from keras_transfer.solved.folds import folds_of
 
     rng = np.random.default_rng(1)
     features = rng.normal(size=(len(data.train), 20))
     features[5], features[-1] = features[0], features[3] + 1e-3
     for folds in (0, 2):
-        for numbers in folds_of(data.train, features, folds):
+        for numbers in folds_of(data.train.labels, features, folds=folds):
             assert numbers[5] == numbers[0] and numbers[-1] == numbers[3]
-    alike = folds_of(data.train, np.ones((len(data.train), 4)), 2)
+    alike = folds_of(data.train.labels, np.ones((len(data.train), 4)), folds=2)
     assert set(np.unique(alike)) == {0, 1}
 
 
