@@ -301,7 +301,6 @@ class Classifier:
             UserError: the data does not fit the classifier, an option that is out of range.
         """
         from keras_transfer.training import build
-        from keras_transfer.training.requirements import check_phases
         from keras_transfer.training.setup import TrainingSettings, TrainingSetup
 
         self._check_classes(data)
@@ -311,13 +310,9 @@ class Classifier:
         runtime.hide_progress_bars()
         settled = self._data_settings(options).model_copy(update={"augment": list(augment)})
         train, val = build.make_batches(settled, data, self.seed)
-        settled_phases = settle_batch_norm(
-            DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")
-        )
-        check_phases(settled_phases, len(data.val))
         settings = TrainingSettings(
             self.metadata["backbone"],
-            settled_phases,
+            settle_batch_norm(DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")),
             callbacks=callbacks or CallbacksConfig(),
             label_smoothing=label_smoothing,
             weighted=data.train.weights is not None,

@@ -39,11 +39,11 @@ class Split:
 
     @property
     def groups(self) -> np.ndarray | None:
-        """Group of each sample (n,), with a name of its own for a sample without a group; None if the data has no groups."""
-        if self.samples.groups is None:
+        """The group of each sample, object (n,), with a name of its own for each sample that has none; None without groups."""
+        groups = self.samples.groups
+        if groups is None:
             return None
-        names = self.samples.groups[self.indices].tolist()
-        return np.array([str(name) or f"\0{number}" for number, name in enumerate(names)], object)
+        return np.array([str(name) or f"\0{number}" for number, name in enumerate(groups[self.indices])], object)
 
     def image_name(self, i: int) -> str:
         """Return the name of sample i: for files, the path relative to the data's folder."""

@@ -25,7 +25,7 @@ from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
 from keras_transfer.solved.evidence import losses, within_one_error
-from keras_transfer.solved.folds import suited_folds
+from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.problem import in_sample_span
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.typing import Say
@@ -75,7 +75,7 @@ def rank_heads(
     """
     everything, split = len(split), _judged(split)
     blocks, parameters = _features(names, model, data, split, say)
-    folds = suited_folds(split.labels, blocks[names[0], 0][0], split.groups)
+    folds = folds_of(split.labels, blocks[names[0], 0][0], split.groups)
     heads = [Head(name, taps, parameters[name]) for name in names for taps in (0, TAPS)]
     if len(names) > 1:
         heads.append(Head("+".join(names), TAPS, sum(parameters.values())))

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from keras_transfer.errors import UserError
 from keras_transfer.solved.evidence import Evidence, losses, measure
+from keras_transfer.solved.problem import in_sample_span
 from keras_transfer.solved.solvers import HeadSolver
 from keras_transfer.solved.temperature import fit_temperature
+
+_SMALL = 3000  # samples up to which more threads cost more than they help, above all beside other processes
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def cross_validate(
     """
     began = time.perf_counter()
     strengths = solver.strengths if strengths is None else strengths
+    if features.ndim == 2 and features.shape[1] > len(features):
+        features = in_sample_span([features])  # the same predictions, with as many numbers a row as there are rows
     views = features[None] if features.ndim == 2 else features
     numbers = np.atleast_2d(folds)
     if views.ndim != 3 or views.shape[1] != len(labels) or numbers.shape[1] != len(labels):
@@ -72,6 +78,26 @@ def cross_validate(
             f"expected features (n, d) or (views, n, d), labels (n,) and folds (repeats, n), got {features.shape},"
             f" {labels.shape} and {numbers.shape}"
         )
+    with threadpool_limits(1 if len(labels) <= _SMALL else None):
+        found = _out_of_fold(solver, views, labels, classes, numbers, weights, strengths)
+    temperatures = [fit_temperature(logits, labels, measured) for logits in found]
+    costs = [np.average(losses(logits / t, labels), weights=measured) for logits, t in zip(found, temperatures)]
+    best = max(range(len(costs)), key=lambda k: (-costs[k], k))
+    evidence = measure(found[best] / temperatures[best], labels, measured)
+    seconds = time.perf_counter() - began
+    return CrossValidation(found[best].mean(axis=0), strengths[best], temperatures[best], evidence, seconds)
+
+
+def _out_of_fold(
+    solver: HeadSolver,
+    views: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    numbers: np.ndarray,
+    weights: np.ndarray | None,
+    strengths: Sequence[float],
+) -> np.ndarray:
+    """Return the logits of every sample by heads that were solved without its fold, float64 (strengths, repeats, n, C)."""
     found = np.empty((len(strengths), len(numbers), len(labels), classes))
     for repeat, fold in enumerate(numbers):
         for number in np.unique(fold):
@@ -79,12 +105,7 @@ def cross_validate(
             given = stack_views(views[:, ~held], labels[~held], None if weights is None else weights[~held])
             for k, head in enumerate(solver.path(given[0], given[1], classes, strengths, given[2])):
                 found[k, repeat, held] = head.logits(views[0, held])
-    temperatures = [fit_temperature(logits, labels, measured) for logits in found]
-    costs = [np.average(losses(logits / t, labels), weights=measured) for logits, t in zip(found, temperatures)]
-    best = max(range(len(costs)), key=lambda k: (-costs[k], k))
-    evidence = measure(found[best] / temperatures[best], labels, measured)
-    seconds = time.perf_counter() - began
-    return CrossValidation(found[best].mean(axis=0), strengths[best], temperatures[best], evidence, seconds)
+    return found
 
 
 def stack_views(

@@ -17,7 +17,7 @@ lowers the cosine by about ε²/2. Different pictures of one class share the dir
 exceed the threshold, as textures may, little is lost: they are in one fold.
 """
 
-_SEED = 0
+FOLD_SEED = 0  # of all divisions: what they decide is then the same for every seed of a run
 _BLOCK = 1024
 _FILTER = 64  # principal axes in which candidates are searched
 _FEW = 2048  # rows up to which the search needs no filter
@@ -32,32 +32,6 @@ def choose_folds(labels: np.ndarray) -> tuple[int, int]:
     if n > 5000:
         return 3, 1
     return 5, 1 if n >= 300 else 2 if n >= 150 else 3
-
-
-def suited_folds(
-    labels: np.ndarray, features: np.ndarray, groups: np.ndarray | None = None, folds: int = 0
-) -> np.ndarray:
-    """Return the folds in which training images are judged, int64 (repeats, n): near duplicates and groups are in one fold.
-
-    Where the network sees all images of a class as near duplicates, as one that has not been trained may, they say nothing, and only the
-    groups count. The folds are the same for every seed of a run.
-
-    Args:
-        labels: integers (n,).
-        features: float (n, d).
-        groups: (n,), of the data; None: each sample on its own.
-        folds: number of folds, once; 0: numbers suited to the data.
-    """
-    number, repeats = (folds, 1) if folds else choose_folds(labels)
-    tied = tie_near_duplicates(groups, features)
-    before = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
-    if any(_few(tied[labels == label]) and not _few(before[labels == label]) for label in np.unique(labels)):
-        tied = before
-    return fold_numbers(labels, number, repeats, _SEED, tied)
-
-
-def _few(groups: np.ndarray) -> bool:
-    return len(np.unique(groups)) < 2
 
 
 def fold_numbers(
@@ -102,6 +76,30 @@ def fold_numbers(
         for number, (_, held) in enumerate(splits):
             numbers[held] = number
     return found
+
+
+def folds_of(labels: np.ndarray, features: np.ndarray, groups: np.ndarray | None = None, folds: int = 0) -> np.ndarray:
+    """Return the folds in which training images are judged, int64 (repeats, n): groups and near duplicates are in one fold.
+
+    Where all images of a class are near duplicates of each other, as to a network that has not been trained, that says nothing, and only
+    the given groups count.
+
+    Args:
+        labels: integers (n,).
+        features: float (n, d).
+        groups: (n,), or None: each sample on its own.
+        folds: number of folds, once; 0: the numbers of :func:`choose_folds`.
+
+    Raises:
+        UserError: fewer than two samples, or only one group.
+    """
+    number, repeats = (folds, 1) if folds else choose_folds(labels)
+    given = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    tied = tie_near_duplicates(groups, features)
+    for label in np.unique(labels):
+        if len(np.unique(tied[labels == label])) < 2 <= len(np.unique(given[labels == label])):
+            tied = given
+    return fold_numbers(labels, number, repeats, FOLD_SEED, tied)
 
 
 def tie_near_duplicates(

@@ -15,7 +15,6 @@ import keras
 import numpy as np
 
 from keras_transfer.config.resolved import ResolvedPhase
-from keras_transfer.data.dataset import Split
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.engine.feature_cache import CannotStore
@@ -25,7 +24,7 @@ from keras_transfer.engine.prefix import cut_below
 from keras_transfer.errors import UserError
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
-from keras_transfer.solved.folds import suited_folds
+from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.typing import Say
@@ -109,7 +108,7 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
 
     Class weights and sample weights are those of the training loss. Dropout and label smoothing are left out: the penalty does their work.
     With the strength ``"auto"`` (or None), strength and temperature are those that predict the training images best in cross-validation
-    (:func:`folds_of`); its figures are weighted by the sample weights only, as those of validation are. Without validation images, a given
+    (:func:`~keras_transfer.solved.folds.folds_of`); its figures are weighted by the sample weights only, as those of validation are. Without validation images, a given
     strength is cross-validated too, for the figures and the temperature.
 
     Args:
@@ -125,7 +124,7 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
     given = None if strength == "auto" else strength
     if given is None or not len(part.val.loader.split):
         found = cross_validate(
-            solver, features, split.labels, classes, folds_of(split, features), weights, measured=split.weights,
+            solver, features, split.labels, classes, folds_of(split.labels, features, split.groups), weights, measured=split.weights,
             strengths=None if given is None else (given,),
         )  # fmt: skip
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
@@ -142,14 +141,3 @@ def loss_weights(loader: Loader) -> np.ndarray | None:
     """Return the weights of all samples in the training loss, float32 (n,), or None."""
     targets = loader.targets(np.arange(len(loader.split)))
     return targets[1] if len(targets) > 1 else None
-
-
-def folds_of(split: Split, features: np.ndarray, folds: int = 0) -> np.ndarray:
-    """Return the folds in which training images are judged (:func:`~keras_transfer.solved.folds.suited_folds`), int64 (repeats, n).
-
-    Args:
-        split: the training images.
-        features: float (n, d).
-        folds: number of folds, once; 0: numbers suited to the data.
-    """
-    return suited_folds(split.labels, features, split.groups, folds)

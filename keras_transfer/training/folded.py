@@ -25,11 +25,12 @@ from keras_transfer.engine.native import install
 from keras_transfer.engine.numbers import unpack
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.solved.evidence import Evidence, difference, losses, measure
+from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training.accumulate import part_size
-from keras_transfer.training.exact import SOLVER, folds_of, head_part, loss_weights
+from keras_transfer.training.exact import SOLVER, head_part, loss_weights
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.setup import PhaseStart, TrainingSetup
 from keras_transfer.typing import Say
@@ -47,7 +48,9 @@ class FoldedOutcome:
 
     Attributes:
         alpha: the best share of the way from the weights before training to those after it, above 0.
-        temperature: by which the logits at ``alpha`` are divided.
+        temperature: by which the model's logits at ``alpha`` are divided: what calibrates those of the held-out images, relative to what
+            calibrates those of the model before. The heads of the folds are solved on fewer images and so too certain, which the model is not.
+            With validation images, what calibrates theirs.
         evidence_start: of the model before, with heads that were solved without the images that judge.
         evidence: of the model at ``alpha``.
         accepted: whether its log-loss is lower by more than one standard error of the paired difference. Otherwise, the weights are those
@@ -162,25 +165,16 @@ def train_in_folds(
         total = [np.zeros(part.shape) for part in beginning]
         done = 0
         for number, fold in enumerate(work.folds, 1):
-            start_of_fold = time.perf_counter()
+            fold_began, place = time.perf_counter(), f"fold {number} of {len(work.folds)}"
             first = _begin(work.model, beginning, fold.head)
-            _fit(
-                setup,
-                phase,
-                start,
-                work.model,
-                fold.train,
-                watch(fold.train, f"{phase.name}, fold {number} of {len(work.folds)}"),
-            )
+            _fit(setup, phase, start, work.model, fold.train, watch(fold.train, f"{phase.name}, {place}"))
             audit.check(setup.model)
             last = work.model.get_weights()
             logits[:, fold.positions] = _between(work.model, first, last, fold.judged)
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
             found = _judge(logits, work, fold.positions)
-            seconds = time.perf_counter() - start_of_fold
-            say(
-                f"phase {phase.name}: fold {number} of {len(work.folds)}: {_figures(found, work, fold.positions)}, {seconds:.0f} s"
-            )
+            figures = _figures(found, work, fold.positions)
+            say(f"phase {phase.name}: {place}: {figures}, {time.perf_counter() - fold_began:.0f} s")
             if number == 1 and found.gain < -found.error:
                 break
         seen = np.sort(np.concatenate([fold.positions for fold in work.folds[:done]]))
@@ -244,7 +238,7 @@ def _heads_without_folds(
     split, weights = loader.split, loss_weights(loader)
     part = head_part(setup.model, plain, setup.val, setup.settings.features, say)
     features = unpack(part.train.features[0])
-    numbers = folds_of(split, features, phase.folds)[0]
+    numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
     found: list[_Held | None] = []
     for number in np.unique(numbers):
         held = numbers == number
@@ -330,9 +324,10 @@ def _outcome(
     found: Judgement, work: _Folds, positions: np.ndarray, accepted: bool, seconds: float, folds: int
 ) -> FoldedOutcome:
     first, best = _measured(found, work, positions)
-    return FoldedOutcome(
-        ALPHAS[found.best], found.temperatures[found.best], first, best, accepted, round(seconds, 3), folds
-    )
+    temperature = found.temperatures[found.best]
+    if work.folds[0].head is not None:
+        temperature /= found.temperatures[0]
+    return FoldedOutcome(ALPHAS[found.best], temperature, first, best, accepted, round(seconds, 3), folds)
 
 
 def _assign_mean(

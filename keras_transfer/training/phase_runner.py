@@ -152,7 +152,8 @@ class PhaseRunner:
             rest = at_rest(phase)
             with begin_phase(self.setup, rest) as start:
                 features_seconds = self._train(number, rest, start, audit, begins)
-        audit.check(self.setup.model, may_rest=bool(phase.folds))  # within folds, each training has been checked
+        # A head that is solved again is the same, and within folds each training has been checked.
+        audit.check(self.setup.model, may_rest=phase.solver == "exact" or bool(phase.folds))
         self.result.phases.append(_summary(phase, self.core.history.rows, counts, features_seconds))
         if self.verbose:
             self.core.progress.tell_waiting(self.result.phases[-1])

@@ -25,9 +25,7 @@ def check_phases(phases: Sequence[ResolvedPhase], validation_images: int) -> Non
         return
     for number, phase in enumerate(phases):
         if phase.solver == "gradient" and not phase.folds:
-            raise UserError(
-                f"phase {phase.name} needs validation images: set data.val_fraction above 0, or folds of the phase"
-            )
+            raise UserError(f"phase {phase.name} needs validation images: set data.val_fraction above 0, or folds")
         before = phases[number - 1] if number else None
         if phase.folds and (before is None or before.solver != "exact"):
             raise UserError(

@@ -99,6 +99,23 @@ def test_pixels_belong_to_the_sample_not_to_its_place(digits, loader):
     assert not np.array_equal(np.concatenate(list(unshuffled.in_order(view=1).epoch(4))), x)
 
 
+def test_some_of_the_images(digits):
+    """The same images, labels and pixels as those of the whole split at these positions."""
+    chosen = np.array([9, 2, 5, 30, 11])
+    with Loader(digits.train, Transform((12, 12), OPS), 2, shuffle=True, workers=0) as whole:
+        some = whole.only(chosen)
+        for epoch in (0, 3):
+            served = [some.positions(epoch, i) for i in range(len(some))]
+            assert len(some) == 3 and sorted(np.concatenate(served)) == sorted(chosen)
+            for i, positions in enumerate(served):
+                images, labels = some.batch(epoch, i)
+                for k, position in enumerate(positions):
+                    place = int(np.flatnonzero(whole.order(epoch) == position)[0])
+                    batch, row = divmod(place, 2)
+                    np.testing.assert_array_equal(images[k], whole.batch(epoch, batch)[0][row])
+                    assert labels[k].argmax() == digits.train.labels[position]
+
+
 def test_evaluation_does_not_augment(digits, loader):
     plain = flat(loader(digits.val, Transform((8, 8)), 8).epoch(0))
     with_ops = loader(digits.val, Transform((8, 8), OPS), 8)

@@ -118,6 +118,14 @@ def test_nothing_but_the_head_moves(data):
     audit.check(clf.model)
 
 
+def test_solving_again_changes_nothing(data):
+    clf = classifier(data)
+    fit(clf, data)
+    head = head_of(clf)
+    fit(clf, data)
+    np.testing.assert_array_equal(head[0], head_of(clf)[0])
+
+
 def test_class_weights_and_sample_weights_count(data):
     plain, weighted = classifier(data), classifier(data)
     fit(plain, data)
@@ -228,3 +236,36 @@ def test_the_range_test_solves_the_head_and_goes_on(data):
         np.testing.assert_array_equal(a, b)
     with pytest.raises(UserError, match="no learning rate to find"):
         clf.lr_find(data, phases[:1], workers=0, steps=20, verbose=False)
+
+
+@pytest.mark.parametrize("strength", [1e-3, "auto"])
+def test_without_validation_images_the_out_of_fold_figures_stand_for_them(photos, strength):
+    from sklearn.metrics import log_loss
+
+    from keras_transfer.solved.folds import folds_of
+
+    data = kt.data.folder(photos, image_size=32, val_fraction=0)
+    clf = classifier(data)
+    features, labels = plain_features(clf, data)
+    result = fit(clf, data, kt.Phase("head", solver="exact", strength=strength))
+    outcome, row = result.outcomes[0], result.history[0]
+    assert outcome["phase"] == "head" and (strength == "auto" or outcome["strength"] == strength)
+    folds = folds_of(data.train.labels, features)
+    found = np.zeros((len(folds), len(labels), 3))
+    for repeat, numbers in zip(found, folds):
+        for held in (numbers == number for number in np.unique(numbers)):
+            head = SOLVERS["logistic"].solve(features[~held], labels[~held], 3, outcome["strength"])
+            repeat[held] = head.logits(features[held]) / outcome["temperature"]
+    np.testing.assert_allclose(result.out_of_fold, found.mean(axis=0), atol=1e-2)
+    loss = np.mean([log_loss(labels, softmax(part, axis=1)) for part in found])
+    assert row["val_loss"] == outcome["evidence"]["log_loss"] == pytest.approx(loss, abs=1e-3)
+    assert row["val_accuracy"] == pytest.approx((found.argmax(axis=2) == labels).mean(), abs=0.02)
+    assert result.best == {"phase": "head", "epoch": 1, "val_loss": row["val_loss"]}
+
+
+def test_features_are_float32_whatever_the_run_computes_in(photos, tmp_path):
+    lines: list[str] = []
+    tree = {"cache_precision": "bfloat16", "path": str(photos), "image_size": 32, "batch_size": 16, "workers": 0}
+    train(settings(photos, tmp_path / "run", phases=[EXACT], data=tree), say=lines.append)
+    told = [line for line in lines if line.startswith("frozen features of") and "images/s" in line]
+    assert told and all(line.endswith("float32") for line in told)
