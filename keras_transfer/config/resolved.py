@@ -76,6 +76,7 @@ class ResolvedData(DataConfig):
     augment: list[str | dict[str, Any]]
     workers: Natural
     val_fraction: Fraction
+    views: Natural
     cache: Literal["off", "memory", "disk"]
     cache_precision: Literal["float32", "bfloat16"]
 

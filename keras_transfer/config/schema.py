@@ -129,8 +129,8 @@ class DataConfig(DatasetConfig):
         description="Precision in which features are computed and stored; `auto`: as `precision`; if that is `auto` "
         "too, bfloat16 where training uses it, or where the CPU supports it and OpenVINO is installed.",
     )
-    views: Annotated[int, BeforeValidator(_no_bool), Field(ge=0)] = Field(
-        0,
+    views: Natural | Auto = Field(
+        "auto",
         description="Number of augmented views per image whose features are cached in augmented phases with frozen "
         "layers; each epoch uses one of them. 0: images are augmented anew in every epoch, and nothing "
         "is cached.",
@@ -205,6 +205,10 @@ class Phase(Section):
         "it; the result is the mean of these trainings, or the model from before if they are no better. With validation images: it trains "
         "once, and they judge.",
     )
+    rounds: Positive | None = Field(
+        None,
+        description="With folds: how many of them are left out in turn; the mean of so many trainings is kept. Default: all.",
+    )
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
@@ -265,6 +269,8 @@ class Phase(Section):
             self._complete_exact()
         elif self.strength is not None:
             raise ValueError("strength needs solver: exact")
+        if self.rounds is not None and self.rounds > self.folds:
+            raise ValueError(f"rounds: expected at most the number of folds, {self.folds}, got {self.rounds}")
         if self.folds:
             self._complete_folded()
         if self.schedule == "plateau" and self.warmup_epochs:

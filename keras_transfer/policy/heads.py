@@ -59,25 +59,26 @@ class Head:
 
 
 def rank_heads(
-    names: Sequence[str], model: dict[str, Any], data: ResolvedData, split: Split, say: Say
-) -> tuple[Head, Leaderboard]:
+    names: Sequence[str], joined: bool, model: dict[str, Any], data: ResolvedData, split: Split, say: Say
+) -> tuple[Head, float, Leaderboard]:
     """Judge a head on each backbone, on its last features and on those of several depths, and on all backbones together.
 
     Args:
         names: of the backbones.
+        joined: whether a head on all backbones together is a candidate.
         model: the configuration's ``model`` section.
         data: how images become arrays; its size is that of all candidates.
         split: the training images.
         say: gets a line about the features.
 
     Returns:
-        The chosen candidate, and what was found of all.
+        The chosen candidate, the strength of its regularization, and what was found of all.
     """
     everything, split = len(split), _judged(split)
     blocks, parameters = _features(names, model, data, split, say)
     folds = folds_of(split.labels, blocks[names[0], 0][0], split.groups)
     heads = [Head(name, taps, parameters[name]) for name in names for taps in (0, TAPS)]
-    if len(names) > 1:
+    if joined and len(names) > 1:
         heads.append(Head("+".join(names), TAPS, sum(parameters.values())))
     found = [
         _judge([x for name in head.backbone.split("+") for x in blocks[name, head.taps]], split, folds)
@@ -96,7 +97,7 @@ def rank_heads(
     ranked = sorted(entries, key=lambda entry: entry.log_loss)
     if len(split) == everything:
         _keep(heads[best], model, data, split, np.concatenate(_blocks_of(heads[best], blocks), axis=1))
-    return heads[best], Leaderboard(tuple(ranked), evidence)
+    return heads[best], found[best].strength, Leaderboard(tuple(ranked), evidence)
 
 
 def _blocks_of(head: Head, blocks: Blocks) -> list[np.ndarray]:

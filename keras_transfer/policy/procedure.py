@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -24,16 +25,26 @@ LARGE = 3000
 FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; other backbones take the gentler rate
 
 
+SECONDS = {"standard": 40.0, "best": 1200.0}
+"""Time for fine-tuning."""
+RATE, GPU_RATE, PARAMETERS = 80.0, 4000.0, 3_413_024
+"""Training images per second of the upper half of EfficientNet-Lite0 on two cores and on a GPU, and its parameters: rough, to plan by."""
+LEAST_EPOCHS, MOST_EPOCHS = 8, 25
+VIEWS = 8
+
+
 @dataclass(frozen=True)
 class ChosenHead:
     """The head that out-of-fold predictions speak for.
 
     Attributes:
         head: backbone and features.
+        strength: of its regularization.
         leaderboard: all candidates.
     """
 
     head: Head
+    strength: float
     leaderboard: Leaderboard
 
 
@@ -63,29 +74,75 @@ def label_smoothing(config: RunConfig) -> tuple[float, str]:
     return (0.0, "for calibrated probabilities") if config.is_automatic else (LABEL_SMOOTHING, "the usual value")
 
 
-def choose_head(names: Sequence[str], tree: dict[str, Any], data: Dataset, say: Say) -> ChosenHead:
+def views(config: RunConfig, statistics: DataStatistics) -> tuple[int, str]:
+    """Choose how many augmented views of each image are cached below frozen layers."""
+    if config.is_automatic and statistics.n_train <= LARGE:
+        return VIEWS, "frozen layers compute each of them once"
+    return 0, "every epoch augments the images anew"
+
+
+def choose_head(config: RunConfig, names: Sequence[str], tree: dict[str, Any], data: Dataset, say: Say) -> ChosenHead:
     """Compare heads on these backbones; ``tree`` is the configuration, with everything about the images chosen."""
     from keras_transfer.policy.heads import rank_heads
 
     images = complete_data({**tree["data"], "augment": [], "cache_precision": "float32"})
-    return ChosenHead(*rank_heads(names, tree["model"], images, data.train, say))
+    return ChosenHead(*rank_heads(names, config.effort == "best", tree["model"], images, data.train, say))
 
 
-def phases(config: RunConfig, statistics: DataStatistics, backbone: str, device: str) -> list[Phase]:
+def phases(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead | None, device: str) -> list[Phase]:
     """Choose the phases: the head, solved; then fine-tuning that must earn its place.
 
     Args:
         config: the user's configuration.
         statistics: of the data.
-        backbone: the chosen one.
+        chosen: the head that cross-validation speaks for; None if nothing was compared.
         device: that trains.
     """
-    head = Phase("head", solver="exact")
+    head = Phase("head", solver="exact", strength="auto" if chosen is None else chosen.strength)
     if config.effort == "quick":
         return [head]
     if statistics.n_train > LARGE:
-        return [head, _everything(statistics, backbone)]
-    return [head]
+        return [head, _everything(statistics, BACKBONE if config.model.backbone == "auto" else config.model.backbone)]
+    fine = _fine(config, statistics, chosen.head if chosen else None, device)
+    return [head, fine] if fine else [head]
+
+
+def _fine(config: RunConfig, statistics: DataStatistics, head: Head | None, device: str) -> Phase | None:
+    """Choose fine-tuning that fits into the time: how long, and judged by how many folds; None if none fits."""
+    n = statistics.n_train
+    seconds = SECONDS[config.effort] if isinstance(config.effort, str) else 60 * config.effort
+    cost = head.parameters / PARAMETERS if head else 1.0
+    affordable = seconds * (RATE if device == "cpu" else GPU_RATE) / cost
+    wanted = max(LEAST_EPOCHS, min(MOST_EPOCHS, round(6000 / n)))
+    for folds, rounds in ((3, 3), (5, 1)):
+        epochs = min(wanted, int(affordable / (n * rounds * (folds - 1) / folds)))
+        if epochs >= max(LEAST_EPOCHS, wanted / 2):
+            return _folded(head.backbone if head else BACKBONE, folds, rounds, epochs)
+    return None
+
+
+def _folded(backbone: str, folds: int, rounds: int, epochs: int) -> Phase:
+    """Train the upper half of the network without each fold in turn."""
+    return Phase(
+        "fine",
+        train=f"last {_upper_half(backbone)} groups",
+        folds=folds,
+        rounds=rounds,
+        epochs=epochs,
+        learning_rate=FINE_RATES.get(backbone, 1.5e-4),
+        optimizer="adamw",
+        schedule="cosine",
+        warmup_epochs=0.1 * epochs,
+        clip_norm=1.0,
+        weight_decay=1e-4,
+    )
+
+
+def _upper_half(backbone: str) -> int:
+    from keras_transfer.models.backbones import get
+
+    groups = [get(part).groups for part in backbone.split("+")]
+    return max(1, math.ceil(0.55 * min(4 if group is None else len(group) for group in groups)))
 
 
 def _everything(statistics: DataStatistics, backbone: str) -> Phase:

@@ -124,13 +124,14 @@ def _resolve(
     choices.choose("data.workers", *_workers())
     choices.choose("data.cache", "disk", "features of frozen layers serve later runs too")
     choices.choose("model.label_smoothing", *procedure.label_smoothing(config))
-    board = procedure.choose_head(names, choices.tree, data, say) if judged and say is not None else None
+    board = procedure.choose_head(config, names, choices.tree, data, say) if judged and say is not None else None
     if board is not None:
         choices.choose("model.backbone", board.head.backbone, board.leaderboard.chosen.reason)
         choices.choose("model.taps", board.head.taps, board.leaderboard.chosen.reason)
     choices.choose("model.backbone", names[0], why)
     choices.choose("model.taps", 0, "the last feature map")
-    _choose_phases(config, statistics, choices, machine)
+    _choose_phases(config, statistics, choices, board, machine)
+    choices.choose("data.views", *procedure.views(config, statistics))
     if choices.is_open("data.augment"):
         if any(phase["augment"] and phase["solver"] == "gradient" for phase in choices.tree["phases"]):
             mirrored = mirrors(data, statistics, choices.tree, probe)
@@ -145,13 +146,18 @@ def _resolve(
     return _complete(choices), board.leaderboard if board else None
 
 
-def _choose_phases(config: RunConfig, statistics: DataStatistics, choices: _Choices, machine: Machine) -> None:
+def _choose_phases(
+    config: RunConfig,
+    statistics: DataStatistics,
+    choices: _Choices,
+    board: procedure.ChosenHead | None,
+    machine: Machine,
+) -> None:
     """Choose the phases unless they are given, and apply changes to them."""
     if isinstance(config.phases, tuple):
         return
-    model = choices.tree["model"]
     if config.is_automatic:
-        found = procedure.phases(config, statistics, model["backbone"], machine.device)
+        found = procedure.phases(config, statistics, board, machine.device)
     else:
         found = [procedure.from_scratch(statistics)]
     chosen = [phase.model_dump() for phase in found]

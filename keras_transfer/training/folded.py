@@ -114,12 +114,14 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Fold:
-    """A training: its batches, those that judge it with their positions, and the head that it begins with, if not the model's."""
+    """A training: its batches, those that judge it with their positions, and the head that it begins with, if not the model's,
+    with its logits for the images that judge."""
 
     train: Batches
     judged: Batches
     positions: np.ndarray
     head: SolvedHead | None
+    logits: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def train_in_folds(
     watch: Watch,
     say: Say,
 ) -> tuple[FoldedOutcome, np.ndarray]:
-    """Train once per fold, judge, and leave the model with the mean of the trainings, or as it was.
+    """Train once per fold, or without as many of them as ``rounds`` says, judge, and leave the model with the mean of the trainings, or as it was.
 
     Args:
         setup: model, batches and settings.
@@ -163,9 +165,9 @@ def train_in_folds(
     with _prepared(setup, phase, start, before, say) as work, _put_back(work.model) as beginning:
         logits = np.full((len(ALPHAS), len(work.labels), setup.model.output_shape[-1]), np.nan)
         total = [np.zeros(part.shape) for part in beginning]
-        done = 0
-        for number, fold in enumerate(work.folds, 1):
-            fold_began, place = time.perf_counter(), f"fold {number} of {len(work.folds)}"
+        done, rounds = 0, work.folds[: phase.rounds]
+        for number, fold in enumerate(rounds, 1):
+            fold_began, place = time.perf_counter(), f"fold {number} of {len(rounds)}"
             first = _begin(work.model, beginning, fold.head)
             _fit(setup, phase, start, work.model, fold.train, watch(fold.train, f"{phase.name}, {place}"))
             audit.check(setup.model)
@@ -179,13 +181,24 @@ def train_in_folds(
                 break
         seen = np.sort(np.concatenate([fold.positions for fold in work.folds[:done]]))
         found = _judge(logits, work, seen)
-        accepted = found.gain > found.error and done == len(work.folds)
+        accepted = found.gain > found.error and done == len(rounds)
         outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, done)
     if accepted:
         _assign_mean(work.model, beginning, [part / done for part in total], outcome)
     say(f"phase {phase.name}: {outcome}")
-    honest = accepted and not len(setup.val.loader.split)
-    return outcome, found.logits[found.best] if honest else np.empty((0, logits.shape[-1]))
+    if not accepted or len(setup.val.loader.split):
+        return outcome, np.empty((0, logits.shape[-1]))
+    return outcome, _of_all(found.logits[found.best], seen, work.folds)
+
+
+def _of_all(logits: np.ndarray, seen: np.ndarray, folds: Sequence[_Fold]) -> np.ndarray:
+    """Return logits for the images of all folds: where nothing was trained without an image, those of the solved head without it."""
+    found = np.empty((sum(len(fold.positions) for fold in folds), logits.shape[-1]))
+    for fold in folds:
+        if fold.logits is not None:
+            found[fold.positions] = fold.logits
+    found[seen] = logits
+    return found
 
 
 @contextmanager
@@ -212,7 +225,7 @@ def _prepared(
                 folds.append(_Fold(train, judged, np.arange(len(val.loader.split)), None))
                 continue
             out = np.flatnonzero(held.mask)
-            fold = _Fold(train.only(np.flatnonzero(~held.mask)), judged.only(out), out, held.head)
+            fold = _Fold(train.only(np.flatnonzero(~held.mask)), judged.only(out), out, held.head, held.logits)
             opened += [fold.train, fold.judged]
             folds.append(fold)
         yield _Folds(model, folds, judging.loader.split.labels, judging.loader.split.weights)
@@ -223,10 +236,11 @@ def _prepared(
 
 @dataclass(frozen=True)
 class _Held:
-    """The images of a fold, bool (n,), and the head without them."""
+    """The images of a fold, bool (n,), the head without them, and its logits for them."""
 
     mask: np.ndarray
     head: SolvedHead
+    logits: np.ndarray
 
 
 def _heads_without_folds(
@@ -244,7 +258,8 @@ def _heads_without_folds(
         held = numbers == number
         given = features[~held], split.labels[~held], len(split.classes), before.strength
         head = solver.solve(*given, None if weights is None else weights[~held])
-        found.append(_Held(held, head.scaled(before.temperature)))
+        head = head.scaled(before.temperature)
+        found.append(_Held(held, head, head.logits(features[held])))
     return found
 
 
