@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; othe
 
 SECONDS = {"standard": 40.0, "best": 1200.0}
 """Time for fine-tuning."""
-RATE, GPU_RATE, PARAMETERS = 80.0, 4000.0, 3_413_024
+RATE, GPU_RATE, PARAMETERS = 70.0, 4000.0, 3_413_024
 """Training images per second of the upper half of EfficientNet-Lite0 on two cores and on a GPU, and its parameters: rough, to plan by."""
 LEAST_EPOCHS, MOST_EPOCHS = 8, 25
 VIEWS = 8
@@ -85,7 +84,7 @@ def choose_head(config: RunConfig, names: Sequence[str], tree: dict[str, Any], d
     """Compare heads on these backbones; ``tree`` is the configuration, with everything about the images chosen."""
     from keras_transfer.policy.heads import rank_heads
 
-    images = complete_data({**tree["data"], "augment": [], "cache_precision": "float32"})
+    images = complete_data({**tree["data"], "augment": [], "cache_precision": "float32", "views": 0})
     return ChosenHead(*rank_heads(names, config.effort == "best", tree["model"], images, data.train, say))
 
 
@@ -142,7 +141,7 @@ def _upper_half(backbone: str) -> int:
     from keras_transfer.models.backbones import get
 
     groups = [get(part).groups for part in backbone.split("+")]
-    return max(1, math.ceil(0.55 * min(4 if group is None else len(group) for group in groups)))
+    return max(1, round(0.45 * min(4 if group is None else len(group) for group in groups)))
 
 
 def _everything(statistics: DataStatistics, backbone: str) -> Phase:

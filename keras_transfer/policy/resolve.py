@@ -197,7 +197,8 @@ def image_size(statistics: DataStatistics, backbone: str, affordable: bool = Fal
     elif statistics.is_grey and statistics.median_side <= 48:
         wanted, why = 96, f"grey images of about {statistics.median_side:g} pixels a side"
     elif affordable:
-        wanted, why = record.image_size, f"the size of {backbone}"
+        smallest = min((part.image_size for part in record.parts), default=record.image_size)
+        wanted, why = smallest, f"the size of {'the smallest backbone' if record.parts else backbone}"
     else:
         wanted, why = _affordable(statistics, record.image_size)
     return max(record.min_size, min(record.image_size, wanted)), why
