@@ -25,7 +25,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "use_backend": ("keras_transfer.runtime", "use_backend"),
     "data": ("keras_transfer.data", None),
     "Classifier": ("keras_transfer.classifier", "Classifier"),
-    "fine_tune": ("keras_transfer.fine_tune", "fine_tune"),
+    "fine_tune": ("keras_transfer.fine_tuning", "fine_tune"),
     "load": ("keras_transfer.classifier", "load"),
     "Phase": ("keras_transfer.config.schema", "Phase"),
     "RunConfig": ("keras_transfer.config.schema", "RunConfig"),

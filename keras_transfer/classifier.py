@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -93,7 +93,7 @@ class Classifier:
         self.history: list[dict[str, Any]] = []
         self.leaderboard: Leaderboard | None = None
         self.run: Path | None = None
-        self.seed, self._precision = seed, precision
+        self.seed, self._precision, self._is_new = seed, precision, True
         self.metadata: dict[str, Any] = {
             "classes": list(self.classes),
             "image_size": [height, width],
@@ -102,6 +102,7 @@ class Classifier:
             "backbone": backbone,
             "weights": weights,
         }
+        self._head = {"pooling": pooling, "dropout": dropout, "stem": stem}
         self.model = build_classifier(
             backbone,
             len(self.classes),
@@ -121,7 +122,7 @@ class Classifier:
         found = cls.__new__(cls)
         found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
         found.history, found.leaderboard, found.run = [], None, None
-        found.seed, found._precision = 0, "auto"
+        found.seed, found._precision, found._is_new = 0, "auto", False
         return found
 
     def fit(  # its keywords are the configuration's keys: a settings object would only hide them
@@ -139,13 +140,16 @@ class Classifier:
         workers: int | str = "auto",
         cache: str = "auto",
         views: int = 0,
+        effort: Literal["quick", "standard", "best"] | float = "standard",
         verbose: bool = True,
     ) -> FitResult:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
 
         Args:
             data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
-            phases: what is trained and how; by default five epochs of the head and ten of everything.
+            phases: what is trained and how. By default, a new classifier does what ``keras-transfer train`` does without phases: the best
+                features of its backbone are found by cross-validation, the head is solved, and fine-tuning is kept if held-out images speak
+                for it; ``model`` is then built anew. A classifier that was loaded trains five epochs of the head and ten of everything.
             augment: augmentations by name, or ``{"name": …, parameters}``.
             batch_size: images per step.
             accumulate: micro-batches per step, to save memory; the result is that of the whole batch.
@@ -156,6 +160,7 @@ class Classifier:
             workers: threads that decode and augment.
             cache: where features of frozen layers are kept: ``"auto"``, ``"off"``, ``"memory"`` or ``"disk"``.
             views: augmented views of each image whose features are cached; 0: augmented anew in every epoch.
+            effort: how much is tried without phases, see :func:`keras_transfer.fine_tune`.
             verbose: print phases and progress.
 
         Returns:
@@ -166,12 +171,16 @@ class Classifier:
         """
         from keras_transfer.models.precision import computing_in
         from keras_transfer.training.accumulate import part_size
+        from keras_transfer.training.board import leaderboard
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
         from keras_transfer.training.phase_runner import PhaseRunner
 
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers, "cache": cache, "views": views}  # fmt: skip
-        setup = self._setup(data, phases, augment, options, label_smoothing, settings)
+        if phases is None and self._is_new:
+            setup = self._choose(data, effort, augment, options, settings, verbose)
+        else:
+            setup = self._setup(data, phases, augment, options, label_smoothing, settings)
         try:
             with setup, computing_in(self.model, self._training_precision()):
                 result = PhaseRunner(setup, callbacks=callbacks, verbose=verbose).run()
@@ -181,7 +190,9 @@ class Classifier:
                 batch_size = setup.train.loader.batch_size
                 raise out_of_memory(batch_size, part_size(batch_size, setup.settings.accumulate), size) from error
             raise
-        self.history = result.history
+        self.history, self._is_new = result.history, False
+        if self.leaderboard is not None:
+            self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
 
     def lr_find(  # its keywords are the configuration's keys: a settings object would only hide them
@@ -278,6 +289,45 @@ class Classifier:
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
 
+    def _choose(
+        self,
+        data: Dataset,
+        effort: str | float,
+        augment: Sequence[Any],
+        options: dict[str, Any],
+        callbacks: CallbacksConfig | None,
+        verbose: bool,
+    ) -> TrainingSetup:
+        """Choose features and phases for the data, build the model anew, and return what training needs."""
+        from keras_transfer.config.load import validate
+        from keras_transfer.policy.resolve import Machine, resolve_by_evidence
+        from keras_transfer.training import build
+
+        self._check_classes(data)
+        runtime.hide_progress_bars()
+        auto = {"batch_size": 32, "class_weights": "none", "views": 0}
+        given = {key: value for key, value in options.items() if value != auto.get(key)}
+        own = {key: self.metadata[key] for key in ("image_size", "color", "resize")}
+        network = {key: self.metadata[key] for key in ("backbone", "weights")}
+        tree = {
+            "seed": self.seed,
+            "effort": effort,
+            "precision": self._precision,
+            "data": {**own, **given, **({"augment": list(augment)} if augment else {})},
+            "model": {**network, **self._head},
+            "callbacks": (callbacks or CallbacksConfig()).model_dump(),
+        }
+        config = validate(tree)
+        say: Say = print if verbose else (lambda _: None)
+        choice = runtime.choose_backend(None, "auto")
+        resolved, self.leaderboard = resolve_by_evidence(config, data, Machine.of(config, choice), say)
+        for decision in resolved.decisions:
+            if decision.key.startswith(("model.", "phases.")):
+                say(f"chosen: {decision}")
+        setup = build.make_setup(resolved, data)
+        self.model = setup.model
+        return setup
+
     def _setup(
         self,
         data: Dataset,
@@ -332,7 +382,15 @@ class Classifier:
         computing, device = self._training_precision(), runtime.device_in_use()
         precision = runtime.choose_feature_precision("auto", self._precision, computing, device).value
         own = {key: self.metadata[key] for key in ("image_size", "color", "resize")}
-        settled = {**own, "augment": [], "cache": "auto", **options, "cache_precision": precision}
+        settled = {
+            **own,
+            "val_fraction": 0.0,
+            "views": 0,
+            "augment": [],
+            "cache": "auto",
+            **options,
+            "cache_precision": precision,
+        }
         if settled["cache"] == "auto":
             settled["cache"] = "disk"
         if settled["workers"] == "auto":

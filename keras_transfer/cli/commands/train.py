@@ -6,7 +6,6 @@ from keras_transfer.cli import options
 from keras_transfer.errors import UserError
 
 EXAMPLES = (
-    "keras-transfer train --data photos/",
     "keras-transfer train --data photos/ --effort quick",
     "keras-transfer train flowers.yaml --set phases.0.epochs=3 --output runs/flowers",
     "keras-transfer train --resume --output runs/flowers",
