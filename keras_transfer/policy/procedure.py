@@ -28,6 +28,7 @@ SECONDS = {"standard": 40.0, "best": 1200.0}
 """Time for fine-tuning."""
 RATE, GPU_RATE, PARAMETERS = 70.0, 4000.0, 3_413_024
 """Training images per second of the upper half of EfficientNet-Lite0 on two cores and on a GPU, and its parameters: rough, to plan by."""
+FEATURE_RATE = 100.0  # images per second that features are computed of
 LEAST_EPOCHS, MOST_EPOCHS = 8, 25
 VIEWS = 8
 
@@ -84,8 +85,24 @@ def choose_head(config: RunConfig, names: Sequence[str], tree: dict[str, Any], d
     """Compare heads on these backbones; ``tree`` is the configuration, with everything about the images chosen."""
     from keras_transfer.policy.heads import rank_heads
 
+    say(_plan(config, names, data))
     images = complete_data({**tree["data"], "augment": [], "cache_precision": "float32", "views": 0})
     return ChosenHead(*rank_heads(names, config.effort == "best", tree["model"], images, data.train, say))
+
+
+def _plan(config: RunConfig, names: Sequence[str], data: Dataset) -> str:
+    """Return what will be done, and about how long it takes on two cores, in one line."""
+    from keras_transfer.models.backbones import get
+
+    count = min(len(data.train), LARGE)
+    features = 5 + count * len(names) * (get(names[0]).image_size / 224) ** 2 / FEATURE_RATE
+    heads = (
+        f"heads on {len(names)} backbone{'s' if len(names) > 1 else ''} compared by cross-validation, {features:.0f} s"
+    )
+    if config.effort == "quick":
+        return f"plan, with effort quick: {heads}"
+    seconds = SECONDS[config.effort] if isinstance(config.effort, str) else 60 * config.effort
+    return f"plan, with effort {config.effort}: {heads}; fine-tuning, kept if held-out images speak for it, up to {seconds:.0f} s"
 
 
 def phases(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead | None, device: str) -> list[Phase]:
