@@ -63,7 +63,10 @@ def measure(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None =
         labels: integers (n,).
         weights: float (n,), not negative; None: all the same.
     """
-    return Evidence(len(labels), *_mean(hits(logits, labels), weights), *_mean(losses(logits, labels), weights))
+    accuracy, error = _mean(hits(logits, labels), weights)
+    return Evidence(
+        len(labels), min(1.0, accuracy), error, *_mean(losses(logits, labels), weights)
+    )  # a sum of weights may round up
 
 
 def difference(
