@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 
 from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
-from keras_transfer.data.split import hold_out
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
 
@@ -123,10 +122,6 @@ class Dataset:
             )
         moved = np.array([place[name] for name in self.classes], np.int64)[self.samples.labels]
         return replace(self, samples=replace(self.samples, classes=tuple(classes), labels=moved))
-
-    def hold_out(self, fraction: float, seed: int) -> Dataset:
-        """Return the same images, with a share of all that are not for testing moved from training to validation."""
-        return replace(self, samples=hold_out(self.samples, fraction, seed))
 
     @cached_property
     def fingerprint(self) -> str:

@@ -65,15 +65,6 @@ def assign(
     return samples if used.all() else samples.take(np.flatnonzero(used))
 
 
-def hold_out(samples: SampleTable, fraction: float, seed: int) -> SampleTable:
-    """Move a share of the samples that are not for testing from train to val, as :func:`assign` does."""
-    _check_fractions(fraction, 0.0)
-    split = samples.split.copy()
-    pool = split == "train"
-    _cut(samples, split, "val", fraction, _counts(samples.labels[pool], len(samples.classes)), 1, seed, rng.SPLIT_VAL)
-    return replace(samples, split=split)
-
-
 def allocate(sizes: np.ndarray, total: int, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Distribute `total` over the classes in proportion to their sizes (largest remainders), within bounds.
 

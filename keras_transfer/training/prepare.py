@@ -67,7 +67,10 @@ def prepare(
     say(f"backend: {choice}")
     data = open_data(config)
     if config.data.val_fraction == "auto" and config.is_automatic and len(data.train) > LARGE:
-        data = data.hold_out(VAL_FRACTION, config.seed)
+        # As the configuration of the run will say, so that a resumed run divides the images in the same way.
+        images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
+        config = config.model_copy(update={"data": images})
+        data = open_data(config)
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     machine = Machine.of(config, choice)
