@@ -87,7 +87,9 @@ def choose_head(config: RunConfig, names: Sequence[str], tree: dict[str, Any], d
 
     say(_plan(config, names, data))
     images = complete_data({**tree["data"], "augment": [], "cache_precision": "float32", "views": 0})
-    return ChosenHead(*rank_heads(names, config.effort == "best", tree["model"], images, data.train, say))
+    # All backbones together cost several times as much to fine-tune: they are worth it where there is time, or no fine-tuning at all.
+    joined = config.effort == "best" or _fine(config, statistics, None, device) is None
+    return ChosenHead(*rank_heads(names, joined, tree["model"], images, data.train, say))
 
 
 def _plan(config: RunConfig, names: Sequence[str], data: Dataset) -> str:

@@ -124,7 +124,11 @@ def _resolve(
     choices.choose("data.workers", *_workers())
     choices.choose("data.cache", "disk", "features of frozen layers serve later runs too")
     choices.choose("model.label_smoothing", *procedure.label_smoothing(config))
-    board = procedure.choose_head(config, names, choices.tree, data, say) if judged and say is not None else None
+    board = (
+        procedure.choose_head(config, statistics, names, choices.tree, data, machine.device, say)
+        if judged and say is not None
+        else None
+    )
     if board is not None:
         choices.choose("model.backbone", board.head.backbone, board.leaderboard.chosen.reason)
         choices.choose("model.taps", board.head.taps, board.leaderboard.chosen.reason)
