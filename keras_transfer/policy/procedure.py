@@ -81,7 +81,15 @@ def views(config: RunConfig, statistics: DataStatistics) -> tuple[int, str]:
     return 0, "every epoch augments the images anew"
 
 
-def choose_head(config: RunConfig, names: Sequence[str], tree: dict[str, Any], data: Dataset, say: Say) -> ChosenHead:
+def choose_head(
+    config: RunConfig,
+    statistics: DataStatistics,
+    names: Sequence[str],
+    tree: dict[str, Any],
+    data: Dataset,
+    device: str,
+    say: Say,
+) -> ChosenHead:
     """Compare heads on these backbones; ``tree`` is the configuration, with everything about the images chosen."""
     from keras_transfer.policy.heads import rank_heads
 
