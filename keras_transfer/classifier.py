@@ -382,15 +382,8 @@ class Classifier:
         computing, device = self._training_precision(), runtime.device_in_use()
         precision = runtime.choose_feature_precision("auto", self._precision, computing, device).value
         own = {key: self.metadata[key] for key in ("image_size", "color", "resize")}
-        settled = {
-            **own,
-            "val_fraction": 0.0,
-            "views": 0,
-            "augment": [],
-            "cache": "auto",
-            **options,
-            "cache_precision": precision,
-        }
+        opened = {"val_fraction": 0.0, "augment": []}  # the data comes divided, and augmentations may be objects
+        settled = {**own, **opened, "cache": "auto", "views": 0, **options, "cache_precision": precision}
         if settled["cache"] == "auto":
             settled["cache"] = "disk"
         if settled["workers"] == "auto":

@@ -176,15 +176,15 @@ def draw_history(run: RunDirectory, result: FitResult) -> None:
 
 
 def draw_confusion(run: RunDirectory, metrics: dict[str, Any], data: Dataset) -> None:
-    """Draw the confusion matrix of the test set, or of validation where there is none."""
+    """Draw the confusion matrix of the test set, or of validation where there is none (out of fold, without validation images)."""
     shown = metrics.get("test") or metrics["val"]
     plots.confusion(shown["confusion"], list(data.classes), run.plots / "confusion.png")
 
 
 def verdict(metrics: dict[str, Any]) -> str:
     """Return the result in one line."""
-    name = "test" if "test" in metrics else "val"
-    shown = metrics[name]
+    name = "test" if "test" in metrics else "out-of-fold" if "of" in metrics["val"] else "val"
+    shown = metrics["test" if name == "test" else "val"]
     low, high = shown["accuracy_ci95"]
     best = metrics["best"]
     return (

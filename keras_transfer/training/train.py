@@ -191,7 +191,7 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
         logits[OUT_OF_FOLD] = np.asarray(result.out_of_fold, np.float32)
         events.run.write_out_of_fold(result.out_of_fold, events.data.train.labels)
     metrics = build.measure(logits, events.data)
-    temperatures = [outcome["temperature"] for outcome in result.outcomes]
+    temperatures = [outcome["temperature"] for outcome in result.outcomes if outcome.get("accepted", True)]
     more = {"temperature": temperatures[-1]} if temperatures else {}
     return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": result.outcomes}, logits
 

@@ -275,7 +275,21 @@ def test_a_run_says_what_came_of_it(photos, tmp_path):
     said = "\n".join(lines)
     assert "phase top: fold 1 of 2: held-out log-loss" in said and "phase top: fine-tuning " in said
     assert [row["phase"] for row in run.read_history()] == ["head", "top"]
-    assert "test" in json.loads(run.metrics.read_text())
+    metrics = json.loads(run.metrics.read_text())
+    assert any(line.startswith(f"test accuracy {metrics['test']['accuracy']:.4f}") for line in lines)
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_run_on_all_images_is_judged_out_of_fold(photos, tmp_path, monkeypatch, accepted):
+    decide(monkeypatch, accepted)
+    lines: list[str] = []
+    every = {**NO_VAL, "path": str(photos), "test_fraction": 0.0}
+    run = train(settings(photos, tmp_path / "run", phases=[HEAD, TOP], data=every), say=lines.append)
+    metrics = json.loads(run.metrics.read_text())
+    assert "test" not in metrics and metrics["val"]["n"] == 42
+    assert any(line.startswith(f"out-of-fold accuracy {metrics['val']['accuracy']:.4f}") for line in lines)
+    assert metrics["temperature"] == metrics["outcomes"][1 if accepted else 0]["temperature"]
+    assert (run.plots / "confusion.png").is_file()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     rows = list(csv.DictReader(run.history.open()))
     assert [(row["phase"], row["epoch"]) for row in rows] == [("head", "1"), ("head", "2"), ("all", "1"), ("all", "2")]
     metrics = json.loads(run.metrics.read_text())
-    assert set(metrics) == {"val", "test", "best", "phases", "seconds"}
+    assert set(metrics) == {"val", "test", "best", "phases", "outcomes", "seconds"}
+    assert metrics["outcomes"] == []  # nothing was solved
     assert metrics["test"]["n"] == 9
     assert [phase["name"] for phase in metrics["phases"]] == ["head", "all"]
     frozen = [phase["frozen_parameters"] for phase in metrics["phases"]]
