@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 
 BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
 QUICK = [
+    "quickstart",
     *("--set", "model.backbone=tiny", "--set", "model.weights=none", "--set", "data.image_size=32"),
     *("--set", "data.limit=200", "--set", "data.limit_test=40"),
     *("--set", "phases=[{name: all, epochs: 1, learning_rate: 0.01}]"),

@@ -11,7 +11,7 @@ import numpy as np
 from keras_transfer.config import load_config
 from keras_transfer.config.load import recipe_names
 from keras_transfer.config.open_data import source_options
-from keras_transfer.config.schema import RunConfig
+from keras_transfer.config.schema import BACKBONE, RunConfig
 from keras_transfer.data import builder
 from keras_transfer.data.checks.examine import examine
 from keras_transfer.data.checks.findings import Finding, findings
@@ -105,7 +105,8 @@ def _side(config: RunConfig) -> int | None:
     if size == "auto":
         from keras_transfer.models.backbones import BACKBONES
 
-        record = BACKBONES.get(config.model.backbone)
+        name = config.model.backbone
+        record = BACKBONES.get(BACKBONE if name == "auto" else name)
         return None if record is None else record.image_size
     return size if isinstance(size, int) else min(size)
 

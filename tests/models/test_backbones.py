@@ -15,8 +15,11 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import get, names
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.groups import layer_groups
-from keras_transfer.models.layer_names import HEAD_LAYERS, INPUT_LAYERS, backbone_layers, head_layers
+from keras_transfer.models.layer_names import backbone_layers, head_layers
 from keras_transfer.safety.config import check_config
+
+INPUT_LAYERS = ("image", "grey_to_rgb", "preprocess")
+HEAD_LAYERS = ("pool", "dropout", "logits")
 
 pytestmark = pytest.mark.backend
 

@@ -14,13 +14,13 @@ from keras_transfer.plots import fonts
 @pytest.fixture(autouse=True)
 def fresh():
     """No font list and no warning from an earlier test."""
-    before = set(fonts._warned)
+    before, installed = set(fonts._warned), fonts._installed  # a test may replace it
     fonts._warned.clear()
     fonts._installed.cache_clear()
     yield
     fonts._warned.clear()
     fonts._warned.update(before)
-    fonts._installed.cache_clear()
+    installed.cache_clear()
 
 
 def no_warning(work):
