@@ -24,7 +24,7 @@ LARGE = 3000
 FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; other backbones take the gentler rate
 
 
-SECONDS = {"standard": 40.0, "best": 1200.0}
+SECONDS = {"quick": 0.0, "standard": 40.0, "best": 1200.0}
 """Time for fine-tuning."""
 RATE, GPU_RATE, PARAMETERS = 70.0, 4000.0, 3_413_024
 """Training images per second of the upper half of EfficientNet-Lite0 on two cores and on a GPU, and its parameters: rough, to plan by."""
@@ -76,7 +76,7 @@ def label_smoothing(config: RunConfig) -> tuple[float, str]:
 
 def views(config: RunConfig, statistics: DataStatistics) -> tuple[int, str]:
     """Choose how many augmented views of each image are cached below frozen layers."""
-    if config.is_automatic and statistics.n_train <= LARGE:
+    if config.is_automatic and statistics.n_train <= LARGE and config.effort != "quick":
         return VIEWS, "frozen layers compute each of them once"
     return 0, "every epoch augments the images anew"
 
