@@ -304,6 +304,7 @@ class Classifier:
         from keras_transfer.training import build
 
         self._check_classes(data)
+        self._check_fit(data)
         runtime.hide_progress_bars()
         auto = {"batch_size": 32, "class_weights": "none", "views": 0}
         given = {key: value for key, value in options.items() if value != auto.get(key)}
