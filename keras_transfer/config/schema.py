@@ -420,6 +420,15 @@ class RunConfig(Section):
         given = self.data.val_fraction
         return given if given != "auto" else 0.0 if self.is_automatic else VAL_FRACTION
 
+    @field_validator("effort", mode="before")
+    @classmethod
+    def _form_of_effort(cls, value: Any) -> Any:
+        """Say which words there are, which a message about numbers would not."""
+        words = ["quick", "standard", "best"]
+        if isinstance(value, str) and value not in words and not value.replace(".", "", 1).isdecimal():
+            raise ValueError(f"expected quick, standard, best or minutes{nearest(value, words)}, got {value!r}")
+        return value
+
     @field_validator("phases", mode="before")
     @classmethod
     def _form_of_phases(cls, value: Any) -> Any:
