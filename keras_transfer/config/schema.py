@@ -209,6 +209,10 @@ class Phase(Section):
         None,
         description="With folds: how many of them are left out in turn; the mean of so many trainings is kept. Default: all.",
     )
+    refit: bool = Field(
+        False,
+        description="With folds: once they have spoken for it, train again, on all images, and keep that instead of the mean.",
+    )
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
@@ -271,6 +275,8 @@ class Phase(Section):
             raise ValueError("strength needs solver: exact")
         if self.rounds is not None and self.rounds > self.folds:
             raise ValueError(f"rounds: expected at most the number of folds, {self.folds}, got {self.rounds}")
+        if self.refit and not self.folds:
+            raise ValueError("refit needs folds, which say whether training helps")
         if self.folds:
             self._complete_folded()
         if self.schedule == "plateau" and self.warmup_epochs:

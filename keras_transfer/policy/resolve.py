@@ -22,6 +22,7 @@ from keras_transfer.typing import Say
 
 UNBALANCED = 1.5  # ratio of the largest class to the smallest from which the classes are weighted
 SIZES = (224, 192, 160, 128)
+SMALL_SIDE = 48  # pixels: grey images up to this size are signs and characters, which fill the picture
 BUDGET = 16_000  # images times epochs at the first of SIZES: about a quarter of an hour on two cores
 
 
@@ -135,7 +136,7 @@ def _resolve(
     choices.choose("model.backbone", names[0], why)
     choices.choose("model.taps", 0, "the last feature map")
     _choose_phases(config, statistics, choices, board, machine)
-    choices.choose("data.views", *procedure.views(config, statistics))
+    choices.choose("data.views", 0, "every epoch augments the images anew")
     if choices.is_open("data.augment"):
         if any(phase["augment"] and phase["solver"] == "gradient" for phase in choices.tree["phases"]):
             mirrored = mirrors(data, statistics, choices.tree, probe)
@@ -198,7 +199,7 @@ def image_size(statistics: DataStatistics, backbone: str, affordable: bool = Fal
     record = get(backbone)
     if statistics.median_side <= 16:
         wanted, why = 64, f"the images have about {statistics.median_side:g} pixels a side"
-    elif statistics.is_grey and statistics.median_side <= 48:
+    elif statistics.is_grey and statistics.median_side <= SMALL_SIDE:
         wanted, why = 96, f"grey images of about {statistics.median_side:g} pixels a side"
     elif affordable:
         smallest = min((part.image_size for part in record.parts), default=record.image_size)
@@ -258,17 +259,19 @@ def mirrors(data: Dataset, statistics: DataStatistics, tree: dict[str, Any], pro
 
     shape = (size, size) if isinstance(size, int) else tuple(size)
     features = feature_model(model["backbone"], model["weights"], shape, color, model["stem"])
-    return mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
+    characters = statistics.is_grey and statistics.median_side <= SMALL_SIDE
+    return mirror_probe(data, features, tree["data"]["resize"], tree["seed"], by_head=not characters)
 
 
 def augmentation(statistics: DataStatistics, mirrored: bool, why: str) -> tuple[list[Any], str]:
     """Choose augmentations that keep the label: flips only where a mirrored image still shows its class."""
     flip = ["horizontal_flip"] if mirrored else []
-    if statistics.is_grey:
+    if statistics.is_grey and statistics.median_side <= SMALL_SIDE:
         moved = {"name": "affine", "degrees": 5, "translate": 0.05, "scale": [0.92, 1.08], "fill": "reflect"}
         return [*flip, moved], why
-    crop = {"name": "random_resized_crop", "scale": [0.7, 1.0]}
-    return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}], why
+    crop = {"name": "random_resized_crop", "scale": [0.35, 1.0]}
+    color = {} if statistics.is_grey else {"saturation": 0.2}
+    return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, **color}], why
 
 
 def decisions_as_json(decisions: tuple[Decision, ...] | list[Decision]) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ Read :func:`train_in_folds` from top to bottom. Each training begins at the weig
 without the held-out images, so that both the beginning and the end are judged honestly. Weights on the line between the two are judged
 as well, and often best (Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022, https://arxiv.org/abs/2109.01903). What is
 kept is the mean over the folds (Wortsman et al., "Model soups", ICML 2022, https://arxiv.org/abs/2203.05482): together they have seen all
-images, so nothing has to be trained again. If the validation images are given, there is one training, and they judge it.
+images, so nothing has to be trained again. Where only some of the folds are left out, which is cheaper, one more training on all images
+can take the place of the mean (``refit``). If the validation images are given, there is one training, and they judge it.
 """
 
 from __future__ import annotations
@@ -126,9 +127,10 @@ class _Fold:
 
 @dataclass(frozen=True)
 class _Folds:
-    """All trainings of a phase: the model that trains, where ``labels`` and ``weights`` are of the images that judge."""
+    """All trainings of a phase: the model that trains, on what; ``labels`` and ``weights`` are of the images that judge."""
 
     model: keras.Model
+    train: Batches
     folds: list[_Fold]
     labels: np.ndarray
     weights: np.ndarray | None
@@ -182,7 +184,12 @@ def train_in_folds(
         seen = np.sort(np.concatenate([fold.positions for fold in work.folds[:done]]))
         found = _judge(logits, work, seen)
         accepted = found.gain > found.error and done == len(rounds)
-        outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, done)
+        if accepted and phase.refit and rounds[0].head is not None:
+            _begin(work.model, beginning, None)
+            _fit(setup, phase, start, work.model, work.train, watch(work.train, f"{phase.name}, all images"))
+            audit.check(setup.model)
+            total, done = work.model.get_weights(), 1
+        outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, len(rounds) if accepted else done)
     if accepted:
         _assign_mean(work.model, beginning, [part / done for part in total], outcome)
     say(f"phase {phase.name}: {outcome}")
@@ -228,7 +235,7 @@ def _prepared(
             fold = _Fold(train.only(np.flatnonzero(~held.mask)), judged.only(out), out, held.head, held.logits)
             opened += [fold.train, fold.judged]
             folds.append(fold)
-        yield _Folds(model, folds, judging.loader.split.labels, judging.loader.split.weights)
+        yield _Folds(model, train, folds, judging.loader.split.labels, judging.loader.split.weights)
     finally:
         for batches in opened:
             batches.loader.close()

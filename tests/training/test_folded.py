@@ -100,6 +100,36 @@ def test_the_outcome_is_the_mean_of_the_folds(data, trainings, monkeypatch):
     assert result.best["phase"] == "top"
 
 
+def test_once_accepted_all_images_are_trained_on_again(data, trainings, monkeypatch):
+    decide(monkeypatch, accepted=True)
+    ends, fit_fold = [], folded._fit
+
+    def record(setup, phase, start, model, train, callbacks):
+        fit_fold(setup, phase, start, model, train, callbacks)
+        ends.append((sorted(train.loader.order(0).tolist()), model.get_weights()))
+
+    monkeypatch.setattr(folded, "_fit", record)
+    before, after = classifier(data), classifier(data)
+    fit(before, data, HEAD)
+    result = fit(after, data, HEAD, {**TOP, "folds": 3, "rounds": 1, "refit": True})
+    outcome, (seen, last) = result.outcomes[-1], ends[-1]
+    assert len(ends) == 2 and len(ends[0][0]) < len(data.train) and seen == list(range(len(data.train)))
+    assert len(trainings) == outcome["folds"] == 1 and outcome["evidence"]["n"] == len(trainings[0][2])
+    start, end = before.model.get_weights()[-len(last) :], after.model.get_weights()[-len(last) :]
+    for k, (a, b, c) in enumerate(zip(start, last, end)):
+        mixed = a + outcome["alpha"] * (b.astype(np.float64) - a)
+        np.testing.assert_allclose(
+            c, mixed / (outcome["temperature"] if k >= len(last) - 2 else 1), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_what_is_rejected_is_not_trained_again(data, trainings, monkeypatch):
+    decide(monkeypatch, accepted=False)
+    clf = classifier(data)
+    result = fit(clf, data, HEAD, {**TOP, "rounds": 1, "refit": True})
+    assert len(trainings) == 1 and not result.outcomes[-1]["accepted"]
+
+
 def test_the_logits_are_those_of_models_that_did_not_see_the_image(data, trainings, monkeypatch):
     decide(monkeypatch, accepted=True)
     clf = classifier(data)
