@@ -1,8 +1,7 @@
-"""Run linter, type checker and tests on every installed backend: ``python scripts/test.py [--slow] [pytest options]``.
+"""Run linter, type checker and tests on every installed backend: ``python scripts/test.py [pytest options]``.
 
-The first backend runs the tests with coverage; the others repeat those that depend on the backend (marker ``backend``).
-Each runs in as many processes as there are cores, with one thread each. With ``--slow``, the first backend runs the tests
-of the marker ``slow`` too: long trainings, kills, whole recipes and examples. Exits with 1 if anything failed.
+The first backend runs all tests, with coverage; the others repeat those that depend on the backend (marker
+``backend``). Each runs in as many processes as there are cores, with one thread each. Exits with 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ def run(title: str, command: list[str], **environment: str) -> bool:
     return ok
 
 
-def tests_on(backends: list[str], slow: bool, options: list[str]) -> list[bool]:
-    """Run the tests on the first backend, and those that depend on the backend on the others."""
+def tests_on(backends: list[str], options: list[str]) -> list[bool]:
+    """Run all tests on the first backend, and the quicker ones that depend on the backend on the others."""
     command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=10"]
     command.append("--no-loadscope-reorder")  # in the order of tests/conftest.py: the longest first
     command += options
@@ -41,8 +40,7 @@ def tests_on(backends: list[str], slow: bool, options: list[str]) -> list[bool]:
     with tempfile.TemporaryDirectory() as compiled:
         for backend in backends:
             first = backend == backends[0]
-            quick = "not exhaustive" if slow and first else "not slow and not exhaustive"
-            part = ["-m", quick, *COVERED] if first else ["-m", f"backend and {quick}"]
+            part = COVERED if first else ["-m", "backend and not slow and not exhaustive"]
             environment = {**ONE_THREAD, **compiled_once(compiled)} if backend == "jax" else ONE_THREAD
             results.append(run(f"tests on {backend}", [*command, *part], KERAS_BACKEND=backend, **environment))
     return results
@@ -64,7 +62,7 @@ def main(options: list[str]) -> int:
         run("format", [python, "-m", "ruff", "format", "--check", "."]),
         run("types", [python, "-m", "mypy"]),
         run("coverage erase", [python, "-m", "coverage", "erase"]),
-        *tests_on(installed_backends(), "--slow" in options, [each for each in options if each != "--slow"]),
+        *tests_on(installed_backends(), options),
     ]
     results.append(run("coverage", [python, "-m", "coverage", "report", "--skip-covered", f"--fail-under={COVERAGE}"]))
     print(f"{'all passed' if all(results) else 'FAILED'} in {time.perf_counter() - BEGAN:.0f} s")
