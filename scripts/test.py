@@ -33,7 +33,7 @@ def run(title: str, command: list[str], **environment: str) -> bool:
 
 def tests_on(backends: list[str], options: list[str]) -> list[bool]:
     """Run all tests on the first backend, and the quicker ones that depend on the backend on the others."""
-    command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=10"]
+    command = [sys.executable, "-m", "pytest", "--numprocesses=auto", "--dist=loadfile", "--durations=25"]
     command.append("--no-loadscope-reorder")  # in the order of tests/conftest.py: the longest first
     command += options
     results = []

@@ -11,7 +11,7 @@ from keras_transfer.runtime import choose_backend
 pytestmark = pytest.mark.backend
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("work", [0, 1], ids=["training", "prediction"])
 def test_what_is_measured(work):
     case = memory.cases(Options(epochs=4, images=8, backends=(choose_backend().value,)))[work]

@@ -192,7 +192,7 @@ def test_an_interruption_loses_only_the_running_cell(folder, rivals, tmp_path, m
     assert "interrupted" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("timeout", "error"), [(0.01, "took more than 0 s"), (60.0, "KeyError: 'nothing'")], ids=["slow", "broken"]
 )
@@ -333,7 +333,7 @@ def test_the_penalty_is_the_best_in_cross_validation():
 
 
 @pytest.mark.backend
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_features_are_those_of_the_network_written_by_hand(folder, backend):
     torch = pytest.importorskip("torch")
     import cv2
@@ -353,7 +353,7 @@ def test_the_features_are_those_of_the_network_written_by_hand(folder, backend):
     np.testing.assert_array_equal(again, mine[::-1])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_expert_learns_easy_images(folder):
     pytest.importorskip("torch")
     from benchmarks.quality import native
@@ -381,7 +381,7 @@ def test_the_recipe_is_a_complete_configuration(grey, mirrored):
 
 
 @pytest.mark.backend
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_training_command_gives_logits_of_the_test_images(folder, tmp_path):
     task = methods.Task("fruit", folder / "fruit", 0, tmp_path)
     tiny = ["model.backbone=tiny", "model.weights=none", "data.image_size=32", "data.augment=[]", "phases.0.epochs=1"]

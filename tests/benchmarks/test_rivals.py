@@ -49,7 +49,7 @@ def _kernels_of_torch(module) -> Counter:
 
 
 @pytest.mark.backend
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", contenders.MODELS)
 def test_models_written_by_hand_have_the_same_kernels_and_maps(name, backend):
     torch = pytest.importorskip("torch")
@@ -69,7 +69,7 @@ def test_models_written_by_hand_have_the_same_kernels_and_maps(name, backend):
 
 
 @pytest.mark.backend
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("benchmark", ["train_step", "inference"])
 @pytest.mark.parametrize("precision", contenders.PRECISIONS)
 def test_rivals_give_a_figure(benchmark, precision, backend):

@@ -229,7 +229,7 @@ def test_names_do_not_count_and_wiring_does():
     [
         ("efficientnet_lite0", "last 2 groups", "block6d_add"),
         *(
-            pytest.param(*case, marks=pytest.mark.slow)  # the same graphs on every backend
+            pytest.param(*case, marks=pytest.mark.exhaustive)  # the same graphs on every backend
             for case in (
                 ("mobilenet_v2", "head", "pool"),
                 ("mobilenet_v2", "last 2 groups", "block_15_add"),

@@ -120,7 +120,7 @@ def error(actual, expected):
     return (difference / sum(float(e.square().sum()) for e in expected)) ** 0.5
 
 
-SLOW = [pytest.param(name, marks=[pytest.mark.slow] if name == "resnet50" else []) for name in MODELS]
+SLOW = [pytest.param(name, marks=[pytest.mark.exhaustive] if name == "resnet50" else []) for name in MODELS]
 
 
 @pytest.mark.parametrize("name", SLOW)

@@ -111,7 +111,7 @@ FAMILIES = (
 
 # Every layer is compared on every backend above; whole networks of them on the first.
 @pytest.mark.parametrize(
-    "name", ["efficientnet_lite0", "tiny", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES)]
+    "name", ["efficientnet_lite0", "tiny", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in FAMILIES)]
 )
 def test_features_of_backbones_are_those_of_the_backend(name):
     size = backbones.get(name).min_size + 9

@@ -130,12 +130,12 @@ def test_other_sums_are_not_blocks():
     [
         ("resnet18", 8, 3),
         ("mobilenet_v2", 10, 0),
-        pytest.param("resnet34", 16, 3, marks=pytest.mark.slow),
-        pytest.param("resnet50", 16, 4, marks=pytest.mark.slow),
-        pytest.param("resnet50_v2", 16, 4, marks=pytest.mark.slow),
-        pytest.param("efficientnet_lite0", 9, 0, marks=pytest.mark.slow),
-        pytest.param("efficientnet_b0", 9, 0, marks=pytest.mark.slow),
-        pytest.param("densenet121", 0, 0, marks=pytest.mark.slow),
+        pytest.param("resnet34", 16, 3, marks=pytest.mark.exhaustive),
+        pytest.param("resnet50", 16, 4, marks=pytest.mark.exhaustive),
+        pytest.param("resnet50_v2", 16, 4, marks=pytest.mark.exhaustive),
+        pytest.param("efficientnet_lite0", 9, 0, marks=pytest.mark.exhaustive),
+        pytest.param("efficientnet_b0", 9, 0, marks=pytest.mark.exhaustive),
+        pytest.param("densenet121", 0, 0, marks=pytest.mark.exhaustive),
     ],
 )
 def test_blocks_of_backbones(name, count, projected):
@@ -175,7 +175,7 @@ def test_native_operations_change_nothing(resnet):
     remove(resnet[0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_command(resnet, photos, tmp_path, capsys):
     model, path = resnet
     image = photos / "apple" / "000.png"

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.backend
     [
         ("efficientnet_lite0", "imagenet"),
         ("mobilenet_v2", "none"),
-        pytest.param("resnet50", "none", marks=pytest.mark.slow),
+        pytest.param("resnet50", "none", marks=pytest.mark.exhaustive),
     ],
 )
 def test_same_as_pytorch(name, weights):

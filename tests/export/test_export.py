@@ -120,7 +120,7 @@ def test_a_missing_package_names_the_extra(run, backend, monkeypatch):
         export(run, ["openvino"], backend=backend)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_model_file_alone_is_verified_on_its_golden_batch(run, backend, tmp_path):
     from keras_transfer.models.bundle import read_golden
 
@@ -138,7 +138,7 @@ def test_an_output_that_is_a_file_is_refused(run, backend, tmp_path):
     assert (tmp_path / "taken").read_text() == "kept"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, capsys):
     from keras_transfer.export import to_openvino
 
@@ -149,7 +149,7 @@ def test_a_file_that_disagrees_is_reported(run, backend, tmp_path, monkeypatch, 
     assert json.loads((tmp_path / "model.xml.json").read_text("utf-8"))["agrees"] is False
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_full_disk_is_a_one_line_error(run, backend, tmp_path, monkeypatch, capsys):
     """Whatever the library raises; earlier exports stay."""
     from keras_transfer.export import to_openvino
@@ -195,7 +195,7 @@ def test_results_of_an_older_export_are_not_reused(run, backend, tmp_path, monke
         _in_process(run, [FORMATS["openvino"]], tmp_path, "float32", backend)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_works_while_keras_runs_on_another_backend(run, backend, tmp_path, monkeypatch):
     other = next((name for name in runtime.installed_backends() if name != backend), None)
     if other is None:

@@ -32,7 +32,7 @@ def make_images(count=6):
     [
         "tiny",
         "efficientnet_lite0",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet50", "densenet121")),
+        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("resnet50", "densenet121")),
     ],
 )
 def test_folding_changes_nothing_but_the_number_of_layers(backbone):
@@ -61,7 +61,7 @@ def test_rounded_weights_are_steps_and_their_sum_stays():
     assert off[0].max() > 1 and off[1].max() <= 0.5001
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_rounding_keeps_the_mean_of_every_convolution():
     """Compared with rounding to the nearest step."""
     from keras_transfer.export.fold import folded

@@ -42,7 +42,7 @@ LARGE = {
 
 def backbone_cases():
     light = LIGHT[keras.backend.backend()]
-    marks = {name: [] if name in light else [pytest.mark.slow] for name in names()}
+    marks = {name: [] if name in light else [pytest.mark.exhaustive] for name in names()}
     marks |= {name: [pytest.mark.exhaustive] for name in LARGE}
     return [pytest.param(name, marks=marks[name]) for name in names()]
 

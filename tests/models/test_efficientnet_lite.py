@@ -26,7 +26,7 @@ PUBLISHED = {
     "efficientnet_lite2": (REPEATS, (16, 24, 48, 88, 120, 208, 352)),
 }
 LITE0 = "efficientnet_lite0"
-CASES = [pytest.param(name, marks=[] if name == LITE0 else [pytest.mark.slow]) for name in PUBLISHED]
+CASES = [pytest.param(name, marks=[] if name == LITE0 else [pytest.mark.exhaustive]) for name in PUBLISHED]
 
 
 def weights_of(name: str) -> str:
@@ -73,7 +73,7 @@ def test_published_weights_compute_what_they_do_in_torch(name):
 
 
 @pytest.mark.no_cover
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("size", [240, 260])
 @pytest.mark.parametrize("name", ["efficientnet_lite1", "efficientnet_lite2"])
 def test_every_engine_computes_the_same_features_of_odd_maps(name, size):
@@ -95,7 +95,7 @@ def test_every_engine_computes_the_same_features_of_odd_maps(name, size):
         assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_checkpoint_of_its_larger_kin_is_named(tmp_path):
     with pytest.raises(UserError, match=r"does not fit efficientnet_lite1: .* shape .* looks like efficientnet_lite2$"):
         build_classifier("efficientnet_lite1", 2, 32, weights=weights_of("efficientnet_lite2"))

@@ -28,7 +28,7 @@ def saved(name, path, **more):
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "resnet18" else [pytest.mark.slow]) for name in SMALL]
+    "name", [pytest.param(name, marks=[] if name == "resnet18" else [pytest.mark.exhaustive]) for name in SMALL]
 )
 def test_small_image_keeps_the_middle_of_the_kernel_and_the_size_of_the_image(name, tmp_path):
     layer, kernel, before, after = SMALL[name]
@@ -48,7 +48,7 @@ def test_small_image_keeps_the_middle_of_the_kernel_and_the_size_of_the_image(na
                 np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_after_a_large_kernel_the_pooling_becomes_two_by_two(tmp_path):
     saved("alexnet", tmp_path / "whole.keras", image_size=64)
     model = build_classifier("alexnet", 3, weights=tmp_path / "whole.keras", image_size=32, stem="small_image")

@@ -107,8 +107,8 @@ def write_safetensors(state, path):
     ("name", "make", "size"),
     [
         ("resnet18", lambda: ResNet((2, 2, 2, 2)), (64, 96)),
-        pytest.param("resnet34", lambda: ResNet((3, 4, 6, 3)), (65, 64), marks=pytest.mark.slow),
-        pytest.param("alexnet", AlexNet, (224, 224), marks=pytest.mark.slow),
+        pytest.param("resnet34", lambda: ResNet((3, 4, 6, 3)), (65, 64), marks=pytest.mark.exhaustive),
+        pytest.param("alexnet", AlexNet, (224, 224), marks=pytest.mark.exhaustive),
         pytest.param("alexnet", AlexNet, (100, 130), marks=pytest.mark.exhaustive),
     ],
 )
@@ -154,7 +154,7 @@ def logits_of(model, theirs):
 
 @pytest.mark.backend
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "mobilenet_v2" else [pytest.mark.slow]) for name in MAKE]
+    "name", [pytest.param(name, marks=[] if name == "mobilenet_v2" else [pytest.mark.exhaustive]) for name in MAKE]
 )
 def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
     theirs, path = saved(name, tmp_path)
@@ -174,7 +174,7 @@ def test_logits_of_raw_pixels_are_those_of_the_torch_model(name, tmp_path):
 
 @pytest.mark.no_cover
 @pytest.mark.backend
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_checkpoints_from_tensorflow_are_for_the_graph_of_keras(tmp_path, shake):
     """timm's ``tf_`` names and those of efficientnet_pytorch: the same tensors, taken out of a model of Keras's."""
     stock = build_classifier("efficientnet_b0", 7, 64, weights="none")

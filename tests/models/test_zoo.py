@@ -32,7 +32,7 @@ def one_step(model, side):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[] if name == "mobilenet_v3_small" else [pytest.mark.slow])
+        pytest.param(name, marks=[] if name == "mobilenet_v3_small" else [pytest.mark.exhaustive])
         for name in TABLE
         if name != "alexnet"
     ],  # a recipe does all this with it
@@ -45,7 +45,7 @@ def test_it_freezes_trains_a_step_and_predicts(name):
     one_step(model, side)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_first_ten_convolutions_of_vgg16_are_frozen_by_its_last_group():
     model = build_classifier("vgg16", 3, 32, weights="none")
     apply_train(model, "vgg16", "last 1 groups")

@@ -34,7 +34,7 @@ ARCHITECTURES = {
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[] if name == "vit" else [pytest.mark.slow]) for name in ARCHITECTURES],
+    params=[pytest.param(name, marks=[] if name == "vit" else [pytest.mark.exhaustive]) for name in ARCHITECTURES],
 )
 def preset(request, tmp_path_factory):
     """A preset folder of random weights: its name, the backbone, the grid."""

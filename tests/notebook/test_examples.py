@@ -16,14 +16,13 @@ NOTEBOOKS = sorted(GALLERY.glob("*.ipynb"))
 
 
 def parameters() -> list:
-    """All notebooks; the one that starts all backends takes a minute for what other tests show."""
-    late = {"comparing_backends": pytest.mark.exhaustive}
-    return [pytest.param(path, marks=late.get(path.stem, ()), id=path.stem) for path in NOTEBOOKS]
+    """All notebooks, of which one runs in every test run: each takes half a minute or more."""
+    marks = {path: pytest.mark.slow if path is NOTEBOOKS[0] else pytest.mark.exhaustive for path in NOTEBOOKS}
+    return [pytest.param(path, marks=marks[path], id=path.stem) for path in NOTEBOOKS]
 
 
 @pytest.mark.no_cover
 @pytest.mark.backend
-@pytest.mark.slow
 @pytest.mark.parametrize("path", parameters())
 def test_it_runs(path, tmp_path):
     nbformat = pytest.importorskip("nbformat")
