@@ -17,7 +17,7 @@ NOTEBOOKS = sorted(GALLERY.glob("*.ipynb"))
 
 def parameters() -> list:
     """All notebooks, of which one runs in every test run: each takes half a minute or more."""
-    marks = {path: pytest.mark.slow if path is NOTEBOOKS[0] else pytest.mark.exhaustive for path in NOTEBOOKS}
+    marks = {path: pytest.mark.slow if path.stem == "first_model" else pytest.mark.exhaustive for path in NOTEBOOKS}
     return [pytest.param(path, marks=marks[path], id=path.stem) for path in NOTEBOOKS]
 
 
