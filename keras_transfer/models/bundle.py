@@ -167,6 +167,8 @@ def _image_of(stored: Mapping[str, Any]) -> tuple[int, int, int]:
 def _check_images(images: Any, model: keras.Model) -> None:
     """Raise UserError unless these can be golden images."""
     array = np.asarray(images)
+    if array.dtype.kind in "iuf" and array.size and np.array_equal(array.astype(np.uint8), array):
+        array = array.astype(np.uint8)  # whole numbers 0..255 of another type
     if not _are_golden(array, model.input_shape):
         raise UserError(
             f"golden images: expected 1 to {MAX_GOLDEN} uint8 images of the shape {tuple(model.input_shape[1:])}, "
