@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
+from keras_transfer.data.samples import SPLITS, ArrayStore, FileStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
 
@@ -127,6 +127,17 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the data; see `samples.fingerprint`."""
         return fingerprint(self.samples)
+
+    @cached_property
+    def content(self) -> np.ndarray | None:
+        """A hash of each sample's content (files: bytes, arrays: pixels), uint8 (n, 16); None if the source cannot tell."""
+        images = self.samples.images
+        if isinstance(images, FileStore):
+            return images.content
+        if isinstance(images, ArrayStore):
+            joined = b"".join(images.open(i).digest() for i in range(len(images)))
+            return np.frombuffer(joined, np.uint8).reshape(len(images), 16)
+        return None
 
     def _split(self, name: str) -> Split:
         return Split(name, self.samples, np.flatnonzero(self.samples.split == name))

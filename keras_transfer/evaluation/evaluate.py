@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from keras_transfer.evaluation.metrics import classification_metrics
+from keras_transfer.keras_compat.locks import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +70,7 @@ def evaluate_split(
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Run a forward pass in inference mode.
+    """Run a forward pass in inference mode; of several threads with one model, one at a time.
 
     Args:
         model: a `keras.Model`.
@@ -82,4 +83,5 @@ def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> 
     count = len(images)
     if size is not None and count < size:
         images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])
-    return np.asarray(model.predict_on_batch(images), np.float32)[:count]
+    with lock_of(model):
+        return np.asarray(model.predict_on_batch(images), np.float32)[:count]

@@ -39,12 +39,13 @@ class Corrections:
                 f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
             )
 
-    def save(self, data: bytes, label: str) -> Path:
+    def save(self, data: bytes, label: str, suffix: str | None = None) -> Path:
         """Save an image with its correct label; return the path of the image.
 
         Args:
             data: content of a valid image file.
             label: class name.
+            suffix: of the file name; None: read from the image.
 
         Raises:
             UserError: no such class, or the folder cannot be written.
@@ -53,7 +54,7 @@ class Corrections:
             raise unknown("class", label, self.classes)
         if self._labels is None:
             raise UserError("corrections cannot be saved: some class names contain spaces and others are numbers")
-        name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix_of(data)}"
+        name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix or suffix_of(data)}"
         with self._lock:
             labels = self._read()
             labels[name] = self._labels[self.classes.index(label)]

@@ -71,7 +71,7 @@ def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
 def _listing(folder: Path) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a zero byte in the name
         return frozenset()
 
 

@@ -13,7 +13,7 @@ from keras_transfer.errors import UserError, nearest
 
 ClassNames = Sequence[str] | str | os.PathLike[str] | None
 
-_INTEGER = re.compile(r"[+-]?\d+\Z", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,18}\Z", re.ASCII)  # longer ones are names: Python refuses to read them
 
 
 def class_names(classes: ClassNames) -> tuple[str, ...] | None:

@@ -49,8 +49,8 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
         UserError: no such folder, no class folders, no images, a missing class.
     """
     root = Path(path)
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "no such folder"
+    if not os.path.isdir(root):  # noqa: PTH112 - never raises
+        what = "is a file, not a folder" if os.path.lexists(root) else "no such folder"
         raise UserError(f"{str(path)!r}: {what}{_hint(root)}")
     found = _Found()
     splits = _split_folders(root)
@@ -99,10 +99,10 @@ def _split_folders(root: Path) -> dict[str, str] | None:
 
     They are splits if one of them is `train`, which has subfolders itself.
     """
-    folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
+    folders = [entry.name for entry in _entries(root) if _is_folder(entry) and not entry.name.startswith(".")]
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
     train = [name for name, split in splits.items() if split == "train"]
-    if not train or not any(entry.is_dir() for entry in os.scandir(root / train[0])):
+    if not train or not any(map(_is_folder, _entries(root / train[0]))):
         return None
     if len(splits) < len(folders):
         odd = sorted(set(folders) - set(splits))
@@ -117,16 +117,17 @@ def _split_folders(root: Path) -> dict[str, str] | None:
 
 def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
     before = len(found.names)
-    for entry in sorted(os.scandir(root / prefix), key=lambda e: e.name):
+    for entry in _entries(root / prefix):
         if entry.name.startswith("."):
-            found.hidden += not entry.is_dir()
-        elif not entry.is_dir():
+            found.hidden += not _is_folder(entry)
+        elif not _is_folder(entry):
             if _is_image(entry.name):
                 found.stray += 1
             else:
                 found.other += 1
         else:
-            for name in _walk(entry.path, f"{prefix}{entry.name}/", found, set()):
+            _check_name(entry.name, root)
+            for name in _walk(entry.path, f"{prefix}{entry.name}", found, set()):
                 found.names.append(name)
                 found.labels.append(entry.name)
                 found.split.append(split)
@@ -134,21 +135,51 @@ def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
         raise UserError(f"no images in class folders below {str(root / prefix)!r} (the split {split!r})")
 
 
-def _walk(folder: str, prefix: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
-    # Links to folders are followed, but not in a cycle.
-    status = Path(folder).stat()
+def _walk(folder: str, name: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield the names of the images in and below a folder, and the names of folders that cannot be read.
+
+    Such a folder counts as one unreadable image, so it is refused, or skipped and recorded, like any other.
+    """
+    try:
+        # Links to folders are followed, but not in a cycle.
+        status = Path(folder).stat()
+        entries = list(os.scandir(folder))
+    except OSError:
+        yield name
+        return
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    for entry in os.scandir(folder):
+    for entry in entries:
         if entry.name.startswith("."):
-            found.hidden += not entry.is_dir()
-        elif entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", found, above | {here})
+            found.hidden += not _is_folder(entry)
+        elif _is_folder(entry):
+            yield from _walk(entry.path, f"{name}/{entry.name}", found, above | {here})
         elif _is_image(entry.name):
-            yield prefix + entry.name
+            yield f"{name}/{entry.name}"
         else:
             found.other += 1
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {str(folder)!r}: {error.strerror or error}") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look
+        return False
+
+
+def _check_name(name: str, root: Path) -> None:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{str(root)!r}: the name of the class folder {name!r} is not valid text; rename it") from None
 
 
 def _is_image(name: str) -> bool:
