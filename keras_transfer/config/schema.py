@@ -7,45 +7,48 @@ a :class:`~keras_transfer.config.resolved.ResolvedConfig`, which holds none. Con
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from keras_transfer.arguments import Section
+from keras_transfer.arguments.names import WrittenNames
+from keras_transfer.arguments.types import (
+    Auto,
+    ClassWeights,
+    Effort,
+    Fraction,
+    ImageSize,
+    Natural,
+    NonNegative,
+    PathText,
+    Positive,
+    Rate,
+    Seed,
+    Switch,
+    number,
+    plain,
+)
 from keras_transfer.config.interval import Interval
 from keras_transfer.errors import nearest, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
-Auto = Literal["auto"]
 VAL_FRACTION = 0.15
 LABEL_SMOOTHING = 0.1
 BACKBONE = "efficientnet_lite0"
 
 
-def _no_bool(value: Any) -> Any:
-    # YAML's `yes` and Python's True are integers to pydantic; nobody means a batch size of True.
-    if isinstance(value, bool):
-        raise ValueError("expected a number, got a boolean")
-    return value
-
-
-Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
-Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
-Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
-Minutes = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=10_080)]
-NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Place = Annotated[int, Field(ge=0)]
-Natural = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
-Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
 
 
 def _switch_or_name(value: Any) -> Any:
+    value = plain(value)
     if isinstance(value, bool) or (isinstance(value, str) and value):
         return value
     raise ValueError(f"expected true, false or a name, got {value!r}")
 
 
 SwitchOrName = Annotated[bool | str, BeforeValidator(_switch_or_name)]
-ImageSize = Side | tuple[Side, Side]
 
 
 def _interval(value: Any) -> Any:
@@ -56,12 +59,6 @@ def _interval(value: Any) -> Any:
 Every = Annotated[str, BeforeValidator(_interval)]
 
 
-class Section(BaseModel):
-    """A part of the configuration: immutable; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class DatasetConfig(Section):
     """Which images there are and how they are split: the keys that :func:`keras_transfer.data.build` takes as arguments."""
 
@@ -70,12 +67,12 @@ class DatasetConfig(Section):
         description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that another "
         "package adds.",
     )
-    path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
-    root: str | None = Field(None, description="Base folder of relative paths in a list or CSV file.")
-    train: str | None = Field(None, description="List file of the training images, one `path label` per line.")
-    val: str | None = Field(None, description="List file of the validation images.")
-    test: str | None = Field(None, description="List file of the test images.")
-    classes: list[str] | str | None = Field(None, description="Class names, or a text file with one per line.")
+    path: PathText | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
+    root: PathText | None = Field(None, description="Base folder of relative paths in a list or CSV file.")
+    train: PathText | None = Field(None, description="List file of the training images, one `path label` per line.")
+    val: PathText | None = Field(None, description="List file of the validation images.")
+    test: PathText | None = Field(None, description="List file of the test images.")
+    classes: WrittenNames = Field(None, description="Class names, or a text file with one per line.")
     labels: Literal["fine", "coarse"] | None = Field(None, description="Label set of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
     color: Color | Auto = Field("auto", description="Colour channels of the model's input.")
@@ -107,9 +104,10 @@ class DataConfig(DatasetConfig):
         1,
         description="Number of micro-batches per training step, to save memory; the result is that of the whole batch.",
     )
-    class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
+    class_weights: ClassWeights | Auto = Field(
         "auto",
-        description="Class weights in the loss: inverse class frequency (`balanced`) or its square root (`sqrt`).",
+        description="Class weights in the loss: inverse class frequency (`balanced`), its square root (`sqrt`), or weights by class "
+        "name, such as `{ants: 2.0}` (1 for classes that are not named).",
     )
     augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
     workers: Natural | Auto = Field(
@@ -159,7 +157,7 @@ class ModelConfig(Section):
         "normalized and joined; `auto`: chosen by cross-validation with automatic phases, otherwise 0.",
     )
     dropout: Fraction = Field(DROPOUT, description="Dropout rate before the logits.")
-    native: bool = Field(
+    native: Switch = Field(
         True,
         description="On torch, and on jax on a CPU, use faster operations than Keras's own; the results are the same.",
     )
@@ -181,6 +179,8 @@ class Phase(Section):
         >>> phase.train, phase.optimizer
         ('last 2 groups', 'adamw')
     """
+
+    _in_front: ClassVar[str] = "name"
 
     name: str = Field(min_length=1, description="Name of the phase.")
     epochs: Positive = Field(5, description="Maximum number of epochs.")
@@ -226,11 +226,11 @@ class Phase(Section):
         description="Whether the backbone's BatchNormalization layers stay frozen or train with the layers around "
         "them; `auto`: frozen for pretrained weights.",
     )
-    augment: bool = Field(
+    augment: Switch = Field(
         True, description="Whether training images are augmented; if not, frozen layers are computed only once."
     )
     clip_norm: Rate | None = Field(None, description="Maximum global gradient norm; `null`: no clipping.")
-    group_decay: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = Field(
+    group_decay: Annotated[float, BeforeValidator(number), Field(gt=0, le=1)] = Field(
         1.0,
         description="Learning-rate factor from each layer group to the one before it; the head has the full rate.",
     )
@@ -247,8 +247,9 @@ class Phase(Section):
         assert self.learning_rate != "auto"
         return self.learning_rate
 
-    def __init__(self, name: str | None = None, /, **values: Any):
-        super().__init__(**({"name": name} if name is not None else {}), **values)
+    if TYPE_CHECKING:
+
+        def __init__(self, name: str | None = None, /, **values: Any): ...
 
     @field_validator("train")
     @classmethod
@@ -341,7 +342,7 @@ class CallbacksConfig(Section):
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; `null` turns it off."
     )
-    tensorboard: bool = Field(False, description="Write TensorBoard logs into the run directory.")
+    tensorboard: Switch = Field(False, description="Write TensorBoard logs into the run directory.")
     mlflow: SwitchOrName = Field(
         False,
         description="Log to MLflow: `true`, or the name of an experiment; default name: `MLFLOW_EXPERIMENT_NAME`, "
@@ -363,11 +364,11 @@ class OutputConfig(Section):
         description="How often the state for resuming is saved: `90 seconds`, `2 minutes`, `100 steps`, `1 epoch`; a"
         " bare number means seconds. It is also saved at the end of each phase and on interruption.",
     )
-    plots: bool = Field(True, description="Plot the training curves and the confusion matrix.")
-    every_epoch: bool = Field(
+    plots: Switch = Field(True, description="Plot the training curves and the confusion matrix.")
+    every_epoch: Switch = Field(
         False, description="Keep the model of every epoch as `checkpoints/phaseN_epochNNN.keras`."
     )
-    report: bool = Field(True, description="Write `report.html`, a self-contained page about the run.")
+    report: Switch = Field(True, description="Write `report.html`, a self-contained page about the run.")
 
 
 class RunConfig(Section):
@@ -380,9 +381,7 @@ class RunConfig(Section):
     """
 
     name: str = Field("run", pattern=r"^[\w.-]+$", description="Name of the run (letters, digits, `_`, `.`, `-`).")
-    seed: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**31)] = Field(
-        0, description="Seed for splits, order, augmentation, initial weights and dropout."
-    )
+    seed: Seed = Field(0, description="Seed for splits, order, augmentation, initial weights and dropout.")
     backend: Literal["auto", "torch", "tensorflow", "jax"] = Field("auto", description="Keras backend.")
     device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Device to compute on.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -390,11 +389,11 @@ class RunConfig(Section):
         description="Precision of the training computation; weights, logits and loss stay float32. `auto`: bfloat16 "
         "where it was measured to be faster.",
     )
-    deterministic: bool = Field(
+    deterministic: Switch = Field(
         False,
         description="Use only deterministic operations, so that every run gives the same bits; slower on a GPU.",
     )
-    effort: Literal["quick", "standard", "best"] | Minutes = Field(
+    effort: Effort = Field(
         "standard",
         description="How much is tried where phases are automatic: `quick` solves a head on one backbone in seconds; `standard` also "
         "compares backbones and fine-tunes where that fits into about a minute for a few hundred images; `best` takes the time "
