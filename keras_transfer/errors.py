@@ -33,9 +33,30 @@ class Interrupted(KeyboardInterrupt):
         self.run = run
 
 
+_OTHER_WORDS = {
+    "lr": "learning_rate",
+    "lr0": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "input_shape": "image_size",
+    "arch": "backbone",
+    "model": "backbone",
+    "gray": "grey",
+    "grayscale": "grey",
+    "stretch": "squash",
+    "smoothing": "label_smoothing",
+}
+"""What other libraries call the same thing."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    options = [str(v) for v in valid]
+    other = _OTHER_WORDS.get(str(name).lower())
+    close = [other] if other in options else difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -53,7 +53,7 @@ def _is_spare(item: Any, items: list[Any]) -> bool:
     """Return whether ``item`` is about another form of the key (``auto``, a pair, a mapping) than the one given."""
     place, others = _place(item), [other for other in items if other is not item]
     deeper = any(_place(other)[: len(place)] == place and len(_place(other)) > len(place) for other in others)
-    if deeper and (_rank(item) or item["type"] in ("int_type", "too_short")):
+    if deeper and (_rank(item) or item["type"] in ("int_type", "too_short", "literal_error")):
         return True
     return any(_place(other) == place and _rank(other) < _rank(item) for other in others)
 

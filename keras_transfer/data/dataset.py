@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from keras_transfer.arguments.names import normal
 from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
@@ -113,14 +114,14 @@ class Dataset:
         Raises:
             UserError: a class of the data is not among them.
         """
-        place = {name: i for i, name in enumerate(classes)}
-        foreign = [name for name in self.classes if name not in place]
+        place = {normal(str(name)): i for i, name in enumerate(classes)}
+        foreign = [name for name in self.classes if normal(name) not in place]
         if foreign:
             raise UserError(
                 f"{self.samples.source}: the class {foreign[0]!r} is not one of the model's"
                 f"{nearest(foreign[0], classes)} (it has: {', '.join(list(classes)[:20])})"
             )
-        moved = np.array([place[name] for name in self.classes], np.int64)[self.samples.labels]
+        moved = np.array([place[normal(name)] for name in self.classes], np.int64)[self.samples.labels]
         return replace(self, samples=replace(self.samples, classes=tuple(classes), labels=moved))
 
     @cached_property

@@ -221,6 +221,7 @@ def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[st
 
 
 def _images_below(folder: Path) -> list[Path]:
+    from keras_transfer.data.leftovers import is_leftover
     from keras_transfer.data.samples import IMAGE_SUFFIXES
 
     seen: set[str] = set()
@@ -228,11 +229,11 @@ def _images_below(folder: Path) -> list[Path]:
     for root, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(root)
         # A link to a parent folder would be a cycle.
-        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
+        folders[:] = [] if real in seen else [f for f in folders if not is_leftover(f)]
         if real in seen:
             continue
         seen.add(real)
-        found += [Path(root, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES]
+        found += [Path(root, n) for n in names if not is_leftover(n) and Path(n).suffix.lower() in IMAGE_SUFFIXES]
     if not found:
         raise UserError(f"no images in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(found)
