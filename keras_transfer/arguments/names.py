@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator
 
@@ -91,8 +91,12 @@ def _written_names(value: Any) -> Any:
     return value
 
 
-ClassNames = Annotated[list[str], BeforeValidator(_names)]
-NamesOrFile = Annotated[list[str] | str | None, BeforeValidator(_names_or_file)]
-"""Class names in label order, or a text file with one a line."""
-WrittenNames = Annotated[NamesOrFile, BeforeValidator(_written_names)]
+if TYPE_CHECKING:  # what may be given; it arrives as a list or text
+    ClassNames = Sequence[str]
+    NamesOrFile = Sequence[str] | str | os.PathLike[str] | None
+else:
+    ClassNames = Annotated[list[str], BeforeValidator(_names)]
+    NamesOrFile = Annotated[list[str] | str | None, BeforeValidator(_names_or_file)]
+"""Class names in label order, or (`NamesOrFile`) a text file with one a line."""
+WrittenNames = Annotated[list[str] | str | None, BeforeValidator(_names_or_file), BeforeValidator(_written_names)]
 """The same in a configuration, whose numbers and truth values may have been written in another way."""

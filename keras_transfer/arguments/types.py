@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
 from keras_transfer.arguments.problems import short
+from keras_transfer.errors import nearest, unknown
+from keras_transfer.options import BACKENDS, DEVICES
+from keras_transfer.typing import Say
 
 MAX_SEED = 2**31
 
@@ -50,7 +55,12 @@ def _path(value: Any) -> Any:
 
 def _size(value: Any) -> Any:
     value = plain(value)
-    return [plain(side) for side in value] if hasattr(value, "shape") and value.shape == (2,) else value
+    sides = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(sides, (list, tuple)) and len(sides) == 2:
+        return [plain(side) for side in sides]
+    if isinstance(sides, (list, tuple, bool)) or not isinstance(sides, (int, float, str)):
+        raise ValueError(f"expected one number of pixels or two (height, width), got {short(value)}")
+    return sides
 
 
 def _name(value: Any) -> Any:
@@ -67,14 +77,131 @@ Minutes = Annotated[float, BeforeValidator(number), Field(gt=0, le=10_080)]
 NonNegative = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]
 Natural = Annotated[int, BeforeValidator(number), Field(ge=0)]
 Side = Annotated[int, BeforeValidator(number), Field(ge=1, le=4096)]
+Place = Annotated[int, BeforeValidator(number)]
+"""A position in a sequence."""
 Seed = Annotated[int, BeforeValidator(number), Field(ge=0, lt=MAX_SEED)]
 ImageSize = Annotated[Side | tuple[Side, Side], BeforeValidator(_size)]
 """One number of pixels, or (height, width)."""
+if TYPE_CHECKING:
+    OptionalSize = int | Sequence[int] | None
+else:
+    OptionalSize = ImageSize | None
 Auto = Literal["auto"]
 PathText = Annotated[str, BeforeValidator(_path)]
 """A path as text; accepts text and `os.PathLike`."""
+if TYPE_CHECKING:  # what may be given; it arrives as text
+    AnyPath = str | Path
+else:
+    AnyPath = PathText
 Name = Annotated[str, BeforeValidator(_name), Field(min_length=1)]
-Effort = Literal["quick", "standard", "best"] | Minutes
+
+
+def _effort(value: Any) -> Any:
+    words = ["quick", "standard", "best"]
+    if isinstance(value, str) and value not in words and not value.replace(".", "", 1).isdecimal():
+        raise ValueError(f"expected quick, standard, best or minutes{nearest(value, words)}, got {value!r}")
+    return value
+
+
+Effort = Annotated[Literal["quick", "standard", "best"] | Minutes, BeforeValidator(_effort)]
+
+
+def _verbose(value: Any) -> Any:
+    value = plain(value)
+    return {"auto": True, 0: False, 1: True, 2: True}.get(value, value) if isinstance(value, (str, int)) else value
+
+
+Verbose = Annotated[bool, BeforeValidator(_verbose)]
+"""Whether to print: a truth value, or 0, 1, 2 or "auto" as in Keras."""
+
+
+Workers = Natural | Auto
+"""Number of threads."""
+
+
+def _table(value: Any) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise ValueError(f"expected a mapping of image names to splits, got {short(value)}")
+    return value
+
+
+SplitTable = Annotated[dict[str, str] | None, BeforeValidator(_table)]
+"""Image name → split."""
+
+
+def _callbacks(value: Any) -> Any:
+    value = () if value is None else ordered(value)
+    keras = sys.modules.get("keras")  # without it, nothing can be one of its callbacks
+    for one in value:
+        if keras is None or not isinstance(one, keras.callbacks.Callback):
+            raise ValueError(f"expected a list of Keras callbacks, got {short(one)} in it")
+    return value
+
+
+if TYPE_CHECKING:
+    Callbacks = Sequence[Any]
+else:
+    Callbacks = Annotated[list[Any], BeforeValidator(_callbacks)]
+"""Keras callbacks; None is none."""
+
+
+def _augment(value: Any) -> Any:
+    return [] if value is None else ordered(value)
+
+
+if TYPE_CHECKING:
+    Augment = Sequence[Any]
+else:
+    Augment = Annotated[list[Any], BeforeValidator(_augment)]
+"""Augmentations: names, mappings or objects, which :func:`keras_transfer.data.augment.make_op` checks; None is none."""
+
+
+def _settings(value: Any) -> Any:
+    value = [] if value is None else ordered(value)
+    for one in value:
+        if not isinstance(one, str):
+            raise ValueError(f"expected texts of the form KEY=VALUE, got {short(one)}")
+    return value
+
+
+if TYPE_CHECKING:
+    Settings = Sequence[str]
+else:
+    Settings = Annotated[list[str], BeforeValidator(_settings)]
+"""`KEY=VALUE` texts with keys of the configuration; None is none."""
+
+
+def _backend(value: Any) -> Any:
+    if value != "auto" and value not in BACKENDS:
+        raise ValueError(str(unknown("backend", value, ("auto", *BACKENDS))))
+    return value
+
+
+Backend = Annotated[str, BeforeValidator(_backend)]
+"""Name of a Keras backend, or `auto`."""
+
+
+def _device(value: Any) -> Any:
+    if value not in DEVICES:
+        raise ValueError(str(unknown("device", value, DEVICES)))
+    return value
+
+
+Device = Annotated[str, BeforeValidator(_device)]
+"""Name of a device, or `auto`."""
+
+
+def _say(value: Any) -> Any:
+    if not callable(value):
+        raise ValueError(f"expected a function that takes a line, such as print, got {short(value)}")
+    return value
+
+
+if TYPE_CHECKING:
+    Printer = Say
+else:
+    Printer = Annotated[Any, BeforeValidator(_say)]
+"""A function that takes a line of text."""
 
 
 def _class_weights(value: Any) -> Any:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from keras_transfer.arguments import checked
 from keras_transfer.arguments.problems import section_of
+from keras_transfer.arguments.types import AnyPath, Settings
 from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError, unknown
@@ -197,8 +200,12 @@ def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
             raise UserError(f"--set {dotted}: {above} is the value {node!r} and has no keys inside")
 
 
+@checked
 def load_config(
-    name: str | None = None, overrides: list[str] | None = None, data: str | None = None, output: str | None = None
+    name: AnyPath | None = None,
+    overrides: Settings = (),
+    data: AnyPath | None = None,
+    output: AnyPath | None = None,
 ) -> RunConfig:
     """Build the configuration of a run.
 
@@ -218,7 +225,8 @@ def load_config(
     """
     from keras_transfer.data.sources import SOURCES  # lazily: it imports NumPy
 
-    config = read_config(name, overrides, data, output)
+    paths = [None if path is None else os.fspath(path) for path in (name, data, output)]
+    config = read_config(paths[0], list(overrides), paths[1], paths[2])
     SOURCES.lookup(config.data.source)
     return config
 

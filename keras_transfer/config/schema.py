@@ -7,12 +7,14 @@ a :class:`~keras_transfer.config.resolved.ResolvedConfig`, which holds none. Con
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from keras_transfer.arguments import Section
 from keras_transfer.arguments.names import WrittenNames
+from keras_transfer.arguments.problems import short
 from keras_transfer.arguments.types import (
     Auto,
     ClassWeights,
@@ -27,6 +29,7 @@ from keras_transfer.arguments.types import (
     Seed,
     Switch,
     number,
+    ordered,
     plain,
 )
 from keras_transfer.config.interval import Interval
@@ -54,6 +57,12 @@ SwitchOrName = Annotated[bool | str, BeforeValidator(_switch_or_name)]
 def _interval(value: Any) -> Any:
     Interval.parse(value)
     return str(value)
+
+
+def _list_or_word(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        raise ValueError(f"expected a list, which has an order, got a {type(value).__name__}")
+    return value
 
 
 Every = Annotated[str, BeforeValidator(_interval)]
@@ -109,7 +118,9 @@ class DataConfig(DatasetConfig):
         description="Class weights in the loss: inverse class frequency (`balanced`), its square root (`sqrt`), or weights by class "
         "name, such as `{ants: 2.0}` (1 for classes that are not named).",
     )
-    augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
+    augment: Annotated[list[str | dict[str, Any]] | Auto, BeforeValidator(_list_or_word)] = Field(
+        "auto", description="Augmentations, by name or with parameters."
+    )
     workers: Natural | Auto = Field(
         "auto", description="Number of threads that decode and augment images; 0: none, the training thread does it."
     )
@@ -184,7 +195,7 @@ class Phase(Section):
 
     name: str = Field(min_length=1, description="Name of the phase.")
     epochs: Positive = Field(5, description="Maximum number of epochs.")
-    train: str | list[str] = Field(
+    train: Annotated[str | list[str], BeforeValidator(_list_or_word)] = Field(
         "",
         description="What trains: `head`, `all`, `last N groups`, or patterns of layer names; default: the name of "
         "the phase.",
@@ -313,6 +324,34 @@ PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
 """Keys of a phase with other values than those chosen from the data."""
 
 
+def _phases(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, (Phase, Mapping)):
+        raise ValueError("expected a list of phases, got one: put it in brackets, [Phase(…)]")
+    phases = ordered(value)
+    if not phases:
+        raise ValueError("expected at least one phase, got an empty list; None chooses them")
+    for one in phases:
+        if not isinstance(one, (Phase, Mapping)):
+            raise ValueError(f"expected phases, got {short(one)}")
+    return phases
+
+
+def _differ(phases: Sequence[Phase] | None) -> Sequence[Phase] | None:
+    names = [phase.name for phase in phases or ()]
+    if len(set(names)) < len(names):
+        raise ValueError(f"phases need different names, got {', '.join(names)}")
+    return phases
+
+
+if TYPE_CHECKING:
+    Phases = Sequence[Phase] | None
+else:
+    Phases = Annotated[list[Phase] | None, BeforeValidator(_phases), AfterValidator(_differ)]
+"""Phases in order, or None for those of the default."""
+
+
 class ReduceLROnPlateauConfig(Section):
     """Keras's ReduceLROnPlateau, for phases with the schedule `plateau`."""
 
@@ -419,15 +458,6 @@ class RunConfig(Section):
         given = self.data.val_fraction
         return given if given != "auto" else 0.0 if self.is_automatic else VAL_FRACTION
 
-    @field_validator("effort", mode="before")
-    @classmethod
-    def _form_of_effort(cls, value: Any) -> Any:
-        """Say which words there are, which a message about numbers would not."""
-        words = ["quick", "standard", "best"]
-        if isinstance(value, str) and value not in words and not value.replace(".", "", 1).isdecimal():
-            raise ValueError(f"expected quick, standard, best or minutes{nearest(value, words)}, got {value!r}")
-        return value
-
     @field_validator("phases", mode="before")
     @classmethod
     def _form_of_phases(cls, value: Any) -> Any:
@@ -445,7 +475,5 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _phase_names_differ(self) -> RunConfig:
         if isinstance(self.phases, tuple):
-            names = [phase.name for phase in self.phases]
-            if len(set(names)) < len(names):
-                raise ValueError(f"phases need different names, got {', '.join(names)}")
+            _differ(self.phases)
         return self

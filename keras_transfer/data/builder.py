@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import numpy as np
 
+from keras_transfer.arguments import checked as checked_arguments
+from keras_transfer.arguments.names import NamesOrFile
+from keras_transfer.arguments.types import (
+    AnyPath,
+    Fraction,
+    Name,
+    OptionalSize,
+    Positive,
+    Seed,
+    SplitTable,
+    Switch,
+    Workers,
+)
 from keras_transfer.data.checks.verify import drop_bad, with_leak_note
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.samples import SampleTable
@@ -17,29 +30,23 @@ from keras_transfer.data.statistics import sample_images
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.options import Color, Resize
 
-_CHOICES = {
-    "color": ("auto", *get_args(Color)),
-    "resize": get_args(Resize),
-    "on_bad_image": ("error", "skip"),
-}
 
-
-# Many parameters because each is a configuration key and a keyword of the functions in `keras_transfer.data`.
-def build(
-    source: str,
+@checked_arguments
+def build(  # each parameter is a configuration key and a keyword of the functions in `keras_transfer.data`
+    source: Name,
     *,
-    image_size: int | Sequence[int] | None = None,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    seed: int = 0,
+    image_size: OptionalSize = None,
+    val_fraction: Fraction = 0.15,
+    test_fraction: Fraction = 0.15,
+    seed: Seed = 0,
     color: Literal["auto", "rgb", "grey"] = "auto",
     resize: Resize = "squash",
     on_bad_image: Literal["error", "skip"] = "error",
-    limit: int | None = None,
-    limit_test: int | None = None,
-    split_table: Mapping[str, str] | None = None,
-    workers: int | str = "auto",
-    evaluation: bool = False,
+    limit: Positive | None = None,
+    limit_test: Positive | None = None,
+    split_table: SplitTable = None,
+    workers: Workers = "auto",
+    evaluation: Switch = False,
     **options: Any,
 ) -> Dataset:
     """Read a source, drop or refuse unusable images, and split it.
@@ -65,7 +72,6 @@ def build(
     Raises:
         UserError: an invalid option, or unusable data.
     """
-    _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
     samples = load_source(source, options)
     if evaluation:
@@ -117,7 +123,7 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
         UserError: an unknown source or option, a missing option, or data that the source cannot read.
     """
     parameters = source_options(source)
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in _with_types(**options).items() if value is not None}
     for key in given:
         if not parameters:
             raise UserError(f"the data source {source!r} takes no options, got {key!r}")
@@ -129,10 +135,19 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     return SOURCES[source].load(**given)
 
 
-def _check_options(given: Mapping[str, str]) -> None:
-    for name, value in given.items():
-        if value not in _CHOICES[name]:
-            raise unknown(name, value, _CHOICES[name])
+@checked_arguments
+def _with_types(
+    *,
+    path: AnyPath | None = None,
+    root: AnyPath | None = None,
+    train: AnyPath | None = None,
+    val: AnyPath | None = None,
+    test: AnyPath | None = None,
+    classes: NamesOrFile = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return options of sources in their types; those that only one source has are its own to check."""
+    return {"path": path, "root": root, "train": train, "val": val, "test": test, "classes": classes, **others}
 
 
 def _check_classes(samples: SampleTable) -> None:

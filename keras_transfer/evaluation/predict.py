@@ -15,6 +15,7 @@ from keras_transfer import files
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.formatting import printable
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
@@ -118,7 +119,9 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
     if not any(Path(path).exists() for path in given):
-        raise UserError(f"no such file or folder: {', '.join(map(str, given[:5]))}{' …' if len(given) > 5 else ''}")
+        raise UserError(
+            f"no such file or folder: {', '.join(printable(str(path)) for path in given[:5])}{' …' if len(given) > 5 else ''}"
+        )
     found: dict[Path, None] = {}
     for path in map(Path, given):
         found.update(dict.fromkeys(_images_below(path) if path.is_dir() else [path]))

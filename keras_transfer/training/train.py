@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_transfer import runtime
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.types import Backend, Callbacks, Device, Printer, Switch
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
@@ -35,15 +37,16 @@ if TYPE_CHECKING:
     from keras_transfer.training.setup import TrainingSetup
 
 
+@checked
 def train(  # longer than others: the whole run in one place, most of it documentation
     config: RunConfig,
     *,
-    backend: str | None = None,
-    device: str | None = None,
+    backend: Backend | None = None,
+    device: Device | None = None,
     resume: RunDirectory | None = None,
-    accept_changes: bool = False,
-    callbacks: Sequence[Any] = (),
-    say: Say = print,
+    accept_changes: Switch = False,
+    callbacks: Callbacks = (),
+    say: Printer = print,
 ) -> RunDirectory:
     """Train, choose the best model by validation, measure it once on the test set, and write everything to a run directory.
 

@@ -125,7 +125,7 @@ def _places(labels: Iterable[str], classes: tuple[str, ...], where: Callable[[st
         if by_place and not 0 <= table[label] < len(classes):
             raise UserError(f"{where(label)}: label {label} is out of range: expected 0..{len(classes) - 1}")
         if table[label] < 0:
-            hint = nearest(label, classes)
+            hint = nearest(label, classes) or (f" ({', '.join(map(repr, classes))})" if len(classes) <= 10 else "")
             if _INTEGER.match(label) and all(map(_INTEGER.match, classes)):
                 hint = "; class names that are numbers are names, not places"
             raise UserError(f"{where(label)}: label {label!r} is not one of the {len(classes)} classes{hint}")
