@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import (
@@ -255,7 +255,7 @@ class Classifier:
             raise UserError(f"a range test takes at least 20 steps, got {steps}")
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers}  # fmt: skip
-        say: Say = print if verbose else (lambda _: None)
+        say: Say = text.say if verbose else (lambda _: None)
         setup = self._setup(data, phases, augment, options, label_smoothing)
         with setup, computing_in(self.model, self._training_precision()):
             found = find_rates(setup, steps, say)
@@ -344,7 +344,7 @@ class Classifier:
             "callbacks": (callbacks or CallbacksConfig()).model_dump(),
         }
         config = validate(tree)
-        say: Say = print if verbose else (lambda _: None)
+        say: Say = text.say if verbose else (lambda _: None)
         choice = runtime.choose_backend(None, "auto")
         resolved, self.leaderboard = resolve_by_evidence(config, data, Machine.of(config, choice), say)
         for decision in resolved.decisions:
@@ -428,7 +428,7 @@ class Classifier:
     def _check_classes(self, data: Dataset | Split) -> None:
         if tuple(map(normal, data.classes)) != tuple(map(normal, self.classes)):
             raise UserError(
-                f"the data has the classes {', '.join(data.classes)}, but the model knows {', '.join(self.classes)}"
+                f"the data has the classes {_listed(data.classes)}, but the model knows {_listed(self.classes)}"
             )
 
     def _check_fit(self, data: Dataset) -> None:
@@ -476,6 +476,11 @@ def load(path: AnyPath, custom_objects: Mapping[str, Any] | None = None) -> Clas
     from keras_transfer.models.bundle import load as load_bundle
 
     return Classifier._wrap(*load_bundle(file, custom_objects=custom_objects))
+
+
+def _listed(names: Sequence[str], limit: int = 20) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(text.one_line, names[:limit])) + more
 
 
 def _ensure_backend() -> None:

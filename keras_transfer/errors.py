@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from keras_transfer.text import visible
+
 EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -14,8 +16,12 @@ class UserError(Exception):
     """An error that the user can fix.
 
     The message has one line per problem. It names what was expected, what was received and, where there is one, the
-    nearest valid name. The command line prints it as ``error: …`` and exits with status 2.
+    nearest valid name. The command line prints it as ``error: …`` and exits with status 2. Names in it that could control a terminal
+    are escaped.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(visible(message))
 
 
 class MissingExtra(UserError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from keras_transfer import text
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import AnyPath, Backend, Callbacks, Effort, Printer, Seed, Settings
 from keras_transfer.classifier import Classifier, load
@@ -23,7 +24,7 @@ def fine_tune(
     seed: Seed = 0,
     settings: Settings = (),
     callbacks: Callbacks = (),
-    say: Printer = print,
+    say: Printer = text.say,
 ) -> Classifier:
     """Make the best classifier of some images that a pretrained backbone allows.
 

@@ -15,6 +15,7 @@ from keras_transfer.arguments.types import Name, Place
 from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
+from keras_transfer.text import one_line
 
 _MAX_CLASSES_SHOWN = 20
 
@@ -186,7 +187,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(getattr(self, name))}" for name in SPLITS)
-        return f"Dataset({self.samples.source}: {len(self.classes)} classes, {sizes})"
+        return f"Dataset({one_line(self.samples.source)}: {len(self.classes)} classes, {sizes})"
 
     def class_counts(self) -> list[tuple[str, list[int]]]:
         """Return (class, [train, val, test counts]); of many classes, only the largest and the smallest."""
@@ -205,16 +206,16 @@ class Dataset:
             lines.append("with sample weights")
         if self.samples.groups is not None:
             lines.append("groups are kept together")
-        lines += self.samples.notes
+        lines += map(one_line, self.samples.notes)
         if self.skipped:
-            lines.append(f"skipped: {len(self.skipped)} unreadable images, e.g. {self.skipped[0][0]}")
+            lines.append(f"skipped: {len(self.skipped)} unreadable images, e.g. {one_line(self.skipped[0][0])}")
         return lines
 
     def summary(self) -> str:
         """Return a text table of classes and splits."""
-        rows = self.class_counts()
+        rows = [(one_line(name), counts) for name, counts in self.class_counts()]
         width = max(len("class"), len("all"), *(len(name) for name, _ in rows))
-        lines = [self.samples.source, f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
+        lines = [one_line(self.samples.source), f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
         half = len(rows) // 2 if len(self.classes) > len(rows) else None
         for k, (name, counts) in enumerate(rows):
             if k == half:

@@ -11,7 +11,7 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.intervals import of_proportion, of_weighted_mean
 
-__all__ = ["CALIBRATION_BINS", "classification_metrics", "log_softmax", "most_confused"]
+__all__ = ["CALIBRATION_BINS", "NotFinite", "classification_metrics", "log_softmax", "most_confused", "require_finite"]
 
 CALIBRATION_BINS = 15
 """Equal-width bins of confidence, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
@@ -30,11 +30,31 @@ class _Scores:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log-probabilities over the last axis in float64, stable for logits of any finite size."""
+    """Return log-probabilities over the last axis in float64, stable for logits of any finite size.
+
+    Raises:
+        NotFinite: infinite logits, or some that are not numbers: they have no probabilities.
+    """
     x: np.ndarray = np.asarray(logits, np.float64)
+    require_finite(x)
     x = x - x.max(axis=-1, keepdims=True)
     shifted: np.ndarray = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
     return shifted
+
+
+class NotFinite(UserError):
+    """A model returned infinities, or values that are not numbers."""
+
+
+def require_finite(logits: np.ndarray) -> None:
+    """Raise NotFinite unless all logits (n, C) are finite."""
+    finite = np.isfinite(logits)
+    if not finite.all():
+        rows = finite.reshape(-1, finite.shape[-1]).all(axis=1)
+        raise NotFinite(
+            f"the model's outputs are not finite for {int((~rows).sum())} of {len(rows)} samples: training has diverged"
+            " (try a lower learning rate, or precision: float32), or the model file is damaged"
+        )
 
 
 def classification_metrics(
@@ -134,12 +154,7 @@ def _checked(
         raise UserError("there are no samples to evaluate: expected a split with at least one")
     if labels.min() < 0 or labels.max() >= count:
         raise UserError(f"labels must be in 0..{count - 1} for {count} classes, got {labels.min()}..{labels.max()}")
-    broken = int((~np.isfinite(logits).all(axis=1)).sum())
-    if broken:
-        raise UserError(
-            f"the model's outputs are not finite for {broken} of {n} samples: training has diverged"
-            " (try a lower learning rate, or precision: float32)"
-        )
+    require_finite(logits)
     if weights is not None:
         weights = np.asarray(weights, np.float64)
         if weights.shape != (n,):

@@ -15,7 +15,7 @@ from keras_transfer import files
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
-from keras_transfer.formatting import printable
+from keras_transfer.text import one_line
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
@@ -41,8 +41,8 @@ class Prediction:
     error: str | None = None
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{name} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
-        return f"Prediction({self.path}: {self.error or found})"
+        found = ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
+        return f"Prediction({one_line(self.path)}: {one_line(self.error) if self.error else found})"
 
 
 def predict_files(
@@ -120,7 +120,7 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
         raise UserError("nothing to predict: expected at least one file or folder")
     if not any(Path(path).exists() for path in given):
         raise UserError(
-            f"no such file or folder: {', '.join(printable(str(path)) for path in given[:5])}{' …' if len(given) > 5 else ''}"
+            f"no such file or folder: {', '.join(one_line(path) for path in given[:5])}{' …' if len(given) > 5 else ''}"
         )
     found: dict[Path, None] = {}
     for path in map(Path, given):
@@ -179,7 +179,7 @@ def _predict(
             else:
                 predictions.append(Prediction(name, error=image))
     if all(p.error is not None for p in predictions):
-        lines = "".join(f"\n  {p.path}: {p.error}" for p in predictions[:20])
+        lines = "".join(f"\n  {one_line(p.path)}: {one_line(p.error)}" for p in predictions[:20])
         raise UserError(f"none of the {len(predictions)} files could be read:{lines}")
     return predictions
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from keras_transfer import text
 from keras_transfer.files import check_output, write_json
 from keras_transfer.inference.data import images_of
 from keras_transfer.inference.model import start, transform_of
@@ -92,7 +92,7 @@ def predict(
     found = prediction.predict_files(model, metadata, paths, top=top)
     for item in found:
         if item.error:
-            print(f"skipped: {item.path}: {item.error}", file=sys.stderr)
+            text.complain(f"skipped: {text.one_line(item.path)}: {text.one_line(item.error)}")
     if json_file is not None:
         prediction.write_json(found, json_file)
     elif csv_file is not None:
@@ -100,8 +100,8 @@ def predict(
     else:
         for item in found:
             if not item.error:
-                shown = "  ".join(f"{name} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
-                print(f"{item.path}: {shown}")
+                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
+                text.say(f"{text.one_line(item.path)}: {shown}")
     if grid_file is not None:
         from keras_transfer.plots import predicted_files
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from keras_transfer import text
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.inference import find_model, start
 
@@ -62,7 +63,8 @@ def serve(
         if host not in LOOPBACK:
             print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
-        print(f"serving {source} at {_address(host, listener)} (Ctrl-C stops)", flush=True)
+        text.say(f"serving {source} at {_address(host, listener)} (Ctrl-C stops)")
+        sys.stdout.flush()
         _listen(app, listener)
 
 

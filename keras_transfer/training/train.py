@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import Backend, Callbacks, Device, Printer, Switch
 from keras_transfer.config.interval import Interval
@@ -46,7 +46,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     resume: RunDirectory | None = None,
     accept_changes: Switch = False,
     callbacks: Callbacks = (),
-    say: Printer = print,
+    say: Printer = text.say,
 ) -> RunDirectory:
     """Train, choose the best model by validation, measure it once on the test set, and write everything to a run directory.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_transfer.data.samples import ArrayStore, BadImage, SampleTable
 from keras_transfer.errors import UserError
+from keras_transfer.text import one_line
 
 Bad = list[tuple[str, str]]
 
@@ -109,5 +110,5 @@ def with_leak_note(samples: SampleTable, digests: Mapping[str, bytes]) -> Sample
 
 def listed(bad: Sequence[tuple[str, str]], limit: int = 20) -> str:
     """Return a line for each of the first `limit` unreadable images."""
-    lines = [f"  {name}: {reason}" for name, reason in bad[:limit]]
+    lines = [f"  {one_line(name)}: {one_line(reason)}" for name, reason in bad[:limit]]
     return "\n".join([*lines, f"  … and {len(bad) - limit} more"] if len(bad) > limit else lines)

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_transfer.arguments.names import normal
 from keras_transfer.errors import UserError
-from keras_transfer.formatting import printable
+from keras_transfer.text import one_line
 
 
 class Lines:
@@ -77,7 +77,7 @@ def check_existence(names: Sequence[str], root: Path, where: Lines) -> list[str]
         if len(missing) > 20:
             break
     if missing:
-        shown = "\n".join(f"  {where(i)}: {printable(names[i])}" for i in missing[1:20])
+        shown = "\n".join(f"  {where(i)}: {one_line(names[i])}" for i in missing[1:20])
         more = f"\nalso missing:\n{shown}" + ("\n  …" if len(missing) > 20 else "") if shown else ""
         raise UserError(f"{where(missing[0])}: no such file: {names[missing[0]]!r} (looked in {str(root)!r}){more}")
     return found
