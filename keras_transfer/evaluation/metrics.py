@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.confusion import Cells
 from keras_transfer.evaluation.intervals import of_proportion, of_weighted_mean
 
 __all__ = ["CALIBRATION_BINS", "NotFinite", "classification_metrics", "log_softmax", "most_confused", "require_finite"]
@@ -86,7 +87,8 @@ def classification_metrics(
             macro_f1: mean F1 over the classes that occur as a label or as a prediction.
             balanced_accuracy: mean recall over the classes that occur as a label.
             per_class: {name: {"precision", "recall", "f1", "support"}}; a ratio with denominator 0 is 0.
-            confusion: C x C counts, rows true, columns predicted.
+            confusion: C x C counts, rows true, columns predicted; with more than 200 classes
+                {"classes", "true", "predicted", "count"}, the cells that are not 0.
             weighted: only with `weights`: loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
                 balanced_accuracy with sample weights.
 
@@ -104,8 +106,7 @@ def classification_metrics(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
         for name, p, r, f, s in zip(names, *columns)
     }
-    pairs = np.bincount(labels * len(names) + scores.predicted, minlength=len(names) ** 2)
-    result["confusion"] = pairs.reshape(len(names), len(names)).tolist()
+    result["confusion"] = Cells.of(labels, scores.predicted, len(names)).stored()
     if weights is not None:
         result["weighted"] = _summary(scores, labels, len(names), weights, bootstrap, seed)
     return result
@@ -115,7 +116,7 @@ def most_confused(confusion: Any, classes: Sequence[str], limit: int = 15) -> li
     """Return the largest off-diagonal cells of a confusion matrix, in descending order.
 
     Args:
-        confusion: (C, C), rows true, columns predicted.
+        confusion: (C, C), rows true, columns predicted; or its cells, in either form of `Cells.read`.
         classes: the C class names.
         limit: maximum number of cells.
 
@@ -123,11 +124,9 @@ def most_confused(confusion: Any, classes: Sequence[str], limit: int = 15) -> li
         `{"true", "predicted", "count", "share"}` for each, where share is the fraction of the true class. Ties are
         sorted by share, then by class.
     """
-    matrix = np.array(confusion, np.float64)
-    totals = matrix.sum(axis=1)
-    np.fill_diagonal(matrix, 0)
-    rows, columns = np.nonzero(matrix > 0)
-    counts = matrix[rows, columns]
+    cells = Cells.read(confusion)
+    totals, wrong = cells.totals(), cells.mistakes()
+    rows, columns, counts = wrong.true, wrong.predicted, wrong.count.astype(np.float64)
     shares = counts / totals[rows]
     order = np.lexsort((columns, rows, -shares, -counts))[:limit]
     return [
