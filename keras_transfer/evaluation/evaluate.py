@@ -40,7 +40,12 @@ def predict_logits(
     size = min(batch_size, len(split))
     with Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader:
         batches = cast("Iterator[np.ndarray]", loader.epoch())
-        return np.concatenate([logits_of_batch(model, images, size) for images in batches])
+        logits, done = np.empty((len(split), len(split.classes)), np.float32), 0
+        for images in batches:  # in place: of many classes, a second copy would matter
+            part = logits_of_batch(model, images, size)
+            logits[done : done + len(part)] = part
+            done += len(part)
+    return logits
 
 
 def predict_splits(

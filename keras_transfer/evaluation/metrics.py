@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,15 @@ from keras_transfer.errors import UserError
 from keras_transfer.evaluation.confusion import Cells
 from keras_transfer.evaluation.intervals import of_proportion, of_weighted_mean
 
-__all__ = ["CALIBRATION_BINS", "NotFinite", "classification_metrics", "log_softmax", "most_confused", "require_finite"]
+__all__ = [
+    "CALIBRATION_BINS",
+    "NotFinite",
+    "blocks",
+    "classification_metrics",
+    "log_softmax",
+    "most_confused",
+    "require_finite",
+]
 
 CALIBRATION_BINS = 15
 """Equal-width bins of confidence, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
@@ -163,9 +171,15 @@ def _checked(
     return logits, labels.astype(np.int64), weights
 
 
+def blocks(samples: int, classes: int) -> Iterator[slice]:
+    """Yield slices of the samples, with as many logits each as should be processed at once."""
+    step = max(1, _BLOCK // max(classes, 1))
+    for start in range(0, samples, step):
+        yield slice(start, min(start + step, samples))
+
+
 def _score(logits: np.ndarray, labels: np.ndarray) -> _Scores:
-    step = max(1, _BLOCK // logits.shape[1])
-    parts = [_score_block(logits[i : i + step], labels[i : i + step]) for i in range(0, len(labels), step)]
+    parts = [_score_block(logits[rows], labels[rows]) for rows in blocks(*logits.shape)]
     return _Scores(*(np.concatenate(column) for column in zip(*parts)))
 
 
