@@ -24,6 +24,13 @@ class UserError(Exception):
         super().__init__(visible(message))
 
 
+class Trouble(UserError):
+    """The machine, not what it was given, is at fault: a full or read-only disk, a quota, a missing permission.
+
+    Nothing that was given is damaged or wrong, and the same request works once there is room.
+    """
+
+
 class MissingExtra(UserError):
     """A package of an optional extra is not installed."""
 

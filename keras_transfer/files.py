@@ -9,16 +9,60 @@ import csv
 import errno
 import json
 import os
+import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from keras_transfer.errors import UserError
+from keras_transfer.errors import Trouble, UserError
 
-__all__ = ["atomic_write", "check_output", "write_csv", "write_json", "write_text"]
+__all__ = ["atomic_write", "check_output", "is_trouble", "temporary_folder", "write_csv", "write_json", "write_text"]
+
+_TROUBLE = frozenset(
+    getattr(errno, name)
+    for name in ("ENOSPC", "EFBIG", "EDQUOT", "EROFS", "EACCES", "EPERM", "EMFILE", "ENFILE", "ENOMEM", "EIO", "ENOLCK")
+    if hasattr(errno, name)
+)
+
+
+def is_trouble(error: BaseException) -> bool:
+    """Return whether an error is the machine's (a full disk, a quota, no permission), not that of the file that was given."""
+    known = isinstance(error, OSError) and (error.errno in _TROUBLE or _named(error))
+    return known or isinstance(error, MemoryError)
+
+
+def _named(error: OSError) -> bool:
+    """Return whether the text of an error without a number, as HDF5 raises them, names one."""
+    found = re.search(r"errno = (\d+)", str(error))
+    return found is not None and int(found[1]) in _TROUBLE
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """Make a temporary folder, removed at the end of the block.
+
+    Args:
+        purpose: what is being done, for the error: ``"cannot PURPOSE: …"``.
+
+    Raises:
+        Trouble: there is no room in the system's temporary folder, or no permission. Errors with which the block fails for
+            such a reason are explained as well; all others pass.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="keras_transfer_", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+    except OSError as error:
+        if not (is_trouble(error) or isinstance(error, FileNotFoundError)):
+            raise
+        place = tempfile.tempdir or os.environ.get("TMPDIR") or "the system's temporary folder"
+        reason = os.strerror(error.errno) if error.errno else str(error).splitlines()[0]
+        raise Trouble(
+            f"cannot {purpose}: {reason} in {place!s}; make room, or set TMPDIR to a folder that has room"
+        ) from error
 
 
 @contextmanager
@@ -133,7 +177,8 @@ def _user_errors(path: str | os.PathLike[str], only: tuple[str | None, ...] | No
     except OSError as error:
         if only is not None and (error.errno is None or error.filename not in only):
             raise
-        raise UserError(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
+        problem = Trouble if is_trouble(error) else UserError
+        raise problem(f"cannot write {os.fspath(path)!r}: {error.strerror or error}") from error
 
 
 def _sync_folder(folder: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import Name, Place
-from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
+from keras_transfer.data.samples import SPLITS, ArrayStore, FileStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
 from keras_transfer.text import one_line
@@ -174,6 +174,17 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hex SHA-256 of the data; see `samples.fingerprint`."""
         return fingerprint(self.samples)
+
+    @cached_property
+    def content(self) -> np.ndarray | None:
+        """A hash of each sample's content (files: bytes, arrays: pixels), uint8 (n, 16); None if the source cannot tell."""
+        images = self.samples.images
+        if isinstance(images, FileStore):
+            return images.content
+        if isinstance(images, ArrayStore):
+            joined = b"".join(images.open(i).digest() for i in range(len(images)))
+            return np.frombuffer(joined, np.uint8).reshape(len(images), 16)
+        return None
 
     def _split(self, name: str) -> Split:
         return Split(name, self.samples, np.flatnonzero(self.samples.split == name))

@@ -128,12 +128,13 @@ def checked_weights(weights: np.ndarray | Sequence[float], images: ImageStore, s
 
 
 def fingerprint(samples: SampleTable) -> str:
-    """Return the hex SHA-256 of class names, image names, labels, weights and file sizes (for arrays: of the pixels).
+    """Return the hex SHA-256 of class names, image names, labels, weights and contents.
 
+    The content of an array is its pixels; that of a file is known once it has been checked, and is its size before.
     Times, absolute paths and the type of source do not matter, so the same data elsewhere has the same fingerprint.
     """
     digest = hashlib.sha256()
-    digest.update("\0".join(samples.classes).encode() + b"\1")
+    digest.update("\0".join(samples.classes).encode("utf-8", "surrogateescape") + b"\1")
     digest.update("\0".join(samples.names()).encode("utf-8", "surrogateescape") + b"\1")
     digest.update(np.ascontiguousarray(samples.labels, "<i8").tobytes())
     if samples.weights is not None:

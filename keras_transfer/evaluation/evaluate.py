@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from keras_transfer.evaluation.metrics import classification_metrics
+from keras_transfer.keras_compat.locks import lock_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset, Split
 
-__all__ = ["evaluate_split", "logits_of_batch", "predict_logits", "predict_splits"]
+__all__ = ["MAX_KEPT", "evaluate_split", "kept_splits", "logits_of_batch", "predict_logits", "predict_splits"]
+
+
+MAX_KEPT = 512 << 20
+"""Bytes of logits that are kept for a report."""
 
 
 def predict_logits(
@@ -51,12 +56,17 @@ def predict_logits(
 def predict_splits(
     model: Any, data: Dataset, transform: Transform, batch_size: int = 32, workers: int | str = "auto"
 ) -> dict[str, np.ndarray]:
-    """The model's logits, float32 (n, C), on ``val`` and ``test``, as far as there are images; see :func:`predict_logits`."""
-    return {
-        split.name: predict_logits(model, split, transform, batch_size, workers)
-        for split in (data.val, data.test)
-        if len(split)
-    }
+    """The model's logits, float32 (n, C), on ``val`` and ``test``, as far as there are images; see :func:`predict_logits`.
+
+    Where both together take more than `MAX_KEPT` bytes, only those that a report shows.
+    """
+    return {split.name: predict_logits(model, split, transform, batch_size, workers) for split in kept_splits(data)}
+
+
+def kept_splits(data: Dataset) -> list[Split]:
+    """Return the splits whose logits are kept in memory: ``val`` and ``test``; of thousands of classes one of them."""
+    splits = [split for split in (data.val, data.test) if len(split)]
+    return splits if sum(map(len, splits)) * len(data.classes) * 4 <= MAX_KEPT else splits[-1:]
 
 
 def evaluate_split(
@@ -74,7 +84,7 @@ def evaluate_split(
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:
-    """Run a forward pass in inference mode.
+    """Run a forward pass in inference mode; of several threads with one model, one at a time.
 
     Args:
         model: a `keras.Model`.
@@ -87,4 +97,5 @@ def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> 
     count = len(images)
     if size is not None and count < size:
         images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])
-    return np.asarray(model.predict_on_batch(images), np.float32)[:count]
+    with lock_of(model):
+        return np.asarray(model.predict_on_batch(images), np.float32)[:count]

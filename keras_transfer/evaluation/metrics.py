@@ -57,9 +57,11 @@ class NotFinite(UserError):
 
 def require_finite(logits: np.ndarray) -> None:
     """Raise NotFinite unless all logits (n, C) are finite."""
-    finite = np.isfinite(logits)
-    if not finite.all():
-        rows = finite.reshape(-1, finite.shape[-1]).all(axis=1)
+    table = logits.reshape(-1, logits.shape[-1])
+    rows = np.ones(len(table), bool)
+    for part in blocks(*table.shape):
+        rows[part] = np.isfinite(table[part]).all(axis=1)
+    if not rows.all():
         raise NotFinite(
             f"the model's outputs are not finite for {int((~rows).sum())} of {len(rows)} samples: training has diverged"
             " (try a lower learning rate, or precision: float32), or the model file is damaged"

@@ -118,13 +118,13 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
-    if not any(Path(path).exists() for path in given):
+    if not any(os.path.lexists(path) for path in given):
         raise UserError(
             f"no such file or folder: {', '.join(one_line(path) for path in given[:5])}{' …' if len(given) > 5 else ''}"
         )
     found: dict[Path, None] = {}
     for path in map(Path, given):
-        found.update(dict.fromkeys(_images_below(path) if path.is_dir() else [path]))
+        found.update(dict.fromkeys(_images_below(path) if os.path.isdir(path) else [path]))  # noqa: PTH112 - never raises
     return list(found)
 
 
@@ -228,8 +228,12 @@ def _images_below(folder: Path) -> list[Path]:
     from keras_transfer.data.samples import IMAGE_SUFFIXES
 
     seen: set[str] = set()
-    found = []
-    for root, folders, names in os.walk(folder, followlinks=True):
+    found: list[Path] = []
+    unread: list[Path] = []
+    # A folder that cannot be listed stays among the files, whose reader then says why.
+    for root, folders, names in os.walk(
+        folder, followlinks=True, onerror=lambda error: unread.append(Path(error.filename))
+    ):
         real = os.path.realpath(root)
         # A link to a parent folder would be a cycle.
         folders[:] = [] if real in seen else [f for f in folders if not is_leftover(f)]
@@ -237,6 +241,7 @@ def _images_below(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         found += [Path(root, n) for n in names if not is_leftover(n) and Path(n).suffix.lower() in IMAGE_SUFFIXES]
+    found += unread
     if not found:
         raise UserError(f"no images in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")
     return sorted(found)

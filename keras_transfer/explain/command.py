@@ -162,7 +162,7 @@ def _images(
         return _files(paths, transform, count)
     if run is None and not paths:
         raise UserError(f"{source} is a model file without a run: name the images to explain")
-    labelled = images_of(run, source, metadata, paths[0] if paths else None, split)
+    labelled = images_of(run, source, metadata, paths[0] if paths else None, split, print)
     if method == "top-losses":
         positions = [one.position for one in top_losses(model, labelled, transform, count)]
     else:

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.explain.gradients import logit_gradients
+from keras_transfer.keras_compat.locks import lock_of
 
 Classes = int | Sequence[int] | np.ndarray | None
 
@@ -34,6 +35,7 @@ class GradCam:
 
     def __init__(self, model: Any, layer: str | None = None):
         features = feature_map(model, layer)
+        self._lock = lock_of(model)
         self.size = tuple(int(side) for side in model.input_shape[1:3])
         self.classes = int(model.output_shape[-1])
         self.body = keras.Model(model.input, features)
@@ -46,8 +48,9 @@ class GradCam:
         """Return the maps; see :func:`gradcam`."""
         images = checked_images(images, self.size)
         classes = checked_classes(class_index, len(images), self.classes)
-        features = np.asarray(self.body.predict_on_batch(images), np.float32)
-        _, gradient = logit_gradients(self.head, [features] if self.separates else [features, images], classes)
+        with self._lock:
+            features = np.asarray(self.body.predict_on_batch(images), np.float32)
+            _, gradient = logit_gradients(self.head, [features] if self.separates else [features, images], classes)
         importance = gradient.mean(axis=(1, 2), keepdims=True)
         maps = np.maximum((importance * features).sum(axis=-1), 0)
         highest = maps.max(axis=(1, 2), keepdims=True, initial=0)

@@ -25,6 +25,7 @@ from keras_transfer.export.metadata import export_metadata
 from keras_transfer.export.verify import verify
 from keras_transfer.files import write_json
 from keras_transfer.inference import find_model
+from keras_transfer.keras_compat.locks import EXCLUSIVE
 
 
 def export(
@@ -68,7 +69,8 @@ def export(
     running = sys.modules.get("keras")
     if len(groups) > 1 or (running is not None and running.backend.backend() not in groups):
         return [row for name, items in groups.items() for row in _in_process(source, items, folder, precision, name)]
-    return [row for name, items in groups.items() for row in _write_all(path, run, items, folder, precision, name)]
+    with EXCLUSIVE:  # converters switch what the framework keeps once per process
+        return [row for name, items in groups.items() for row in _write_all(path, run, items, folder, precision, name)]
 
 
 def choose_backend(item: Format, precision: str, asked: str | None, trained_on: str | None) -> str:

@@ -46,7 +46,8 @@ def evaluate(
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
 
-    metrics = evaluate_split(model, images_of(run, source, metadata, data, split), transform_of(metadata))
+    images = images_of(run, source, metadata, data, split, say=text.complain)
+    metrics = evaluate_split(model, images, transform_of(metadata))
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)

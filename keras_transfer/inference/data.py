@@ -5,15 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
 from keras_transfer.runs import RunDirectory
+from keras_transfer.typing import Say
 
 
 def images_of(
-    run: RunDirectory | None, source: str | Path, metadata: dict[str, Any], data: str | None, split: str
+    run: RunDirectory | None,
+    source: str | Path,
+    metadata: dict[str, Any],
+    data: str | None,
+    split: str,
+    say: Say = lambda _: None,
 ) -> Split:
     """Return a split of ``data``, or of the run's own data if that is None, with the model's class order.
+
+    Images of ``data`` that the run was trained on are left out, whatever their names are now, unless ``split`` asks for them.
 
     Args:
         run: the model's run, if any.
@@ -21,17 +31,21 @@ def images_of(
         metadata: the model's.
         data: another data source (folder, list, CSV or ``.npz``). If it has no splits, all of it is returned.
         split: ``train``, ``val``, ``test`` or ``all``.
+        say: is told what was left out.
 
     Raises:
         UserError: the data is missing or has changed since training, or the split is empty.
     """
     if data is not None:
-        return _other_data(data, metadata, split)
+        return _other_data(run, data, metadata, split, say)
     if run is None:
         raise UserError(f"{source} is a model file without a run directory: name the data with --data")
     own = data_of(run)
     if own is None:
-        raise UserError(f"the data of {run.path} has changed since training; name the data with --data")
+        raise UserError(
+            f"the data of {run.path} has changed since training (images, labels or splits); name the data with --data: images "
+            "that were trained on are recognized by their content"
+        )
     if split == "val" and not len(own.val) and run.out_of_fold.is_file():
         raise UserError(
             f"the run {run.path} has no validation images: its model was chosen by out-of-fold predictions for the training "
@@ -49,10 +63,14 @@ def data_of(run: RunDirectory) -> Dataset | None:
     from keras_transfer.config.open_data import open_data
 
     data = open_data(run.read_config())
-    return data if run.read_json(run.splits) == data.split_table() else None
+    if run.read_json(run.splits) != data.split_table():
+        return None
+    # Runs of earlier versions recorded names only.
+    recorded = run.read_json(run.manifest)["data"]["fingerprint"] if run.pictures.is_file() else data.fingerprint
+    return data if recorded == data.fingerprint else None
 
 
-def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
+def _other_data(run: RunDirectory | None, data: str, metadata: dict[str, Any], split: str, say: Say) -> Split:
     from keras_transfer.config.load import source_of
     from keras_transfer.data import build
 
@@ -63,7 +81,40 @@ def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
         options["classes"] = classes
     opened = build(source, evaluation=True, **options).with_classes(classes)
     has_splits = bool((opened.samples.split != "").any())
-    return _split_of(opened, split if has_splits else "all")
+    known = run.split_of_content() if run is not None else None
+    if not known or opened.content is None:
+        return _split_of(opened, split if has_splits else "all")
+    was = np.array([known.get(bytes(row), "") for row in opened.content], object)
+    return _unseen(opened, was, split, has_splits, say)
+
+
+def _unseen(data: Dataset, was: np.ndarray, split: str, has_splits: bool, say: Say) -> Split:
+    """Return a split without the images that the model has seen, and say how many.
+
+    Args:
+        data: not the run's own by name.
+        was: the split that each image had in the run, object (n,); "" for new ones.
+        split: as asked for.
+        has_splits: whether the data has splits of its own.
+        say: prints a line.
+    """
+    if not has_splits and split in ("train", "val") and (was == split).any():  # the run's own images, elsewhere
+        return Split(split, data.samples, np.flatnonzero(was == split))
+    chosen = _split_of(data, split if has_splits else "all")
+    seen = np.isin(was[chosen.indices], ("train", "val"))
+    if not seen.any():
+        return chosen
+    trained, judged = (int((was[chosen.indices] == name).sum()) for name in ("train", "val"))
+    what = f"{trained} images that the model was trained on and {judged} by which it was chosen"
+    if split in ("train", "all"):
+        say(f"warning: among the {len(chosen)} images are {what}: figures for them say little about new images")
+        return chosen
+    if seen.all():
+        raise UserError(
+            f"{data.samples.source}: all {len(chosen)} images were used in training; --split all measures them"
+        )
+    say(f"left out: {what}, recognized by their content ({len(chosen) - int(seen.sum())} images remain)")
+    return chosen.take(np.flatnonzero(~seen))
 
 
 def _split_of(data: Dataset, split: str) -> Split:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.files import atomic_write
+from keras_transfer.files import atomic_write, temporary_folder
+from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.precision import as_float32, full_float32
 from keras_transfer.options import Color, Resize
@@ -32,6 +32,7 @@ from keras_transfer.safety.model_file import GOLDEN, METADATA, import_hub, load_
 
 TOLERANCE = 1e-3
 MAX_SIDE = 1 << 14
+MAX_GOLDEN = 16
 
 
 def save(
@@ -47,21 +48,26 @@ def save(
         path: name that ends in ``.keras``; missing folders are created.
         metadata: values that JSON can represent; ``classes`` (one name per logit) is required. ``created``, ``backend``,
             ``versions`` and ``requires`` (packages whose layers the model uses) are added where they are missing.
-        golden_images: uint8 (n, height, width, channels), a few images of the model's input size.
+        golden_images: uint8 (n, height, width, channels), 1 to 16 images of the model's input size.
 
     Raises:
-        UserError: the name does not end in .keras, the file cannot be written, or ``classes`` does not fit.
+        UserError: the name does not end in .keras, ``classes`` does not fit, or neither do the golden images.
+        Trouble: the file cannot be written: no room on the disk, or in the temporary folder; no permission.
     """
     path = _with_suffix(Path(path))
     stored = {**_created(model), **metadata}
     _check_classes(stored, model, path)
-    with tempfile.TemporaryDirectory() as folder, as_float32(model), _trained_positions(model):
+    if golden_images is not None:
+        _check_images(golden_images, model)
+    with EXCLUSIVE, temporary_folder(f"write {str(path)!r}") as folder, as_float32(model), _trained_positions(model):
         # A second model of the same layers, not compiled: no optimizer is saved.
         plain = keras.Model(model.input, model.output, name=model.name)
-        aside = Path(folder) / "model.keras"
+        aside = folder / "model.keras"
         keras.saving.save_model(plain, aside)
         with zipfile.ZipFile(aside, "a") as archive:
-            archive.writestr(METADATA, json.dumps(stored, ensure_ascii=False, indent=2))
+            # Half characters, which file names of unusual bytes become, are written as JSON's escapes.
+            text = json.dumps(stored, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
+            archive.writestr(METADATA, text)
             if golden_images is not None:
                 archive.writestr(GOLDEN, _golden(plain, golden_images))
         with atomic_write(path) as out, aside.open("rb") as source:
@@ -99,7 +105,9 @@ def load(
         the model (not compiled) and its metadata.
 
     Raises:
-        Refused: the file refers to code or other files, or claims more data than it holds.
+        Refused: the file refers to code or other files, claims more data than it holds, or describes a model that takes more
+            memory than its size can explain; its golden images are not some that :func:`save` would write.
+        Trouble: there is no room to unpack it.
         UserError: the file is missing, damaged, not a Keras file or not one of this package; the class names do not
             fit; or the logits of the golden images differ by more than 1e-3 of their magnitude.
         MissingExtra: the model's layers belong to a package that is not installed.
@@ -107,10 +115,12 @@ def load(
     path = Path(path)
     stored, golden = _read_members(path)
     _check_required(stored, path, custom_objects)
-    model = load_keras(_with_suffix(path), custom_objects)
+    model = load_keras(_with_suffix(path), custom_objects, _image_of(stored))
     _check_classes(stored, model, path)
-    if check and golden is not None:
-        _check_golden(model, golden, path)
+    if golden is not None:
+        _check_batch(golden, model, path)
+        if check:
+            _check_golden(model, golden, path)
     return model, stored
 
 
@@ -149,6 +159,42 @@ def _check_classes(stored: Mapping[str, Any], model: keras.Model, path: Path) ->
         raise UserError(f"{str(path)!r}: the model has {width} outputs, expected as many class names, got {received}")
 
 
+def _image_of(stored: Mapping[str, Any]) -> tuple[int, int, int]:
+    height, width = stored.get("image_size", (1, 1))
+    return height, width, 1 if stored.get("color") == "grey" else 3
+
+
+def _check_images(images: Any, model: keras.Model) -> None:
+    """Raise UserError unless these can be golden images."""
+    array = np.asarray(images)
+    if array.dtype.kind in "iuf" and array.size and np.array_equal(array.astype(np.uint8), array):
+        array = array.astype(np.uint8)  # whole numbers 0..255 of another type
+    if not _are_golden(array, model.input_shape):
+        raise UserError(
+            f"golden images: expected 1 to {MAX_GOLDEN} uint8 images of the shape {tuple(model.input_shape[1:])}, "
+            f"got {array.dtype} {array.shape}"
+        )
+
+
+def _are_golden(images: np.ndarray, taken: Any) -> bool:
+    sides = len(taken) == images.ndim == 4 and all(b in (None, a) for a, b in zip(images.shape[1:], taken[1:]))
+    return sides and images.dtype == np.uint8 and 1 <= len(images) <= MAX_GOLDEN and 0 not in images.shape
+
+
+def _check_batch(golden: Mapping[str, np.ndarray], model: keras.Model, path: Path) -> None:
+    """Judge the golden batch, before anything is computed from it or compared with it."""
+    images, logits = golden["images"], golden["logits"]
+    wanted = (len(images), model.output_shape[-1])
+    if not _are_golden(images, model.input_shape):
+        raise Refused(
+            path,
+            f"its golden images are {images.dtype} {images.shape}, expected 1 to {MAX_GOLDEN} of uint8 "
+            f"{tuple(model.input_shape[1:])}",
+        )
+    if logits.dtype.kind != "f" or logits.shape != wanted or not np.isfinite(logits).all():
+        raise Refused(path, f"its golden logits are {logits.dtype} {logits.shape}, expected finite numbers {wanted}")
+
+
 def _golden(model: keras.Model, images: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, images=np.asarray(images, np.uint8), logits=_logits(model, images))
@@ -156,15 +202,19 @@ def _golden(model: keras.Model, images: np.ndarray) -> bytes:
 
 
 def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    with full_float32():
-        return np.asarray(model.predict_on_batch(np.asarray(images, np.float32)), np.float32)
+    with full_float32(), lock_of(model):
+        # One by one: the memory that a batch takes must not be the file's to choose.
+        parts = [model.predict_on_batch(np.asarray(images[i : i + 1], np.float32)) for i in range(len(images))]
+        return np.concatenate([np.asarray(part, np.float32) for part in parts])
 
 
 def _check_golden(model: keras.Model, golden: Mapping[str, np.ndarray], path: Path) -> None:
     expected = golden["logits"]
     received = _logits(model, golden["images"])
-    error = float(np.max(np.abs(received - expected))) if received.shape == expected.shape else float("inf")
-    scale = max(1.0, float(np.max(np.abs(expected))))
+    with np.errstate(all="ignore"):  # what is not finite fails below
+        error = float(np.max(np.abs(received - expected)))
+    # The smaller of the two magnitudes: a huge number in the file must not excuse any difference.
+    scale = max(1.0, min(float(np.max(np.abs(expected))), float(np.max(np.abs(received)))))
     if not error <= TOLERANCE * scale:  # NaN fails too
         raise UserError(
             f"{str(path)!r} gives other predictions than when it was saved: logits differ by {error:.2g}"

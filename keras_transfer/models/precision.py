@@ -10,6 +10,7 @@ import keras
 
 from keras_transfer.errors import unknown
 from keras_transfer.keras_compat import all_layers
+from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
 from keras_transfer.models.layer_names import stays_float32
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -59,25 +60,27 @@ def computing_in(model: keras.Model, precision: str) -> Iterator[None]:
 @contextmanager
 def as_float32(model: keras.Model) -> Iterator[keras.Model]:
     """Give every layer the float32 policy inside the block (for saving), and restore its own afterwards."""
-    everything = all_layers(model)
-    before = [layer.dtype_policy for layer in everything]
-    try:
-        for layer in everything:
-            layer.dtype_policy = keras.DTypePolicy("float32")
-        yield model
-    finally:
-        for layer, policy in zip(everything, before):
-            layer.dtype_policy = policy
+    with lock_of(model):  # nobody computes with it meanwhile
+        everything = all_layers(model)
+        before = [layer.dtype_policy for layer in everything]
+        try:
+            for layer in everything:
+                layer.dtype_policy = keras.DTypePolicy("float32")
+            yield model
+        finally:
+            for layer, policy in zip(everything, before):
+                layer.dtype_policy = policy
 
 
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Compute in full float32 inside the block, for results that are compared between machines.
 
-    By default GPUs may round the inputs of float32 products to 10 bits of mantissa (TensorFloat-32).
+    By default GPUs may round the inputs of float32 products to 10 bits of mantissa (TensorFloat-32). The switch is the whole
+    process's, so one block at a time is inside; what other threads compute meanwhile may be more exact than they asked for.
     """
     backend = keras.backend.backend()
-    with ExitStack() as stack:
+    with EXCLUSIVE, ExitStack() as stack:
         if backend == "torch":
             stack.enter_context(_torch_full())
         elif backend == "jax":

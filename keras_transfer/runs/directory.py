@@ -22,8 +22,10 @@ from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write, write_csv, write_json, write_text
+from keras_transfer.safety.archive import read_npz
 
-BEGINNINGS = re.compile(r"state|manifest\.json|splits\.json|\.(manifest\.json|splits\.json|config\.yaml)\..*\.part")
+_FIRST = r"manifest\.json|splits\.json|pictures\.npz"
+BEGINNINGS = re.compile(rf"state|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
 """Files that a process may leave if it is stopped before it has written `config.yaml`."""
 
 
@@ -42,6 +44,7 @@ class RunDirectory:
         self.history = self.path / "history.csv"
         self.model = self.path / "model.keras"
         self.splits = self.path / "splits.json"
+        self.pictures = self.path / "pictures.npz"
         self.out_of_fold = self.path / "out_of_fold.npz"
         self.plots = self.path / "plots"
         self.state = self.path / "state"
@@ -139,8 +142,10 @@ class RunDirectory:
             if self.is_finished():
                 self._forget_state()
 
-    def start(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
-        """Write the resolved configuration, the split of every image, and the manifest.
+    def start(
+        self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any], content: np.ndarray | None = None
+    ) -> None:
+        """Write the resolved configuration, the split of every image and the hash of its content, and the manifest.
 
         Call it inside :meth:`locked`: of two runs created at the same time, one is refused.
 
@@ -149,14 +154,44 @@ class RunDirectory:
         """
         self.refuse_existing(str(self.path))
         write_json(self.manifest, manifest)
-        write_json(self.splits, splits)
+        self._write_splits(splits, content)
         write_text(self.config, config_load.dump(config))  # last: it marks a started run
 
-    def change(self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any]) -> None:
+    def change(
+        self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any], content: np.ndarray | None = None
+    ) -> None:
         """Write what has changed before a run is resumed."""
         write_text(self.config, config_load.dump(config))
-        write_json(self.splits, splits)
+        self._write_splits(splits, content)
         write_json(self.manifest, manifest)  # last: until then, changes are reported again
+
+    def _write_splits(self, splits: dict[str, str], content: np.ndarray | None) -> None:
+        write_json(self.splits, splits)
+        if content is not None:
+            with atomic_write(self.pictures) as stream:
+                np.savez(stream, content=content)
+
+    def split_of_content(self) -> dict[bytes, str] | None:
+        """Return content → split: the 16-byte hash of every image of the run, or None if the run did not record them.
+
+        An image that occurs in several splits belongs to the first of train, val and test.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if not self.pictures.is_file():
+            return None
+        splits = list(self.read_json(self.splits).values())
+        try:
+            content = read_npz(self.pictures, self.pictures, ("content",))["content"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{self.pictures} is damaged: {error}") from error
+        if content.dtype != np.uint8 or content.shape != (len(splits), 16):
+            raise UserError(f"{self.pictures} is damaged: expected ({len(splits)}, 16) bytes, got {content.shape}")
+        found: dict[bytes, str] = {}
+        for wanted in ("test", "val", "train"):
+            found |= {bytes(row): wanted for row, split in zip(content, splits) if split == wanted}
+        return found
 
     def update_manifest(self, more: dict[str, Any]) -> None:
         """Add keys to ``manifest.json``."""

@@ -13,6 +13,7 @@ from keras_transfer.safety.allowed import ALLOWED, FUNCTION_MODULES, FUNCTIONS, 
 MAX_BYTES = 8 << 20
 """The largest configuration of a supported backbone, NASNet-Large, has 1 MiB."""
 MAX_DEPTH = 64
+_NOT_NEEDED = ("compile_config", "build_config", "build_input_shape", "shared_object_id")
 
 
 def check_config(text: bytes, path: str | os.PathLike[str], custom: Container[str] = ()) -> dict[str, Any]:
@@ -24,7 +25,9 @@ def check_config(text: bytes, path: str | os.PathLike[str], custom: Container[st
         custom: further classes and functions that the caller allows, by name.
 
     Returns:
-        The configuration without any ``compile_config``, which may name losses and optimizers and is not needed.
+        The configuration without what Keras does not need, and by which it would build something else than the layers say:
+        ``compile_config`` (losses and optimizers), ``build_config`` and ``build_input_shape`` (shapes that a layer is built
+        for before it is called) and ``shared_object_id`` (an object that is taken for another).
 
     Raises:
         Refused: invalid JSON, an object that is not allowed, or a structure that is too large or too deep.
@@ -60,7 +63,8 @@ def _nodes(config: Any, path: str | os.PathLike[str]) -> Iterator[Any]:
         if depth > MAX_DEPTH:
             raise Refused(path, f"its configuration is nested more than {MAX_DEPTH} deep")
         if isinstance(node, dict):
-            node.pop("compile_config", None)
+            for key in _NOT_NEEDED:
+                node.pop(key, None)
         yield node
         children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
         stack.extend((child, depth + 1) for child in children)

@@ -21,13 +21,15 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from keras_transfer import __version__
-from keras_transfer.data.images.store import BadImage, EncodedImage
-from keras_transfer.errors import UserError
+from keras_transfer.data.images.store import BadImage
+from keras_transfer.errors import Trouble, UserError
 from keras_transfer.evaluation.metrics import NotFinite, require_finite
-from keras_transfer.inference import transform_of
+from keras_transfer.files import is_trouble
 from keras_transfer.serve import images
 from keras_transfer.serve.corrections import Corrections
+from keras_transfer.serve.decoder import Decoders
 from keras_transfer.serve.guard import LimitBody, SameOrigin
+from keras_transfer.serve.patience import Patience
 from keras_transfer.serve.predictor import Answer, Predictor
 
 PAGE = Path(__file__).parent / "page"
@@ -39,6 +41,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _FORM_BYTES = 64 * 1024  # form data besides the file
+MANY = "/api/predict/many"
 _DECODERS = 4  # images decoded at the same time: limits memory
 
 
@@ -49,12 +52,20 @@ class Limits:
     Attributes:
         upload: bytes per file.
         pixels: height × width of an image.
-        local: accept only requests addressed to this computer's loopback names.
+        local: accept only requests addressed to this computer's loopback names, or to ``hosts``.
+        hosts: names under which a proxy makes the page known.
+        together: images in one request; all of them may have four times ``upload`` bytes.
+        decoding: seconds to decode an image.
+        patience: seconds for a client to send its request; large ones get more, see ``patience.Patience``.
     """
 
     upload: int = 10 * 2**20
     pixels: int = 40 * 10**6
     local: bool = True
+    hosts: tuple[str, ...] = ()
+    together: int = 32
+    decoding: float = 10.0
+    patience: float = 20.0
 
 
 class ClassProbability(BaseModel):
@@ -74,6 +85,14 @@ class Prediction(BaseModel):
         None,
         description="With `explain`: Grad-CAM of the first class, as a transparent PNG data: URI to draw over `image`.",
     )
+
+
+class Answered(BaseModel):
+    """One of several images: its classes, or why there are none."""
+
+    file: str = Field(description="The file name as sent.")
+    classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
+    error: str | None = Field(None, description="Why the image cannot be used; the others are answered all the same.")
 
 
 class Correction(BaseModel):
@@ -104,7 +123,12 @@ class Problem(BaseModel):
 
 _PROBLEMS: Any = {
     413: {"model": Problem, "description": "The upload is too large."},
+    408: {"model": Problem, "description": "The request took too long to arrive."},
     422: {"model": Problem, "description": "Not a usable image, or a missing or invalid argument."},
+    503: {
+        "model": Problem,
+        "description": "The server lacks room on its disk, or processes; nothing is wrong with the image.",
+    },
 }
 
 
@@ -117,20 +141,24 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
         limits: limits on requests.
     """
     limits = limits or Limits()
+    decoders = Decoders(predictor.metadata, limits.pixels, limits.decoding, _DECODERS)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        decoders.close()
         predictor.close()
 
     # Without FastAPI's documentation pages, which load scripts from the internet; the schema stays.
     app = FastAPI(title="keras_transfer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(LimitBody, limit=limits.upload + _FORM_BYTES)
-    app.add_middleware(SameOrigin, local=limits.local)
+    several = {MANY: 4 * limits.upload + _FORM_BYTES}
+    app.add_middleware(LimitBody, limit=limits.upload + _FORM_BYTES, larger=several)
+    app.add_middleware(SameOrigin, local=limits.local, hosts=limits.hosts)
+    app.add_middleware(Patience, seconds=limits.patience)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     _add_errors(app)
     _add_page(app, predictor, limits)
-    _add_api(app, predictor, corrections, limits)
+    _add_api(app, predictor, corrections, limits, decoders)
     return app
 
 
@@ -143,6 +171,18 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(UserError)
     async def rejected(_: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"detail": error.reason if isinstance(error, BadImage) else str(error)}, 422)
+
+    @app.exception_handler(Trouble)
+    async def troubled(_: Request, error: Trouble) -> JSONResponse:
+        logging.getLogger(__name__).error("the server cannot go on as it should: %s", error)
+        return JSONResponse({"detail": str(error)}, 503)
+
+    @app.exception_handler(OSError)
+    async def no_room(_: Request, error: OSError) -> JSONResponse:
+        logging.getLogger(__name__).error("a request failed: %r", error)
+        if is_trouble(error):  # e.g. an upload that is kept in the temporary folder while it arrives
+            return JSONResponse({"detail": f"the server has trouble of its own: {error.strerror or error}"}, 503)
+        return JSONResponse({"detail": "internal error; see the server's output"}, 500)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -171,19 +211,16 @@ def _add_page(app: FastAPI, predictor: Predictor, limits: Limits) -> None:
         return HTMLResponse(text, headers=_HEADERS)
 
 
-def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits) -> None:
-    transform = transform_of(dict(predictor.metadata))
+def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits, decoders: Decoders) -> None:
     limiter = anyio.CapacityLimiter(_DECODERS)
 
-    def open_image(file: UploadFile) -> tuple[bytes, EncodedImage]:
+    def read(file: UploadFile) -> bytes:
         if (file.size or 0) > limits.upload:
             raise BadImage("", f"the file is larger than the limit of {limits.upload / 2**20:.3g} MiB")
-        data = file.file.read()
-        return data, images.open_upload(file.filename or "image", data, limits.pixels)
+        return file.file.read()
 
     def prepare(file: UploadFile, explain: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        _, image = open_image(file)
-        return transform(image), images.view(image, predictor.metadata) if explain else None
+        return decoders.prepare(file.filename or "image", read(file), explain)
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
         require_finite(answer.probabilities)
@@ -199,9 +236,9 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         )
 
     def save(file: UploadFile, label: str) -> Correction:
-        data, image = open_image(file)
-        image.pixels()  # a damaged image would stop the next training
-        return Correction(image=str(corrections.save(data, label)), label=label, list=str(corrections.list))
+        data = read(file)
+        suffix = decoders.suffix(file.filename or "image", data)
+        return Correction(image=str(corrections.save(data, label, suffix)), label=label, list=str(corrections.list))
 
     @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
@@ -214,6 +251,25 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         if not explain:
             return prediction(file.filename or "", answer, None, top)
         return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top, limiter=limiter)
+
+    @app.post(MANY, responses=_PROBLEMS, summary="Classify several images")
+    async def predict_many(
+        files: list[UploadFile],
+        top: Annotated[int, Query(ge=1, description="Number of classes, at most all.")] = 5,
+    ) -> list[Answered]:
+        if len(files) > limits.together:
+            raise UserError(f"{len(files)} images in one request: expected at most {limits.together}")
+
+        async def one(file: UploadFile) -> Answered:
+            name = file.filename or ""
+            try:
+                image, _ = await anyio.to_thread.run_sync(prepare, file, False, limiter=limiter)
+            except BadImage as error:
+                return Answered(file=name, classes=[], error=error.reason)
+            answer = await asyncio.wrap_future(predictor.ask(image, False))
+            return Answered(file=name, classes=prediction(name, answer, None, top).classes)
+
+        return list(await asyncio.gather(*map(one, files)))
 
     @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
     async def correct(

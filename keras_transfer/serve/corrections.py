@@ -37,19 +37,20 @@ class Corrections:
                 f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
             )
 
-    def save(self, data: bytes, label: str) -> Path:
+    def save(self, data: bytes, label: str, suffix: str | None = None) -> Path:
         """Save an image with its correct label; return the path of the image.
 
         Args:
             data: content of a valid image file.
             label: class name.
+            suffix: of the file name; None: read from the image.
 
         Raises:
             UserError: no such class, or the folder cannot be written.
         """
         if label not in self.classes:
             raise unknown("class", label, self.classes)
-        name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix_of(data)}"
+        name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix or suffix_of(data)}"
         with self._lock:
             labels = self._read()
             labels[name] = label

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from keras_transfer.data.augment import Transform
-from keras_transfer.data.images.decode import PILLOW_FORMATS, DecodeError, read_header
+from keras_transfer.data.images.decode import PILLOW_FORMATS, DecodeError, read_header, size_of
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.explain.colours import heat
 
@@ -31,26 +31,12 @@ def open_upload(name: str, data: bytes, max_pixels: int) -> EncodedImage:
         BadImage: not an image, damaged, or too many pixels.
     """
     try:
-        height, width = _size(data)
+        height, width = size_of(data)
     except DecodeError as error:
         raise BadImage(name, str(error)) from None
     if height * width > max_pixels:
         raise BadImage(name, f"{width} × {height} pixels exceed the limit of {max_pixels // 10**6} megapixels")
     return EncodedImage(name, data)
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    """Return height and width from the header; (0, 0) if unreadable, which decoding will report."""
-    header = read_header(data)
-    if header.height:
-        return header.height, header.width
-    try:
-        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
-            return opened.height, opened.width
-    except Image.DecompressionBombError as error:
-        raise DecodeError(str(error)) from None
-    except Exception:  # a damaged header makes Pillow raise almost anything
-        return 0, 0
 
 
 def suffix_of(data: bytes) -> str:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import importlib.util
 import socket
+import ssl
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,42 @@ _PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "py
 _CONNECTIONS = 512  # further ones get status 503
 
 
+@dataclass(frozen=True)
+class Proxy:
+    """How the page is reached from elsewhere: through a proxy, or encrypted by itself.
+
+    Attributes:
+        root_path: what the proxy puts before every path, and removes: ``/demo``.
+        hosts: names by which browsers know the page, accepted as ``Host``.
+        trusted: addresses of proxies whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed; none by default.
+        certificate, key: PEM files for TLS.
+    """
+
+    root_path: str = ""
+    hosts: Sequence[str] = ()
+    trusted: Sequence[str] = ()
+    certificate: str | None = None
+    key: str | None = None
+
+    def check(self) -> None:
+        """Raise UserError for a root path of another form, or a certificate and key that cannot be used."""
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise UserError(f"--root-path: expected a path such as /demo, got {self.root_path!r}")
+        if (self.certificate is None) != (self.key is None):
+            raise UserError("--tls-certificate and --tls-key: expected both or neither")
+        if self.certificate is not None and self.key is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.certificate, self.key)
+            except (OSError, ValueError) as error:  # ssl's own errors among them
+                raise UserError(
+                    f"--tls-certificate {self.certificate!r} and --tls-key {self.key!r}: {error}"
+                ) from error
+
+
+DIRECT = Proxy()
+"""Without a proxy and without TLS."""
+
+
 def serve(
     source: str | Path,
     *,
@@ -26,6 +65,7 @@ def serve(
     max_upload: float = 10,
     backend: str | None = None,
     device: str | None = None,
+    proxy: Proxy = DIRECT,
 ) -> None:
     """Serve a web page and a JSON API for a model until interrupted.
 
@@ -37,14 +77,16 @@ def serve(
         max_upload: maximum file size in MiB.
         backend: Keras backend.
         device: compute device.
+        proxy: how the page is reached from elsewhere.
 
     Raises:
-        UserError: no model; corrections folder is a file; address or port not available.
+        UserError: no model; a certificate that cannot be read; corrections folder is a file; address or port not available.
         MissingExtra: the packages of the extra ``demo`` are not installed.
     """
     _require_packages()
     if not 0 < max_upload <= 1024:
         raise UserError(f"--max-upload: expected more than 0 and at most 1024 MiB, got {max_upload:g}")
+    proxy.check()
     model_file, _ = find_model(source)
     folder = Path(corrections) if corrections is not None else model_file.parent / "corrections"
     if folder.exists() and not folder.is_dir():
@@ -59,20 +101,36 @@ def serve(
         saved = Corrections(folder, metadata["classes"])
         predictor = Predictor(model, metadata)
         predictor.warm_up()
-        app = create_app(predictor, saved, Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK))
+        limits = Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK, hosts=tuple(proxy.hosts))
+        app = create_app(predictor, saved, limits)
         if host not in LOOPBACK:
             print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
+            if proxy.certificate is None:
+                print(
+                    "warning: without encryption: give --tls-certificate and --tls-key, or let a proxy encrypt",
+                    file=sys.stderr,
+                )
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
-        text.say(f"serving {source} at {_address(host, listener)} (Ctrl-C stops)")
+        text.say(f"serving {source} at {_address(host, listener, proxy)} (Ctrl-C stops)")
         sys.stdout.flush()
-        _listen(app, listener)
+        _listen(app, listener, proxy, limits.patience)
 
 
-def _listen(app: Any, listener: socket.socket) -> None:
+def _listen(app: Any, listener: socket.socket, proxy: Proxy, patience: float) -> None:
     import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    from keras_transfer.serve.patience import impatient
 
     config = uvicorn.Config(
         app,
+        http=impatient(AutoHTTPProtocol, patience),
+        ws="none",
+        root_path=proxy.root_path,
+        proxy_headers=bool(proxy.trusted),
+        forwarded_allow_ips=list(proxy.trusted),
+        ssl_certfile=proxy.certificate,
+        ssl_keyfile=proxy.key,
         log_level="warning",
         access_log=False,
         limit_concurrency=_CONNECTIONS,
@@ -110,6 +168,6 @@ def _bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(host: str, listener: socket.socket) -> str:
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _address(host: str, listener: socket.socket, proxy: Proxy) -> str:
+    port, scheme = listener.getsockname()[1], "http" if proxy.certificate is None else "https"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -77,4 +77,4 @@ class RunEvents(TrainingEvents):
     def _keep(self) -> None:
         self.manifest["config"] = self.config.model_dump(mode="json")
         self.manifest["chosen"] = decisions_as_json(self.config.decisions)
-        self.run.change(self.config, self.data.split_table(), self.manifest)
+        self.run.change(self.config, self.data.split_table(), self.manifest, self.data.content)

@@ -110,7 +110,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
     with run.locked(), loggers, _stops_explained(events):
         if resume is None:
-            run.start(resolved, data.split_table(), manifest)
+            run.start(resolved, data.split_table(), manifest, data.content)
         else:
             run.refuse_finished()
         began -= _seconds_before(run, resolved, say)

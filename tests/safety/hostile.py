@@ -174,12 +174,12 @@ def key_that_occurs_twice(base, path):
 
 @hostile("asks for weights")
 def layer_of_a_terabyte(base, path):
-    return Base(base).with_setting(path, "logits", units=1 << 33)
+    return Base(base).with_setting(path, "logits", units=1 << 24)
 
 
 @hostile("too large to compute")
 def image_of_a_terabyte(base, path):
-    padding = {"padding": [[1 << 18, 1 << 18], [1 << 18, 1 << 18]]}
+    padding = {"padding": [[1 << 18, 1 << 18], [1 << 18, 1 << 18]], "data_format": "channels_last"}
     config = json.loads(Base(base).members["config.json"])
     first = next(layer for layer in config["config"]["layers"] if layer["name"] == "block1_pool")
     first["class_name"], first["config"] = "ZeroPadding2D", {"name": "block1_pool", **padding}

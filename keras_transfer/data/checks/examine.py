@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.data.samples import ImageStore, SampleTable
+from keras_transfer.data.threads import each
 
 THUMB = 16
 NEAR_BITS = 48
@@ -120,9 +120,8 @@ def examine(samples: SampleTable, workers: int | str = "auto") -> Examined:
         except BadImage as error:
             errors[i] = error.reason
 
-    with ThreadPoolExecutor(max(resolve_workers(workers), 1), thread_name_prefix="kt-examine") as pool:
-        for _ in pool.map(look, range(count)):
-            pass
+    chunks = [range(start, min(start + 64, count)) for start in range(0, count, 64)]
+    each(look, chunks, max(resolve_workers(workers), 1), "kt-examine")
     return Examined(errors, digests, formats, sides, thumbs)
 
 

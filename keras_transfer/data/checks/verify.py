@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
-from keras_transfer.data.samples import ArrayStore, BadImage, SampleTable
+from keras_transfer.data.samples import ArrayStore, BadImage, FileStore, SampleTable
+from keras_transfer.data.threads import each
 from keras_transfer.errors import UserError
 from keras_transfer.text import one_line
 
@@ -45,34 +45,36 @@ def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
     images = samples.images
     whole = isinstance(images, ArrayStore)  # images in memory have nothing to decode
 
-    def look(chunk: np.ndarray) -> Checked:
-        bad, digests = [], {}
-        for i in chunk.tolist():
-            try:
-                image = images.open(i)
-                if not whole:
-                    image.pixels()
-                digests[images.name(i)] = image.digest()
-            except BadImage as error:
-                bad.append((error.name, error.reason))
-        return Checked(bad, digests)
+    def look(i: int) -> tuple[str, bytes | str]:
+        """Return the name, and the digest or (text) why it cannot be read."""
+        try:
+            image = images.open(i)
+            if not whole:
+                image.pixels()
+            return images.name(i), image.digest()
+        except BadImage as error:
+            return error.name, error.reason
 
     threads = max(resolve_workers(workers), 1)
     chunks = np.array_split(np.arange(len(samples)), max(1, len(samples) // 64))
-    with ThreadPoolExecutor(threads, thread_name_prefix="kt-verify") as pool:
-        parts = list(pool.map(look, chunks))
-    digests = {name: digest for part in parts for name, digest in part.digests.items()}
-    return Checked(sorted(pair for part in parts for pair in part.bad), digests)
+    parts = each(look, [chunk.tolist() for chunk in chunks], threads, "kt-verify")
+    found = [one for part in parts for one in part]
+    bad = sorted((name, reason) for name, reason in found if isinstance(reason, str))
+    return Checked(bad, {name: digest for name, digest in found if isinstance(digest, bytes)})
 
 
 def drop_bad(
     samples: SampleTable, on_bad_image: Literal["error", "skip"], workers: int | str = "auto"
 ) -> tuple[SampleTable, Checked]:
-    """Check all images; raise a UserError that lists the unreadable ones, or (`"skip"`) remove them."""
+    """Check all images; raise a UserError that lists the unreadable ones, or (`"skip"`) remove them.
+
+    Returns:
+        The readable samples, whose files know the hashes of their contents from here on; and what was found.
+    """
     checked = check(samples, workers)
     bad = checked.bad
     if not bad:
-        return samples, checked
+        return _knowing(samples, checked.digests), checked
     if on_bad_image == "error":
         head = f"{len(bad)} of {len(samples)} images cannot be read (on_bad_image='skip' skips them):"
         raise UserError(f"{head}\n{listed(bad)}")
@@ -80,7 +82,12 @@ def drop_bad(
     keep = [i for i in range(len(samples)) if samples.images.name(i) not in names]
     if not keep:
         raise UserError(f"none of the {len(samples)} images can be read:\n{listed(bad)}")
-    return samples.take(np.array(keep, np.int64)), checked
+    return _knowing(samples.take(np.array(keep, np.int64)), checked.digests), checked
+
+
+def _knowing(samples: SampleTable, digests: Mapping[str, bytes]) -> SampleTable:
+    images = samples.images
+    return replace(samples, images=images.knowing(digests)) if isinstance(images, FileStore) else samples
 
 
 def leaks(samples: SampleTable, digests: Mapping[str, bytes]) -> list[tuple[str, str]]:

@@ -13,21 +13,18 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-MAX_PIXELS = 89_478_485
-"""Largest image to decode (256 MiB of RGB): the size at which Pillow warns of a decompression bomb."""
+from keras_transfer.data.images import structure
+from keras_transfer.data.images.structure import MAX_PIXELS, PNG, DecodeError
+
+__all__ = ["MAX_PIXELS", "PILLOW_FORMATS", "DecodeError", "Header", "decode", "orient", "read_header"]
 
 Image.init()  # Pillow imports rare formats lazily, and requesting one by name before that is an error
 PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 
 _COLOR = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class DecodeError(Exception):
-    """The bytes are not a usable image; the message is the reason."""
 
 
 class Header(NamedTuple):
@@ -42,26 +39,45 @@ class Header(NamedTuple):
 
 
 def read_header(data: bytes) -> Header:
-    """Read format, size and EXIF orientation without decoding.
+    """Read format, size and EXIF orientation without decoding; the size is 0 for formats other than JPEG and PNG.
 
     Raises:
-        DecodeError: the image has more than `MAX_PIXELS` pixels.
+        DecodeError: the image has more than `MAX_PIXELS` pixels, or its structure would cost the decoder more than the
+            image is worth; see `structure`.
     """
-    header = Header("other", 0, 0, 1, False)
     if data[:3] == b"\xff\xd8\xff":
-        header = _jpeg_header(data) or header
-    elif data[:8] == _PNG and len(data) >= 33:
-        height, width = struct.unpack(">II", data[16:24])[::-1]
-        # A false match of a chunk name in the pixel data only costs speed.
-        plain = data[24] == 8 and data[25] in (0, 2) and b"tRNS" not in data and b"eXIf" not in data
-        header = Header("png", height, width, 1, plain and b"IEND" in data[-64:], deep=data[24] == 16)
-    _check_size(header.height, header.width)
-    return header
+        jpeg = structure.read_jpeg(data)
+        plain = jpeg.bits == 8 and jpeg.channels in (1, 3) and jpeg.coding in (0xC0, 0xC1, 0xC2) and jpeg.whole
+        return Header("jpeg", jpeg.height, jpeg.width, _tiff_orientation(jpeg.exif), plain)
+    if data[:8] == PNG:
+        png = structure.read_png(data)
+        plain = png.depth == 8 and png.colour in (0, 2) and png.whole and not png.chunks & {b"tRNS", b"eXIf", b"acTL"}
+        return Header("png", png.height, png.width, 1, plain, deep=png.depth == 16)
+    structure.check_other(data)
+    return Header("other", 0, 0, 1, False)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Return the height and width that decoding gives, before orientation; (0, 0) if unreadable, which decoding reports.
+
+    Raises:
+        DecodeError: see `read_header`.
+    """
+    header = read_header(data)
+    if header.height:
+        return header.height, header.width
+    try:
+        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
+            return opened.height, opened.width
+    except Image.DecompressionBombError as error:
+        raise DecodeError(str(error)) from None
+    except Exception:  # a damaged header makes Pillow raise almost anything
+        return 0, 0
 
 
 _MAGIC = (
     (b"\xff\xd8\xff", "jpeg"),
-    (_PNG, "png"),
+    (PNG, "png"),
     (b"GIF8", "gif"),
     (b"BM", "bmp"),
     (b"II*\0", "tiff"),
@@ -97,14 +113,17 @@ def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.
     """
     header = header or read_header(data)
     if header.plain:
-        image = _opencv(data, reduction if header.kind == "jpeg" else 1)
+        factor = reduction if header.kind == "jpeg" else 1
+        image = _opencv(data, factor)
         if image is not None:
-            return orient(image, header.orientation)
+            return orient(
+                _as_announced(image, -(-header.height // factor), -(-header.width // factor)), header.orientation
+            )
     try:
         if header.deep:
             image = _opencv_deep(data)
             if image is not None:
-                return orient(image, _exif_orientation(data))
+                return orient(_as_announced(image, header.height, header.width), _exif_orientation(data))
         return _pillow(data, header)
     except DecodeError:
         raise
@@ -145,11 +164,15 @@ def _opencv_deep(data: bytes) -> np.ndarray | None:
 
 def _pillow(data: bytes, header: Header) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
-        _check_size(opened.height, opened.width)
+        height, width = opened.height, opened.width
+        structure.check_size(height, width)
+        if header.height and (height, width) != (header.height, header.width):
+            raise _two_sizes(header.height, header.width, height, width)
         opened.load()
         if header.kind == "jpeg":
-            return orient(_pillow_pixels(opened), header.orientation)
-        return _pillow_pixels(ImageOps.exif_transpose(opened))
+            return orient(_as_announced(_pillow_pixels(opened), height, width), header.orientation)
+        pixels = _as_announced(_pillow_pixels(opened), height, width)
+        return orient(pixels, _orientation(opened))
 
 
 def _pillow_pixels(image: Image.Image) -> np.ndarray:
@@ -177,28 +200,6 @@ def on_white(rgba: np.ndarray) -> np.ndarray:
     return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _jpeg_header(data: bytes) -> Header | None:
-    position, orientation, end = 2, 1, len(data) - 9
-    while position < end:
-        if data[position] != 0xFF:
-            return None
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xE1 and data[position + 4 : position + 10] == b"Exif\0\0":
-            orientation = _tiff_orientation(data[position + 10 : position + 2 + length])
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            bits, height, width, channels = struct.unpack(">BHHB", data[position + 4 : position + 10])
-            # A truncated file has no end-of-image marker; Pillow then decides whether pixels are missing.
-            whole = data.rfind(b"\xff\xd9") > position
-            plain = bits == 8 and channels in (1, 3) and height > 0 and width > 0 and whole
-            return Header("jpeg", height, width, orientation, plain)
-        position += 2 + length
-    return None
-
-
 def _tiff_orientation(exif: bytes) -> int:
     """Return the value of tag 0x0112 in the first directory of an EXIF block, or 1."""
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])
@@ -218,12 +219,33 @@ def _tiff_orientation(exif: bytes) -> int:
 
 def _exif_orientation(data: bytes) -> int:
     with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+        return _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation that the image's EXIF or XMP states, or 1; a directory that overlaps itself is not read."""
+    block = image.info.get("exif")
+    try:
+        if isinstance(block, bytes):
+            structure.check_directory(block.removeprefix(b"Exif\0\0"))
         return int(image.getexif().get(0x0112, 1))
+    except Exception:  # nonsense in metadata does not make an image bad
+        return 1
 
 
-def _check_size(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise DecodeError(f"{width} x {height} pixels: more than the limit of {MAX_PIXELS} (a decompression bomb?)")
+def _as_announced(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return an image that has the size its header states.
+
+    Raises:
+        DecodeError: it has another: the check has read the file differently from the decoder.
+    """
+    if image.shape[:2] != (height, width):
+        raise _two_sizes(height, width, *image.shape[:2])
+    return image
+
+
+def _two_sizes(height: int, width: int, *made: int) -> DecodeError:
+    return DecodeError(f"its header says {width} x {height} pixels, but it holds {made[1]} x {made[0]}")
 
 
 def _what_is_it(data: bytes) -> str:

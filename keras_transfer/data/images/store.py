@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,11 +90,15 @@ class FileStore:
     Args:
         paths: paths, absolute or relative to `root`.
         root: folder that the names are relative to; None keeps the paths unchanged.
+
+    Attributes:
+        content: hash of each file's content, uint8 (n, 16), once they have been checked; see `knowing`.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] | None = None):
         self.root = "" if root is None else os.path.abspath(root)  # noqa: PTH100
         self._names = [p if type(p) is str else os.fspath(p).replace(os.sep, "/") for p in paths]
+        self.content: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -123,6 +128,8 @@ class FileStore:
             raise BadImage(
                 name, "no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
             ) from None
+        except ValueError as error:  # a name that no system allows: a zero byte, half a character
+            raise BadImage(name, f"not a file name: {error}") from None
         return EncodedImage(name, data)
 
     def take(self, indices: np.ndarray) -> FileStore:
@@ -130,10 +137,21 @@ class FileStore:
         names = self._names
         store = FileStore([names[i] for i in indices.tolist()])
         store.root = self.root
+        store.content = None if self.content is None else self.content[indices]
+        return store
+
+    def knowing(self, digests: Mapping[str, bytes]) -> FileStore:
+        """Return the same files with the hash of each one's content, by name: 16 bytes."""
+        store = self.take(np.arange(len(self)))
+        joined = b"".join(digests[name] for name in self._names)
+        store.content = np.frombuffer(joined, np.uint8).reshape(len(self), 16)
         return store
 
     def digests(self) -> Iterator[bytes]:
-        """Yield the file sizes in bytes."""
+        """Yield the hashes of the contents if they are known, else the file sizes."""
+        if self.content is not None:
+            yield from map(bytes, self.content)
+            return
         for name in self._names:
             try:
                 size = os.stat(os.path.join(self.root, name)).st_size  # noqa: PTH116, PTH118
@@ -142,27 +160,45 @@ class FileStore:
             yield b"%d," % size
 
     def stamps(self) -> Iterator[bytes]:
-        """Yield the file sizes and modification times in nanoseconds."""
-        for name in self._names:
+        """Yield the file sizes and modification times in nanoseconds, with the hash of the content if it is known."""
+        for i, name in enumerate(self._names):
+            known = b"" if self.content is None else bytes(self.content[i])
             try:
                 found = os.stat(os.path.join(self.root, name))  # noqa: PTH116, PTH118
             except OSError:
-                yield b"missing,"
+                yield b"missing," + known
             else:
-                yield b"%d:%d," % (found.st_size, found.st_mtime_ns)
+                yield b"%d:%d," % (found.st_size, found.st_mtime_ns) + known
+
+
+# Opening a pipe waits for its writer, unless one asks not to.
+_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISCHR, "a device"),
+        (stat.S_ISBLK, "a device"),
+    )
+    return next((kind for test, kind in kinds if test(mode)), "something else")
 
 
 def _read_file(path: str, name: str) -> bytes:
     """Read a file with a minimum of system calls, which cost as much as reading it."""
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    file = os.open(path, _FLAGS)
     try:
-        size = os.fstat(file).st_size
+        status = os.fstat(file)
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # of a folder, reading says so
+            raise BadImage(name, f"not a file, but {_kind(status.st_mode)}")
+        size = status.st_size
         if size > MAX_FILE_BYTES:
             raise BadImage(name, f"the file has more than {MAX_FILE_BYTES >> 20} MiB")
         data = os.read(file, size)
         if len(data) == size:
             return data
-        with open(file, "rb", buffering=0, closefd=False) as stream:  # a pipe, or a short read
+        with open(file, "rb", buffering=0, closefd=False) as stream:  # a short read
             return data + stream.read()
     finally:
         os.close(file)

@@ -76,8 +76,8 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
         UserError: no such folder, no class folders, no images, a missing class.
     """
     root = Path(path)
-    if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "no such folder"
+    if not os.path.isdir(root):  # noqa: PTH112 - never raises
+        what = "is a file, not a folder" if os.path.lexists(root) else "no such folder"
         raise UserError(f"{str(path)!r}: {what}{_hint(root)}")
     found = _Found()
     splits = _split_folders(root)
@@ -156,10 +156,10 @@ def _split_folders(root: Path) -> dict[str, str] | None:
 
     They are splits if one of them is `train`, which has subfolders itself.
     """
-    folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not is_leftover(entry.name)]
+    folders = [entry.name for entry in _entries(root) if _is_folder(entry) and not is_leftover(entry.name)]
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
     train = [name for name, split in splits.items() if split == "train"]
-    if not train or not any(entry.is_dir() for entry in os.scandir(root / train[0])):
+    if not train or not any(map(_is_folder, _entries(root / train[0]))):
         return None
     if len(splits) < len(folders):
         odd = sorted(set(folders) - set(splits))
@@ -174,10 +174,10 @@ def _split_folders(root: Path) -> dict[str, str] | None:
 
 def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
     before = len(found.names)
-    for entry in sorted(os.scandir(root / prefix), key=lambda e: e.name):
-        if found.skip(entry.name, entry.is_dir()):
+    for entry in _entries(root / prefix):
+        if found.skip(entry.name, _is_folder(entry)):
             continue
-        if not entry.is_dir():
+        if not _is_folder(entry):
             if _is_image(entry.name):
                 found.stray += 1
             else:
@@ -193,7 +193,7 @@ def _read_class(entry: os.DirEntry[str], prefix: str, split: str, found: _Found)
     if label != entry.name:
         found.forms.add(label)
     unread, other, before = found.unread.copy(), found.other, len(found.names)
-    for name in _walk(entry.path, f"{prefix}{entry.name}/", found, set()):
+    for name in _walk(entry.path, f"{prefix}{entry.name}", found, set()):
         found.names.append(name)
         found.labels.append(label)
         found.split.append(split)
@@ -211,21 +211,44 @@ def _class_of(entry: os.DirEntry[str]) -> str:
         raise UserError(f"{entry.path!r}: {error}") from None
 
 
-def _walk(folder: str, prefix: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
-    # Links to folders are followed, but not in a cycle.
-    status = Path(folder).stat()
+def _walk(folder: str, name: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
+    """Yield the names of the images in and below a folder, and the names of folders that cannot be read.
+
+    Such a folder counts as one unreadable image, so it is refused, or skipped and recorded, like any other.
+    """
+    try:
+        # Links to folders are followed, but not in a cycle.
+        status = Path(folder).stat()
+        entries = list(os.scandir(folder))
+    except OSError:
+        yield name
+        return
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    for entry in os.scandir(folder):
-        if found.skip(entry.name, entry.is_dir()):
+    for entry in entries:
+        if found.skip(entry.name, _is_folder(entry)):
             continue
-        if entry.is_dir():
-            yield from _walk(entry.path, f"{prefix}{entry.name}/", found, above | {here})
+        if _is_folder(entry):
+            yield from _walk(entry.path, f"{name}/{entry.name}", found, above | {here})
         elif _is_image(entry.name):
-            yield prefix + entry.name
+            yield f"{name}/{entry.name}"
         else:
             found.leave(entry.name)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise UserError(f"cannot read the folder {str(folder)!r}: {error.strerror or error}") from None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or to where nobody may look
+        return False
 
 
 def _is_image(name: str) -> bool:

@@ -20,9 +20,8 @@ def make(view: RunView) -> dict[str, Any] | None:
     if view.evidence is None or not view.evidence.judged:
         return None
     parts = list(view.evidence.judged.values())
-    logits = parts[0].logits if len(parts) == 1 else np.concatenate([part.logits for part in parts])
     labels = np.concatenate([part.split.labels for part in parts])
-    found = likely_label_errors(logits, labels)
+    found = likely_label_errors([part.logits for part in parts], labels)
     places = [(part, i) for part in parts for i in range(len(part.split))]
     cards = []
     for k in found[:COUNT].tolist():

@@ -45,7 +45,7 @@ async function work() {
   try {
     if (file.size > maxUpload) throw new Error(`The file is larger than the limit of ${megabytes(maxUpload)} MiB.`);
     status.textContent = "Classifying…";
-    show(card, file, await post("/api/predict?explain=true&top=5", { file }));
+    show(card, file, await post("api/predict?explain=true&top=5", { file }));
     status.textContent = "";
   } catch (problem) {
     card.classList.add("failed");
@@ -91,7 +91,7 @@ async function correct(form, file) {
   const saved = form.querySelector(".saved");
   const label = form.elements.label.value.trim();
   try {
-    const answer = await post("/api/correct", { file, label });
+    const answer = await post("api/correct", { file, label });
     saved.classList.remove("bad");
     saved.textContent = `Saved as “${answer.label}” in ${answer.list}`;
   } catch (problem) {

@@ -1,0 +1,84 @@
+"""End requests of clients that send, or read, too slowly: a few hundred of them would occupy every connection."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+RATE = 32 * 1024
+"""Bytes per second that a body must arrive with, on average, after the first seconds."""
+
+
+class Patience:
+    """ASGI middleware: a request body must arrive in time, and an answer be read in time.
+
+    Args:
+        app: the wrapped application.
+        seconds: to begin with; every 32 KiB received give another second. A part of an answer that is not read within
+            this time ends the connection.
+    """
+
+    def __init__(self, app: Any, seconds: float):
+        self.app, self.seconds = app, seconds
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handle a request."""
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        deadline, whole, started = time.monotonic() + self.seconds, False, False
+        slow = HTTPException(408, "the request took too long to arrive", {"Connection": "close"})
+
+        async def patiently() -> Any:
+            nonlocal deadline, whole
+            if whole:  # what follows is only the end of the connection
+                return await receive()
+            try:
+                event = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
+            except asyncio.TimeoutError:
+                raise slow from None
+            deadline += len(event.get("body", b"")) / RATE
+            whole = not event.get("more_body")
+            return event
+
+        async def timed(event: Any) -> None:
+            nonlocal started
+            started = True
+            await asyncio.wait_for(send(event), self.seconds)
+
+        try:
+            return await self.app(scope, patiently, timed)
+        except (HTTPException, asyncio.TimeoutError):
+            if started:
+                return None  # the server closes a connection whose answer is incomplete
+            return await JSONResponse({"detail": slow.detail}, 408, slow.headers)(scope, receive, send)
+
+
+def impatient(protocol: type[Any], seconds: float) -> type[Any]:
+    """Return uvicorn's HTTP protocol with a time limit for the lines and headers of a request, which it does not have.
+
+    Args:
+        protocol: a class of ``uvicorn.protocols.http``.
+        seconds: a connection that has not begun a request for so long is closed.
+    """
+
+    class Impatient(protocol):  # type: ignore[misc]
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._watch = self.loop.call_later(seconds, self._look, None)
+
+        def connection_lost(self, exc: Any) -> None:
+            self._watch.cancel()
+            super().connection_lost(exc)
+
+        def _look(self, before: Any) -> None:
+            cycle = self.cycle
+            if cycle is before and (cycle is None or cycle.response_complete):
+                self.transport.close()
+            else:
+                self._watch = self.loop.call_later(seconds, self._look, cycle)
+
+    return Impatient
