@@ -224,8 +224,12 @@ def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[st
 
 
 def _images_below(folder: Path) -> list[Path]:
-    from keras_transfer.data.leftovers import is_leftover
+    from keras_transfer.data.images.heif import reads_suffix
+    from keras_transfer.data.leftovers import is_leftover, suffix_of
     from keras_transfer.data.samples import IMAGE_SUFFIXES
+
+    def _is_image(name: str) -> bool:
+        return suffix_of(name) in IMAGE_SUFFIXES or reads_suffix(suffix_of(name))
 
     seen: set[str] = set()
     found: list[Path] = []
@@ -240,7 +244,7 @@ def _images_below(folder: Path) -> list[Path]:
         if real in seen:
             continue
         seen.add(real)
-        found += [Path(root, n) for n in names if not is_leftover(n) and Path(n).suffix.lower() in IMAGE_SUFFIXES]
+        found += [Path(root, n) for n in names if not is_leftover(n) and _is_image(n)]
     found += unread
     if not found:
         raise UserError(f"no images in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")

@@ -8,6 +8,7 @@ both fail. 16-bit channels are scaled to 8, transparency is composited on white,
 from __future__ import annotations
 
 import io
+import os
 import struct
 from typing import NamedTuple
 
@@ -15,13 +16,15 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.images import structure
+from keras_transfer.data.images import heif, structure
 from keras_transfer.data.images.structure import MAX_PIXELS, PNG, DecodeError
 
 __all__ = ["MAX_PIXELS", "PILLOW_FORMATS", "DecodeError", "Header", "decode", "orient", "read_header"]
 
 Image.init()  # Pillow imports rare formats lazily, and requesting one by name before that is an error
-PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", *heif.FORMATS)
+if structure.VARIABLE in os.environ:  # as asked for, above Pillow's own limit too
+    Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or 0)
 
 _COLOR = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -53,6 +56,9 @@ def read_header(data: bytes) -> Header:
         png = structure.read_png(data)
         plain = png.depth == 8 and png.colour in (0, 2) and png.whole and not png.chunks & {b"tRNS", b"eXIf", b"acTL"}
         return Header("png", png.height, png.width, 1, plain, deep=png.depth == 16)
+    kind = heif.kind_of(data)
+    if kind and not heif.can_read(kind):
+        raise DecodeError(heif.way_round(kind))
     structure.check_other(data)
     return Header("other", 0, 0, 1, False)
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from keras_transfer.arguments.names import MISSING, class_name
+from keras_transfer.data.archive import is_archive, unpack
+from keras_transfer.data.images.heif import reads_suffix
 from keras_transfer.data.leftovers import UNREAD_SUFFIXES, is_leftover, suffix_of
 from keras_transfer.data.samples import IMAGE_SUFFIXES, FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names
@@ -69,13 +71,13 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     skipped and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
     Args:
-        path: the folder.
+        path: the folder, or a zip or tar archive of it.
         classes: class names (or a text file with one per line) to fix the order or select folders.
 
     Raises:
         UserError: no such folder, no class folders, no images, a missing class.
     """
-    root = Path(path)
+    root = _unpacked(Path(path))
     if not os.path.isdir(root):  # noqa: PTH112 - never raises
         what = "is a file, not a folder" if os.path.lexists(root) else "no such folder"
         raise UserError(f"{str(path)!r}: {what}{_hint(root)}")
@@ -92,10 +94,24 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
             f"found {found.stray} images outside class folders and {found.other} other files{_of(found.unread)}"
         )
     names = class_names(classes) or tuple(sorted(set(found.labels)))
-    return _samples(root, found, names, bool(classes))
+    return _samples(root, path, found, names, bool(classes))
 
 
-def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) -> SampleTable:
+def _unpacked(path: Path) -> Path:
+    """Return a folder: the path itself, or what is in an archive, past folders that hold nothing else."""
+    if not (path.is_file() and is_archive(path)):
+        return path
+    folder = unpack(path)
+    while True:
+        inside = [entry for entry in _entries(folder) if not is_leftover(entry.name)]
+        if len(inside) != 1 or not _is_folder(inside[0]):
+            return folder
+        folder = Path(inside[0].path)
+
+
+def _samples(
+    root: Path, path: str | os.PathLike[str], found: _Found, classes: tuple[str, ...], chosen: bool
+) -> SampleTable:
     index = {name: i for i, name in enumerate(classes)}
     for name in classes:
         if name not in (present := set(found.labels)):
@@ -118,7 +134,7 @@ def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) 
         FileStore([found.names[i] for i in keep], root),
         np.array([index[found.labels[i]] for i in keep], np.int64),
         np.array([found.split[i] for i in keep], object),
-        source=f"folder {root}",
+        source=f"folder {path}",
         notes=notes,
     )
 
@@ -252,7 +268,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return suffix_of(name) in IMAGE_SUFFIXES
+    suffix = suffix_of(name)
+    return suffix in IMAGE_SUFFIXES or reads_suffix(suffix)
 
 
 def _hint(path: Path) -> str:
