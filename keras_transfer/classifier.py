@@ -272,7 +272,9 @@ class Classifier:
             hint = ": name a split of it, e.g. data.test" if isinstance(split, Dataset) else ""
             raise UserError(f"evaluate measures on a split of a data set, got a {type(split).__name__}{hint}")
         self._check_classes(split)
-        return Evaluation(evaluate_split(self.model, split, self._transform(), batch_size))
+        return Evaluation(
+            evaluate_split(self.model, split.at_depth(self.metadata.get("depth")), self._transform(), batch_size)
+        )
 
     @checked
     def predict(self, images: Any, top: Positive = 3, batch_size: Positive = 32) -> Any:
@@ -330,6 +332,7 @@ class Classifier:
         from keras_transfer.training import build
 
         self._check_data(data)
+        self._take_depth(data)
         runtime.hide_progress_bars()
         auto = {"batch_size": 32, "class_weights": "none", "views": 0}
         given = {key: value for key, value in options.items() if value != auto.get(key)}
@@ -380,6 +383,7 @@ class Classifier:
         from keras_transfer.training.setup import TrainingSettings, TrainingSetup
 
         self._check_data(data)
+        self._take_depth(data)
         runtime.hide_progress_bars()
         settled = self._data_settings(options).model_copy(update={"augment": list(augment)})
         train, val = build.make_batches(settled, data, self.seed)
@@ -424,6 +428,11 @@ class Classifier:
             raise UserError(f"expected a data set, such as keras_transfer.data.folder(…), got a {type(data).__name__}")
         self._check_classes(data)
         self._check_fit(data)
+
+    def _take_depth(self, data: Dataset) -> None:
+        """Keep the range of 16-bit training images, in which images are read from here on."""
+        if data.depth is not None:
+            self.metadata["depth"] = list(data.depth)
 
     def _check_classes(self, data: Dataset | Split) -> None:
         if tuple(map(normal, data.classes)) != tuple(map(normal, self.classes)):

@@ -204,6 +204,12 @@ else:
 """A function that takes a line of text."""
 
 
+Bits = Annotated[int, BeforeValidator(number), Field(ge=8, le=16)]
+Value = Annotated[int, BeforeValidator(number), Field(ge=0, le=65535)]
+Depth = Auto | Bits | tuple[Value, Value]
+"""Values of 16-bit images: a number of bits, or the lowest and the highest value."""
+
+
 def _class_weights(value: Any) -> Any:
     if value is None:
         return "none"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keras_transfer.arguments.types import ClassWeights, Fraction, ImageSize, Natural, Positive
+from keras_transfer.arguments.types import Bits, ClassWeights, Fraction, ImageSize, Natural, Positive, Value
 from keras_transfer.config.schema import DataConfig, ModelConfig, Phase, RunConfig
 from keras_transfer.options import BatchNorm, Color
 
@@ -65,6 +65,7 @@ class ResolvedData(DataConfig):
     color: Color
     batch_size: Positive
     class_weights: ClassWeights
+    depth: Bits | tuple[Value, Value] | None = None
     augment: list[str | dict[str, Any]]
     workers: Natural
     val_fraction: Fraction

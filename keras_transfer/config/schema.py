@@ -18,6 +18,7 @@ from keras_transfer.arguments.problems import short
 from keras_transfer.arguments.types import (
     Auto,
     ClassWeights,
+    Depth,
     Effort,
     Fraction,
     ImageSize,
@@ -99,6 +100,11 @@ class DatasetConfig(Section):
     limit: Positive | None = Field(None, description="Maximum number of training and validation images.")
     limit_test: Positive | None = Field(None, description="Maximum number of test images.")
     on_bad_image: Literal["error", "skip"] = Field("error", description="What to do with unreadable images.")
+    depth: Depth | None = Field(
+        "auto",
+        description="Values of 16-bit images that become 0 and 255: a number of bits (8 to 16), or [lowest, highest]; `auto`: as many bits "
+        "as the training images use, or their own range if that is less than an eighth of it; `null`: 0 and 65535.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="Further options of the source, by name: those of a source that another package adds.",

@@ -15,7 +15,17 @@ from typing_extensions import Unpack
 
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import NamesOrFile
-from keras_transfer.arguments.types import AnyPath, Fraction, Name, OptionalSize, Positive, Seed, SplitTable, Workers
+from keras_transfer.arguments.types import (
+    AnyPath,
+    Depth,
+    Fraction,
+    Name,
+    OptionalSize,
+    Positive,
+    Seed,
+    SplitTable,
+    Workers,
+)
 from keras_transfer.data.samples import SPLITS, BadImage
 from keras_transfer.options import Resize
 
@@ -52,6 +62,7 @@ class Common(TypedDict, total=False):
     limit: Positive | None
     limit_test: Positive | None
     split_table: SplitTable
+    depth: Depth | None
     workers: Workers
 
 
@@ -78,7 +89,7 @@ def folder(
         image_size: side, or (height, width), of the model's input; None: the backbone's own.
         classes: class names (or a text file of them) to fix their order or use only some of the folders.
         **common: val_fraction=0.15, test_fraction=0.15, seed=0, color="auto", resize="squash", on_bad_image="error",
-            limit=None, limit_test=None, split_table=None, workers="auto": see `keras_transfer.data.builder.build`.
+            limit=None, limit_test=None, split_table=None, depth="auto", workers="auto": see `keras_transfer.data.builder.build`.
 
     Raises:
         UserError: the folder is missing or empty, has one class, unreadable images …

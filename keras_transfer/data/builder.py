@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from keras_transfer.arguments import checked as checked_arguments
 from keras_transfer.arguments.names import NamesOrFile
 from keras_transfer.arguments.types import (
     AnyPath,
+    Depth,
     Fraction,
     Name,
     OptionalSize,
@@ -21,9 +23,12 @@ from keras_transfer.arguments.types import (
     Switch,
     Workers,
 )
-from keras_transfer.data.checks.verify import drop_bad, with_leak_note
+from keras_transfer.data.checks.verify import Checked, drop_bad, with_leak_note
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.data.samples import SampleTable
+from keras_transfer.data.images.depth import FULL, remark
+from keras_transfer.data.images.depth import chosen as choose_span
+from keras_transfer.data.images.depth import parse as parse_depth
+from keras_transfer.data.samples import FileStore, SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
 from keras_transfer.data.statistics import sample_images
@@ -45,6 +50,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
     limit: Positive | None = None,
     limit_test: Positive | None = None,
     split_table: SplitTable = None,
+    depth: Depth | None = "auto",
     workers: Workers = "auto",
     evaluation: Switch = False,
     **options: Any,
@@ -64,6 +70,8 @@ def build(  # each parameter is a configuration key and a keyword of the functio
         limit: maximum number of images in train and val together, stratified; applied after test is split off.
         limit_test: maximum number of test images.
         split_table: splits saved from `Dataset.split_table`; replaces splitting and limits.
+        depth: values of 16-bit images that become 0 and 255: bits (8 to 16), or (low, high); "auto": as many bits as the training images
+            use, or their own range if that is less than an eighth; None: 0 and 65535.
         workers: threads that check the images.
         evaluation: the data is for evaluation only: any number of classes and images is accepted, and only the
             source's own splits are used.
@@ -76,6 +84,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
     samples = load_source(source, options)
     if evaluation:
         samples, checked = drop_bad(samples, on_bad_image, workers)
+        samples = _with_depth(samples, checked, None if depth == "auto" else depth)
         return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
     _check_classes(samples)
     # Without a limit, all images are checked before splitting, so that bad files do not affect the split; with a
@@ -90,8 +99,21 @@ def build(  # each parameter is a configuration key and a keyword of the functio
     if limit is not None:
         samples, checked = drop_bad(samples, on_bad_image, workers)
     _check_training_classes(samples)
+    samples = _with_depth(samples, checked, depth)
     samples = with_leak_note(samples, checked.digests)
     return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
+
+
+def _with_depth(samples: SampleTable, checked: Checked, depth: Any) -> SampleTable:
+    """Return samples whose 16-bit images are read in their range, with a note on them."""
+    images = samples.images
+    if not isinstance(images, FileStore):
+        return samples
+    ranges = {i: checked.ranges[name] for i, name in enumerate(samples.names()) if name in checked.ranges}
+    seen = [span for i, span in ranges.items() if samples.split[i] == "train"]
+    span = choose_span(seen or ranges.values()) if depth == "auto" else parse_depth(depth)
+    notes = (*samples.notes, remark(len(ranges), ranges.values(), span or FULL)) if ranges else samples.notes
+    return replace(samples, images=images.with_depth(span), notes=notes)
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:

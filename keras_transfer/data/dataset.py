@@ -12,6 +12,7 @@ import numpy as np
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import Name, Place
+from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.data.samples import SPLITS, ArrayStore, FileStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
@@ -95,6 +96,13 @@ class Split:
         """Return a smaller split with the samples at these positions; raises UserError for other values."""
         return Split(self.name, self.samples, self.indices[_positions(positions, len(self))])
 
+    def at_depth(self, depth: Sequence[int] | None) -> Split:
+        """Return the split with 16-bit images read in another range: that of a model."""
+        images = self.samples.images
+        if not isinstance(images, FileStore) or images.depth == parse_depth(depth):
+            return self
+        return Split(self.name, replace(self.samples, images=images.with_depth(parse_depth(depth))), self.indices)
+
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
 
@@ -122,6 +130,11 @@ class Dataset:
             raise UserError(
                 f"a data set is made of samples, got a {type(self.samples).__name__}: see keras_transfer.data.folder and others"
             )
+
+    @property
+    def depth(self) -> tuple[int, int] | None:
+        """The values of 16-bit images that become 0 and 255; None if there are no such images."""
+        return getattr(self.samples.images, "depth", None)
 
     @property
     def manifest(self) -> SampleTable:

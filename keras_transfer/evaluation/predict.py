@@ -69,10 +69,11 @@ def predict_files(
     Raises:
         UserError: no file can be read, a folder without images, or `top` is below 1.
     """
+    from keras_transfer.data.images.depth import parse as parse_depth
     from keras_transfer.data.samples import FileStore
 
     found = find_images(paths)
-    store = FileStore(found, None)
+    store = FileStore(found, None, parse_depth(metadata.get("depth")))
     return _predict(model, metadata, store.open, [str(path) for path in found], top, batch_size, workers)
 
 

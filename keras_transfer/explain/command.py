@@ -159,7 +159,7 @@ def _images(
 
     transform = transform_of(metadata)
     if method != "top-losses" and paths:
-        return _files(paths, transform, count)
+        return _files(paths, transform, count, metadata.get("depth"))
     if run is None and not paths:
         raise UserError(f"{source} is a model file without a run: name the images to explain")
     labelled = images_of(run, source, metadata, paths[0] if paths else None, split, print)
@@ -170,12 +170,13 @@ def _images(
     return [_Shown(transform(labelled.read(i)), labelled.image_name(i), int(labelled.labels[i])) for i in positions]
 
 
-def _files(paths: list[str], transform: Any, count: int) -> list[_Shown]:
+def _files(paths: list[str], transform: Any, count: int, depth: Any) -> list[_Shown]:
+    from keras_transfer.data.images.depth import parse as parse_depth
     from keras_transfer.data.images.store import BadImage
     from keras_transfer.data.samples import FileStore
     from keras_transfer.evaluation.predict import find_images
 
-    store = FileStore(find_images(paths), None)
+    store = FileStore(find_images(paths), None, parse_depth(depth))
     shown: list[_Shown] = []
     for i in range(len(store)):
         if len(shown) == count:

@@ -158,6 +158,7 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
         "image_size": list(config.data.size),
         "color": config.data.color,
         "resize": config.data.resize,
+        **({"depth": list(data.depth)} if data.depth is not None else {}),
         "backbone": config.model.backbone,
         "weights": config.model.weights,
         "backend": keras.backend.backend(),
