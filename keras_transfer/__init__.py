@@ -23,6 +23,7 @@ __version__ = "0.1.0"
 # name -> (module, attribute); resolved on first use, so that the backend can be chosen after the import
 _LAZY: dict[str, tuple[str, str | None]] = {
     "use_backend": ("keras_transfer.runtime", "use_backend"),
+    "backbones": ("keras_transfer.models.backbones", "backbones"),
     "data": ("keras_transfer.data", None),
     "Classifier": ("keras_transfer.classifier", "Classifier"),
     "fine_tune": ("keras_transfer.fine_tuning", "fine_tune"),
@@ -34,19 +35,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "UserError": ("keras_transfer.errors", "UserError"),
 }
 
-__all__ = ["__version__", "backbones", *_LAZY]  # noqa: PLE0604
-
-
-def backbones() -> list[str]:
-    """Return the names of all backbones; ``hub:NAME`` also takes any keras-hub preset.
-
-    Examples:
-        >>> "mobilenet_v2" in kt.backbones()
-        True
-    """
-    from keras_transfer.models.backbones import names
-
-    return list(names())
+__all__ = ["__version__", *_LAZY]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

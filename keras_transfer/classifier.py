@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.names import ClassNames, normal
+from keras_transfer.arguments.types import (
+    AnyPath,
+    Augment,
+    Callbacks,
+    ClassWeights,
+    Effort,
+    Fraction,
+    Name,
+    Natural,
+    OptionalSize,
+    Positive,
+    Seed,
+    Verbose,
+    Workers,
+)
 from keras_transfer.config.resolved import ResolvedData, settle_batch_norm
-from keras_transfer.config.schema import CallbacksConfig, Phase
+from keras_transfer.config.schema import CallbacksConfig, Phase, Phases
+from keras_transfer.data.dataset import Dataset, Split
+from keras_transfer.data.images.given import checked_golden, images_of_array, paths_of
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
-from keras_transfer.options import DROPOUT
+from keras_transfer.options import DROPOUT, Color, Pooling, Resize, Stem
 
 if TYPE_CHECKING:
-    from keras_transfer.data.dataset import Dataset
     from keras_transfer.evaluation.leaderboard import Leaderboard
     from keras_transfer.training.fit_result import FitResult
     from keras_transfer.training.range_test import Sweep
@@ -65,22 +83,23 @@ class Classifier:
         2
     """
 
+    @checked
     def __init__(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
-        backbone: str,
-        classes: Sequence[str],
+        backbone: Name,
+        classes: ClassNames,
         *,
-        image_size: int | tuple[int, int] | None = None,
-        weights: str = "imagenet",
-        color: str = "rgb",
-        resize: str = "squash",
-        pooling: str = "avg",
-        dropout: float = DROPOUT,
-        stem: str = "keep",
-        precision: str = "auto",
-        seed: int = 0,
+        image_size: OptionalSize = None,
+        weights: AnyPath = "imagenet",
+        color: Color = "rgb",
+        resize: Resize = "squash",
+        pooling: Pooling = "avg",
+        dropout: Fraction = DROPOUT,
+        stem: Stem = "keep",
+        precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        seed: Seed = 0,
     ):
-        if isinstance(classes, str) or len(classes) < 2:
+        if len(classes) < 2:
             raise UserError(f"a classifier needs at least two class names, got {classes!r}")
         _ensure_backend()
         from keras_transfer.models.backbones import get
@@ -89,7 +108,7 @@ class Classifier:
 
         size = image_size or get(backbone).image_size
         height, width = (size, size) if isinstance(size, int) else size
-        self.classes = tuple(str(name) for name in classes)
+        self.classes = tuple(classes)
         self.history: list[dict[str, Any]] = []
         self.leaderboard: Leaderboard | None = None
         self.run: Path | None = None
@@ -125,23 +144,24 @@ class Classifier:
         found.seed, found._precision, found._is_new = 0, "auto", False
         return found
 
+    @checked
     def fit(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         data: Any,
-        phases: Sequence[Phase] | None = None,
+        phases: Phases = None,
         *,
-        augment: Sequence[str | dict[str, Any]] = (),
-        batch_size: int = 32,
-        accumulate: int = 1,
-        label_smoothing: float = 0.0,
-        class_weights: str = "none",
+        augment: Augment = (),
+        batch_size: Positive = 32,
+        accumulate: Positive = 1,
+        label_smoothing: Fraction = 0.0,
+        class_weights: ClassWeights = "none",
         settings: CallbacksConfig | None = None,
-        callbacks: Sequence[Any] = (),
-        workers: int | str = "auto",
-        cache: str = "auto",
-        views: int = 0,
-        effort: Literal["quick", "standard", "best"] | float = "standard",
-        verbose: bool = True,
+        callbacks: Callbacks = (),
+        workers: Workers = "auto",
+        cache: Literal["auto", "off", "memory", "disk"] = "auto",
+        views: Natural = 0,
+        effort: Effort = "standard",
+        verbose: Verbose = True,
     ) -> FitResult:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
 
@@ -154,7 +174,7 @@ class Classifier:
             batch_size: images per step.
             accumulate: micro-batches per step, to save memory; the result is that of the whole batch.
             label_smoothing: label smoothing of the loss.
-            class_weights: ``"none"``, ``"balanced"`` or ``"sqrt"``.
+            class_weights: ``"none"`` (or None), ``"balanced"``, ``"sqrt"``, or class name → weight, such as ``{"ants": 2.0}``.
             settings: monitor, ReduceLROnPlateau and EarlyStopping.
             callbacks: your own Keras callbacks.
             workers: threads that decode and augment.
@@ -195,20 +215,21 @@ class Classifier:
             self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
 
+    @checked
     def lr_find(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         data: Any,
-        phases: Sequence[Phase] | None = None,
+        phases: Phases = None,
         *,
-        augment: Sequence[str | dict[str, Any]] = (),
-        batch_size: int = 32,
-        accumulate: int = 1,
-        label_smoothing: float = 0.0,
-        class_weights: str = "none",
-        workers: int | str = "auto",
-        steps: int = 100,
-        plot: str | Path | None = None,
-        verbose: bool = True,
+        augment: Augment = (),
+        batch_size: Positive = 32,
+        accumulate: Positive = 1,
+        label_smoothing: Fraction = 0.0,
+        class_weights: ClassWeights = "none",
+        workers: Workers = "auto",
+        steps: Positive = 100,
+        plot: AnyPath | None = None,
+        verbose: Verbose = True,
     ) -> list[Sweep]:
         """Find a learning rate for every phase by a range test (Smith 2017); the model is left exactly as it is.
 
@@ -234,7 +255,7 @@ class Classifier:
             raise UserError(f"a range test takes at least 20 steps, got {steps}")
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers}  # fmt: skip
-        say: Say = print if verbose else (lambda _: None)
+        say: Say = text.say if verbose else (lambda _: None)
         setup = self._setup(data, phases, augment, options, label_smoothing)
         with setup, computing_in(self.model, self._training_precision()):
             found = find_rates(setup, steps, say)
@@ -242,14 +263,21 @@ class Classifier:
             plots.rate_sweeps(found, plot)
         return found
 
-    def evaluate(self, split: Any, batch_size: int = 32) -> Evaluation:
+    @checked
+    def evaluate(self, split: Any, batch_size: Positive = 32) -> Evaluation:
         """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
         from keras_transfer.evaluation.evaluate import evaluate_split
 
+        if not isinstance(split, Split):
+            hint = ": name a split of it, e.g. data.test" if isinstance(split, Dataset) else ""
+            raise UserError(f"evaluate measures on a split of a data set, got a {type(split).__name__}{hint}")
         self._check_classes(split)
-        return Evaluation(evaluate_split(self.model, split, self._transform(), batch_size))
+        return Evaluation(
+            evaluate_split(self.model, split.at_depth(self.metadata.get("depth")), self._transform(), batch_size)
+        )
 
-    def predict(self, images: Any, top: int = 3, batch_size: int = 32) -> Any:
+    @checked
+    def predict(self, images: Any, top: Positive = 3, batch_size: Positive = 32) -> Any:
         """Classify images.
 
         Args:
@@ -263,18 +291,17 @@ class Classifier:
         from keras_transfer.evaluation.predict import predict_files, predict_images
 
         if isinstance(images, np.ndarray):
-            single = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-            images = [images] if single else list(images)
+            images, single = images_of_array(images)
             found = predict_images(self.model, self.metadata, images, top=top, batch_size=batch_size)
         else:
-            single = isinstance(images, (str, Path)) and not Path(images).is_dir()
-            paths: Iterable[str | Path] = [images] if isinstance(images, (str, Path)) else images
-            found = predict_files(self.model, self.metadata, [str(p) for p in paths], top=top, batch_size=batch_size)
+            paths, single = paths_of(images)
+            found = predict_files(self.model, self.metadata, paths, top=top, batch_size=batch_size)
         if single and found[0].error:
             raise UserError(f"{found[0].path}: {found[0].error}")
         return found[0] if single else found
 
-    def save(self, path: str | Path, golden: np.ndarray | None = None) -> None:
+    @checked
+    def save(self, path: AnyPath, golden: Any = None) -> None:
         """Write one ``.keras`` file: model, class names, size, and logits of ``golden`` images checked on load."""
         import keras
 
@@ -286,6 +313,7 @@ class Classifier:
             from keras_transfer.training.build import golden_images
 
             golden = golden_images(self.model.input_shape[1:])
+        golden = checked_golden(golden, self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
 
@@ -303,8 +331,8 @@ class Classifier:
         from keras_transfer.policy.resolve import Machine, resolve_by_evidence
         from keras_transfer.training import build
 
-        self._check_classes(data)
-        self._check_fit(data)
+        self._check_data(data)
+        self._take_depth(data)
         runtime.hide_progress_bars()
         auto = {"batch_size": 32, "class_weights": "none", "views": 0}
         given = {key: value for key, value in options.items() if value != auto.get(key)}
@@ -319,7 +347,7 @@ class Classifier:
             "callbacks": (callbacks or CallbacksConfig()).model_dump(),
         }
         config = validate(tree)
-        say: Say = print if verbose else (lambda _: None)
+        say: Say = text.say if verbose else (lambda _: None)
         choice = runtime.choose_backend(None, "auto")
         resolved, self.leaderboard = resolve_by_evidence(config, data, Machine.of(config, choice), say)
         for decision in resolved.decisions:
@@ -354,10 +382,8 @@ class Classifier:
         from keras_transfer.training import build
         from keras_transfer.training.setup import TrainingSettings, TrainingSetup
 
-        self._check_classes(data)
-        self._check_fit(data)
-        if not 0 <= label_smoothing < 1:
-            raise UserError(f"label_smoothing must be at least 0 and below 1, got {label_smoothing!r}")
+        self._check_data(data)
+        self._take_depth(data)
         runtime.hide_progress_bars()
         settled = self._data_settings(options).model_copy(update={"augment": list(augment)})
         train, val = build.make_batches(settled, data, self.seed)
@@ -396,13 +422,25 @@ class Classifier:
 
         return transform_of(self.metadata)
 
-    def _check_classes(self, data: Any) -> None:
-        if tuple(data.classes) != self.classes:
+    def _check_data(self, data: Any) -> None:
+        """Raise UserError unless this is a data set that fits the classifier."""
+        if not isinstance(data, Dataset):
+            raise UserError(f"expected a data set, such as keras_transfer.data.folder(…), got a {type(data).__name__}")
+        self._check_classes(data)
+        self._check_fit(data)
+
+    def _take_depth(self, data: Dataset) -> None:
+        """Keep the range of 16-bit training images, in which images are read from here on."""
+        if data.depth is not None:
+            self.metadata["depth"] = list(data.depth)
+
+    def _check_classes(self, data: Dataset | Split) -> None:
+        if tuple(map(normal, data.classes)) != tuple(map(normal, self.classes)):
             raise UserError(
-                f"the data has the classes {', '.join(data.classes)}, but the model knows {', '.join(self.classes)}"
+                f"the data has the classes {_listed(data.classes)}, but the model knows {_listed(self.classes)}"
             )
 
-    def _check_fit(self, data: Any) -> None:
+    def _check_fit(self, data: Dataset) -> None:
         mine = tuple(self.metadata["image_size"])
         if data.image_size is not None and tuple(data.image_size) != mine:
             raise UserError(
@@ -420,7 +458,8 @@ class Classifier:
         return f"Classifier({self.metadata['backbone']!r}, {len(self.classes)} classes, {height}×{width})"
 
 
-def load(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> Classifier:
+@checked
+def load(path: AnyPath, custom_objects: Mapping[str, Any] | None = None) -> Classifier:
     """Load a model file or the model of a run directory; its golden batch is computed again and compared.
 
     The file may come from a stranger: it is checked before Keras sees it, and can neither run code nor read another file.
@@ -446,6 +485,11 @@ def load(path: str | Path, custom_objects: Mapping[str, Any] | None = None) -> C
     from keras_transfer.models.bundle import load as load_bundle
 
     return Classifier._wrap(*load_bundle(file, custom_objects=custom_objects))
+
+
+def _listed(names: Sequence[str], limit: int = 20) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(map(text.one_line, names[:limit])) + more
 
 
 def _ensure_backend() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from keras_transfer.text import visible
+
 EXIT_FAILED = 1
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -14,8 +16,12 @@ class UserError(Exception):
     """An error that the user can fix.
 
     The message has one line per problem. It names what was expected, what was received and, where there is one, the
-    nearest valid name. The command line prints it as ``error: …`` and exits with status 2.
+    nearest valid name. The command line prints it as ``error: …`` and exits with status 2. Names in it that could control a terminal
+    are escaped.
     """
+
+    def __init__(self, message: object = ""):
+        super().__init__(visible(message))
 
 
 class Trouble(UserError):
@@ -40,9 +46,30 @@ class Interrupted(KeyboardInterrupt):
         self.run = run
 
 
+_OTHER_WORDS = {
+    "lr": "learning_rate",
+    "lr0": "learning_rate",
+    "wd": "weight_decay",
+    "bs": "batch_size",
+    "batch": "batch_size",
+    "img_size": "image_size",
+    "imgsz": "image_size",
+    "input_shape": "image_size",
+    "arch": "backbone",
+    "model": "backbone",
+    "gray": "grey",
+    "grayscale": "grey",
+    "stretch": "squash",
+    "smoothing": "label_smoothing",
+}
+"""What other libraries call the same thing."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    options = [str(v) for v in valid]
+    other = _OTHER_WORDS.get(str(name).lower())
+    close = [other] if other in options else difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from keras_transfer import text
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.types import AnyPath, Backend, Callbacks, Effort, Printer, Seed, Settings
 from keras_transfer.classifier import Classifier, load
 from keras_transfer.config.load import load_config
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.training.train import train
-from keras_transfer.typing import Say
 
 
+@checked
 def fine_tune(
-    data: str | os.PathLike[str],
+    data: AnyPath,
     *,
-    effort: str | float = "standard",
-    backend: str | None = None,
-    output: str | os.PathLike[str] | None = None,
-    seed: int = 0,
-    settings: Sequence[str] = (),
-    callbacks: Sequence[Any] = (),
-    say: Say = print,
+    effort: Effort = "standard",
+    backend: Backend | None = None,
+    output: AnyPath | None = None,
+    seed: Seed = 0,
+    settings: Settings = (),
+    callbacks: Callbacks = (),
+    say: Printer = text.say,
 ) -> Classifier:
     """Make the best classifier of some images that a pretrained backbone allows.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Callable, Sequence
+
+from keras_transfer.text import is_unsafe
 
 
 def share(value: float | None) -> str:
     """Return a percentage with one decimal; only 1 is 100 %, and only 0 is 0 %."""
-    if value is None:
+    if value is None or not math.isfinite(value):
         return "–"
     if 0 < value < 0.0005:
         return "<\u00a00.1\u00a0%"
@@ -38,12 +41,14 @@ def images(count: int, kind: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    """Replace control characters by spaces, and lone surrogates and unassigned code points by question marks.
+    """Replace control characters, also those of the writing direction, by spaces, and lone surrogates and unassigned code points by question marks.
 
     File names that are not valid in the file system's encoding reach Python with lone surrogates in them.
     """
     replaced = {"Cc": " ", "Cs": "?", "Zl": " ", "Zp": " ", "Cn": "?"}
-    return "".join(c if c == "\n" else replaced.get(unicodedata.category(c), c) for c in str(text))
+    return "".join(
+        c if c == "\n" else replaced.get(unicodedata.category(c), " " if is_unsafe(c) else c) for c in str(text)
+    )
 
 
 def shorten(text: str, limit: int) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from keras_transfer import text
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.files import check_output, write_json
 from keras_transfer.training.prepare import prepare
@@ -19,7 +20,7 @@ def lr_find(
     json_file: str | Path | None = None,
     backend: str | None = None,
     device: str | None = None,
-    say: Say = print,
+    say: Say = text.say,
 ) -> list[Any]:
     """Find a learning rate for every phase: the head's, then that of what thaws after it. Nothing is trained for good.
 

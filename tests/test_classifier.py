@@ -74,7 +74,7 @@ def test_mistakes_are_said_before_training(data):
     clf = kt.Classifier("tiny", classes=data.classes, image_size=64, weights="none")
     with pytest.raises(kt.UserError, match="image_size"):
         clf.fit(data)
-    with pytest.raises(kt.UserError, match="at least two class names"):
+    with pytest.raises(kt.UserError, match="expected a list, got 'apple'"):
         kt.Classifier("tiny", classes="apple")
 
 

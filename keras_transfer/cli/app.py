@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from keras_transfer import text
 from keras_transfer.cli.commands import COMMANDS
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0: success; 1: the command ran, but its result is negative (backends differ, a run failed …); 2: an error that
         the user can fix; 130: interrupted. A bug raises, which makes Python exit with 1.
     """
+    text.never_fail()
     words = sys.argv[1:] if argv is None else argv
     if not words:
         build_parser().print_help()
@@ -33,10 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.debug:
             traceback.print_exc()
         for line in str(error).splitlines() or ["unknown problem"]:
-            print(f"error: {line}", file=sys.stderr)
+            text.complain(f"error: {line}")
         return EXIT_USER_ERROR
     except Interrupted as stop:
-        print(f"interrupted; resume with: keras-transfer train --resume --output {stop.run}", file=sys.stderr)
+        text.complain(f"interrupted; resume with: keras-transfer train --resume --output {stop.run}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -63,11 +65,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"keras-transfer {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
-        text = command.__doc__ or ""
+        about = command.__doc__ or ""
         added = commands.add_parser(
             name,
-            help=text.partition("\n")[0],
-            description=text,
+            help=about.partition("\n")[0],
+            description=about,
             epilog="\n  ".join(["examples:", *command.EXAMPLES]),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
 from keras_transfer.compare.plan import Entry, plan, reject_changed
 from keras_transfer.compare.rows import FIELDS, empty_row, notes, read_row
 from keras_transfer.compare.table import comparison_table
@@ -66,11 +66,11 @@ def compare(
     for number, entry in enumerate(entries, start=1):
         if entry.run.is_finished():
             continue
-        print(f"compare: {entry.name} ({number} of {len(entries)})", file=sys.stderr)
+        text.complain(f"compare: {entry.name} ({number} of {len(entries)})")
         problem = _train(entry, folder, accept_changes)
         if problem is not None:
             problems[entry.name] = problem
-            print(f"compare: {entry.name} {problem[0]}: {problem[1]}", file=sys.stderr)
+            text.complain(f"compare: {entry.name} {problem[0]}: {problem[1]}")
         _write(folder, report, entries, problems)
     if not quiet:
         _print(report)

@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 import threading
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 
+from keras_transfer import text
 from keras_transfer.compare.plan import RunRequest
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, UserError
 from keras_transfer.runs import RunDirectory
@@ -48,7 +48,7 @@ def _train(job: dict[str, Any]) -> None:
     run, request = RunDirectory(job["run"]), RunRequest(**job["asked"])
     if run.is_finished():
         return
-    say = partial(print, file=sys.stderr, flush=True)  # standard output belongs to the comparison
+    say = text.complain  # standard output belongs to the comparison
     if run.config.is_file():
         run = resume_run(run.path)
         config = run.read_config()

@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 import math
-import typing
+import os
+from collections.abc import Hashable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.problems import section_of
+from keras_transfer.arguments.types import AnyPath, Settings
 from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
-from keras_transfer.config.schema import RunConfig, Section
-from keras_transfer.errors import UserError, nearest, unknown
+from keras_transfer.config.schema import RunConfig
+from keras_transfer.errors import UserError, unknown
+
+__all__ = [
+    "complete",
+    "complete_data",
+    "dump",
+    "find_config",
+    "load_config",
+    "parse_overrides",
+    "read_config",
+    "read_yaml",
+    "recipe_names",
+    "section_of",
+    "source_of",
+    "validate",
+]
 
 QUICKSTART = "quickstart"
 MAX_BYTES = 1 << 20
 MAX_VALUES = 100_000
 """Maximum number of values in a configuration, with aliases expanded."""
 
-Checked = TypeVar("Checked", bound=Section)
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -50,12 +67,48 @@ def find_config(name: str) -> Path:
     raise unknown("configuration", name, recipe_names())
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses what would be read in one of several ways."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[Any, yaml.Node] = {}
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, Hashable) and name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    f"the key {str(name)!r} occurs twice, first in line {seen[name].start_mark.line + 1}",
+                    key.start_mark,
+                )
+            if isinstance(name, Hashable):
+                seen[name] = key
+        return super().construct_mapping(node, deep)
+
+
+def _no_set(loader: _Loader, node: yaml.Node) -> None:
+    raise yaml.constructor.ConstructorError(None, None, "a set, which has no order: expected a list", node.start_mark)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:set", _no_set)
+
+
+def _yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a configuration file as a mapping; an empty file is an empty mapping."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path}: more than {MAX_BYTES >> 20} MiB, which is no configuration")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _yaml(path.read_text(encoding="utf-8"))
         _check_size(content)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
@@ -99,10 +152,11 @@ def parse_overrides(items: list[str]) -> list[tuple[list[str], Any]]:
         if not equals or not key.strip():
             raise UserError(f"--set expects KEY=VALUE, got {item!r}")
         try:
-            value = yaml.safe_load(text) if text.strip() else None
+            value = _yaml(text) if text.strip() else None
             _check_size(value)
         except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-            raise UserError(f"--set {key}: {text!r} is not a valid value") from error
+            why = getattr(error, "problem", None) if isinstance(error, yaml.constructor.ConstructorError) else None
+            raise UserError(f"--set {key}: {text!r} is not a valid value{f' ({why})' if why else ''}") from error
         parsed.append((key.strip().split("."), _number(value)))
     return parsed
 
@@ -146,8 +200,12 @@ def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
             raise UserError(f"--set {dotted}: {above} is the value {node!r} and has no keys inside")
 
 
+@checked
 def load_config(
-    name: str | None = None, overrides: list[str] | None = None, data: str | None = None, output: str | None = None
+    name: AnyPath | None = None,
+    overrides: Settings = (),
+    data: AnyPath | None = None,
+    output: AnyPath | None = None,
 ) -> RunConfig:
     """Build the configuration of a run.
 
@@ -167,7 +225,8 @@ def load_config(
     """
     from keras_transfer.data.sources import SOURCES  # lazily: it imports NumPy
 
-    config = read_config(name, overrides, data, output)
+    paths = [None if path is None else os.fspath(path) for path in (name, data, output)]
+    config = read_config(paths[0], list(overrides), paths[1], paths[2])
     SOURCES.lookup(config.data.source)
     return config
 
@@ -232,7 +291,7 @@ def source_of(data: str) -> dict[str, str]:
 
 def validate(tree: dict[str, Any]) -> RunConfig:
     """Check a configuration mapping against the schema, reporting every problem."""
-    return _checked(RunConfig, tree)
+    return RunConfig.model_validate(tree)
 
 
 def complete(config: RunConfig) -> ResolvedConfig:
@@ -241,7 +300,7 @@ def complete(config: RunConfig) -> ResolvedConfig:
     Raises:
         UserError: it contains ``auto``.
     """
-    return _checked(ResolvedConfig, config.model_dump())
+    return ResolvedConfig.model_validate(config.model_dump())
 
 
 def complete_data(options: dict[str, Any]) -> ResolvedData:
@@ -250,95 +309,7 @@ def complete_data(options: dict[str, Any]) -> ResolvedData:
     Raises:
         UserError: a line for every problem.
     """
-    return _checked(ResolvedData, options)
-
-
-def _checked(kind: type[Checked], tree: dict[str, Any]) -> Checked:
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        items = error.errors()
-        lines = [_problem(item, _may_be_auto(item, items)) for item in items if not _is_spare(item, items)]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
-
-
-def _place(item: Any) -> list[Any]:
-    return [part for part in item["loc"] if not _is_union_label(part)]
-
-
-def _is_spare(item: Any, items: list[Any]) -> bool:
-    """Return whether ``item`` is about another form of the key (``auto``, a pair, a mapping) than the one given."""
-    place, others = _place(item), [other for other in items if other is not item]
-    deeper = any(_place(other)[: len(place)] == place and len(_place(other)) > len(place) for other in others)
-    if deeper and (_rank(item) or item["type"] in ("int_type", "too_short")):
-        return True
-    return any(_place(other) == place and _rank(other) < _rank(item) for other in others)
-
-
-def _rank(item: Any) -> int:
-    """Rank the messages about the forms of one key; the lowest is the most specific."""
-    if item["type"] == "int_type":
-        return int(isinstance(item.get("input"), (list, tuple)))
-    return 3 if _is_auto(item) else {"tuple_type": 1, "dict_type": 2}.get(item["type"], 0)
-
-
-def _is_auto(item: Any) -> bool:
-    return bool(item["type"] == "literal_error" and item["ctx"]["expected"] == "'auto'")
-
-
-def _may_be_auto(item: Any, items: list[Any]) -> bool:
-    """Say whether a word was given where another branch of the key is "auto"."""
-    given = isinstance(item.get("input"), str) and not _is_auto(item)
-    return given and any(_is_auto(other) and _place(other) == _place(item) for other in items)
-
-
-def _problem(item: Any, may_be_auto: bool = False) -> str:
-    where = _place(item)
-    dotted = ".".join(str(part) for part in where) or "configuration"
-    received = item.get("input")
-    if item["type"] == "extra_forbidden":
-        valid = _keys_at(where[:-1])
-        return f"unknown key {dotted!r}{nearest(str(where[-1]), valid)} (expected one of: {', '.join(valid)})"
-    message = item["msg"].removeprefix("Value error, ")
-    message = (message[0].lower() + message[1:]).replace("tuple", "list")  # Python's word for a list of fixed length
-    if may_be_auto:
-        message += ", or auto" + nearest(received, ["auto"])
-    if item["type"] == "missing":
-        return f"{dotted}: this key is required"
-    if item["type"] == "literal_error" and isinstance(received, str):
-        message += nearest(
-            received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        )
-    complete = "got" in message or message.startswith("unknown ")
-    return f"{dotted}: {message}" + ("" if complete else f", got {received!r}"[:200])
-
-
-def _is_union_label(part: Any) -> bool:
-    # pydantic names the branch of a union in the location ("list[Phase]", "function-before[…]", "literal['auto']")
-    return isinstance(part, str) and (any(c in part for c in "[(") or part in ("str", "int", "float", "dict"))
-
-
-def _keys_at(where: list[Any]) -> list[str]:
-    """Return the valid keys at a place of the schema."""
-    model: Any = RunConfig
-    for part in where:
-        if isinstance(part, int):
-            continue
-        model = section_of(model.model_fields[part].annotation)
-        if model is None:
-            return []
-    return list(model.model_fields)
-
-
-def section_of(annotation: Any) -> type[BaseModel] | None:
-    """Return the section class inside a field's type, or None."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in typing.get_args(annotation):
-        found = section_of(argument)
-        if found is not None:
-            return found
-    return None
+    return ResolvedData.model_validate(options)
 
 
 def dump(config: RunConfig) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from keras_transfer.config.load import section_of
+from keras_transfer.arguments.problems import section_of
 from keras_transfer.config.schema import RunConfig
 
 TITLE = """# Configuration

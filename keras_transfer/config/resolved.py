@@ -12,16 +12,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from keras_transfer.config.schema import (
-    DataConfig,
-    Fraction,
-    ImageSize,
-    ModelConfig,
-    Natural,
-    Phase,
-    Positive,
-    RunConfig,
-)
+from keras_transfer.arguments.types import Bits, ClassWeights, Fraction, ImageSize, Natural, Positive, Value
+from keras_transfer.config.schema import DataConfig, ModelConfig, Phase, RunConfig
 from keras_transfer.options import BatchNorm, Color
 
 
@@ -72,7 +64,8 @@ class ResolvedData(DataConfig):
     image_size: ImageSize
     color: Color
     batch_size: Positive
-    class_weights: Literal["none", "balanced", "sqrt"]
+    class_weights: ClassWeights
+    depth: Bits | tuple[Value, Value] | None = None
     augment: list[str | dict[str, Any]]
     workers: Natural
     val_fraction: Fraction

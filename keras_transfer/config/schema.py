@@ -7,45 +7,52 @@ a :class:`~keras_transfer.config.resolved.ResolvedConfig`, which holds none. Con
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from keras_transfer.arguments import Section
+from keras_transfer.arguments.names import WrittenNames
+from keras_transfer.arguments.problems import short
+from keras_transfer.arguments.types import (
+    Auto,
+    ClassWeights,
+    Depth,
+    Effort,
+    Fraction,
+    ImageSize,
+    Natural,
+    NonNegative,
+    PathText,
+    Positive,
+    Rate,
+    Seed,
+    Switch,
+    number,
+    ordered,
+    plain,
+)
 from keras_transfer.config.interval import Interval
 from keras_transfer.errors import nearest, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
-Auto = Literal["auto"]
 VAL_FRACTION = 0.15
 LABEL_SMOOTHING = 0.1
 BACKBONE = "efficientnet_lite0"
 
 
-def _no_bool(value: Any) -> Any:
-    # YAML's `yes` and Python's True are integers to pydantic; nobody means a batch size of True.
-    if isinstance(value, bool):
-        raise ValueError("expected a number, got a boolean")
-    return value
-
-
-Positive = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
-Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
-Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
-Minutes = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=10_080)]
-NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
 Place = Annotated[int, Field(ge=0)]
-Natural = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
-Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
 
 
 def _switch_or_name(value: Any) -> Any:
+    value = plain(value)
     if isinstance(value, bool) or (isinstance(value, str) and value):
         return value
     raise ValueError(f"expected true, false or a name, got {value!r}")
 
 
 SwitchOrName = Annotated[bool | str, BeforeValidator(_switch_or_name)]
-ImageSize = Side | tuple[Side, Side]
 
 
 def _interval(value: Any) -> Any:
@@ -53,13 +60,13 @@ def _interval(value: Any) -> Any:
     return str(value)
 
 
+def _list_or_word(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        raise ValueError(f"expected a list, which has an order, got a {type(value).__name__}")
+    return value
+
+
 Every = Annotated[str, BeforeValidator(_interval)]
-
-
-class Section(BaseModel):
-    """A part of the configuration: immutable; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatasetConfig(Section):
@@ -70,12 +77,12 @@ class DatasetConfig(Section):
         description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that another "
         "package adds.",
     )
-    path: str | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
-    root: str | None = Field(None, description="Base folder of relative paths in a list or CSV file.")
-    train: str | None = Field(None, description="List file of the training images, one `path label` per line.")
-    val: str | None = Field(None, description="List file of the validation images.")
-    test: str | None = Field(None, description="List file of the test images.")
-    classes: list[str] | str | None = Field(None, description="Class names, or a text file with one per line.")
+    path: PathText | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
+    root: PathText | None = Field(None, description="Base folder of relative paths in a list or CSV file.")
+    train: PathText | None = Field(None, description="List file of the training images, one `path label` per line.")
+    val: PathText | None = Field(None, description="List file of the validation images.")
+    test: PathText | None = Field(None, description="List file of the test images.")
+    classes: WrittenNames = Field(None, description="Class names, or a text file with one per line.")
     labels: Literal["fine", "coarse"] | None = Field(None, description="Label set of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
     color: Color | Auto = Field("auto", description="Colour channels of the model's input.")
@@ -93,6 +100,11 @@ class DatasetConfig(Section):
     limit: Positive | None = Field(None, description="Maximum number of training and validation images.")
     limit_test: Positive | None = Field(None, description="Maximum number of test images.")
     on_bad_image: Literal["error", "skip"] = Field("error", description="What to do with unreadable images.")
+    depth: Depth | None = Field(
+        "auto",
+        description="Values of 16-bit images that become 0 and 255: a number of bits (8 to 16), or [lowest, highest]; `auto`: as many bits "
+        "as the training images use, or their own range if that is less than an eighth of it; `null`: 0 and 65535.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="Further options of the source, by name: those of a source that another package adds.",
@@ -107,11 +119,14 @@ class DataConfig(DatasetConfig):
         1,
         description="Number of micro-batches per training step, to save memory; the result is that of the whole batch.",
     )
-    class_weights: Literal["auto", "none", "balanced", "sqrt"] = Field(
+    class_weights: ClassWeights | Auto = Field(
         "auto",
-        description="Class weights in the loss: inverse class frequency (`balanced`) or its square root (`sqrt`).",
+        description="Class weights in the loss: inverse class frequency (`balanced`), its square root (`sqrt`), or weights by class "
+        "name, such as `{ants: 2.0}` (1 for classes that are not named).",
     )
-    augment: list[str | dict[str, Any]] | Auto = Field("auto", description="Augmentations, by name or with parameters.")
+    augment: Annotated[list[str | dict[str, Any]] | Auto, BeforeValidator(_list_or_word)] = Field(
+        "auto", description="Augmentations, by name or with parameters."
+    )
     workers: Natural | Auto = Field(
         "auto", description="Number of threads that decode and augment images; 0: none, the training thread does it."
     )
@@ -159,7 +174,7 @@ class ModelConfig(Section):
         "normalized and joined; `auto`: chosen by cross-validation with automatic phases, otherwise 0.",
     )
     dropout: Fraction = Field(DROPOUT, description="Dropout rate before the logits.")
-    native: bool = Field(
+    native: Switch = Field(
         True,
         description="On torch, and on jax on a CPU, use faster operations than Keras's own; the results are the same.",
     )
@@ -182,9 +197,11 @@ class Phase(Section):
         ('last 2 groups', 'adamw')
     """
 
+    _in_front: ClassVar[str] = "name"
+
     name: str = Field(min_length=1, description="Name of the phase.")
     epochs: Positive = Field(5, description="Maximum number of epochs.")
-    train: str | list[str] = Field(
+    train: Annotated[str | list[str], BeforeValidator(_list_or_word)] = Field(
         "",
         description="What trains: `head`, `all`, `last N groups`, or patterns of layer names; default: the name of "
         "the phase.",
@@ -230,11 +247,11 @@ class Phase(Section):
         description="Whether the backbone's BatchNormalization layers stay frozen or train with the layers around "
         "them; `auto`: frozen for pretrained weights.",
     )
-    augment: bool = Field(
+    augment: Switch = Field(
         True, description="Whether training images are augmented; if not, frozen layers are computed only once."
     )
     clip_norm: Rate | None = Field(None, description="Maximum global gradient norm; `null`: no clipping.")
-    group_decay: Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=1)] = Field(
+    group_decay: Annotated[float, BeforeValidator(number), Field(gt=0, le=1)] = Field(
         1.0,
         description="Learning-rate factor from each layer group to the one before it; the head has the full rate.",
     )
@@ -251,8 +268,9 @@ class Phase(Section):
         assert self.learning_rate != "auto"
         return self.learning_rate
 
-    def __init__(self, name: str | None = None, /, **values: Any):
-        super().__init__(**({"name": name} if name is not None else {}), **values)
+    if TYPE_CHECKING:
+
+        def __init__(self, name: str | None = None, /, **values: Any): ...
 
     @field_validator("train")
     @classmethod
@@ -318,6 +336,34 @@ PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
 """Keys of a phase with other values than those chosen from the data."""
 
 
+def _phases(value: Any) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, (Phase, Mapping)):
+        raise ValueError("expected a list of phases, got one: put it in brackets, [Phase(…)]")
+    phases = ordered(value)
+    if not phases:
+        raise ValueError("expected at least one phase, got an empty list; None chooses them")
+    for one in phases:
+        if not isinstance(one, (Phase, Mapping)):
+            raise ValueError(f"expected phases, got {short(one)}")
+    return phases
+
+
+def _differ(phases: Sequence[Phase] | None) -> Sequence[Phase] | None:
+    names = [phase.name for phase in phases or ()]
+    if len(set(names)) < len(names):
+        raise ValueError(f"phases need different names, got {', '.join(names)}")
+    return phases
+
+
+if TYPE_CHECKING:
+    Phases = Sequence[Phase] | None
+else:
+    Phases = Annotated[list[Phase] | None, BeforeValidator(_phases), AfterValidator(_differ)]
+"""Phases in order, or None for those of the default."""
+
+
 class ReduceLROnPlateauConfig(Section):
     """Keras's ReduceLROnPlateau, for phases with the schedule `plateau`."""
 
@@ -347,7 +393,7 @@ class CallbacksConfig(Section):
     early_stopping: EarlyStoppingConfig | None = Field(
         default_factory=EarlyStoppingConfig, description="Settings of EarlyStopping; `null` turns it off."
     )
-    tensorboard: bool = Field(False, description="Write TensorBoard logs into the run directory.")
+    tensorboard: Switch = Field(False, description="Write TensorBoard logs into the run directory.")
     mlflow: SwitchOrName = Field(
         False,
         description="Log to MLflow: `true`, or the name of an experiment; default name: `MLFLOW_EXPERIMENT_NAME`, "
@@ -369,11 +415,11 @@ class OutputConfig(Section):
         description="How often the state for resuming is saved: `90 seconds`, `2 minutes`, `100 steps`, `1 epoch`; a"
         " bare number means seconds. It is also saved at the end of each phase and on interruption.",
     )
-    plots: bool = Field(True, description="Plot the training curves and the confusion matrix.")
-    every_epoch: bool = Field(
+    plots: Switch = Field(True, description="Plot the training curves and the confusion matrix.")
+    every_epoch: Switch = Field(
         False, description="Keep the model of every epoch as `checkpoints/phaseN_epochNNN.keras`."
     )
-    report: bool = Field(True, description="Write `report.html`, a self-contained page about the run.")
+    report: Switch = Field(True, description="Write `report.html`, a self-contained page about the run.")
 
 
 class RunConfig(Section):
@@ -386,9 +432,7 @@ class RunConfig(Section):
     """
 
     name: str = Field("run", pattern=r"^[\w.-]+$", description="Name of the run (letters, digits, `_`, `.`, `-`).")
-    seed: Annotated[int, BeforeValidator(_no_bool), Field(ge=0, lt=2**31)] = Field(
-        0, description="Seed for splits, order, augmentation, initial weights and dropout."
-    )
+    seed: Seed = Field(0, description="Seed for splits, order, augmentation, initial weights and dropout.")
     backend: Literal["auto", "torch", "tensorflow", "jax"] = Field("auto", description="Keras backend.")
     device: Literal["auto", "cpu", "gpu", "mps"] = Field("auto", description="Device to compute on.")
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -396,11 +440,11 @@ class RunConfig(Section):
         description="Precision of the training computation; weights, logits and loss stay float32. `auto`: bfloat16 "
         "where it was measured to be faster.",
     )
-    deterministic: bool = Field(
+    deterministic: Switch = Field(
         False,
         description="Use only deterministic operations, so that every run gives the same bits; slower on a GPU.",
     )
-    effort: Literal["quick", "standard", "best"] | Minutes = Field(
+    effort: Effort = Field(
         "standard",
         description="How much is tried where phases are automatic: `quick` solves a head on one backbone in seconds; `standard` also "
         "compares backbones and fine-tunes where that fits into about a minute for a few hundred images; `best` takes the time "
@@ -426,15 +470,6 @@ class RunConfig(Section):
         given = self.data.val_fraction
         return given if given != "auto" else 0.0 if self.is_automatic else VAL_FRACTION
 
-    @field_validator("effort", mode="before")
-    @classmethod
-    def _form_of_effort(cls, value: Any) -> Any:
-        """Say which words there are, which a message about numbers would not."""
-        words = ["quick", "standard", "best"]
-        if isinstance(value, str) and value not in words and not value.replace(".", "", 1).isdecimal():
-            raise ValueError(f"expected quick, standard, best or minutes{nearest(value, words)}, got {value!r}")
-        return value
-
     @field_validator("phases", mode="before")
     @classmethod
     def _form_of_phases(cls, value: Any) -> Any:
@@ -452,7 +487,5 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _phase_names_differ(self) -> RunConfig:
         if isinstance(self.phases, tuple):
-            names = [phase.name for phase in self.phases]
-            if len(set(names)) < len(names):
-                raise ValueError(f"phases need different names, got {', '.join(names)}")
+            _differ(self.phases)
         return self

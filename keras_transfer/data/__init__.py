@@ -9,15 +9,27 @@ Importing this module imports neither Keras nor OpenCV.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from typing_extensions import Unpack
+
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.names import NamesOrFile
+from keras_transfer.arguments.types import (
+    AnyPath,
+    Depth,
+    Fraction,
+    Name,
+    OptionalSize,
+    Positive,
+    Seed,
+    SplitTable,
+    Workers,
+)
 from keras_transfer.data.samples import SPLITS, BadImage
 from keras_transfer.options import Resize
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
     from keras_transfer.data.dataset import Dataset, Split
 
 __all__ = [
@@ -37,38 +49,37 @@ __all__ = [
     "list_file",
 ]
 
-PathLike = str | os.PathLike[str]
-ClassNames = Sequence[str] | PathLike | None
-ImageSize = int | Sequence[int] | None
-
 
 class Common(TypedDict, total=False):
     """Options that every function of this module takes; `builder.build` has their defaults and meaning."""
 
-    val_fraction: float
-    test_fraction: float
-    seed: int
+    val_fraction: Fraction
+    test_fraction: Fraction
+    seed: Seed
     color: Literal["auto", "rgb", "grey"]
     resize: Resize
     on_bad_image: Literal["error", "skip"]
-    limit: int | None
-    limit_test: int | None
-    split_table: Mapping[str, str] | None
-    workers: int | str
+    limit: Positive | None
+    limit_test: Positive | None
+    split_table: SplitTable
+    depth: Depth | None
+    workers: Workers
 
 
-def build(source: str, **options: Any) -> Dataset:
+@checked
+def build(source: Name, **options: Any) -> Dataset:
     """The data set of a source by name, with plain options; see `keras_transfer.data.builder.build`."""
     from keras_transfer.data import builder
 
     return builder.build(source, **options)
 
 
+@checked
 def folder(
-    path: PathLike,
-    image_size: ImageSize = None,
+    path: AnyPath,
+    image_size: OptionalSize = None,
     *,
-    classes: ClassNames = None,
+    classes: NamesOrFile = None,
     **common: Unpack[Common],
 ) -> Dataset:
     """A folder of class folders, or of train/val/test folders that hold class folders.
@@ -78,7 +89,7 @@ def folder(
         image_size: side, or (height, width), of the model's input; None: the backbone's own.
         classes: class names (or a text file of them) to fix their order or use only some of the folders.
         **common: val_fraction=0.15, test_fraction=0.15, seed=0, color="auto", resize="squash", on_bad_image="error",
-            limit=None, limit_test=None, split_table=None, workers="auto": see `keras_transfer.data.builder.build`.
+            limit=None, limit_test=None, split_table=None, depth="auto", workers="auto": see `keras_transfer.data.builder.build`.
 
     Raises:
         UserError: the folder is missing or empty, has one class, unreadable images …
@@ -93,15 +104,16 @@ def folder(
     return build("folder", path=path, image_size=image_size, classes=classes, **common)
 
 
+@checked
 def list_file(
-    path: PathLike | None = None,
-    image_size: ImageSize = None,
+    path: AnyPath | None = None,
+    image_size: OptionalSize = None,
     *,
-    root: PathLike | None = None,
-    train: PathLike | None = None,
-    val: PathLike | None = None,
-    test: PathLike | None = None,
-    classes: ClassNames = None,
+    root: AnyPath | None = None,
+    train: AnyPath | None = None,
+    val: AnyPath | None = None,
+    test: AnyPath | None = None,
+    classes: NamesOrFile = None,
     **common: Unpack[Common],
 ) -> Dataset:
     """Text files of `path label` lines; see `sources.list_file.load`, and `folder` for the common options.
@@ -116,12 +128,13 @@ def list_file(
     )
 
 
+@checked
 def csv(
-    path: PathLike,
-    image_size: ImageSize = None,
+    path: AnyPath,
+    image_size: OptionalSize = None,
     *,
-    root: PathLike | None = None,
-    classes: ClassNames = None,
+    root: AnyPath | None = None,
+    classes: NamesOrFile = None,
     **common: Unpack[Common],
 ) -> Dataset:
     """A CSV file with the columns path, label and optionally split, weight, group; see `sources.csv_file.load`.
@@ -134,7 +147,8 @@ def csv(
     return build("csv", path=path, root=root, classes=classes, image_size=image_size, **common)
 
 
-def arrays(x: Any = None, y: Any = None, image_size: ImageSize = None, **options: Any) -> Dataset:
+@checked
+def arrays(x: Any = None, y: Any = None, image_size: OptionalSize = None, **options: Any) -> Dataset:
     """Images and labels in memory, or (x is a path) in an `.npz` file.
 
     Args:
@@ -159,18 +173,20 @@ def arrays(x: Any = None, y: Any = None, image_size: ImageSize = None, **options
     return build("arrays", x=x, y=y, image_size=image_size, **options)
 
 
+@checked
 def idx(
-    path: PathLike,
-    image_size: ImageSize = None,
+    path: AnyPath,
+    image_size: OptionalSize = None,
     *,
-    classes: ClassNames = None,
+    classes: NamesOrFile = None,
     **common: Unpack[Common],
 ) -> Dataset:
     """A folder with MNIST-like IDX files; see `sources.idx.load`, and `folder` for the common options."""
     return build("idx", path=path, classes=classes, image_size=image_size, **common)
 
 
-def digits(image_size: ImageSize = None, **common: Unpack[Common]) -> Dataset:
+@checked
+def digits(image_size: OptionalSize = None, **common: Unpack[Common]) -> Dataset:
     """scikit-learn's 1,797 handwritten digits, 8 x 8 grey; see `folder` for the common options.
 
     Examples:
@@ -181,14 +197,16 @@ def digits(image_size: ImageSize = None, **common: Unpack[Common]) -> Dataset:
     return build("digits", image_size=image_size, **common)
 
 
-def cifar10(path: PathLike | None = None, image_size: ImageSize = None, **common: Unpack[Common]) -> Dataset:
+@checked
+def cifar10(path: AnyPath | None = None, image_size: OptionalSize = None, **common: Unpack[Common]) -> Dataset:
     """CIFAR-10 from a local folder or archive, else downloaded; see `sources.cifar10.load` and `folder`."""
     return build("cifar10", path=path, image_size=image_size, **common)
 
 
+@checked
 def cifar100(
-    path: PathLike | None = None,
-    image_size: ImageSize = None,
+    path: AnyPath | None = None,
+    image_size: OptionalSize = None,
     *,
     labels: Literal["fine", "coarse"] = "fine",
     **common: Unpack[Common],

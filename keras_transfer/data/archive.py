@@ -8,8 +8,10 @@ import hashlib
 import lzma
 import os
 import shutil
+import stat
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from contextlib import closing
 from pathlib import Path
@@ -26,7 +28,7 @@ MAX_HEADER_BYTES = 1 << 20
 
 
 def unpack(archive: str | os.PathLike[str]) -> Path:
-    """Unpack a tar archive (plain or compressed) to the cache and return the folder.
+    """Unpack a zip or tar archive (plain or compressed) to the cache and return the folder.
 
     The folder is named after the archive's content and appears only when it is complete, so an archive is unpacked
     once, and a concurrent process or a crash does no harm. Members outside the folder, links, special files and
@@ -48,7 +50,7 @@ def unpack(archive: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise UserError(f"cannot unpack {str(archive)!r}: {error}") from None
     try:
-        _extract(archive, aside)
+        (_extract_zip if zipfile.is_zipfile(archive) else _extract)(archive, aside)
         aside.chmod(0o755)
         aside.rename(target)
     except OSError as error:
@@ -64,6 +66,51 @@ def _digest(stream: IO[bytes]) -> str:
     while block := stream.read(1 << 20):
         digest.update(block)
     return digest.hexdigest()
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether a file is an archive by its name."""
+    return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"))
+
+
+def _extract_zip(archive: Path, folder: Path) -> None:
+    limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * archive.stat().st_size + (64 << 20))
+    try:
+        with zipfile.ZipFile(archive) as file:
+            members = file.infolist()
+            if len(members) > MAX_FILES or sum(member.file_size for member in members) > limit:
+                raise Refused(archive, f"unpacks to more than {limit >> 20} MiB or {MAX_FILES} files (a bomb)")
+            for member in members:
+                _check_member(archive, member)
+                target = folder / member.filename
+                if member.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with file.open(member) as packed, target.open("xb") as unpacked:
+                    if _copy(packed, unpacked, member.file_size) != member.file_size:
+                        raise Refused(archive, f"member {member.filename[:200]!r} is larger than it says")
+    except (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{archive}: not a zip archive that can be read: {error}") from None
+
+
+def _check_member(archive: Path, member: zipfile.ZipInfo) -> None:
+    """Raise Refused for a member outside the folder, a link or a special file."""
+    name, kind = member.filename, stat.S_IFMT(member.external_attr >> 16)
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
+        raise Refused(archive, f"member {name[:200]!r} is outside of the folder")
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise Refused(archive, f"member {name[:200]!r} is a link or a special file")
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int) -> int:
+    """Copy no more than one byte beyond `size`; return the bytes copied."""
+    done = 0
+    while block := source.read(min(1 << 20, size + 1 - done)):
+        target.write(block)
+        done += len(block)
+    return done
 
 
 def _extract(archive: Path, folder: Path) -> None:

@@ -4,42 +4,55 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast, get_args
+from dataclasses import replace
+from typing import Any, Literal, cast
 
 import numpy as np
 
-from keras_transfer.data.checks.verify import drop_bad, with_leak_note
+from keras_transfer.arguments import checked as checked_arguments
+from keras_transfer.arguments.names import NamesOrFile
+from keras_transfer.arguments.types import (
+    AnyPath,
+    Depth,
+    Fraction,
+    Name,
+    OptionalSize,
+    Positive,
+    Seed,
+    SplitTable,
+    Switch,
+    Workers,
+)
+from keras_transfer.data.checks.verify import Checked, drop_bad, with_leak_note
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.data.samples import SampleTable
+from keras_transfer.data.images.depth import FULL, remark
+from keras_transfer.data.images.depth import chosen as choose_span
+from keras_transfer.data.images.depth import parse as parse_depth
+from keras_transfer.data.samples import FileStore, SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
 from keras_transfer.data.statistics import sample_images
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.options import Color, Resize
 
-_CHOICES = {
-    "color": ("auto", *get_args(Color)),
-    "resize": get_args(Resize),
-    "on_bad_image": ("error", "skip"),
-}
 
-
-# Many parameters because each is a configuration key and a keyword of the functions in `keras_transfer.data`.
-def build(
-    source: str,
+@checked_arguments
+def build(  # each parameter is a configuration key and a keyword of the functions in `keras_transfer.data`
+    source: Name,
     *,
-    image_size: int | Sequence[int] | None = None,
-    val_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    seed: int = 0,
+    image_size: OptionalSize = None,
+    val_fraction: Fraction = 0.15,
+    test_fraction: Fraction = 0.15,
+    seed: Seed = 0,
     color: Literal["auto", "rgb", "grey"] = "auto",
     resize: Resize = "squash",
     on_bad_image: Literal["error", "skip"] = "error",
-    limit: int | None = None,
-    limit_test: int | None = None,
-    split_table: Mapping[str, str] | None = None,
-    workers: int | str = "auto",
-    evaluation: bool = False,
+    limit: Positive | None = None,
+    limit_test: Positive | None = None,
+    split_table: SplitTable = None,
+    depth: Depth | None = "auto",
+    workers: Workers = "auto",
+    evaluation: Switch = False,
     **options: Any,
 ) -> Dataset:
     """Read a source, drop or refuse unusable images, and split it.
@@ -57,6 +70,8 @@ def build(
         limit: maximum number of images in train and val together, stratified; applied after test is split off.
         limit_test: maximum number of test images.
         split_table: splits saved from `Dataset.split_table`; replaces splitting and limits.
+        depth: values of 16-bit images that become 0 and 255: bits (8 to 16), or (low, high); "auto": as many bits as the training images
+            use, or their own range if that is less than an eighth; None: 0 and 65535.
         workers: threads that check the images.
         evaluation: the data is for evaluation only: any number of classes and images is accepted, and only the
             source's own splits are used.
@@ -65,11 +80,11 @@ def build(
     Raises:
         UserError: an invalid option, or unusable data.
     """
-    _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
     samples = load_source(source, options)
     if evaluation:
         samples, checked = drop_bad(samples, on_bad_image, workers)
+        samples = _with_depth(samples, checked, None if depth == "auto" else depth)
         return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
     _check_classes(samples)
     # Without a limit, all images are checked before splitting, so that bad files do not affect the split; with a
@@ -84,8 +99,21 @@ def build(
     if limit is not None:
         samples, checked = drop_bad(samples, on_bad_image, workers)
     _check_training_classes(samples)
+    samples = _with_depth(samples, checked, depth)
     samples = with_leak_note(samples, checked.digests)
     return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
+
+
+def _with_depth(samples: SampleTable, checked: Checked, depth: Any) -> SampleTable:
+    """Return samples whose 16-bit images are read in their range, with a note on them."""
+    images = samples.images
+    if not isinstance(images, FileStore):
+        return samples
+    ranges = {i: checked.ranges[name] for i, name in enumerate(samples.names()) if name in checked.ranges}
+    seen = [span for i, span in ranges.items() if samples.split[i] == "train"]
+    span = choose_span(seen or ranges.values()) if depth == "auto" else parse_depth(depth)
+    notes = (*samples.notes, remark(len(ranges), ranges.values(), span or FULL)) if ranges else samples.notes
+    return replace(samples, images=images.with_depth(span), notes=notes)
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -117,7 +145,7 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
         UserError: an unknown source or option, a missing option, or data that the source cannot read.
     """
     parameters = source_options(source)
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in _with_types(**options).items() if value is not None}
     for key in given:
         if not parameters:
             raise UserError(f"the data source {source!r} takes no options, got {key!r}")
@@ -129,10 +157,19 @@ def load_source(source: str, options: Mapping[str, Any]) -> SampleTable:
     return SOURCES[source].load(**given)
 
 
-def _check_options(given: Mapping[str, str]) -> None:
-    for name, value in given.items():
-        if value not in _CHOICES[name]:
-            raise unknown(name, value, _CHOICES[name])
+@checked_arguments
+def _with_types(
+    *,
+    path: AnyPath | None = None,
+    root: AnyPath | None = None,
+    train: AnyPath | None = None,
+    val: AnyPath | None = None,
+    test: AnyPath | None = None,
+    classes: NamesOrFile = None,
+    **others: Any,
+) -> dict[str, Any]:
+    """Return options of sources in their types; those that only one source has are its own to check."""
+    return {"path": path, "root": root, "train": train, "val": val, "test": test, "classes": classes, **others}
 
 
 def _check_classes(samples: SampleTable) -> None:

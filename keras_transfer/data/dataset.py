@@ -5,14 +5,39 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.names import ClassNames, normal
+from keras_transfer.arguments.types import Name, Place
+from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.data.samples import SPLITS, ArrayStore, FileStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
+from keras_transfer.text import one_line
 
 _MAX_CLASSES_SHOWN = 20
+
+
+def _check_samples(samples: object, owner: str) -> None:
+    if not isinstance(samples, SampleTable):
+        raise UserError(f"a {owner} is made of samples, got a {type(samples).__name__}: see keras_transfer.data.folder")
+
+
+def _positions(values: Any, count: int) -> np.ndarray:
+    """Return positions below `count`, int64 (n,)."""
+    array: np.ndarray = np.asarray(values)
+    if array.size == 0:
+        array = array.astype(np.int64).reshape(-1)
+    if (
+        array.ndim != 1
+        or array.dtype.kind not in "iu"
+        or (len(array) and not -count <= array.min() <= array.max() < count)
+    ):
+        raise UserError(f"expected positions of samples, whole numbers below {count}, got {str(values)[:100]}")
+    return array.astype(np.int64)
 
 
 class Split:
@@ -27,8 +52,12 @@ class Split:
         weights: float32 (n,), or None if the data has no sample weights.
     """
 
-    def __init__(self, name: str, samples: SampleTable, indices: np.ndarray):
-        self.name, self.samples, self.indices = name, samples, np.asarray(indices, np.int64)
+    @checked
+    def __init__(self, name: Name, samples: Any, indices: Any):
+        _check_samples(samples, "split")
+        self.name: str = name
+        self.samples: SampleTable = samples
+        self.indices = _positions(indices, len(samples))
         self.classes = samples.classes
         self.labels = samples.labels[self.indices]
         self.weights = None if samples.weights is None else samples.weights[self.indices]
@@ -44,21 +73,35 @@ class Split:
             return None
         return np.array([str(name) or f"\0{number}" for number, name in enumerate(groups[self.indices])], object)
 
-    def image_name(self, i: int) -> str:
+    @checked
+    def image_name(self, i: Place) -> str:
         """Return the name of sample i: for files, the path relative to the data's folder."""
-        return self.samples.images.name(int(self.indices[i]))
+        return self.samples.images.name(self._row(i))
 
-    def read(self, i: int) -> np.ndarray:
+    @checked
+    def read(self, i: Place) -> np.ndarray:
         """Return image i in its original size, uint8 (h, w, 3) RGB; raises BadImage."""
-        return self.samples.images.read(int(self.indices[i]))
+        return self.samples.images.read(self._row(i))
+
+    def _row(self, i: int) -> int:
+        if not -len(self) <= i < len(self):
+            raise UserError(f"there is no sample {i} among the {len(self)} of the split {self.name!r}")
+        return int(self.indices[i])
 
     def counts(self) -> np.ndarray:
         """Return the number of samples of each class, int64 (C,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
-    def take(self, positions: np.ndarray) -> Split:
-        """Return a smaller split with the samples at these positions."""
-        return Split(self.name, self.samples, self.indices[np.asarray(positions, np.int64)])
+    def take(self, positions: np.ndarray | Sequence[int]) -> Split:
+        """Return a smaller split with the samples at these positions; raises UserError for other values."""
+        return Split(self.name, self.samples, self.indices[_positions(positions, len(self))])
+
+    def at_depth(self, depth: Sequence[int] | None) -> Split:
+        """Return the split with 16-bit images read in another range: that of a model."""
+        images = self.samples.images
+        if not isinstance(images, FileStore) or images.depth == parse_depth(depth):
+            return self
+        return Split(self.name, replace(self.samples, images=images.with_depth(parse_depth(depth))), self.indices)
 
     def __repr__(self) -> str:
         return f"Split({self.name!r}, {len(self)} images, {len(self.classes)} classes)"
@@ -81,6 +124,22 @@ class Dataset:
     color: Color = "rgb"
     resize: Resize = "squash"
     skipped: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.samples, SampleTable):
+            raise UserError(
+                f"a data set is made of samples, got a {type(self.samples).__name__}: see keras_transfer.data.folder and others"
+            )
+
+    @property
+    def depth(self) -> tuple[int, int] | None:
+        """The values of 16-bit images that become 0 and 255; None if there are no such images."""
+        return getattr(self.samples.images, "depth", None)
+
+    @property
+    def manifest(self) -> SampleTable:
+        """The samples, by their name in version 0.1."""
+        return self.samples
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -107,20 +166,21 @@ class Dataset:
         """All samples, regardless of split."""
         return Split("all", self.samples, np.arange(len(self.samples)))
 
-    def with_classes(self, classes: Sequence[str]) -> Dataset:
+    @checked
+    def with_classes(self, classes: ClassNames) -> Dataset:
         """Return the same images with labels that index `classes`, matched by name.
 
         Raises:
             UserError: a class of the data is not among them.
         """
-        place = {name: i for i, name in enumerate(classes)}
-        foreign = [name for name in self.classes if name not in place]
+        place = {normal(str(name)): i for i, name in enumerate(classes)}
+        foreign = [name for name in self.classes if normal(name) not in place]
         if foreign:
             raise UserError(
                 f"{self.samples.source}: the class {foreign[0]!r} is not one of the model's"
                 f"{nearest(foreign[0], classes)} (it has: {', '.join(list(classes)[:20])})"
             )
-        moved = np.array([place[name] for name in self.classes], np.int64)[self.samples.labels]
+        moved = np.array([place[normal(name)] for name in self.classes], np.int64)[self.samples.labels]
         return replace(self, samples=replace(self.samples, classes=tuple(classes), labels=moved))
 
     @cached_property
@@ -151,7 +211,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(getattr(self, name))}" for name in SPLITS)
-        return f"Dataset({self.samples.source}: {len(self.classes)} classes, {sizes})"
+        return f"Dataset({one_line(self.samples.source)}: {len(self.classes)} classes, {sizes})"
 
     def class_counts(self) -> list[tuple[str, list[int]]]:
         """Return (class, [train, val, test counts]); of many classes, only the largest and the smallest."""
@@ -170,16 +230,16 @@ class Dataset:
             lines.append("with sample weights")
         if self.samples.groups is not None:
             lines.append("groups are kept together")
-        lines += self.samples.notes
+        lines += map(one_line, self.samples.notes)
         if self.skipped:
-            lines.append(f"skipped: {len(self.skipped)} unreadable images, e.g. {self.skipped[0][0]}")
+            lines.append(f"skipped: {len(self.skipped)} unreadable images, e.g. {one_line(self.skipped[0][0])}")
         return lines
 
     def summary(self) -> str:
         """Return a text table of classes and splits."""
-        rows = self.class_counts()
+        rows = [(one_line(name), counts) for name, counts in self.class_counts()]
         width = max(len("class"), len("all"), *(len(name) for name, _ in rows))
-        lines = [self.samples.source, f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
+        lines = [one_line(self.samples.source), f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
         half = len(rows) // 2 if len(self.classes) > len(rows) else None
         for k, (name, counts) in enumerate(rows):
             if k == half:

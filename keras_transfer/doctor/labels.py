@@ -22,19 +22,18 @@ def label_errors(model: Any, metadata: dict[str, Any], samples: SampleTable, jud
     """
     from keras_transfer.evaluation.evaluate import predict_logits
     from keras_transfer.evaluation.label_errors import likely_label_errors
-    from keras_transfer.evaluation.metrics import log_softmax
     from keras_transfer.inference import transform_of
 
     if not len(judged):
         return [Finding("likely label errors", "note", "not checked: the model was trained on every image")]
     images = Split("judged", samples, judged)
-    probabilities = np.exp(log_softmax(predict_logits(model, images, transform_of(metadata))))
+    logits = predict_logits(model, images, transform_of(metadata))
     index = {name: i for i, name in enumerate(metadata["classes"])}
     labels = np.array([index[samples.classes[label]] for label in images.labels], np.int64)
-    suspects = likely_label_errors(probabilities, labels)
+    suspects = likely_label_errors(logits, labels)
     if not len(suspects):
         return []
-    first = metadata["classes"][int(probabilities[suspects[0]].argmax())]
+    first = metadata["classes"][int(logits[suspects[0]].argmax())]
     name = images.image_name(int(suspects[0]))
     message = f"{len(suspects)} of {len(judged)} images not trained on, e.g. {name}, which may be {first}"
     return [Finding("likely label errors", "warning", message, tuple((int(judged[i]),) for i in suspects))]

@@ -13,6 +13,7 @@ from rich.table import Table
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.samples import SampleTable
 from keras_transfer.errors import UserError
+from keras_transfer.text import one_line
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 _SHEET = 32  # images on a contact sheet
@@ -22,7 +23,9 @@ def print_report(report: dict[str, Any]) -> None:
     """Print what :func:`keras_transfer.doctor.doctor` returns."""
     splits = ", ".join(f"{name} {count:,}" for name, count in report["splits"].items())
     console = Console()
-    console.print(escape(f"{report['source']}: {report['images']:,} images, {report['classes']} classes ({splits})"))
+    console.print(
+        escape(f"{one_line(report['source'])}: {report['images']:,} images, {report['classes']} classes ({splits})")
+    )
     if not report["findings"]:
         console.print("no problems found")
         return
@@ -32,7 +35,9 @@ def print_report(report: dict[str, Any]) -> None:
     for row in report["findings"]:
         colour = _COLOURS[row["severity"]]
         example = " = ".join(row["images"][0][:2]) if row["images"] else ""
-        table.add_row(f"[{colour}]{row['severity']}[/]", row["check"], escape(row["message"]), escape(example))
+        table.add_row(
+            f"[{colour}]{row['severity']}[/]", row["check"], escape(one_line(row["message"])), escape(one_line(example))
+        )
     console.print(table)
 
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset, Split
 
-__all__ = ["evaluate_split", "logits_of_batch", "predict_logits", "predict_splits"]
+__all__ = ["MAX_KEPT", "evaluate_split", "kept_splits", "logits_of_batch", "predict_logits", "predict_splits"]
+
+
+MAX_KEPT = 512 << 20
+"""Bytes of logits that are kept for a report."""
 
 
 def predict_logits(
@@ -41,18 +45,28 @@ def predict_logits(
     size = min(batch_size, len(split))
     with Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader:
         batches = cast("Iterator[np.ndarray]", loader.epoch())
-        return np.concatenate([logits_of_batch(model, images, size) for images in batches])
+        logits, done = np.empty((len(split), len(split.classes)), np.float32), 0
+        for images in batches:  # in place: of many classes, a second copy would matter
+            part = logits_of_batch(model, images, size)
+            logits[done : done + len(part)] = part
+            done += len(part)
+    return logits
 
 
 def predict_splits(
     model: Any, data: Dataset, transform: Transform, batch_size: int = 32, workers: int | str = "auto"
 ) -> dict[str, np.ndarray]:
-    """The model's logits, float32 (n, C), on ``val`` and ``test``, as far as there are images; see :func:`predict_logits`."""
-    return {
-        split.name: predict_logits(model, split, transform, batch_size, workers)
-        for split in (data.val, data.test)
-        if len(split)
-    }
+    """The model's logits, float32 (n, C), on ``val`` and ``test``, as far as there are images; see :func:`predict_logits`.
+
+    Where both together take more than `MAX_KEPT` bytes, only those that a report shows.
+    """
+    return {split.name: predict_logits(model, split, transform, batch_size, workers) for split in kept_splits(data)}
+
+
+def kept_splits(data: Dataset) -> list[Split]:
+    """Return the splits whose logits are kept in memory: ``val`` and ``test``; of thousands of classes one of them."""
+    splits = [split for split in (data.val, data.test) if len(split)]
+    return splits if sum(map(len, splits)) * len(data.classes) * 4 <= MAX_KEPT else splits[-1:]
 
 
 def evaluate_split(

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+
+from keras_transfer.evaluation.confusion import Cells
 
 _RESAMPLES = 1000
 _BLOCK = 1 << 22  # values drawn at once
 
 
-def of_confusion(confusion: np.ndarray, seed: int = 0) -> dict[str, list[float]]:
+def of_confusion(confusion: Any, seed: int = 0) -> dict[str, list[float]]:
     """Return intervals of ``macro_f1`` and ``balanced_accuracy``.
 
     Resampling images is resampling cells of the confusion matrix, so the matrix is sufficient.
 
     Args:
-        confusion: (C, C) counts, rows true, columns predicted, not all 0.
+        confusion: (C, C) counts, rows true, columns predicted, not all 0; or its cells, see `Cells.read`.
         seed: seed of the resamples.
 
     Returns:
         [low, high] of each.
     """
-    counts = np.asarray(confusion, np.int64)
-    true, predicted = np.nonzero(counts)
-    share = counts[true, predicted] / counts.sum()
+    cells = Cells.read(confusion)
+    total = int(cells.count.sum())
+    share = cells.count / total
     rng = np.random.default_rng(seed)
-    drawn = [_scores(rng.multinomial(counts.sum(), share), true, predicted, len(counts)) for _ in range(_RESAMPLES)]
+    drawn = [
+        _scores(rng.multinomial(total, share), cells.true, cells.predicted, cells.classes) for _ in range(_RESAMPLES)
+    ]
     return {
         name: _percentiles(np.array(column)) for name, column in zip(("macro_f1", "balanced_accuracy"), zip(*drawn))
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.evaluation.metrics import blocks, log_softmax
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset, Split
@@ -42,15 +42,18 @@ class Judged:
         if self.logits.shape != expected:
             raise ValueError(f"{self.name}: expected logits {expected}, got {self.logits.shape}")
 
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        """float64 (n, C)."""
-        return np.asarray(np.exp(log_softmax(self.logits)))
+    def probabilities(self, rows: np.ndarray | int | slice) -> np.ndarray:
+        """Return the probabilities of some samples, float64 (…, C): those of all would take twice the memory of the logits."""
+        return np.asarray(np.exp(log_softmax(self.logits[rows])))
 
     @cached_property
     def losses(self) -> np.ndarray:
         """Cross-entropy of each sample in nats, float64 (n,)."""
-        return np.asarray(-log_softmax(self.logits)[np.arange(len(self.split)), self.split.labels])
+        found = np.empty(len(self.split))
+        for rows in blocks(*self.logits.shape):
+            logs = log_softmax(self.logits[rows])
+            found[rows] = -logs[np.arange(len(logs)), self.split.labels[rows]]
+        return found
 
 
 def judged_split(data: Dataset, name: str) -> tuple[str, Split]:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.confusion import Cells
 from keras_transfer.evaluation.intervals import of_proportion, of_weighted_mean
 
-__all__ = ["CALIBRATION_BINS", "classification_metrics", "log_softmax", "most_confused"]
+__all__ = [
+    "CALIBRATION_BINS",
+    "NotFinite",
+    "blocks",
+    "classification_metrics",
+    "log_softmax",
+    "most_confused",
+    "require_finite",
+]
 
 CALIBRATION_BINS = 15
 """Equal-width bins of confidence, as in Guo et al. 2017, "On Calibration of Modern Neural Networks"."""
@@ -30,11 +39,33 @@ class _Scores:
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log-probabilities over the last axis in float64, stable for logits of any finite size."""
+    """Return log-probabilities over the last axis in float64, stable for logits of any finite size.
+
+    Raises:
+        NotFinite: infinite logits, or some that are not numbers: they have no probabilities.
+    """
     x: np.ndarray = np.asarray(logits, np.float64)
+    require_finite(x)
     x = x - x.max(axis=-1, keepdims=True)
     shifted: np.ndarray = x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
     return shifted
+
+
+class NotFinite(UserError):
+    """A model returned infinities, or values that are not numbers."""
+
+
+def require_finite(logits: np.ndarray) -> None:
+    """Raise NotFinite unless all logits (n, C) are finite."""
+    table = logits.reshape(-1, logits.shape[-1])
+    rows = np.ones(len(table), bool)
+    for part in blocks(*table.shape):
+        rows[part] = np.isfinite(table[part]).all(axis=1)
+    if not rows.all():
+        raise NotFinite(
+            f"the model's outputs are not finite for {int((~rows).sum())} of {len(rows)} samples: training has diverged"
+            " (try a lower learning rate, or precision: float32), or the model file is damaged"
+        )
 
 
 def classification_metrics(
@@ -66,7 +97,8 @@ def classification_metrics(
             macro_f1: mean F1 over the classes that occur as a label or as a prediction.
             balanced_accuracy: mean recall over the classes that occur as a label.
             per_class: {name: {"precision", "recall", "f1", "support"}}; a ratio with denominator 0 is 0.
-            confusion: C x C counts, rows true, columns predicted.
+            confusion: C x C counts, rows true, columns predicted; with more than 200 classes
+                {"classes", "true", "predicted", "count"}, the cells that are not 0.
             weighted: only with `weights`: loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
                 balanced_accuracy with sample weights.
 
@@ -84,8 +116,7 @@ def classification_metrics(
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(s)}
         for name, p, r, f, s in zip(names, *columns)
     }
-    pairs = np.bincount(labels * len(names) + scores.predicted, minlength=len(names) ** 2)
-    result["confusion"] = pairs.reshape(len(names), len(names)).tolist()
+    result["confusion"] = Cells.of(labels, scores.predicted, len(names)).stored()
     if weights is not None:
         result["weighted"] = _summary(scores, labels, len(names), weights, bootstrap, seed)
     return result
@@ -95,7 +126,7 @@ def most_confused(confusion: Any, classes: Sequence[str], limit: int = 15) -> li
     """Return the largest off-diagonal cells of a confusion matrix, in descending order.
 
     Args:
-        confusion: (C, C), rows true, columns predicted.
+        confusion: (C, C), rows true, columns predicted; or its cells, in either form of `Cells.read`.
         classes: the C class names.
         limit: maximum number of cells.
 
@@ -103,11 +134,9 @@ def most_confused(confusion: Any, classes: Sequence[str], limit: int = 15) -> li
         `{"true", "predicted", "count", "share"}` for each, where share is the fraction of the true class. Ties are
         sorted by share, then by class.
     """
-    matrix = np.array(confusion, np.float64)
-    totals = matrix.sum(axis=1)
-    np.fill_diagonal(matrix, 0)
-    rows, columns = np.nonzero(matrix > 0)
-    counts = matrix[rows, columns]
+    cells = Cells.read(confusion)
+    totals, wrong = cells.totals(), cells.mistakes()
+    rows, columns, counts = wrong.true, wrong.predicted, wrong.count.astype(np.float64)
     shares = counts / totals[rows]
     order = np.lexsort((columns, rows, -shares, -counts))[:limit]
     return [
@@ -134,12 +163,7 @@ def _checked(
         raise UserError("there are no samples to evaluate: expected a split with at least one")
     if labels.min() < 0 or labels.max() >= count:
         raise UserError(f"labels must be in 0..{count - 1} for {count} classes, got {labels.min()}..{labels.max()}")
-    broken = int((~np.isfinite(logits).all(axis=1)).sum())
-    if broken:
-        raise UserError(
-            f"the model's outputs are not finite for {broken} of {n} samples: training has diverged"
-            " (try a lower learning rate, or precision: float32)"
-        )
+    require_finite(logits)
     if weights is not None:
         weights = np.asarray(weights, np.float64)
         if weights.shape != (n,):
@@ -149,9 +173,15 @@ def _checked(
     return logits, labels.astype(np.int64), weights
 
 
+def blocks(samples: int, classes: int) -> Iterator[slice]:
+    """Yield slices of the samples, with as many logits each as should be processed at once."""
+    step = max(1, _BLOCK // max(classes, 1))
+    for start in range(0, samples, step):
+        yield slice(start, min(start + step, samples))
+
+
 def _score(logits: np.ndarray, labels: np.ndarray) -> _Scores:
-    step = max(1, _BLOCK // logits.shape[1])
-    parts = [_score_block(logits[i : i + step], labels[i : i + step]) for i in range(0, len(labels), step)]
+    parts = [_score_block(logits[rows], labels[rows]) for rows in blocks(*logits.shape)]
     return _Scores(*(np.concatenate(column) for column in zip(*parts)))
 
 

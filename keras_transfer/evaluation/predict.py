@@ -15,6 +15,7 @@ from keras_transfer import files
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.text import one_line
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
@@ -40,8 +41,8 @@ class Prediction:
     error: str | None = None
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{name} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
-        return f"Prediction({self.path}: {self.error or found})"
+        found = ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
+        return f"Prediction({one_line(self.path)}: {one_line(self.error) if self.error else found})"
 
 
 def predict_files(
@@ -68,10 +69,11 @@ def predict_files(
     Raises:
         UserError: no file can be read, a folder without images, or `top` is below 1.
     """
+    from keras_transfer.data.images.depth import parse as parse_depth
     from keras_transfer.data.samples import FileStore
 
     found = find_images(paths)
-    store = FileStore(found, None)
+    store = FileStore(found, None, parse_depth(metadata.get("depth")))
     return _predict(model, metadata, store.open, [str(path) for path in found], top, batch_size, workers)
 
 
@@ -118,7 +120,9 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
     if not any(os.path.lexists(path) for path in given):
-        raise UserError(f"no such file or folder: {', '.join(map(str, given[:5]))}{' …' if len(given) > 5 else ''}")
+        raise UserError(
+            f"no such file or folder: {', '.join(one_line(path) for path in given[:5])}{' …' if len(given) > 5 else ''}"
+        )
     found: dict[Path, None] = {}
     for path in map(Path, given):
         found.update(dict.fromkeys(_images_below(path) if os.path.isdir(path) else [path]))  # noqa: PTH112 - never raises
@@ -176,7 +180,7 @@ def _predict(
             else:
                 predictions.append(Prediction(name, error=image))
     if all(p.error is not None for p in predictions):
-        lines = "".join(f"\n  {p.path}: {p.error}" for p in predictions[:20])
+        lines = "".join(f"\n  {one_line(p.path)}: {one_line(p.error)}" for p in predictions[:20])
         raise UserError(f"none of the {len(predictions)} files could be read:{lines}")
     return predictions
 
@@ -221,7 +225,12 @@ def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[st
 
 
 def _images_below(folder: Path) -> list[Path]:
+    from keras_transfer.data.images.heif import reads_suffix
+    from keras_transfer.data.leftovers import is_leftover, suffix_of
     from keras_transfer.data.samples import IMAGE_SUFFIXES
+
+    def _is_image(name: str) -> bool:
+        return suffix_of(name) in IMAGE_SUFFIXES or reads_suffix(suffix_of(name))
 
     seen: set[str] = set()
     found: list[Path] = []
@@ -232,11 +241,11 @@ def _images_below(folder: Path) -> list[Path]:
     ):
         real = os.path.realpath(root)
         # A link to a parent folder would be a cycle.
-        folders[:] = [] if real in seen else [f for f in folders if not f.startswith(".")]
+        folders[:] = [] if real in seen else [f for f in folders if not is_leftover(f)]
         if real in seen:
             continue
         seen.add(real)
-        found += [Path(root, n) for n in names if not n.startswith(".") and Path(n).suffix.lower() in IMAGE_SUFFIXES]
+        found += [Path(root, n) for n in names if not is_leftover(n) and _is_image(n)]
     found += unread
     if not found:
         raise UserError(f"no images in {str(folder)!r}: expected files ending in {' '.join(sorted(IMAGE_SUFFIXES))}")

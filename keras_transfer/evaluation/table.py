@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from rich import box
 from rich.console import Group
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_transfer.evaluation.metrics import most_confused
+from keras_transfer.text import one_line
 
 __all__ = ["metrics_table", "plain_table"]
 
@@ -68,7 +70,9 @@ def _classes(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
     table = plain_table(title, "class", "precision", "recall", "F1", "samples")
     for name, row in rows:
         # Text instead of str: a class called "[red]" is not markup.
-        table.add_row(Text(name), *(_percent(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}")
+        table.add_row(
+            Text(one_line(name)), *(_percent(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}"
+        )
     return table
 
 
@@ -76,16 +80,25 @@ def _confused(pairs: list[dict[str, Any]]) -> Table:
     table = plain_table("most confused", "true class", "predicted", "samples", "of its class")
     table.columns[1].justify = "left"
     for pair in pairs:
-        table.add_row(Text(pair["true"]), Text(pair["predicted"]), f"{pair['count']:,}", _percent(pair["share"]))
+        table.add_row(
+            Text(one_line(pair["true"])),
+            Text(one_line(pair["predicted"])),
+            f"{pair['count']:,}",
+            _percent(pair["share"]),
+        )
     return table
 
 
+def _is_known(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
 def _percent(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
+    return f"{value:.2%}" if _is_known(value) else "–"
 
 
 def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return f"{value:.4f}" if _is_known(value) else "–"
 
 
 def _interval(value: list[float] | None) -> str:

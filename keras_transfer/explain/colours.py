@@ -5,6 +5,8 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 
+from keras_transfer.errors import UserError
+
 _COLOURS = "inferno"  # perceptually uniform, also in greyscale and for colour-blind readers
 _STRENGTH = 0.75  # opacity at the maximum of the map: the image stays visible
 
@@ -18,7 +20,10 @@ def heat(values: np.ndarray) -> np.ndarray:
     Returns:
         uint8 (h, w, 4) RGBA.
     """
-    values = np.maximum(np.nan_to_num(np.asarray(values, np.float32)), 0)
+    values = np.asarray(values, np.float32)
+    if not np.isfinite(values).all():
+        raise UserError("the map to draw is not finite: the model's outputs or gradients are not numbers")
+    values = np.maximum(values, 0)
     values = values / (values.max(initial=0) or 1)
     colours = matplotlib.colormaps[_COLOURS](0.25 + 0.7 * values)  # the ends of the colour map are too dark or too pale
     colours[..., 3] = _STRENGTH * np.sqrt(values)

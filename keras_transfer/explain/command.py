@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_transfer import text
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import check_output, write_json
 
@@ -159,7 +159,7 @@ def _images(
 
     transform = transform_of(metadata)
     if method != "top-losses" and paths:
-        return _files(paths, transform, count)
+        return _files(paths, transform, count, metadata.get("depth"))
     if run is None and not paths:
         raise UserError(f"{source} is a model file without a run: name the images to explain")
     labelled = images_of(run, source, metadata, paths[0] if paths else None, split, print)
@@ -170,21 +170,22 @@ def _images(
     return [_Shown(transform(labelled.read(i)), labelled.image_name(i), int(labelled.labels[i])) for i in positions]
 
 
-def _files(paths: list[str], transform: Any, count: int) -> list[_Shown]:
+def _files(paths: list[str], transform: Any, count: int, depth: Any) -> list[_Shown]:
+    from keras_transfer.data.images.depth import parse as parse_depth
     from keras_transfer.data.images.store import BadImage
     from keras_transfer.data.samples import FileStore
     from keras_transfer.evaluation.predict import find_images
 
-    store = FileStore(find_images(paths), None)
+    store = FileStore(find_images(paths), None, parse_depth(depth))
     shown: list[_Shown] = []
     for i in range(len(store)):
         if len(shown) == count:
-            print(f"explained the first {count} of {len(store)} images; raise --count for more", file=sys.stderr)
+            text.complain(f"explained the first {count} of {len(store)} images; raise --count for more")
             break
         try:
             shown.append(_Shown(transform(store.open(i)), store.name(i)))
         except BadImage as error:
-            print(f"skipped: {error.name}: {error.reason}", file=sys.stderr)
+            text.complain(f"skipped: {text.one_line(error.name)}: {text.one_line(error.reason)}")
     if not shown:
         raise UserError("none of the images can be read")
     return shown
@@ -206,7 +207,7 @@ def _draw(
     for one, values, k, row in zip(shown, maps, chosen, probabilities):
         truth = "" if one.label is None else f"true: {classes[one.label]}, {row[one.label]:.1%}"
         explained = f"{classes[k]}, {row[k]:.1%}"
-        print(f"{one.name}: {explained}" + (f" ({truth})" if truth else ""))
+        text.say(text.one_line(f"{one.name}: {explained}" + (f" ({truth})" if truth else "")))
         images += [one.image, overlay(one.image, values)]
         titles += [f"{Path(one.name).name}\n{truth}", f"map: {explained}\n"]
         right += [one.label in (None, row.argmax())] * 2

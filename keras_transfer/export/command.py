@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.export import formats
 from keras_transfer.export.formats import Format
@@ -119,6 +119,7 @@ def _write_all(
     runtime.activate(backend, "cpu")
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
+    from keras_transfer.evaluation.metrics import require_finite
     from keras_transfer.export.fold import folded
     from keras_transfer.export.images import read_images
     from keras_transfer.export.rounding import round_weights
@@ -126,9 +127,10 @@ def _write_all(
 
     model, metadata = load(path)
     images, calibration, origin = read_images(path, run, metadata)
-    print(f"verifying on {origin['count']} images: {origin['images']}")
+    text.say(f"verifying on {origin['count']} images: {origin['images']}")
     batches = np.split(images, range(32, len(images), 32))
     expected = np.concatenate([logits_of_batch(model, batch, 32) for batch in batches])
+    require_finite(expected)
     model = folded(model)
     if precision == "int8":
         round_weights(model, calibration)
@@ -192,7 +194,7 @@ def _versions(item: Format, precision: str, backend: str) -> dict[str, str]:
 def _print_row(row: dict[str, Any], target: Path) -> None:
     speed = f", {row['images_per_second']:.0f} images/s" if row["images_per_second"] else ""
     verdict = "" if row["agrees"] else ", TOO LOW: do not use this file"
-    print(
+    text.say(
         f"{row['format']}: {target} ({row['bytes'] / 1e6:.2f} MB, {row['precision']}): largest logit difference "
         f"{row['max_difference']:.2g}, label agreement {row['label_agreement']:.1%}{verdict}{speed}"
     )

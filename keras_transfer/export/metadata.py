@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 INPUT, OUTPUT = "image", "logits"
-_KEPT = ("classes", "image_size", "color", "resize", "backbone")
+_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth")
 
 
 def export_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from keras_transfer import text
 from keras_transfer.files import check_output, write_json
 from keras_transfer.inference.data import images_of
 from keras_transfer.inference.model import start, transform_of
@@ -46,7 +46,7 @@ def evaluate(
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
 
-    images = images_of(run, source, metadata, data, split, say=lambda line: print(line, file=sys.stderr))
+    images = images_of(run, source, metadata, data, split, say=text.complain)
     metrics = evaluate_split(model, images, transform_of(metadata))
     Console().print(metrics_table(metrics))
     if json_file is not None:
@@ -93,7 +93,7 @@ def predict(
     found = prediction.predict_files(model, metadata, paths, top=top)
     for item in found:
         if item.error:
-            print(f"skipped: {item.path}: {item.error}", file=sys.stderr)
+            text.complain(f"skipped: {text.one_line(item.path)}: {text.one_line(item.error)}")
     if json_file is not None:
         prediction.write_json(found, json_file)
     elif csv_file is not None:
@@ -101,8 +101,8 @@ def predict(
     else:
         for item in found:
             if not item.error:
-                shown = "  ".join(f"{name} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
-                print(f"{item.path}: {shown}")
+                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
+                text.say(f"{text.one_line(item.path)}: {shown}")
     if grid_file is not None:
         from keras_transfer.plots import predicted_files
 

@@ -79,7 +79,7 @@ def _other_data(run: RunDirectory | None, data: str, metadata: dict[str, Any], s
     classes = list(metadata["classes"])
     if source != "folder":  # folders are matched by name below; in other sources a label may be a number
         options["classes"] = classes
-    opened = build(source, evaluation=True, **options).with_classes(classes)
+    opened = build(source, evaluation=True, depth=metadata.get("depth"), **options).with_classes(classes)
     has_splits = bool((opened.samples.split != "").any())
     known = run.split_of_content() if run is not None else None
     if not known or opened.content is None:

@@ -20,6 +20,7 @@ from typing import Any, get_args
 import keras
 import numpy as np
 
+from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
@@ -253,6 +254,10 @@ def _check_stored(stored: Any, path: Path) -> None:
     for key, valid in (("color", get_args(Color)), ("resize", get_args(Resize))):
         if stored.get(key, valid[0]) not in valid:
             raise UserError(f"{str(path)!r}: damaged metadata: {key} {str(stored[key])[:100]!r}")
+    try:
+        parse_depth(stored.get("depth"))
+    except UserError as error:
+        raise UserError(f"{str(path)!r}: damaged metadata: {error}") from None
     classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")

@@ -13,6 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from keras_transfer.evaluation.confusion import Cells
 from keras_transfer.evaluation.metrics import most_confused
 from keras_transfer.plots.style import GREY, INK, figure, save, shorten, styled
 
@@ -20,6 +21,7 @@ __all__ = ["confusion"]
 
 _NUMBERS_UP_TO = 20  # classes; of more, the counts are too small to read
 _NAMES_UP_TO = 200  # likewise class names
+_CELLS_UP_TO = 1000  # classes; of more, neighbours share a cell
 _PAIRS = 20
 
 _COLOURS = LinearSegmentedColormap.from_list("confusion", ["#f6f8fa", "#cfe3f3", "#6aaed6", "#0072B2", "#003a63"])
@@ -38,7 +40,7 @@ def confusion(matrix: Any, classes: Sequence[str], path: str | os.PathLike[str],
     classes without samples are grey.
 
     Args:
-        matrix: (C, C) counts or weights, rows true, columns predicted.
+        matrix: (C, C) counts or weights, rows true, columns predicted; or its cells, see `Cells.read`.
         classes: the C class names.
         path: the PNG to write.
         title: replaces "Confusion matrix"; the accuracy is always shown below.
@@ -47,10 +49,10 @@ def confusion(matrix: Any, classes: Sequence[str], path: str | os.PathLike[str],
         ValueError: the matrix does not have a row and a column for each class.
         UserError: the file cannot be written.
     """
-    counts = np.asarray(matrix, np.float64)
     n = len(classes)
-    if n == 0 or counts.shape != (n, n):
-        raise ValueError(f"expected a confusion matrix ({n}, {n}) with at least one class, got {counts.shape}")
+    counts = Cells.read(matrix)
+    if n == 0 or counts.classes != n:
+        raise ValueError(f"expected a confusion matrix ({n}, {n}) with at least one class, got {(counts.classes,) * 2}")
     names = [shorten(name, 24 if n <= _NUMBERS_UP_TO else 18) for name in classes]
     pairs = most_confused(counts, [shorten(name, 18) for name in classes], _PAIRS) if n > _NUMBERS_UP_TO else []
     with styled([*names, *(pair[key] for pair in pairs for key in ("true", "predicted")), title]):
@@ -92,7 +94,7 @@ def _place(made: Figure, axis: Axes, side: float, with_list: bool) -> None:
     _bar(bar)
 
 
-def _headings(made: Figure, axis: Axes, title: str, counts: np.ndarray) -> None:
+def _headings(made: Figure, axis: Axes, title: str, counts: Cells) -> None:
     """Draw title and result, aligned with the matrix if they fit, else with the figure."""
     width, height = made.get_size_inches()
     left = axis.get_position().x0 * width
@@ -102,12 +104,12 @@ def _headings(made: Figure, axis: Axes, title: str, counts: np.ndarray) -> None:
     made.text(left / width, 1 - 0.34 / height, result, va="top", fontsize=9, color=GREY)
 
 
-def _draw(axis: Axes, counts: np.ndarray, names: list[str], font: float) -> None:
+def _draw(axis: Axes, counts: Cells, names: list[str], font: float) -> None:
     n = len(names)
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
+    shares = counts.shares(_CELLS_UP_TO)
     colours = _COLOURS.with_extremes(bad=_EMPTY_ROW)
-    axis.imshow(shares, cmap=colours, norm=_NORM, interpolation="nearest", aspect="auto")
+    edges = (-0.5, n - 0.5)
+    axis.imshow(shares, cmap=colours, norm=_NORM, interpolation="nearest", aspect="auto", extent=(*edges, *edges[::-1]))
     axis.grid(False)
     for spine in axis.spines.values():
         spine.set_visible(False)
@@ -123,16 +125,16 @@ def _draw(axis: Axes, counts: np.ndarray, names: list[str], font: float) -> None
         axis.yaxis.set_major_locator(MaxNLocator(10, integer=True))
     if n <= _NUMBERS_UP_TO:
         _numbers(axis, counts, shares)
-        edges = np.arange(n + 1) - 0.5
-        axis.hlines(edges, -0.5, n - 0.5, color="white", linewidth=1.5)
-        axis.vlines(edges, -0.5, n - 0.5, color="white", linewidth=1.5)
+        lines = np.arange(n + 1) - 0.5
+        axis.hlines(lines, *edges, color="white", linewidth=1.5)
+        axis.vlines(lines, *edges, color="white", linewidth=1.5)
 
 
-def _numbers(axis: Axes, counts: np.ndarray, shares: np.ndarray) -> None:
+def _numbers(axis: Axes, counts: Cells, shares: np.ndarray) -> None:
     """Draw the counts; zeros stay empty, so that mistakes stand out."""
-    for i, j in zip(*np.nonzero(counts)):
+    for i, j, count in zip(counts.true, counts.predicted, counts.count):
         dark = np.nan_to_num(shares[i, j]) > 0.35
-        text = _compact(counts[i, j])
+        text = _compact(count)
         size = 9 if len(text) <= 4 else 7
         axis.text(j, i, text, ha="center", va="center", fontsize=size, color="white" if dark else INK)
 
@@ -157,8 +159,8 @@ def _bar(axis: Axes) -> None:
         spine.set_visible(False)
 
 
-def _result(counts: np.ndarray) -> str:
-    total, right = counts.sum(), np.trace(counts)
+def _result(counts: Cells) -> str:
+    total, right = counts.count.sum(), counts.right()
     return f"{_long(right)} of {_long(total)} correct ({right / total:.2%})" if total else "no samples"
 
 

@@ -121,6 +121,9 @@ def _resolve(
     choices.choose("data.color", data.color, "grey images" if data.color == "grey" else "colour images")
     choices.choose("data.image_size", *image_size(statistics, "+".join(names), affordable=judged))
     choices.choose("data.batch_size", *batch_size(statistics))
+    choices.choose(
+        "data.depth", data.depth, "the values that 16-bit training images use" if data.depth else "no 16-bit images"
+    )
     choices.choose("data.class_weights", *class_weights(statistics, config.is_automatic))
     choices.choose("data.workers", *_workers())
     choices.choose("data.cache", "disk", "features of frozen layers serve later runs too")

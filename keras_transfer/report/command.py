@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 
+from keras_transfer import text
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.inference import data_of, start
@@ -36,7 +37,7 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
         data, missing = None, str(problem)
     model, logits = None, None
     if data is None:
-        print(f"without images: {missing}")
+        text.say(f"without images: {missing}")
     else:
         model, _, _ = start(path, backend, device)
         from keras_transfer.config.open_data import evaluation_transform
@@ -50,5 +51,5 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
             logits[OUT_OF_FOLD] = stored[0]
     began = time.perf_counter()
     write_report(run, data, model, logits, missing if data is None else "")
-    print(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
+    text.say(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
     return run

@@ -9,6 +9,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.types import Backend, Device, Switch
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.keras_compat import keep_tensorflow_out
 from keras_transfer.options import BACKENDS
@@ -55,7 +57,8 @@ def _require_backend(name: str) -> str:
     return name
 
 
-def use_backend(name: str = "auto", device: str = "auto", deterministic: bool = False) -> str:
+@checked
+def use_backend(name: Backend = "auto", device: Device = "auto", deterministic: Switch = False) -> str:
     """Select the backend and device for this process; call it before anything imports Keras.
 
     Args:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field
 from keras_transfer import __version__
 from keras_transfer.data.images.store import BadImage
 from keras_transfer.errors import Trouble, UserError
+from keras_transfer.evaluation.metrics import NotFinite, require_finite
 from keras_transfer.files import is_trouble
 from keras_transfer.serve import images
 from keras_transfer.serve.corrections import Corrections
@@ -162,6 +163,11 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
 
 
 def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(NotFinite)
+    async def broken(_: Request, error: NotFinite) -> JSONResponse:
+        logging.getLogger(__name__).error("%s", error)
+        return JSONResponse({"detail": str(error)}, 500)
+
     @app.exception_handler(UserError)
     async def rejected(_: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"detail": error.reason if isinstance(error, BadImage) else str(error)}, 422)
@@ -217,6 +223,7 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         return decoders.prepare(file.filename or "image", read(file), explain)
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
+        require_finite(answer.probabilities)
         best = np.argsort(-answer.probabilities, kind="stable")[:top]
         classes = [
             ClassProbability(name=predictor.classes[k], probability=min(1.0, float(answer.probabilities[k])))

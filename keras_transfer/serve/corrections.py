@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_transfer.data.sources.list_file import read_list
+from keras_transfer.data.sources.list_file import class_names, index_labels, list_lines, name_lines, read_list
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import atomic_write, write_text
 from keras_transfer.serve.images import suffix_of
@@ -17,8 +16,8 @@ from keras_transfer.serve.images import suffix_of
 class Corrections:
     """A folder with ``list.txt`` (`path label` lines), ``classes.txt`` and ``images/``, for ``data.source: list``.
 
-    An image is identified by its bytes: correcting it again replaces its label. Labels are class names, or class
-    indices if a class name contains a space, which a label in a list cannot.
+    An image is identified by its bytes: correcting it again replaces its label. Labels are class names; what a line cannot hold is quoted,
+    see :func:`~keras_transfer.data.sources.list_file.read_list`.
 
     Args:
         folder: where to save them; created with the first correction.
@@ -32,9 +31,8 @@ class Corrections:
         self.folder = Path(folder)
         self.list, self.names = self.folder / "list.txt", self.folder / "classes.txt"
         self.classes = tuple(classes)
-        self._labels = _list_labels(self.classes)
         self._lock = threading.Lock()
-        if self.names.is_file() and self.names.read_text("utf-8").splitlines() != list(self.classes):
+        if self.names.is_file() and class_names(self.names) != class_names(self.classes):
             raise UserError(
                 f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
             )
@@ -52,29 +50,21 @@ class Corrections:
         """
         if label not in self.classes:
             raise unknown("class", label, self.classes)
-        if self._labels is None:
-            raise UserError("corrections cannot be saved: some class names contain spaces and others are numbers")
         name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix or suffix_of(data)}"
         with self._lock:
             labels = self._read()
-            labels[name] = self._labels[self.classes.index(label)]
+            labels[name] = label
             with atomic_write(self.folder / name) as stream:
                 stream.write(data)
-            write_text(self.names, "".join(f"{one}\n" for one in self.classes))
-            write_text(self.list, "".join(f"{path} {written}\n" for path, written in labels.items()))
+            write_text(self.names, name_lines(self.classes))
+            write_text(self.list, list_lines(labels.items()))
         return self.folder / name
 
     def _read(self) -> dict[str, str]:
         if not self.list.is_file():
             return {}
         paths, labels, _ = read_list(self.list)
-        return dict(zip(paths, labels))
-
-
-def _list_labels(classes: Sequence[str]) -> list[str] | None:
-    """Return the label of each class in the list; None if both names and indices would be ambiguous."""
-    if not any(re.search(r"\s", name) for name in classes):
-        return list(classes)
-    if any(re.fullmatch(r"[+-]?\d+", name) for name in classes):
-        return None
-    return [str(i) for i in range(len(classes))]
+        _, places = index_labels(
+            labels, self.classes, lambda i: f"{self.list}: image {i + 1}"
+        )  # version 0.1 wrote some as places
+        return {path: self.classes[place] for path, place in zip(paths, places)}

@@ -35,7 +35,7 @@ class Decoders:
     """
 
     def __init__(self, metadata: Any, max_pixels: int, seconds: float, count: int):
-        needed = {key: metadata[key] for key in ("image_size", "resize", "color")}
+        needed = {key: metadata.get(key) for key in ("image_size", "resize", "color", "depth")}
         self._job = {"metadata": needed, "max_pixels": max_pixels}
         self._seconds, self._count = seconds, count
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
@@ -149,7 +149,7 @@ def _answer(job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[np.n
 
     metadata = job["metadata"]
     try:
-        image = images.open_upload(job["name"], data, job["max_pixels"])
+        image = images.open_upload(job["name"], data, job["max_pixels"], metadata["depth"])
         if job["wanted"] == "suffix":
             image.pixels()  # a damaged image would stop the next training
             return {"suffix": images.suffix_of(data)}, []

@@ -12,6 +12,7 @@ from PIL import Image
 
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.images.decode import PILLOW_FORMATS, DecodeError, read_header, size_of
+from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.explain.colours import heat
 
@@ -19,13 +20,14 @@ VIEW_SIDE = 448  # longer side of the images on the page, in pixels
 _SUFFIXES = {"jpeg": ".jpg", "tiff": ".tif", "dib": ".bmp"}
 
 
-def open_upload(name: str, data: bytes, max_pixels: int) -> EncodedImage:
+def open_upload(name: str, data: bytes, max_pixels: int, depth: Any = None) -> EncodedImage:
     """Validate and open an uploaded file.
 
     Args:
         name: file name.
         data: content of the file.
         max_pixels: maximum height × width.
+        depth: of the model's metadata: the values of 16-bit images that become 0 and 255.
 
     Raises:
         BadImage: not an image, damaged, or too many pixels.
@@ -36,7 +38,7 @@ def open_upload(name: str, data: bytes, max_pixels: int) -> EncodedImage:
         raise BadImage(name, str(error)) from None
     if height * width > max_pixels:
         raise BadImage(name, f"{width} × {height} pixels exceed the limit of {max_pixels // 10**6} megapixels")
-    return EncodedImage(name, data)
+    return EncodedImage(name, data, parse_depth(depth))
 
 
 def suffix_of(data: bytes) -> str:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_transfer.evaluation.evaluate import logits_of_batch
-from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.evaluation.metrics import log_softmax, require_finite
 from keras_transfer.explain.grad_cam import GradCam
 from keras_transfer.serve.batcher import Batcher
 
@@ -21,7 +21,7 @@ class Answer(NamedTuple):
     """The answer for an image.
 
     Attributes:
-        probabilities: float64 (classes,).
+        probabilities: float64 (classes,); not numbers if the model's outputs are not finite.
         map: float32 (h, w), Grad-CAM of the most probable class, or None if not requested.
     """
 
@@ -56,7 +56,8 @@ class Predictor:
         """Run a batch of each size, so that no request waits for compilation."""
         image = np.zeros(self.model.input_shape[1:], np.uint8)
         for size in SIZES:
-            self._answer([(image, True)] * size)
+            answers = self._answer([(image, True)] * size)
+            require_finite(np.stack([answer.probabilities for answer in answers]))
 
     def close(self) -> None:
         """Answer waiting requests and stop."""
@@ -64,7 +65,10 @@ class Predictor:
 
     def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
         images = np.stack([image for image, _ in questions])
-        probabilities = np.exp(log_softmax(logits_of_batch(self.model, images, _size_for(len(images)))))
+        logits = logits_of_batch(self.model, images, _size_for(len(images)))
+        finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
+        probabilities = np.full(logits.shape, np.nan)
+        probabilities[finite] = np.exp(log_softmax(logits[finite]))
         explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
         return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]

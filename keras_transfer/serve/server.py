@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_transfer import text
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.inference import find_model, start
 
@@ -110,7 +111,8 @@ def serve(
                     file=sys.stderr,
                 )
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
-        print(f"serving {source} at {_address(host, listener, proxy)} (Ctrl-C stops)", flush=True)
+        text.say(f"serving {source} at {_address(host, listener, proxy)} (Ctrl-C stops)")
+        sys.stdout.flush()
         _listen(app, listener, proxy, limits.patience)
 
 

@@ -15,6 +15,7 @@ from keras_transfer.data.augment import transforms
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
+from keras_transfer.data.sources.list_file import by_class
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation import classification_metrics
@@ -89,10 +90,24 @@ def make_batches(settings: ResolvedData, data: Dataset, seed: int) -> tuple[Batc
     return Batches(train), Batches(val)
 
 
-def class_weights(split: Split, kind: str) -> np.ndarray | None:
-    """Return a weight for each class, float32 (C,), mean 1 over the split's images: inverse frequency, or its square root."""
+def class_weights(split: Split, kind: str | dict[str, float]) -> np.ndarray | None:
+    """Return a weight for each class, float32 (C,).
+
+    Args:
+        split: the training images.
+        kind: `"none"`; `"balanced"` (inverse frequency) or `"sqrt"` (its square root), with mean 1 over the images; or class name → weight,
+            used as given, 1 for classes that are not named.
+
+    Raises:
+        UserError: a name that is not a class.
+    """
     if kind == "none":
         return None
+    if isinstance(kind, dict):
+        given = np.ones(len(split.classes), np.float32)
+        for place, weight in by_class(kind, split.classes, "class_weights").items():
+            given[place] = weight
+        return given
     counts = np.bincount(split.labels, minlength=len(split.classes)).astype(np.float64)
     weights = 1.0 / np.maximum(counts, 1.0)
     if kind == "sqrt":
@@ -143,6 +158,7 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
         "image_size": list(config.data.size),
         "color": config.data.color,
         "resize": config.data.resize,
+        **({"depth": list(data.depth)} if data.depth is not None else {}),
         "backbone": config.model.backbone,
         "weights": config.model.weights,
         "backend": keras.backend.backend(),

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer import text
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig, Phase
@@ -96,7 +97,7 @@ class PhaseRunner:
         callbacks: Sequence[keras.callbacks.Callback] = (),
         events: TrainingEvents | None = None,
         checkpointing: Checkpointing | None = None,
-        say: Say = print,
+        say: Say = text.say,
         verbose: bool = True,
     ):
         self.setup, self.settings, self.callbacks = setup, setup.settings, list(callbacks)

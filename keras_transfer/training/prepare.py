@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
 from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
@@ -47,7 +47,7 @@ def prepare(
     backend: str | None = None,
     device: str | None = None,
     needs_validation: bool = True,
-    say: Say = print,
+    say: Say = text.say,
 ) -> Prepared:
     """Open the data, start the backend and replace every ``auto``; this imports Keras.
 

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 import keras
 
+from keras_transfer.text import write
 from keras_transfer.typing import Say
 
 WAITING = 0.2
@@ -102,7 +103,7 @@ class Progress(keras.callbacks.Callback):
 
     def _write(self, text: str) -> None:
         try:
-            self.stream.write(text)
+            write(self.stream, text)
             self.stream.flush()
         except (OSError, ValueError):  # a closed pipe must not end training
             self.live = False

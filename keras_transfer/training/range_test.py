@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_transfer import text
 from keras_transfer.config.schema import Phase
 from keras_transfer.data.loading.job import Batch
 from keras_transfer.data.loading.keras_dataset import Batches
@@ -68,7 +69,7 @@ class Sweep:
         return f"Sweep({self})"
 
 
-def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = print) -> list[Sweep]:
+def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) -> list[Sweep]:
     """Sweep the rates of one phase after the other, and leave the model as it was.
 
     Between two sweeps the earlier phase trains for as many steps, at its suggestion: below an untrained head, the best rate for

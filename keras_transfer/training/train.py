@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_transfer import runtime
+from keras_transfer import runtime, text
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.types import Backend, Callbacks, Device, Printer, Switch
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
@@ -36,15 +38,16 @@ if TYPE_CHECKING:
     from keras_transfer.training.setup import TrainingSetup
 
 
+@checked
 def train(  # longer than others: the whole run in one place, most of it documentation
     config: RunConfig,
     *,
-    backend: str | None = None,
-    device: str | None = None,
+    backend: Backend | None = None,
+    device: Device | None = None,
     resume: RunDirectory | None = None,
-    accept_changes: bool = False,
-    callbacks: Sequence[Any] = (),
-    say: Say = print,
+    accept_changes: Switch = False,
+    callbacks: Callbacks = (),
+    say: Printer = text.say,
 ) -> RunDirectory:
     """Train, choose the best model by validation, measure it once on the test set, and write everything to a run directory.
 
@@ -180,18 +183,27 @@ def _run_phases(
 def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the best model in float32, as its file computes; return the metrics and the logits of each split."""
     from keras_transfer.config.open_data import evaluation_transform
-    from keras_transfer.evaluation.evaluate import predict_splits
+    from keras_transfer.evaluation.evaluate import kept_splits, predict_logits
     from keras_transfer.models.precision import set_precision
     from keras_transfer.training import build
 
     set_precision(model, "float32")
     settings = events.config.data
     transform = evaluation_transform(settings)
-    logits = predict_splits(model, events.data, transform, settings.micro_batch_size, settings.workers)
+    data = events.data
+    logits: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    kept = kept_splits(data)
+    for split in (data.val, data.test):
+        if len(split):
+            found = predict_logits(model, split, transform, settings.micro_batch_size, settings.workers)
+            metrics |= build.measure({split.name: found}, data)
+            if split in kept:
+                logits[split.name] = found
     if result.out_of_fold is not None:
         logits[OUT_OF_FOLD] = np.asarray(result.out_of_fold, np.float32)
-        events.run.write_out_of_fold(result.out_of_fold, events.data.train.labels)
-    metrics = build.measure(logits, events.data)
+        metrics |= build.measure({OUT_OF_FOLD: logits[OUT_OF_FOLD]}, data)
+        events.run.write_out_of_fold(result.out_of_fold, data.train.labels)
     temperatures = [outcome["temperature"] for outcome in result.outcomes if outcome.get("accepted", True)]
     more = {"temperature": temperatures[-1]} if temperatures else {}
     return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": result.outcomes}, logits

@@ -265,15 +265,15 @@ class TestRefusals:
         )
         self.refused("'folder' needs the option 'path'", "folder", path=None)
         assert len(data.build("folder", path=animals, root=None, train=None)) == 30
-        self.refused("unknown color 'gray'; did you mean 'grey'", "folder", path=animals, color="gray")
-        self.refused("unknown resize", "folder", path=animals, resize="stretch")
-        self.refused("unknown on_bad_image", "folder", path=animals, on_bad_image="ignore")
-        self.refused("workers must be", "folder", path=animals, workers=-1)
+        self.refused("color: input should be .*; did you mean 'grey'", "folder", path=animals, color="gray")
+        self.refused("resize: input should be .*did you mean 'squash'", "folder", path=animals, resize="stretch")
+        self.refused("on_bad_image: input should be", "folder", path=animals, on_bad_image="ignore")
+        self.refused("workers: input should be", "folder", path=animals, workers=-1)
         self.refused("val_fraction", "folder", path=animals, val_fraction=1.2)
 
     @pytest.mark.parametrize("size", [0, -3, 2.5, (1, 2, 3), (32, 0), (True, 5), "ab"])
     def test_image_size(self, size):
-        self.refused("image_size must be one or two whole numbers", "digits", image_size=size)
+        self.refused("^image_size", "digits", image_size=size)
 
     def test_workers(self):
         assert 1 <= resolve_workers("auto") <= 8

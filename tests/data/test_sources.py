@@ -141,7 +141,7 @@ class TestList:
 
     def test_labels_as_numbers(self, tmp_path, write):
         write(tmp_path, {f"{i}.png": i for i in range(4)})
-        (tmp_path / "l.txt").write_text("0.png 10\n1.png 2\n2.png 1\n3.png 02\n")
+        (tmp_path / "l.txt").write_text("0.png 10\n1.png 2\n2.png 1\n3.png 2\n")
         sample_table = load("list", tmp_path / "l.txt")
         assert sample_table.classes == ("1", "2", "10")
         assert sample_table.labels.tolist() == [2, 1, 0, 1]

@@ -33,8 +33,10 @@ def test_probabilities_and_losses():
     data = data_of(val_fraction=0, test_fraction=0)
     logits = np.random.default_rng(0).normal(0, 3, (60, 3)).astype(np.float32)
     (one,) = judged(data, {OUT_OF_FOLD: logits}).values()
-    np.testing.assert_allclose(one.probabilities, softmax(logits.astype(np.float64), axis=1))
-    assert one.losses.mean() == pytest.approx(log_loss(data.train.labels, one.probabilities, labels=[0, 1, 2]))
+    np.testing.assert_allclose(one.probabilities(slice(None)), softmax(logits.astype(np.float64), axis=1))
+    assert one.losses.mean() == pytest.approx(
+        log_loss(data.train.labels, one.probabilities(slice(None)), labels=[0, 1, 2])
+    )
 
 
 def test_logits_of_other_samples_are_refused():

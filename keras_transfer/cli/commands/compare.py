@@ -2,6 +2,7 @@
 
 import argparse
 
+from keras_transfer import text
 from keras_transfer.cli import options
 from keras_transfer.errors import EXIT_FAILED, UserError
 
@@ -29,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     report = compare(arguments.sources, arguments.overrides, output=arguments.output, backends=arguments.backends,
                      device=arguments.device, accept_changes=arguments.accept_changes)  # fmt: skip
-    print(f"compare: {arguments.output}")
+    text.say(f"compare: {arguments.output}")
     lost = [row for row in report["runs"] if row["state"] != "finished"]
     if lost and all(row["state"] == "failed" for row in lost):
         raise UserError("\n".join(f"{row['name']}: {line}" for row in lost for line in row["problem"].splitlines()))

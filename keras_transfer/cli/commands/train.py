@@ -2,6 +2,7 @@
 
 import argparse
 
+from keras_transfer import text
 from keras_transfer.cli import options
 from keras_transfer.errors import UserError
 
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         config = load_config(arguments.config, [*effort, *arguments.overrides], arguments.data, arguments.output)
     done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
                  accept_changes=arguments.accept_changes)  # fmt: skip
-    print(f"run: {done.path}")
+    text.say(f"run: {done.path}")
 
 
 def _check_effort(arguments: argparse.Namespace) -> None:

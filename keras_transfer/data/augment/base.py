@@ -66,7 +66,7 @@ def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | Bat
     if not isinstance(spec, Mapping) or "name" not in spec:
         raise UserError(f"an augmentation is a name or a mapping with the key 'name', received {spec!r}")
     name = spec["name"]
-    if name not in AUGMENTATIONS:
+    if not isinstance(name, str) or name not in AUGMENTATIONS:
         raise unknown("augmentation", name, AUGMENTATIONS)
     fields = [field.name for field in dataclasses.fields(AUGMENTATIONS[name])]
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "name"}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from keras_transfer.data.checks.verify import resolve_workers
+from keras_transfer.data.images.depth import Span
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.data.samples import ImageStore, SampleTable
 from keras_transfer.data.threads import each
@@ -32,6 +33,7 @@ class Examined:
         formats: format of the content (`decode.format_of`); empty for images in memory.
         sides: int64 (n,), shorter side in pixels; 0 for unreadable images.
         thumbs: uint8 (n, 16, 16), grey.
+        ranges: smallest and largest value of each 16-bit image.
     """
 
     errors: list[str]
@@ -39,6 +41,7 @@ class Examined:
     formats: list[str]
     sides: np.ndarray
     thumbs: np.ndarray
+    ranges: dict[int, Span] = field(default_factory=dict)
 
     def copies(self) -> list[list[int]]:
         """Return groups of byte-identical images."""
@@ -113,24 +116,27 @@ def examine(samples: SampleTable, workers: int | str = "auto") -> Examined:
     thumbs = np.zeros((count, THUMB, THUMB), np.uint8)
     sides = np.zeros(count, np.int64)
     errors, digests, formats = [""] * count, [b""] * count, [""] * count
+    ranges: dict[int, Span] = {}
 
     def look(i: int) -> None:
         try:
-            formats[i], digests[i], sides[i], thumbs[i] = _look(samples.images, i)
+            formats[i], digests[i], sides[i], thumbs[i], values = _look(samples.images, i)
+            if values is not None:
+                ranges[i] = values
         except BadImage as error:
             errors[i] = error.reason
 
     chunks = [range(start, min(start + 64, count)) for start in range(0, count, 64)]
     each(look, chunks, max(resolve_workers(workers), 1), "kt-examine")
-    return Examined(errors, digests, formats, sides, thumbs)
+    return Examined(errors, digests, formats, sides, thumbs, ranges)
 
 
-def _look(images: ImageStore, i: int) -> tuple[str, bytes, int, np.ndarray]:
+def _look(images: ImageStore, i: int) -> tuple[str, bytes, int, np.ndarray, Span | None]:
     import cv2
 
     image = images.open(i)
     pixels = image.pixels()
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.shape[2] == 3 else pixels[..., 0]
     thumb = cv2.resize(np.ascontiguousarray(grey), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-    kind = image.format if isinstance(image, EncodedImage) else ""
-    return kind, image.digest(), min(image.height, image.width), thumb
+    kind, values = (image.format, image.values) if isinstance(image, EncodedImage) else ("", None)
+    return kind, image.digest(), min(image.height, image.width), thumb, values

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from keras_transfer.data.checks.examine import MAX_COMPARED, Examined
+from keras_transfer.data.images.depth import FULL, chosen, remark
 from keras_transfer.data.samples import SPLITS, SampleTable
 
 UNBALANCED = 10
@@ -42,6 +43,14 @@ class Finding:
     images: tuple[tuple[int, ...], ...] = ()
 
 
+def _deep(examined: Examined, split: np.ndarray) -> Iterator[Finding]:
+    if not examined.ranges:
+        return
+    seen = [span for i, span in examined.ranges.items() if split[i] == "train"] or list(examined.ranges.values())
+    span = chosen(seen) or FULL
+    yield Finding("16-bit", "note", remark(len(examined.ranges), seen, span), tuple((i,) for i in examined.ranges))
+
+
 def findings(samples: SampleTable, examined: Examined, split: np.ndarray, model_side: int | None) -> list[Finding]:
     """Return all findings, most severe first.
 
@@ -58,6 +67,7 @@ def findings(samples: SampleTable, examined: Examined, split: np.ndarray, model_
         *_alike(samples, examined, split),
         *_classes(samples, examined, split),
         *_small(examined, model_side),
+        *_deep(examined, split),
     ]
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 

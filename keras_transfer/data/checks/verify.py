@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
+from keras_transfer.data.images.depth import Span
+from keras_transfer.data.images.store import EncodedImage
 from keras_transfer.data.samples import ArrayStore, BadImage, FileStore, SampleTable
 from keras_transfer.data.threads import each
 from keras_transfer.errors import UserError
+from keras_transfer.text import one_line
 
 Bad = list[tuple[str, str]]
 
@@ -33,15 +36,18 @@ class Checked:
     Attributes:
         bad: (name, reason) of each image that cannot be read, sorted by name.
         digests: image name → hash of the content, of the readable images.
+        ranges: image name → smallest and largest value, of 16-bit images.
     """
 
     bad: Bad
     digests: dict[str, bytes]
+    ranges: dict[str, Span] = field(default_factory=dict)
 
 
 def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
     """Decode every image in threads."""
     images = samples.images
+    ranges: dict[str, Span] = {}
     whole = isinstance(images, ArrayStore)  # images in memory have nothing to decode
 
     def look(i: int) -> tuple[str, bytes | str]:
@@ -50,6 +56,8 @@ def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
             image = images.open(i)
             if not whole:
                 image.pixels()
+            if isinstance(image, EncodedImage) and image.values is not None:
+                ranges[images.name(i)] = image.values
             return images.name(i), image.digest()
         except BadImage as error:
             return error.name, error.reason
@@ -59,7 +67,7 @@ def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
     parts = each(look, [chunk.tolist() for chunk in chunks], threads, "kt-verify")
     found = [one for part in parts for one in part]
     bad = sorted((name, reason) for name, reason in found if isinstance(reason, str))
-    return Checked(bad, {name: digest for name, digest in found if isinstance(digest, bytes)})
+    return Checked(bad, {name: digest for name, digest in found if isinstance(digest, bytes)}, ranges)
 
 
 def drop_bad(
@@ -116,5 +124,5 @@ def with_leak_note(samples: SampleTable, digests: Mapping[str, bytes]) -> Sample
 
 def listed(bad: Sequence[tuple[str, str]], limit: int = 20) -> str:
     """Return a line for each of the first `limit` unreadable images."""
-    lines = [f"  {name}: {reason}" for name, reason in bad[:limit]]
+    lines = [f"  {one_line(name)}: {one_line(reason)}" for name, reason in bad[:limit]]
     return "\n".join([*lines, f"  … and {len(bad) - limit} more"] if len(bad) > limit else lines)

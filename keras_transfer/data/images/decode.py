@@ -2,12 +2,13 @@
 
 Ordinary JPEG and PNG are decoded by OpenCV, which is fastest and releases the GIL; everything else (palettes,
 transparency, CMYK, GIF, WebP, TIFF, BMP …) by Pillow. Pillow also tries what OpenCV refuses, so a file is only bad if
-both fail. 16-bit channels are scaled to 8, transparency is composited on white, animations give their first frame.
+both fail. 16-bit channels are scaled to 8 (see `depth`), transparency is composited on white, animations give their first frame.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import struct
 from typing import NamedTuple
 
@@ -15,13 +16,26 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.images import structure
+from keras_transfer.data.images import heif, structure
+from keras_transfer.data.images.depth import FULL, Span, to_8_bit
 from keras_transfer.data.images.structure import MAX_PIXELS, PNG, DecodeError
 
-__all__ = ["MAX_PIXELS", "PILLOW_FORMATS", "DecodeError", "Header", "decode", "orient", "read_header"]
+__all__ = [
+    "MAX_PIXELS",
+    "PILLOW_FORMATS",
+    "DecodeError",
+    "Header",
+    "decode",
+    "on_white",
+    "orient",
+    "read_header",
+    "to_8_bit",
+]
 
 Image.init()  # Pillow imports rare formats lazily, and requesting one by name before that is an error
-PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
+PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", *heif.FORMATS)
+if structure.VARIABLE in os.environ:  # as asked for, above Pillow's own limit too
+    Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or 0)
 
 _COLOR = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
@@ -53,6 +67,9 @@ def read_header(data: bytes) -> Header:
         png = structure.read_png(data)
         plain = png.depth == 8 and png.colour in (0, 2) and png.whole and not png.chunks & {b"tRNS", b"eXIf", b"acTL"}
         return Header("png", png.height, png.width, 1, plain, deep=png.depth == 16)
+    kind = heif.kind_of(data)
+    if kind and not heif.can_read(kind):
+        raise DecodeError(heif.way_round(kind))
     structure.check_other(data)
     return Header("other", 0, 0, 1, False)
 
@@ -96,7 +113,13 @@ def format_of(data: bytes) -> str:
     return next((name for magic, name in _MAGIC if data.startswith(magic)), "")
 
 
-def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.ndarray:
+def decode(
+    data: bytes,
+    reduction: int = 1,
+    header: Header | None = None,
+    span: Span = FULL,
+    seen: list[Span] | None = None,
+) -> np.ndarray:
     """Decode the bytes of a file.
 
     Args:
@@ -104,6 +127,8 @@ def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.
         reduction: 1, 2, 4 or 8: decode an ordinary JPEG directly at a half, quarter or eighth of its sides (rounded
             up), which is several times faster; other formats are decoded in full.
         header: the result of `read_header`, if it is known.
+        span: the values of 16-bit channels that become 0 and 255.
+        seen: gets the smallest and largest value of 16-bit channels.
 
     Returns:
         uint8 (height, width, 3) RGB, upright according to EXIF.
@@ -121,10 +146,10 @@ def decode(data: bytes, reduction: int = 1, header: Header | None = None) -> np.
             )
     try:
         if header.deep:
-            image = _opencv_deep(data)
+            image = _opencv_deep(data, span, seen)
             if image is not None:
                 return orient(_as_announced(image, header.height, header.width), _exif_orientation(data))
-        return _pillow(data, header)
+        return _pillow(data, header, span, seen)
     except DecodeError:
         raise
     except UnidentifiedImageError:
@@ -150,19 +175,27 @@ def _opencv(data: bytes, reduction: int) -> np.ndarray | None:
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _opencv_deep(data: bytes) -> np.ndarray | None:
+def _opencv_deep(data: bytes, span: Span, seen: list[Span] | None) -> np.ndarray | None:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.dtype != np.uint16:
         return None
-    image = to_8_bit(image)
+    colours = image if image.ndim == 2 else image[..., :3]
+    _note(colours, seen)
+    if image.ndim == 3 and image.shape[2] == 4:  # transparency has its full range whatever the colours use
+        image = np.concatenate([to_8_bit(colours, span), to_8_bit(image[..., 3:])], axis=2)
+        return on_white(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
+    image = to_8_bit(image, span)
     if image.ndim == 2:
         return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    if image.shape[2] == 4:
-        return on_white(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def _pillow(data: bytes, header: Header) -> np.ndarray:
+def _note(values: np.ndarray, seen: list[Span] | None) -> None:
+    if seen is not None and values.size:
+        seen.append((int(values.min()), int(values.max())))
+
+
+def _pillow(data: bytes, header: Header, span: Span, seen: list[Span] | None) -> np.ndarray:
     with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
         height, width = opened.height, opened.width
         structure.check_size(height, width)
@@ -170,28 +203,24 @@ def _pillow(data: bytes, header: Header) -> np.ndarray:
             raise _two_sizes(header.height, header.width, height, width)
         opened.load()
         if header.kind == "jpeg":
-            return orient(_as_announced(_pillow_pixels(opened), height, width), header.orientation)
-        pixels = _as_announced(_pillow_pixels(opened), height, width)
+            return orient(_as_announced(_pillow_pixels(opened, span, seen), height, width), header.orientation)
+        pixels = _as_announced(_pillow_pixels(opened, span, seen), height, width)
         return orient(pixels, _orientation(opened))
 
 
-def _pillow_pixels(image: Image.Image) -> np.ndarray:
+def _pillow_pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarray:
     mode = image.mode
     if mode.startswith("I"):
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
             raise DecodeError("32-bit integer pixels: expected 8 or 16 bits per channel")
-        return cv2.cvtColor(to_8_bit(values.astype(np.uint16)), cv2.COLOR_GRAY2RGB)
+        _note(values, seen)
+        return cv2.cvtColor(to_8_bit(values.astype(np.uint16), span), cv2.COLOR_GRAY2RGB)
     if mode == "F":
         raise DecodeError("floating-point pixels: expected 8 or 16 bits per channel")
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return on_white(np.asarray(image.convert("RGBA")))
     return np.array(image.convert("RGB"))
-
-
-def to_8_bit(values: np.ndarray) -> np.ndarray:
-    """Scale uint16 0..65535 to uint8 0..255, rounded to nearest."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def on_white(rgba: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from keras_transfer.data.images.depth import FULL, Span
 from keras_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -90,12 +91,19 @@ class FileStore:
     Args:
         paths: paths, absolute or relative to `root`.
         root: folder that the names are relative to; None keeps the paths unchanged.
+        depth: (low, high), the values of 16-bit images that become 0 and 255; None: 0 and 65535.
 
     Attributes:
         content: hash of each file's content, uint8 (n, 16), once they have been checked; see `knowing`.
     """
 
-    def __init__(self, paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] | None = None):
+    def __init__(
+        self,
+        paths: Sequence[str | os.PathLike[str]],
+        root: str | os.PathLike[str] | None = None,
+        depth: Span | None = None,
+    ):
+        self.depth = depth
         self.root = "" if root is None else os.path.abspath(root)  # noqa: PTH100
         self._names = [p if type(p) is str else os.fspath(p).replace(os.sep, "/") for p in paths]
         self.content: np.ndarray | None = None
@@ -130,14 +138,20 @@ class FileStore:
             ) from None
         except ValueError as error:  # a name that no system allows: a zero byte, half a character
             raise BadImage(name, f"not a file name: {error}") from None
-        return EncodedImage(name, data)
+        return EncodedImage(name, data, self.depth)
 
     def take(self, indices: np.ndarray) -> FileStore:
         """Return a store of these images, in this order."""
         names = self._names
-        store = FileStore([names[i] for i in indices.tolist()])
+        store = FileStore([names[i] for i in indices.tolist()], depth=self.depth)
         store.root = self.root
         store.content = None if self.content is None else self.content[indices]
+        return store
+
+    def with_depth(self, depth: Span | None) -> FileStore:
+        """Return the same files, whose 16-bit images are read with these values as 0 and 255."""
+        store = self.take(np.arange(len(self)))
+        store.depth = depth
         return store
 
     def knowing(self, digests: Mapping[str, bytes]) -> FileStore:
@@ -163,6 +177,7 @@ class FileStore:
         """Yield the file sizes and modification times in nanoseconds, with the hash of the content if it is known."""
         for i, name in enumerate(self._names):
             known = b"" if self.content is None else bytes(self.content[i])
+            known += b"" if self.depth is None else b"%d-%d" % self.depth
             try:
                 found = os.stat(os.path.join(self.root, name))  # noqa: PTH116, PTH118
             except OSError:
@@ -205,15 +220,21 @@ def _read_file(path: str, name: str) -> bytes:
 
 
 class EncodedImage:
-    """The bytes of an image file."""
+    """The bytes of an image file.
 
-    __slots__ = ("_array", "_data", "_header", "height", "name", "width")
+    Attributes:
+        values: smallest and largest value of a 16-bit image; None of others.
+    """
 
-    def __init__(self, name: str, data: bytes):
+    __slots__ = ("_array", "_data", "_header", "_span", "height", "name", "values", "width")
+
+    def __init__(self, name: str, data: bytes, depth: Span | None = None):
         from keras_transfer.data.images.decode import DecodeError, read_header
 
         self.name, self._data = name, data
         self._array: np.ndarray | None = None
+        self._span: Span = depth or FULL
+        self.values: Span | None = None
         try:
             self._header: Header = read_header(data)
         except DecodeError as error:
@@ -269,9 +290,12 @@ class EncodedImage:
         from keras_transfer.data.images.decode import DecodeError, decode
 
         try:
-            return decode(self._data, reduction, self._header)
+            seen: list[Span] = []
+            image = decode(self._data, reduction, self._header, self._span, seen)
         except DecodeError as error:
             raise BadImage(self.name, str(error)) from None
+        self.values = seen[0] if seen else None
+        return image
 
 
 class ArrayImage:

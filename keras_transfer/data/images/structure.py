@@ -7,12 +7,26 @@ would stop with an error, the file is refused. What the decoder makes is compare
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from typing import NamedTuple
 
-MAX_PIXELS = 89_478_485
-"""Largest image to decode (256 MiB of RGB): the size at which Pillow warns of a decompression bomb."""
+from keras_transfer.errors import UserError
+
+VARIABLE = "KERAS_TRANSFER_MAX_PIXELS"
+"""Environment variable with the height × width of the largest image to decode."""
+
+
+def _limit() -> int:
+    given = os.environ.get(VARIABLE, "")
+    if given and not (given.isascii() and given.isdecimal() and 0 < int(given[:18]) <= 1 << 31):
+        raise UserError(f"{VARIABLE}: expected a number of pixels from 1 to {1 << 31}, got {given!r}")
+    return int(given) if given else 89_478_485
+
+
+MAX_PIXELS = _limit()
+"""Largest image to decode; by default 256 MiB of RGB, the size at which Pillow warns of a decompression bomb."""
 MAX_SCANS = 100
 """Scans of a progressive JPEG. Encoders write about ten; each of them costs a pass over the whole image."""
 MAX_SCANNED = 12 * MAX_PIXELS
@@ -65,7 +79,9 @@ def check_size(height: int, width: int) -> None:
     if height < 1 or width < 1:
         raise DecodeError(f"{width} x {height} pixels: its size is missing")
     if height * width > MAX_PIXELS:
-        raise DecodeError(f"{width} x {height} pixels: more than the limit of {MAX_PIXELS} (a decompression bomb?)")
+        raise DecodeError(
+            f"{width} x {height} pixels: more than the limit of {MAX_PIXELS} (a decompression bomb? else set {VARIABLE})"
+        )
 
 
 def read_jpeg(data: bytes) -> Jpeg:

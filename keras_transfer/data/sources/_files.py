@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_transfer.arguments.names import normal
 from keras_transfer.errors import UserError
+from keras_transfer.text import one_line
 
 
 class Lines:
@@ -46,32 +48,75 @@ def relative_names(paths: Sequence[str], root: Path) -> list[str]:
     return names
 
 
-def check_existence(names: Sequence[str], root: Path, where: Lines) -> None:
-    """Raise UserError with the first names that do not exist; lists each folder once instead of testing each file."""
-    listings: dict[str, frozenset[str]] = {}
+def check_existence(names: Sequence[str], root: Path, where: Lines) -> list[str]:
+    """Return the names as the files are called; lists each folder once instead of testing each file.
+
+    A name in another Unicode form than the file's (as lists from other systems have them) counts as the file's.
+
+    Raises:
+        UserError: names that do not exist; the first ones are listed.
+    """
+    found = list(names)
+    folders: dict[str, _Folder] = {}
     missing = []
-    last, entries = None, frozenset[str]()
+    last: str | None = None
     for i, name in enumerate(names):
         folder, _, base = name.rpartition("/")
         if folder != last:
             last = folder
-            if folder not in listings:
-                listings[folder] = _listing(root / (folder if folder or name[:1] != "/" else "/"))
-            entries = listings[folder]
-        if base not in entries:
-            missing.append(i)
-            if len(missing) > 20:
-                break
+            if folder not in folders:
+                folders[folder] = _Folder(folder, root, "/" if not folder and name[:1] == "/" else folder or ".")
+            here = folders[folder]
+        if base in here.entries and here.name == folder:
+            continue
+        written = here.file(base)
+        if written is not None:
+            found[i] = f"{here.name}/{written}" if here.name else written
+            continue
+        missing.append(i)
+        if len(missing) > 20:
+            break
     if missing:
-        shown = "\n".join(f"  {where(i)}: {names[i]}" for i in missing[1:20])
+        shown = "\n".join(f"  {where(i)}: {one_line(names[i])}" for i in missing[1:20])
         more = f"\nalso missing:\n{shown}" + ("\n  …" if len(missing) > 20 else "") if shown else ""
         raise UserError(f"{where(missing[0])}: no such file: {names[missing[0]]!r} (looked in {str(root)!r}){more}")
+    return found
+
+
+class _Folder:
+    """A folder of a list, and the files in it by their names in composed form."""
+
+    def __init__(self, name: str, root: Path, path: str):
+        self.name = name
+        self.entries = _listing(root / path)
+        if not self.entries and not name.isascii():
+            self.name = _written(name, root)
+            self.entries = _listing(root / self.name)
+        self._forms: dict[str, str] | None = None
+
+    def file(self, base: str) -> str | None:
+        """Return the name of the file that is `base` in any Unicode form, if there is one."""
+        if base in self.entries:
+            return base
+        if self._forms is None:
+            self._forms = {normal(entry): entry for entry in self.entries if not entry.isascii()}
+        return self._forms.get(normal(base))
+
+
+def _written(folder: str, root: Path) -> str:
+    """Return a folder as it is written on disk, where that is another Unicode form."""
+    found = ""
+    for part in folder.split("/"):
+        names = _listing(root / found) if found else _listing(root)
+        actual = part if part in names else next((name for name in names if normal(name) == normal(part)), part)
+        found = f"{found}/{actual}" if found else actual
+    return found
 
 
 def _listing(folder: Path) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder))  # noqa: PTH208 - names are wanted, not paths
-    except (OSError, ValueError):  # ValueError: a zero byte in the name
+    except (OSError, ValueError):  # ValueError: NUL in the name
         return frozenset()
 
 

@@ -129,6 +129,7 @@ def _parts(arrays: Mapping[str, Any], source: str) -> list[str]:
 
 
 def _images(array: Any, what: str) -> np.ndarray:
+    _refuse_mask(array, what)
     try:
         return ArrayStore(array).array
     except UserError as error:
@@ -137,7 +138,10 @@ def _images(array: Any, what: str) -> np.ndarray:
 
 def _labels(array: Any, what: str) -> np.ndarray:
     """Return labels (n,), integers or strings."""
-    labels: np.ndarray = np.asarray(array)
+    if isinstance(array, (set, frozenset, Mapping)):
+        raise UserError(f"{what}: expected labels in the order of the images, received a {type(array).__name__}")
+    _refuse_mask(array, what)
+    labels: np.ndarray = _array(array, what)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
@@ -150,7 +154,21 @@ def _labels(array: Any, what: str) -> np.ndarray:
         return labels.astype(np.int64)
     if labels.dtype.kind in "US" or (labels.dtype == object and all(isinstance(v, str) for v in labels)):
         return labels.astype(str)
-    raise UserError(f"{what}: labels must be integers or class names, received dtype {labels.dtype}")
+    odd = next((f", {v!r} at place {i}" for i, v in enumerate(labels.tolist()) if not isinstance(v, (str, int))), "")
+    raise UserError(f"{what}: labels must be integers or class names, received dtype {labels.dtype}{odd[:100]}")
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    try:
+        array: np.ndarray = np.asarray(values)
+    except (ValueError, TypeError) as error:  # rows of different lengths, objects of another library
+        raise UserError(f"{what}: expected an array: {error}") from None
+    return array
+
+
+def _refuse_mask(array: Any, what: str) -> None:
+    if isinstance(array, np.ma.MaskedArray) and np.ma.getmaskarray(array).any():
+        raise UserError(f"{what}: has masked values, which would be read as they are: leave these images out")
 
 
 def _classes(
@@ -162,6 +180,22 @@ def _classes(
         part = int(np.searchsorted(ends, i, "right"))
         return f"{source}: y{parts[part]}[{i - (ends[part - 1] if part else 0)}]"
 
+    kinds = {a.dtype.kind in "iu" for a in labels}
+    if len(kinds) > 1:
+        raise UserError(
+            f"{source}: labels are numbers in some of {', '.join(f'y{p}' for p in parts)} and names in others"
+        )
+    if classes is not None and kinds == {True}:
+        odd = next((name for i, name in enumerate(classes) if name.lstrip("+-").isdecimal() and name != str(i)), None)
+        if odd is not None:
+            raise UserError(
+                f"{source}: labels that are numbers, and the class name {odd!r}, which is one too: give names as text (np.array(classes)[y])"
+            )
+        written = [v for a in labels for v in a.tolist()]
+        wrong = next((i for i, v in enumerate(written) if not 0 <= v < len(classes)), None)
+        if wrong is not None:
+            raise UserError(f"{where(wrong)}: label {written[wrong]} is out of range: expected 0..{len(classes) - 1}")
+        return classes, np.array(written, np.int64)
     return index_labels([str(v) for a in labels for v in a.tolist()], classes, where)
 
 
@@ -172,11 +206,14 @@ def _column(
         return None
     columns = []
     for part, array in zip(parts, images):
-        column = np.asarray(arrays.get(f"{kind}{part}", np.full(len(array), default)))
+        given = arrays.get(f"{kind}{part}", np.full(len(array), default))
+        _refuse_mask(given, f"{source}: {kind}{part}")
+        column = _array(given, f"{source}: {kind}{part}")
         if column.shape != (len(array),):
             raise UserError(f"{source}: {kind}{part} has the shape {column.shape}, expected ({len(array)},)")
         if kind == "weights" and column.dtype.kind not in "biuf":
             raise UserError(f"{source}: {kind}{part} must be numbers, received dtype {column.dtype}")
-        columns.append(column.astype(np.float32 if kind == "weights" else str))
-    merged = np.concatenate(columns)
-    return merged if kind == "weights" else merged.astype(object)
+        if kind == "groups":
+            column = np.array(["" if v is None or v != v else str(v) for v in column.tolist()], object)  # noqa: PLR0124
+        columns.append(column.astype(np.float32 if kind == "weights" else object))
+    return np.concatenate(columns)

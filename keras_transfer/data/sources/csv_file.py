@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_transfer.arguments.names import MISSING
 from keras_transfer.data.samples import SPLITS, SampleTable
 from keras_transfer.data.sources._files import Lines
 from keras_transfer.data.sources._labels import ClassNames, class_names
@@ -24,7 +25,7 @@ def load(
     """Read a comma-separated UTF-8 file with a header line.
 
     Args:
-        path: the file. Columns, in any order: `path`, `label` (a class name or a number), and optionally `split`
+        path: the file. Columns, in any order: `path`, `label` (a class name, or a number, see `list_file.load`), and optionally `split`
             (train, val, test or empty), `weight` (a number of at least 0; empty means 1) and `group` (samples of a
             group, e.g. one patient, stay in one split; empty means no group).
         root: folder that relative paths start from; by default that of the file.
@@ -51,6 +52,12 @@ def load(
     for name in ("path", "label"):
         if "" in columns[name]:
             raise UserError(f"{where(columns[name].index(''))}: the {name} is empty")
+    for i, name in enumerate(columns.get("group", ())):
+        if name in MISSING:
+            raise UserError(f"{where(i)}: the group {name!r} stands for a missing value; leave it empty for no group")
+    for i, name in enumerate(columns["path"]):
+        if "\0" in name:
+            raise UserError(f"{where(i)}: {name[:80]!r} is no path")
     folder = Path(root) if root is not None else file.parent
     if not folder.is_dir():
         raise UserError(f"root: no such folder: {str(folder)!r}")

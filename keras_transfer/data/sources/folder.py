@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from keras_transfer.arguments.names import MISSING, class_name
+from keras_transfer.data.archive import is_archive, unpack
+from keras_transfer.data.images.heif import reads_suffix
+from keras_transfer.data.leftovers import UNREAD_SUFFIXES, is_leftover, suffix_of
 from keras_transfer.data.samples import IMAGE_SUFFIXES, FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names
 from keras_transfer.errors import UserError, nearest
@@ -29,9 +34,33 @@ class _Found:
     names: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     split: list[str] = field(default_factory=list)
-    other: int = 0  # files that are not images by their name
+    other: int = 0  # files that are not images by their name, nor in `unread`
     hidden: int = 0
     stray: int = 0  # images outside all class folders
+    unread: Counter[str] = field(default_factory=Counter)  # pictures in formats that are not read, by extension
+    leftovers: set[str] = field(default_factory=set)  # names of what belongs to the system
+    empty: dict[str, Counter[str]] = field(
+        default_factory=dict
+    )  # class folders without images: what is in them, by extension
+    forms: set[str] = field(default_factory=set)  # class names that folders write in another Unicode form
+
+    def skip(self, name: str, is_folder: bool) -> bool:
+        """Count what is no person's file, and say so."""
+        if not is_leftover(name):
+            return False
+        if name.startswith("."):
+            self.hidden += not is_folder
+        else:
+            self.leftovers.add(name)
+        return True
+
+    def leave(self, name: str) -> None:
+        """Count a file that is not an image by its name."""
+        suffix = suffix_of(name)
+        if suffix in UNREAD_SUFFIXES:
+            self.unread[suffix] += 1
+        else:
+            self.other += 1
 
 
 def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTable:
@@ -42,13 +71,13 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     skipped and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
     Args:
-        path: the folder.
+        path: the folder, or a zip or tar archive of it.
         classes: class names (or a text file with one per line) to fix the order or select folders.
 
     Raises:
         UserError: no such folder, no class folders, no images, a missing class.
     """
-    root = Path(path)
+    root = _unpacked(Path(path))
     if not os.path.isdir(root):  # noqa: PTH112 - never raises
         what = "is a file, not a folder" if os.path.lexists(root) else "no such folder"
         raise UserError(f"{str(path)!r}: {what}{_hint(root)}")
@@ -62,13 +91,27 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     if not found.names:
         raise UserError(
             f"no images in class folders below {str(path)!r}: expected {root.name}/CLASS/*.jpg (or .png …); "
-            f"found {found.stray} images outside class folders and {found.other} other files"
+            f"found {found.stray} images outside class folders and {found.other} other files{_of(found.unread)}"
         )
     names = class_names(classes) or tuple(sorted(set(found.labels)))
-    return _samples(root, found, names, bool(classes))
+    return _samples(root, path, found, names, bool(classes))
 
 
-def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) -> SampleTable:
+def _unpacked(path: Path) -> Path:
+    """Return a folder: the path itself, or what is in an archive, past folders that hold nothing else."""
+    if not (path.is_file() and is_archive(path)):
+        return path
+    folder = unpack(path)
+    while True:
+        inside = [entry for entry in _entries(folder) if not is_leftover(entry.name)]
+        if len(inside) != 1 or not _is_folder(inside[0]):
+            return folder
+        folder = Path(inside[0].path)
+
+
+def _samples(
+    root: Path, path: str | os.PathLike[str], found: _Found, classes: tuple[str, ...], chosen: bool
+) -> SampleTable:
     index = {name: i for i, name in enumerate(classes)}
     for name in classes:
         if name not in (present := set(found.labels)):
@@ -78,20 +121,50 @@ def _samples(root: Path, found: _Found, classes: tuple[str, ...], chosen: bool) 
         f"skipped: {count} {what}"
         for count, what in (
             (found.hidden, "hidden files"),
+            *((count, f"{suffix} files, which are not read") for suffix, count in sorted(found.unread.items())),
             (found.other, "files that are not images"),
             (found.stray, "images outside class folders"),
             (len(found.labels) - len(keep), "images of classes that were not selected"),
         )
         if count
     ]
+    notes += _notes_on_names(found, classes)
     return make_samples(
         classes,
         FileStore([found.names[i] for i in keep], root),
         np.array([index[found.labels[i]] for i in keep], np.int64),
         np.array([found.split[i] for i in keep], object),
-        source=f"folder {root}",
+        source=f"folder {path}",
         notes=notes,
     )
+
+
+def _notes_on_names(found: _Found, classes: tuple[str, ...]) -> list[str]:
+    """Return what is to be said about the names of folders."""
+    notes = [
+        f"warning: no class: the folder {name!r} has no images{_of(inside)}"
+        for name, inside in sorted(found.empty.items())
+        if name not in classes
+    ]
+    notes += [f"warning: the class {name!r} is called like a missing value" for name in classes if name in MISSING]
+    alike: dict[str, str] = {}
+    for name in classes:
+        first = alike.setdefault(" ".join(name.casefold().split()), name)
+        if first is not name:
+            notes.append(f"warning: the classes {first!r} and {name!r} differ only in spaces or capitals")
+    if found.forms:
+        notes.append(
+            f"one class each: folders whose names are the same in another Unicode form: {', '.join(sorted(found.forms))}"
+        )
+    if found.leftovers:
+        notes.append(f"left out: what the system has left: {', '.join(sorted(found.leftovers))}")
+    return notes
+
+
+def _of(suffixes: Counter[str]) -> str:
+    """Return a list of extensions and their numbers in parentheses, or nothing."""
+    listed = ", ".join(f"{count} {suffix or 'without extension'}" for suffix, count in sorted(suffixes.items()))
+    return f" (files: {listed})" if listed else ""
 
 
 def _split_folders(root: Path) -> dict[str, str] | None:
@@ -99,7 +172,7 @@ def _split_folders(root: Path) -> dict[str, str] | None:
 
     They are splits if one of them is `train`, which has subfolders itself.
     """
-    folders = [entry.name for entry in _entries(root) if _is_folder(entry) and not entry.name.startswith(".")]
+    folders = [entry.name for entry in _entries(root) if _is_folder(entry) and not is_leftover(entry.name)]
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in folders if name.lower() in SPLIT_FOLDERS}
     train = [name for name, split in splits.items() if split == "train"]
     if not train or not any(map(_is_folder, _entries(root / train[0]))):
@@ -118,21 +191,40 @@ def _split_folders(root: Path) -> dict[str, str] | None:
 def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
     before = len(found.names)
     for entry in _entries(root / prefix):
-        if entry.name.startswith("."):
-            found.hidden += not _is_folder(entry)
-        elif not _is_folder(entry):
+        if found.skip(entry.name, _is_folder(entry)):
+            continue
+        if not _is_folder(entry):
             if _is_image(entry.name):
                 found.stray += 1
             else:
-                found.other += 1
+                found.leave(entry.name)
         else:
-            _check_name(entry.name, root)
-            for name in _walk(entry.path, f"{prefix}{entry.name}", found, set()):
-                found.names.append(name)
-                found.labels.append(entry.name)
-                found.split.append(split)
+            _read_class(entry, prefix, split, found)
     if split and len(found.names) == before:
         raise UserError(f"no images in class folders below {str(root / prefix)!r} (the split {split!r})")
+
+
+def _read_class(entry: os.DirEntry[str], prefix: str, split: str, found: _Found) -> None:
+    label = _class_of(entry)
+    if label != entry.name:
+        found.forms.add(label)
+    unread, other, before = found.unread.copy(), found.other, len(found.names)
+    for name in _walk(entry.path, f"{prefix}{entry.name}", found, set()):
+        found.names.append(name)
+        found.labels.append(label)
+        found.split.append(split)
+    if len(found.names) == before:
+        inside = found.unread - unread
+        if found.other > other:
+            inside["of other kinds"] = found.other - other
+        found.empty.setdefault(label, Counter()).update(inside)
+
+
+def _class_of(entry: os.DirEntry[str]) -> str:
+    try:
+        return class_name(entry.name)
+    except ValueError as error:
+        raise UserError(f"{entry.path!r}: {error}") from None
 
 
 def _walk(folder: str, name: str, found: _Found, above: set[tuple[int, int]]) -> Iterator[str]:
@@ -151,14 +243,14 @@ def _walk(folder: str, name: str, found: _Found, above: set[tuple[int, int]]) ->
     if here in above:
         return
     for entry in entries:
-        if entry.name.startswith("."):
-            found.hidden += not _is_folder(entry)
-        elif _is_folder(entry):
+        if found.skip(entry.name, _is_folder(entry)):
+            continue
+        if _is_folder(entry):
             yield from _walk(entry.path, f"{name}/{entry.name}", found, above | {here})
         elif _is_image(entry.name):
             yield f"{name}/{entry.name}"
         else:
-            found.other += 1
+            found.leave(entry.name)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -175,15 +267,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _check_name(name: str, root: Path) -> None:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{str(root)!r}: the name of the class folder {name!r} is not valid text; rename it") from None
-
-
 def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - called for every file
+    suffix = suffix_of(name)
+    return suffix in IMAGE_SUFFIXES or reads_suffix(suffix)
 
 
 def _hint(path: Path) -> str:

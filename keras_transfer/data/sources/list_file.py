@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from keras_transfer.data.samples import FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._files import Lines, check_existence, drop_repeats, relative_names
-from keras_transfer.data.sources._labels import ClassNames, class_names, index_labels, read_lines
+from keras_transfer.data.sources._labels import ClassNames, by_class, class_names, index_labels, name_lines, read_lines
+from keras_transfer.data.sources._text import quoted, unquoted
 from keras_transfer.errors import UserError
 
+_SPACE = re.compile("[ \t]+")
+
 PathLike = str | os.PathLike[str]
+
+__all__ = ["build", "by_class", "class_names", "index_labels", "list_lines", "load", "name_lines", "read_list"]
 
 
 def load(
@@ -25,7 +32,8 @@ def load(
 ) -> SampleTable:
     """Read lists of `path label` lines.
 
-    The label follows the last white space, so paths may contain spaces. It is a class name or a number; see `classes`.
+    The label follows the last space or tab, so paths may contain spaces. It is a class name, or a number: a place in `classes` (from 0)
+    unless a class name is a number itself. Path and label may be JSON strings (`"a\\nb"`) if they contain what a line cannot.
     Empty lines are skipped. Duplicate lines count once.
 
     Args:
@@ -75,8 +83,7 @@ def build(
 ) -> SampleTable:
     """Resolve and check paths and labels, and build the samples."""
     classes, labels = index_labels(written, classes, where)
-    names = relative_names(paths, root)
-    check_existence(names, root, where)
+    names = check_existence(relative_names(paths, root), root, where)
     keep, dropped = drop_repeats(names, labels, split, where)
     notes = [f"skipped: {dropped} duplicate lines"] if dropped else []
     if keep is not None:
@@ -91,15 +98,24 @@ def read_list(path: PathLike) -> tuple[list[str], list[str], list[int]]:
     paths, labels, numbers = [], [], []
     seen: dict[str, str] = {}  # shares equal strings, which saves memory in long lists
     for number, line in enumerate(read_lines(path, "list of images"), 1):
-        parts = line.rsplit(None, 1)
+        line = line.strip(" \t")
+        if not line:
+            continue
+        parts = _SPACE.split(line[::-1], maxsplit=1)  # from the end
         if len(parts) != 2:
-            if not parts:
-                continue
-            raise UserError(f"{path}:{number}: expected `path label`, received {line.strip()[:80]!r}")
-        paths.append(parts[0].lstrip())
-        labels.append(seen.setdefault(parts[1], parts[1]))
+            raise UserError(f"{path}:{number}: expected `path label`, received {line[:80]!r}")
+        name, label = unquoted(parts[1][::-1]), unquoted(parts[0][::-1])
+        if "\0" in name:
+            raise UserError(f"{path}:{number}: {name[:80]!r} is no path")
+        paths.append(name)
+        labels.append(seen.setdefault(label, label))
         numbers.append(number)
     return paths, labels, numbers
+
+
+def list_lines(records: Iterable[tuple[str, str]]) -> str:
+    """Return the text of a list of (path, label), which :func:`read_list` reads back."""
+    return "".join(f"{quoted(path)} {quoted(label, spaces=False)}\n" for path, label in records)
 
 
 def _source(given: dict[str, Path]) -> str:

@@ -6,6 +6,7 @@ Another package adds a backbone by an entry point in the group ``keras_transfer.
 
 from __future__ import annotations
 
+from keras_transfer.arguments import checked
 from keras_transfer.models.backbones import (
     alexnet,
     convnext,
@@ -23,7 +24,7 @@ from keras_transfer.models.backbones import (
 from keras_transfer.models.backbones.joined import joined, suffix
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
 
-__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "get", "names", "suffix"]
+__all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "backbones", "get", "names", "suffix"]
 
 FAMILIES: tuple[tuple[Backbone, ...], ...] = (
     efficientnet_lite.RECORDS,
@@ -71,3 +72,14 @@ def get(name: str) -> Backbone:
     if "+" in name:
         return joined([BACKBONES.lookup(part) for part in name.split("+")])
     return BACKBONES.lookup(name)
+
+
+@checked
+def backbones() -> list[str]:
+    """Return the names of all backbones; ``hub:NAME`` also takes any keras-hub preset.
+
+    Examples:
+        >>> "mobilenet_v2" in kt.backbones()
+        True
+    """
+    return names()

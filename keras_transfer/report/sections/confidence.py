@@ -18,14 +18,13 @@ def make(view: RunView) -> dict[str, Any] | None:
     judged = view.judged
     if judged is None:
         return None
-    split, probabilities = judged.split, judged.probabilities
-    own = probabilities[np.arange(len(split)), split.labels]
+    split, own = judged.split, np.exp(-judged.losses)
     f1 = np.array([row["f1"] for row in view.figures["per_class"].values()])
     present = np.flatnonzero(split.counts())
     shown = np.sort(present[np.argsort(f1[present], kind="stable")[:LIMIT]])
 
     def card(i: int) -> dict[str, Any]:
-        best = int(probabilities[i].argmax())
+        best = int(judged.logits[i].argmax())
         return {
             "name": split.image_name(i),
             "image": of_sample(split, i),

@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from keras_transfer.evaluation.confusion import Cells
 from keras_transfer.evaluation.metrics import most_confused
 from keras_transfer.html.thumbnails import encoded
 from keras_transfer.report.run_view import RunView
@@ -17,6 +18,8 @@ NUMBERS_UP_TO = 20
 """Maximum number of classes for a table of counts."""
 NAMES_UP_TO = 300
 """Maximum number of classes with names beside the image."""
+CELLS_UP_TO = 1000
+"""Maximum number of classes with a pixel for every cell; of more, neighbours share one."""
 PAIRS = 20
 _MAX_BYTES = 190_000
 
@@ -31,21 +34,20 @@ def make(view: RunView) -> dict[str, Any]:
 
 
 def matrix(confusion: Any, classes: Sequence[str]) -> dict[str, Any]:
-    """Return the template variables of a confusion matrix (C, C): cells or images, and the most frequent confusions."""
-    counts = np.asarray(confusion, np.int64)
-    total = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, total, out=np.zeros(counts.shape), where=total > 0)
+    """Return the template variables of a confusion matrix (see `Cells.read`): cells or images, and the most frequent confusions."""
+    cells = Cells.read(confusion)
+    shares = np.nan_to_num(cells.shares(CELLS_UP_TO))  # rows without samples are empty
     found: dict[str, Any] = {
-        "pairs": most_confused(counts, classes, PAIRS),
-        "right": int(np.trace(counts)),
-        "total": int(counts.sum()),
-        "names": classes if len(counts) <= NAMES_UP_TO else [],
+        "pairs": most_confused(cells, classes, PAIRS),
+        "right": int(cells.right()),
+        "total": int(cells.count.sum()),
+        "names": classes if cells.classes <= NAMES_UP_TO else [],
         "longest": max(map(len, classes)),
     }
-    if len(counts) <= NUMBERS_UP_TO:
+    if cells.classes <= NUMBERS_UP_TO:
         found["rows"] = [
             (name, [(int(n), float(share)) for n, share in zip(row, part)])
-            for name, row, part in zip(classes, counts, shares)
+            for name, row, part in zip(classes, cells.dense(), shares)
         ]
     else:
         found |= {"light": cell_image(shares, _LIGHT), "dark": cell_image(shares, _DARK)}

@@ -9,12 +9,15 @@ import numpy as np
 
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.images.store import BadImage, EncodedImage
+from keras_transfer.evaluation.confusion import Cells
 from keras_transfer.html.thumbnails import of_pixels, of_sample
 from keras_transfer.report.run_view import Evidence, RunView
 
 SAMPLED = 200
 """Maximum number of training images whose size is read."""
 SHOWN, EPOCHS = 6, 3
+LISTED = 500
+"""Maximum number of classes in the table; of more, those with the most and the fewest images."""
 
 
 def make(view: RunView) -> dict[str, Any]:
@@ -42,9 +45,18 @@ def _counts(view: RunView) -> dict[str, Any]:
         columns["train"] = view.evidence.data.train.counts().tolist()
     for name in ("val", "test"):
         if name in view.measured:
-            columns[name] = np.array(view.measured[name]["confusion"]).sum(axis=1).tolist()
+            columns[name] = Cells.read(view.measured[name]["confusion"]).totals().astype(int).tolist()
     rows = list(zip(view.classes, zip(*columns.values())))
-    return {"splits": list(columns), "rows": rows, "most": max((sum(row) for _, row in rows), default=0) or 1}
+    most = max((sum(row) for _, row in rows), default=0) or 1
+    return {"splits": list(columns), "rows": _ends(rows), "most": most, "of": len(rows)}
+
+
+def _ends(rows: list[tuple[str, tuple[int, ...]]]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return all rows, or of many classes the largest and the smallest."""
+    if len(rows) <= LISTED:
+        return rows
+    by_size = sorted(rows, key=lambda row: -sum(row[1]))
+    return by_size[: LISTED // 2] + by_size[-LISTED // 2 :]
 
 
 def sizes_of(data: Dataset) -> dict[str, Any] | None:

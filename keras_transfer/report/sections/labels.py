@@ -20,22 +20,22 @@ def make(view: RunView) -> dict[str, Any] | None:
     if view.evidence is None or not view.evidence.judged:
         return None
     parts = list(view.evidence.judged.values())
-    probabilities = np.concatenate([part.probabilities for part in parts])
     labels = np.concatenate([part.split.labels for part in parts])
-    found = likely_label_errors(probabilities, labels)
+    found = likely_label_errors([part.logits for part in parts], labels)
     places = [(part, i) for part in parts for i in range(len(part.split))]
     cards = []
     for k in found[:COUNT].tolist():
         part, i = places[k]
-        best = int(probabilities[k].argmax())
+        probabilities = part.probabilities(i)
+        best = int(probabilities.argmax())
         cards.append(
             {
                 "name": part.split.image_name(i),
                 "image": of_sample(part.split, i),
                 "label": view.classes[labels[k]],
-                "probability": float(probabilities[k, labels[k]]),
+                "probability": float(probabilities[labels[k]]),
                 "maybe": view.classes[best],
-                "maybe_probability": float(probabilities[k, best]),
+                "maybe_probability": float(probabilities[best]),
                 "split": _KINDS[part.name],
             }
         )

@@ -31,7 +31,7 @@ def _cards(view: RunView, model: Any, judged: Judged, chosen: np.ndarray) -> lis
 
     split, transform = judged.split, evaluation_transform(view.config.data)
     images = np.stack([transform(split.samples.images.open(int(split.indices[i]))) for i in chosen])
-    probabilities = judged.probabilities[chosen]
+    probabilities = judged.probabilities(chosen)
     maps = GradCam(model)(images, probabilities.argmax(axis=1))
     return [
         {
