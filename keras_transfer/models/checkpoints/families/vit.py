@@ -176,7 +176,7 @@ FAMILY = Family(
         "vit_base_patch16_siglip_224",
         "vit_base_patch16_clip_224",
         "vit_base_patch16_clip_quickgelu_224",
-    ),  # fmt: skip
+    ),
     min_size=32,
     paper="https://arxiv.org/abs/2010.11929",
 )
