@@ -81,6 +81,17 @@ def conv(
     return filled(layer, x, [weight.transpose(2, 3, 1, 0), *bias])
 
 
+def conv_of(x: Tensor, name: str, kernel: np.ndarray, bias: np.ndarray | None) -> Tensor:
+    """Cut ``x`` into patches without overlap and project them by ``kernel`` (out, channels, height, width)."""
+    size = kernel.shape[2:]
+    if min(size) < 1 or x.shape[1] < size[0] or x.shape[2] < size[1] or x.shape[-1] != kernel.shape[1]:
+        raise UserError(
+            f"pictures of {x.shape[1]}x{x.shape[2]} pixels do not fit the checkpoint's patches of shape {kernel.shape[1:]}"
+        )
+    layer = keras.layers.Conv2D(len(kernel), size, strides=size, use_bias=bias is not None, name=name)
+    return filled(layer, x, [kernel.transpose(2, 3, 1, 0), *([] if bias is None else [bias])])
+
+
 def batch_norm(x: Tensor, part: Part, key: str, epsilon: float = 1e-5) -> Tensor:
     """Apply batch normalization: ``key.weight``, ``.bias``, ``.running_mean`` and ``.running_var``."""
     layer = keras.layers.BatchNormalization(epsilon=epsilon, name=part.name(key))

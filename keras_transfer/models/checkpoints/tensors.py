@@ -84,6 +84,10 @@ class Tensors:
         """Return the names of the tensors that were not taken."""
         return [key for key in self._files if key not in self._taken]
 
+    def leave(self, start: str) -> None:
+        """Leave out, on purpose, the tensors whose names start with ``start``."""
+        self._taken.update(key for key in self._files if key.startswith(start))
+
     def parameters(self) -> int:
         """Return the number of parameters in the files."""
         return sum(int(np.prod(self.shape(key))) for key in self._files)
@@ -132,6 +136,10 @@ class Part:
     def take(self, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return a tensor, float32; see :meth:`Tensors.take`."""
         return self.tensors.take(f"{self.prefix}{key}", shape)
+
+    def leave(self, key: str) -> None:
+        """Leave out, on purpose, the tensors whose names start with ``key``."""
+        self.tensors.leave(f"{self.prefix}{key}")
 
     def count(self, key: str) -> int:
         """Return the number of parts ``key.0``, ``key.1``, … that have tensors."""

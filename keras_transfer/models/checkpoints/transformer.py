@@ -17,7 +17,7 @@ from keras_transfer.models.checkpoints.layers import (
     Tensor,
     activation,
     channel_scale,
-    conv,
+    conv_of,
     dense,
     dense_of,
     filled,
@@ -73,35 +73,38 @@ class Style:
     bias: Callable[[Part], Tensor] | None = None
 
 
-def patches(x: Tensor, part: Part, key: str, name: str = "stem_patches") -> tuple[Tensor, tuple[int, int]]:
+def patches(x: Tensor, part: Part, key: str) -> tuple[Tensor, tuple[int, int]]:
     """Cut pictures into patches and project each to a token; return the tokens and the grid (rows, columns).
 
     Args:
         x: (batch, height, width, 3); rows and columns that do not fill a patch are left out.
         part: with the tensors of a convolution whose stride is its kernel.
         key: of the tensors.
-        name: of the layer that reshapes.
     """
-    shape = part.shape(f"{key}.weight")
-    if len(shape) != 4 or min(shape[2:]) < 1 or shape[1] != 3:
+    kernel, bias = part.take(f"{key}.weight"), part.take(f"{key}.bias") if part.has(f"{key}.bias") else None
+    if kernel.ndim != 4:
         raise UserError(
-            f"the checkpoint's {part.prefix}{key}.weight has shape {shape}, expected (channels, 3, patch, patch)"
+            f"the checkpoint's {part.prefix}{key}.weight has shape {kernel.shape}, expected (channels, 3, patch, patch)"
         )
-    if x.shape[1] < shape[2] or x.shape[2] < shape[3]:
-        raise UserError(f"pictures of {x.shape[1]}x{x.shape[2]} are smaller than the patches of {shape[2]}x{shape[3]}")
-    x = conv(x, part, key, strides=shape[2:], padding=0)
-    grid = (int(x.shape[1]), int(x.shape[2]))
-    return keras.layers.Reshape((grid[0] * grid[1], shape[0]), name=name)(x), grid
+    return patches_of(conv_of(x, part.name(key), kernel, bias))
 
 
-def with_tokens(tokens: Tensor, image: Tensor, extra: Sequence[tuple[str, np.ndarray]]) -> Tensor:
+def patches_of(x: Tensor) -> tuple[Tensor, tuple[int, int]]:
+    """Return the positions of a feature map (batch, rows, columns, channels) as tokens, and (rows, columns)."""
+    rows, columns, channels = (int(n) for n in x.shape[1:])
+    return keras.layers.Reshape((rows * columns, channels), name="stem_patches")(x), (rows, columns)
+
+
+def with_tokens(
+    tokens: Tensor, image: Tensor, extra: Sequence[tuple[str, np.ndarray]], name: str = "stem_tokens"
+) -> Tensor:
     """Put learnt tokens before those of the patches: pairs of a layer name and an array (…, channels)."""
     if not extra:
         return tokens
     ones = ones_of(image, f"{extra[0][0]}_ones")
     width = int(tokens.shape[-1])
     learnt = [parameter(ones, name, values.reshape(-1, width)) for name, values in extra]
-    return keras.layers.Concatenate(axis=1, name="stem_tokens")([*learnt, tokens])
+    return keras.layers.Concatenate(axis=1, name=name)([*learnt, tokens])
 
 
 def with_positions(tokens: Tensor, image: Tensor, table: np.ndarray, name: str = "stem_positions") -> Tensor:
