@@ -32,6 +32,7 @@ class Family:
             buffers.
         examples: some names, which errors and documentation show.
         min_size: smallest side in pixels.
+        fixed_size: whether the network is built for one picture size, as transformers are.
         paper: link.
     """
 
@@ -42,6 +43,7 @@ class Family:
     left_out: tuple[str, ...]
     examples: tuple[str, ...]
     min_size: int = 32
+    fixed_size: bool = False
     paper: str = ""
 
     def knows(self, facts: Facts) -> bool:

@@ -178,5 +178,6 @@ FAMILY = Family(
         "vit_base_patch16_clip_quickgelu_224",
     ),
     min_size=32,
+    fixed_size=True,
     paper="https://arxiv.org/abs/2010.11929",
 )

@@ -289,5 +289,6 @@ FAMILY = Family(
         r"logit_(scale|bias)",
     ),
     examples=(),
+    fixed_size=True,
     paper="https://arxiv.org/abs/2010.11929",
 )
