@@ -34,14 +34,21 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     return network(checkpoint, image_size, names, lambda grid, prefix: _style(checkpoint, grid, prefix))
 
 
+def style_of_name(name: str, width: int) -> Style:
+    """Return the style of one of timm's architectures, by name and number of channels, without its positions."""
+    perception = name.startswith("vit_pe_")
+    heads = 16 if perception and width == 1536 else _HEADS.get(width, max(1, width // 64))
+    return Style(heads, 1e-5 if perception or "_dinov3" in name or "_lingbot" in name else 1e-6)
+
+
 def _style(checkpoint: Part, grid: tuple[int, int], prefix: int) -> Style:
     name, arguments = checkpoint.facts.architecture, model_args(checkpoint)
     width = checkpoint.shape("patch_embed.proj.weight")[0]
     perception = name.startswith("vit_pe_")
-    heads = int(arguments.get("num_heads") or (16 if perception and width == 1536 else _HEADS.get(width, width // 64)))
+    style = style_of_name(name, width)
+    heads = int(arguments.get("num_heads") or style.heads)
     gated = checkpoint.has("blocks.0.mlp.fc1_x.weight")
-    epsilon = 1e-5 if perception or "_dinov3" in name or "_lingbot" in name else 1e-6
-    style = Style(heads, epsilon, "silu" if gated else "gelu")
+    style = replace(style, heads=heads, activation="silu" if gated else style.activation)
     if name.startswith("eva_giant"):
         return style
     if "_dinov3" in name or "_lingbot" in name:

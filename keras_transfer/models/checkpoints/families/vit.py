@@ -144,14 +144,19 @@ def _attention_pool(x: Tensor, part: Part, style: Style) -> Tensor:
 
 
 def _style(checkpoint: Part) -> Style:
-    name, arguments = checkpoint.facts.architecture, model_args(checkpoint)
-    width = checkpoint.shape("patch_embed.proj.weight")[0]
-    heads = arguments.get("num_heads") or _heads(name, width)
-    quick = "gelu_tanh" if _matches(_TANH_GELU, name) and not _plain_gelu(name) else "gelu"
+    arguments = model_args(checkpoint)
+    style = style_of_name(checkpoint.facts.architecture, checkpoint.shape("patch_embed.proj.weight")[0])
+    given = {"heads": arguments.get("num_heads"), "activation": arguments.get("act_layer")}
+    return replace(style, **{key: value for key, value in given.items() if value})
+
+
+def style_of_name(name: str, width: int) -> Style:
+    """Return the style of one of timm's architectures, by name and number of channels."""
+    tanh = _matches(_TANH_GELU, name) and not _plain_gelu(name)
     return Style(
-        heads=int(heads),
+        heads=_heads(name, width),
         epsilon=1e-5 if "_clip_" in name or name.startswith("beit3") else 1e-6,
-        activation=str(arguments.get("act_layer") or ("quick_gelu" if "quickgelu" in name else quick)),
+        activation="quick_gelu" if "quickgelu" in name else "gelu_tanh" if tanh else "gelu",
     )
 
 
@@ -181,7 +186,7 @@ def model_args(part: Part) -> Mapping[str, Any]:
 FAMILY = Family(
     name="ViT (timm)",
     # Left out: other blocks (parallel, differential, post-norm), AIMv2, and RADIO, whose head is another.
-    timm=r"(?!.*(_xp_|_rpn_|18x2|_dlittle_|_dwee_|_dpwee_|_pwee_|radio|_rope|_dinov3|_qkvb|_plus_dinov3))"
+    timm=r"(?!.*(_xp_|_rpn_|18x2|_dlittle_|_dwee_|_dpwee_|_pwee_|radio|_rope|_dinov3|_lingbot))"
     r"(vit_(tiny|xsmall|wee|little|small|medium|mediumd|betwixt|base|large|huge|giant|giantopt|gigantic|so150m2?|so400m|intern300m)"
     r"_patch\d+_.*|deit3?_.*|flexivit_.*|eva_large_.*|beit3_.*|test_vit[234]?)",
     transformers=(),

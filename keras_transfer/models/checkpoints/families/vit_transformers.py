@@ -158,7 +158,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     image = keras.Input((*image_size, 3), name="pixels")
     x = conv_of(image, stem.name(layout.patches), *_patch_kernel(stem, layout.patches))
     x, grid = patches_of(x)
-    extra = [(stem.name(key), stem.take(key)) for key in layout.tokens if stem.has(key)]
+    extra = [(stem.name(key), stem.take(key)) for key in layout.tokens if stem.has(key) and 0 not in stem.shape(key)]
     # Registers have no positions: they come after the class token, between it and the patches.
     placed = [pair for pair in extra if not pair[0].endswith("register_tokens")]
     if layout.positions:
