@@ -20,6 +20,7 @@ from tests.checkpoints.references import (
     transformers,
     transformers_folder,
 )
+from tests.conftest import make_photos
 
 pytestmark = pytest.mark.backend
 
@@ -101,6 +102,16 @@ def test_saved_files_load_with_plain_keras(classifier, tmp_path):
     assert {type(layer).__module__.split(".")[0] for layer in loaded.model.layers} == {"keras"}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["onnx", "openvino"])
+def test_it_exports(name, classifier, tmp_path):
+    from keras_transfer.export import export
+
+    classifier.save(tmp_path / "model.keras")
+    (found,) = export(tmp_path / "model.keras", [name], output=tmp_path / "out")
+    assert found["agrees"] and found["max_difference"] < 1e-4
+
+
 def test_preprocessing_is_in_the_model(classifier, folder):
     images = np.random.default_rng(0).integers(0, 256, (2, 42, 56, 3)).astype(np.float32)
     stated = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
@@ -120,23 +131,22 @@ def test_grad_cam_finds_the_patch_that_matters(classifier):
     assert not np.allclose(maps[0], maps[1])
 
 
-def test_two_phases_train_the_last_blocks(folder):
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 60, (24, 42, 42, 3)).astype(np.uint8)
-    images[12:, :, :, 0] += 150  # the second class is red
-    names = ["dark", "red"]
-    classifier = kt.Classifier(str(folder), names, image_size=42)
+def test_two_phases_train_the_last_blocks(folder, tmp_path):
+    photos = make_photos(tmp_path / "photos", {"apple": 12, "berry": 12})
+    data = kt.data.folder(photos, image_size=42)
+    classifier = kt.Classifier(str(folder), data.classes, image_size=42)
     before = {v.path: np.array(v) for v in classifier.model.weights}
-    data = kt.arrays(images, np.repeat([0, 1], 12), names) if hasattr(kt, "arrays") else (images, np.repeat([0, 1], 12))
-    phases = [kt.Phase("head", solver="exact"), kt.Phase("fine", epochs=1, train="last 2 groups", learning_rate=1e-3)]
-    classifier.fit(data, phases, verbose=False)
-    after = {v.path: np.array(v) for v in classifier.model.weights}
-    moved = {
-        path.partition("_")[0].partition("/")[0] for path in before if not np.array_equal(before[path], after[path])
-    }
-    assert {"block1", "block2", "logits"} <= moved
-    assert not moved & {"stem", "block0"}
-    assert classifier.model.get_layer("block2_add2") is not None
+    phases = [kt.Phase("head", solver="exact"), kt.Phase("fine", epochs=2, train="last 2 groups", learning_rate=1e-3)]
+    result = classifier.fit(
+        data, phases, batch_size=8, verbose=False
+    )  # the audit raises an error where frozen weights move
+    moved = {path for path, value in before.items() if not np.array_equal(value, np.array(_weight(classifier, path)))}
+    assert {path.partition("_")[0].partition("/")[0] for path in moved} == {"block1", "block2", "head", "logits"}
+    assert result.history[-1]["val_accuracy"] >= 0.75
+
+
+def _weight(classifier, path):
+    return next(v for v in classifier.model.weights if v.path == path)
 
 
 def _rewrite(path, change):

@@ -87,8 +87,8 @@ def table(lines: Sequence[Listed]) -> str:
 def _line(name: str) -> Listed:
     record = get(name)
     if is_reference(name):
-        size = 4e-6 * read_checkpoint(find(name)).tensors.parameters()
-        return Listed(name, record.family, record.image_size, size, record.licence, True)
+        whole = 4e-6 * read_checkpoint(find(name)).tensors.parameters()
+        return Listed(name, record.family, record.image_size, whole, record.licence, True)
     parameters = PARAMETERS.get(name)
     size = None if parameters is None else 4e-6 * parameters
     return Listed(
