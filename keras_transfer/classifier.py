@@ -87,7 +87,8 @@ class Classifier:
         from keras_transfer.models.classifier import build_classifier
         from keras_transfer.models.precision import set_precision
 
-        size = image_size or get(backbone).image_size
+        record = get(backbone)
+        size = image_size or record.image_size
         height, width = (size, size) if isinstance(size, int) else size
         self.classes = tuple(str(name) for name in classes)
         self.history: list[dict[str, Any]] = []
@@ -101,6 +102,7 @@ class Classifier:
             "resize": resize,
             "backbone": backbone,
             "weights": weights,
+            "licence": record.licence,
         }
         self._head = {"pooling": pooling, "dropout": dropout, "stem": stem}
         self.model = build_classifier(

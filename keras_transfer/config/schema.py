@@ -142,7 +142,8 @@ class ModelConfig(Section):
 
     backbone: str = Field(
         "auto",
-        description="Name of the backbone, or `hub:NAME` for a keras-hub preset; several names joined by `+` for a head on the "
+        description="Name of the backbone; `hf:ORG/NAME`, `timm:NAME` or the path of a folder for a checkpoint of Hugging Face or timm; "
+        "`hub:NAME` for a keras-hub preset; several names joined by `+` for a head on the "
         "features of all; `auto`: with automatic phases the best of those whose weights are installed, otherwise "
         "`efficientnet_lite0`.",
     )

@@ -21,6 +21,7 @@ from keras_transfer.evaluation import classification_metrics
 from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones.torch_variant import suited
+from keras_transfer.models.checkpoints.reference import is_reference
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
 from keras_transfer.models.groups import layer_groups
@@ -118,11 +119,12 @@ def tensorboard(config: ResolvedConfig, run: RunDirectory) -> list[keras.callbac
 
 
 def network_notes(settings: ModelConfig) -> list[str]:
-    """Return a line about the network if the weights need another variant than Keras's of that name."""
+    """Return lines about the network: the licence of a checkpoint's weights, and a variant other than Keras's that weights need."""
     own = get(settings.backbone)
+    licence = [f"licence of the weights: {own.licence}"] if is_reference(settings.backbone) else []
     record = suited(own, settings.weights)
     if (record.variant, record.preprocessing) == (own.variant, own.preprocessing):
-        return []
+        return licence
     graph = "PyTorch's" if record.variant else "Keras's"
     return [
         f"network: {record.name} is {graph}, with preprocessing {record.preprocessing.name}, as its weights need it"
@@ -145,6 +147,7 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
         "resize": config.data.resize,
         "backbone": config.model.backbone,
         "weights": config.model.weights,
+        "licence": get(config.model.backbone).licence,
         "backend": keras.backend.backend(),
         "versions": runtime.versions(),
     }

@@ -22,6 +22,7 @@ from keras_transfer.models.backbones import (
 )
 from keras_transfer.models.backbones.joined import joined, suffix
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
+from keras_transfer.models.checkpoints.reference import is_reference
 
 __all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "get", "names", "suffix"]
 
@@ -44,7 +45,7 @@ BACKBONES.update({record.name: record for family in FAMILIES for record in famil
 
 
 def names() -> list[str]:
-    """Return the names of all backbones (``hub:NAME`` also takes any keras-hub preset)."""
+    """Return the names of all backbones (``hf:``, ``timm:`` and ``hub:`` take others)."""
     return list(BACKBONES)
 
 
@@ -57,8 +58,9 @@ def get(name: str) -> Backbone:
     """Return the record of a backbone.
 
     Args:
-        name: of the table; ``hub:NAME`` for the keras-hub preset NAME (a name or a folder); or several names of the table with ``+``
-            between them, for a classifier on the features of all.
+        name: of the table; ``hf:ORG/NAME``, ``timm:NAME`` or the path of a folder for a checkpoint of transformers or timm; ``hub:NAME`` for the
+            keras-hub preset NAME (a name or a folder); or several names of the table with ``+`` between them, for a classifier on the
+            features of all.
 
     Raises:
         UserError: there is no such backbone, or it cannot be loaded.
@@ -68,6 +70,10 @@ def get(name: str) -> Backbone:
         from keras_transfer.models.backbones.hub import hub_backbone
 
         return hub_backbone(name)
+    if is_reference(name):
+        from keras_transfer.models.backbones.checkpoint import checkpoint_backbone
+
+        return checkpoint_backbone(name)
     if "+" in name:
         return joined([BACKBONES.lookup(part) for part in name.split("+")])
     return BACKBONES.lookup(name)
