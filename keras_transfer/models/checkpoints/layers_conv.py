@@ -21,7 +21,17 @@ from keras_transfer.models.checkpoints.tensors import Part
 DEPTHWISE = 0
 """As number of groups: one for each channel."""
 
-_FREE_ARGS = ("num_classes", "in_chans", "img_size", "global_pool", "drop_rate", "drop_path_rate", "drop_block_rate", "proj_drop_rate")
+_FREE_ARGS = (
+    "num_classes",
+    "in_chans",
+    "img_size",
+    "global_pool",
+    "drop_rate",
+    "drop_path_rate",
+    "drop_block_rate",
+    "proj_drop_rate",
+)
+
 
 @dataclass(frozen=True)
 class ConvLayers:
@@ -224,8 +234,8 @@ def numbers(value: object, key: str, length: int | None = None) -> tuple[int, ..
     Raises:
         UserError: it is something else.
     """
-    if isinstance(value, (list, tuple)) and value and len(value) == (length or len(value)):
-        if all(type(v) is int and v > 0 for v in value):
-            return tuple(value)
+    found = tuple(value) if isinstance(value, (list, tuple)) else ()
+    if found and len(found) == (length or len(found)) and all(type(v) is int and v > 0 for v in found):
+        return found
     wanted = f"{length} " if length else ""
     raise UserError(f"config.json: {key}: expected {wanted}positive whole numbers, got {str(value)[:80]}")

@@ -141,7 +141,9 @@ def _root(checkpoint: Part) -> Part:
 def _stem(make: ConvLayers, style: _Style, names: _Names, x: Tensor) -> Tensor:
     """Cut patches; or, in timm's networks with an overlapping stem, apply two convolutions of stride 2."""
     stem = make.under("", "stem")
-    second = next((key for key in ("stem.1", "stem.2") if make.has(f"{key}.weight") and make.rank(f"{key}.weight") == 4), "")
+    second = next(
+        (key for key in ("stem.1", "stem.2") if make.has(f"{key}.weight") and make.rank(f"{key}.weight") == 4), ""
+    )
     if names is not _TIMM or not second:
         x = stem.conv(x, names.stem[0], style.patch, style.patch, pad=0)
         return _norm(stem, style, x, names.stem[1])

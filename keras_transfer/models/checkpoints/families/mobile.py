@@ -70,7 +70,9 @@ def _deeper(stage: str, factor: float, rounded: bool) -> str:
 
 
 def _blocks(words: str) -> list[str]:
-    return [word.split("*")[0] for word in words.split(",") for _ in range(int((word.split("*") + ["1"])[1]))]
+    """Return the kernels of each block: ``"5,3*2"`` → ``["5", "3", "3"]``."""
+    pairs = [word.partition("*") for word in words.split(",")]
+    return [kernels for kernels, _, times in pairs for _ in range(int(times or 1))]
 
 
 _B0 = Network("1:3 2:3*2 2:5*2 2:3*3 1:5*3 2:5*4 1:3", "silu")
@@ -87,9 +89,9 @@ _V2 = {
 _EDGE = Network("1:3 2:3*2 2:3*4 2:5*5 1:5*4 2:5*2")
 _V1 = Network("1:3 2:3*2 2:3*2 2:3*6 2:3*2", "relu6", separable="act")
 _MOBILENET_V2 = Network("1:3 2:3*2 2:3*3 2:3*4 1:3*3 2:3*3 1:3", "relu6")
-_V3 = {"act": "hard_swish", "squeeze": "relu", "gate": "hard_sigmoid"}
-_V3_LARGE = Network("1:3 2:3*2 2:5*3 2:3*4 1:3*2 2:5*3 1:1", relu=3, **_V3)
-_V3_SMALL = Network("2:3 2:3*2 2:5*3 1:5*2 2:5*3 1:1", relu=2, **_V3)
+_V3 = Network("", "hard_swish", squeeze="relu", gate="hard_sigmoid")
+_V3_LARGE = replace(_V3, stages="1:3 2:3*2 2:5*3 2:3*4 1:3*2 2:5*3 1:1", relu=3)
+_V3_SMALL = replace(_V3, stages="2:3 2:3*2 2:5*3 1:5*2 2:5*3 1:1", relu=2)
 _LARGE_END = "2:55*4,50,53,50*2,53,55,50*3 1:1"
 
 _EXACT = {
@@ -143,7 +145,7 @@ _ANY_WIDTH = {
     "mobilenetv4_hybrid_large": _EXACT["mobilenetv4_hybrid_large"],
     "mnasnet": Network("1:3 2:3*3 2:5*3 2:5*3 1:3*2 2:5*4 1:3"),
     "semnasnet": Network("1:3 2:3*2 2:5*3 2:3*4 1:3*2 2:5*3 1:3"),
-    "lcnet": Network("1:3 2:3*2 2:3*2 2:3,5 1:5*4 2:5*2", separable="act", **_V3),
+    "lcnet": replace(_V3, stages="1:3 2:3*2 2:3*2 2:3,5 1:5*4 2:5*2", separable="act"),
 }
 
 
@@ -183,9 +185,7 @@ def _features(make: ConvLayers, net: Network, x: Tensor) -> Tensor:
     return layers.Flatten(name="head_flatten")(head.act(x, "act2", net.act))
 
 
-def _block(
-    make: ConvLayers, net: Network, x: Tensor, kernels: str, stride: int
-) -> tuple[Tensor, bool]:
+def _block(make: ConvLayers, net: Network, x: Tensor, kernels: str, stride: int) -> tuple[Tensor, bool]:
     """Apply a block of the kind that its tensors have; return also whether it has a shortcut where the shapes allow it."""
     if kernels.startswith("q"):
         return _attention(make, x, int(kernels[1])), True
@@ -262,12 +262,32 @@ def _attention(make: ConvLayers, x: Tensor, stride: int) -> Tensor:
     return make.scale(y, "layer_scale.gamma") if make.has("layer_scale.gamma") else y
 
 
+def _names(hybrid: bool) -> str:
+    """Return the expression of timm's names with or without attention."""
+    exact, widths = ([name for name in table if ("hybrid" in name) is hybrid] for table in (_EXACT, _ANY_WIDTH))
+    return rf"(tf_)?({'|'.join(exact)}|({'|'.join(widths)})_\d{{3}})"
+
+
 FAMILY = Family(
     name="EfficientNet and MobileNet",
-    timm=rf"(tf_)?({'|'.join(_EXACT)}|({'|'.join(_ANY_WIDTH)})_\d{{3}})",
+    timm=_names(hybrid=False),
     transformers=(),
     build=build,
     left_out=(r"classifier\.(weight|bias)",),
-    examples=("efficientnet_b0", "tf_efficientnetv2_s", "efficientnetv2_rw_t", "mobilenetv3_large_100", "mobilenetv4_conv_medium"),
+    examples=(
+        "efficientnet_b0",
+        "tf_efficientnetv2_s",
+        "efficientnetv2_rw_t",
+        "mobilenetv3_large_100",
+        "mobilenetv4_conv_medium",
+    ),
     paper="https://arxiv.org/abs/1905.11946",
+)
+HYBRID = replace(
+    FAMILY,
+    name="MobileNetV4 hybrid",
+    timm=_names(hybrid=True),
+    examples=("mobilenetv4_hybrid_medium", "mobilenetv4_hybrid_large"),
+    fixed_size=True,
+    paper="https://arxiv.org/abs/2404.10518",
 )

@@ -101,7 +101,9 @@ def _transformers_block(make: ConvLayers, x: Tensor, stride: int, width: int, ac
     return make.act(make.add(x, start), "act", act)
 
 
-def _conv(make: ConvLayers, x: Tensor, key: str, kernel: int, stride: int = 1, groups: int = 1, act: str = "") -> Tensor:
+def _conv(
+    make: ConvLayers, x: Tensor, key: str, kernel: int, stride: int = 1, groups: int = 1, act: str = ""
+) -> Tensor:
     return make.conv_norm(x, (f"{key}.convolution", f"{key}.normalization"), kernel, stride, groups, act)
 
 

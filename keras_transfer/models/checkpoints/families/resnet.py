@@ -45,8 +45,8 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
 def _timm(make: ConvLayers, x: Tensor) -> Tensor:
     name = make.part.facts.architecture
     size = re.search(r"(rs)?(\d+)", name)
-    depths = (1, 1, 1, 1) if size is None else _DEPTHS.get(size[0]) or _DEPTHS[size[2]]
-    depths = numbers(model_args(make.part, ("layers",)).get("layers", depths), "layers", 4)
+    known = (1, 1, 1, 1) if size is None else _DEPTHS.get(size[0]) or _DEPTHS[size[2]]
+    depths = numbers(model_args(make.part, ("layers",)).get("layers", known), "layers", 4)
     cardinality = re.search(r"_(\d+)x\d+d", name)
     x = _stem(make.under("", "stem"), x)
     for i, depth in enumerate(depths, 1):
