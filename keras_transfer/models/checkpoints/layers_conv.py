@@ -52,12 +52,13 @@ class ConvLayers:
         return replace(self, part=self.part.part(key, layer))
 
     def has(self, key: str) -> bool:
-        """Return whether the checkpoint has a tensor."""
-        return self.part.has(key)
+        """Return whether the checkpoint has tensors under ``key``."""
+        start = f"{self.part.prefix}{key}."
+        return any(name.startswith(start) for name in self.part.tensors)
 
     def rank(self, key: str) -> int:
-        """Return the number of axes of a tensor."""
-        return len(self.part.shape(key))
+        """Return the number of axes of a tensor; 0: there is none."""
+        return len(self.part.shape(key)) if self.part.has(key) else 0
 
     def take(self, key: str, *shape: int) -> np.ndarray:
         """Return a tensor, which must have ``shape``."""
@@ -71,8 +72,9 @@ class ConvLayers:
         stride: int = 1,
         groups: int = 1,
         pad: int | tuple[int, int] | None = None,
+        bias: bool = False,
     ) -> Tensor:
-        """Convolve ``x`` (batch, height, width, channels) by ``key.weight`` (filters, channels / groups, height, width) and add ``key.bias``.
+        """Convolve ``x`` (batch, height, width, channels) by ``key.weight`` (filters, channels / groups, height, width).
 
         Args:
             x: the feature map.
@@ -82,23 +84,24 @@ class ConvLayers:
             groups: number of groups, or :data:`DEPTHWISE`.
             pad: zeros on every side, or (above and left, below and right); None: half of the kernel, or TensorFlow's ``same`` if the
                 network has it.
+            bias: whether to add ``key.bias``.
         """
         size = (kernel, kernel) if isinstance(kernel, int) else kernel
         channels = int(x.shape[-1])
         groups = groups or channels
         filters = self.part.shape(f"{key}.weight")[0]
         weight = self.take(f"{key}.weight", filters, channels // groups, *size)
-        biased, name = self.has(f"{key}.bias"), self.part.name(key)
+        name = self.part.name(key)
         zeros, padding = self._padding(size, stride, pad)
         if np.any(zeros):
             x = layers.ZeroPadding2D(zeros, name=f"{name}_pad")(x)
-        common = {"strides": stride, "padding": padding, "use_bias": biased, "name": name}
+        common = {"strides": stride, "padding": padding, "use_bias": bias, "name": name}
         layer: layers.Layer
         if groups == channels > 1 and filters == channels:
             layer, order = layers.DepthwiseConv2D(size, **common), (2, 3, 0, 1)
         else:
             layer, order = layers.Conv2D(filters, size, groups=groups, **common), (2, 3, 1, 0)
-        return filled(layer, x, [weight.transpose(order), *([self.take(f"{key}.bias", filters)] if biased else [])])
+        return filled(layer, x, [weight.transpose(order), *([self.take(f"{key}.bias", filters)] if bias else [])])
 
     def _padding(
         self, size: tuple[int, int], stride: int, pad: int | tuple[int, int] | None
@@ -151,8 +154,8 @@ class ConvLayers:
         """
         name = self.part.name(key)
         y = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
-        y = self.act(self.conv(y, f"{key}.{parts[0]}", 1), f"{key}_act", act)
-        y = self.act(self.conv(y, f"{key}.{parts[1]}", 1), f"{key}_gate", gate)
+        y = self.act(self.conv(y, f"{key}.{parts[0]}", 1, bias=True), f"{key}_act", act)
+        y = self.act(self.conv(y, f"{key}.{parts[1]}", 1, bias=True), f"{key}_gate", gate)
         return layers.Multiply(name=f"{name}_excite")([x, y])
 
     def layer_norm(self, x: Tensor, key: str, epsilon: float) -> Tensor:
@@ -178,13 +181,11 @@ class ConvLayers:
         return self.add(x, y, f"{key}.add")
 
     def linear(self, x: Tensor, key: str) -> Tensor:
-        """Map the channels of each position by ``key.weight`` (units, channels), which may be that of a 1x1 convolution."""
+        """Map the channels of each position by ``key.weight`` (units, channels), which may be that of a 1x1 convolution, and add ``key.bias``."""
         shape = self.part.shape(f"{key}.weight")
         weight = self.take(f"{key}.weight", shape[0], x.shape[-1], *((1, 1) if len(shape) == 4 else ()))
-        biased = self.has(f"{key}.bias")
-        bias = [self.take(f"{key}.bias", shape[0])] if biased else []
-        layer = layers.Dense(shape[0], use_bias=biased, name=self.part.name(key))
-        return filled(layer, x, [weight.reshape(shape[0], -1).T, *bias])
+        layer = layers.Dense(shape[0], name=self.part.name(key))
+        return filled(layer, x, [weight.reshape(shape[0], -1).T, self.take(f"{key}.bias", shape[0])])
 
     def scale(self, x: Tensor, key: str, bias: str = "") -> Tensor:
         """Multiply each channel by the tensor ``key``, and add the tensor ``bias``; both may have leading axes of one."""
@@ -221,9 +222,9 @@ def model_args(checkpoint: Part, known: Sequence[str] = ()) -> Mapping[str, Any]
     found = checkpoint.facts.config.get("model_args")
     args = found if isinstance(found, dict) else {}
     odd = [key for key, value in args.items() if key not in (*known, *_FREE_ARGS) and value is not None]
-    pool = args.get("global_pool", checkpoint.facts.config.get("global_pool")) or "avg"
-    if odd or pool != "avg":
-        what = f"model_args {odd[0]!r}" if odd else f"global_pool {str(pool)[:40]!r}"
+    pools = [where.get("global_pool") or "avg" for where in (args, checkpoint.facts.config)]
+    if odd or pools != ["avg", "avg"]:
+        what = f"model_args {odd[0]!r}" if odd else f"global_pool {str(pools[pools[0] == 'avg'])[:40]!r}"
         raise UserError(f"timm architecture {checkpoint.facts.architecture!r} with {what} is not supported")
     return args
 

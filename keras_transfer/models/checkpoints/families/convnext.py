@@ -77,6 +77,8 @@ class _Style:
     final_epsilon: float = 1e-6
     patch: int = 4
     rms: bool = False
+    grn: bool = False
+    scaled: bool = True
 
 
 def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
@@ -92,7 +94,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
         if i:
             down = make.under("", f"stage{i}block0")
             x = _norm(down, style, x, names.down[0].format(i))
-            x = down.conv(x, names.down[1].format(i), 2, 2, pad=0)
+            x = down.conv(x, names.down[1].format(i), 2, 2, pad=0, bias=True)
         for j in range(depth):
             block = make.under(f"{names.blocks.format(i)}.{j}", f"stage{i}block{j}")
             x = _block(block, style, names, x, style.kernels[i])
@@ -104,6 +106,7 @@ def _timm_style(checkpoint: Part) -> _Style:
     args = model_args(checkpoint, _ARGS)
     depths, act, kernels = _TESTS.get(name, ((), "gelu", (7, 7, 7, 7)))
     sizes = args.get("kernel_sizes", kernels)
+    v2 = name.startswith("convnextv2")
     small = name.startswith("test_") or name == "convnext_xxlarge"
     epsilon = args.get("norm_eps") or (1e-5 if small else 1e-6)
     return _Style(
@@ -114,6 +117,8 @@ def _timm_style(checkpoint: Part) -> _Style:
         epsilon,
         args.get("patch_size", 4),
         "_rms" in name,
+        bool(args.get("use_grn", v2)),
+        args.get("ls_init_value", None if v2 else 1.0) is not None,
     )
 
 
@@ -126,14 +131,16 @@ def _style(checkpoint: Part) -> _Style:
         act=config.get("hidden_act", "gelu"),
         epsilon=epsilon if dinov3 else 1e-6,
         final_epsilon=epsilon,
-        patch=4 if dinov3 else int(config.get("patch_size", 4)),
+        patch=4 if dinov3 else numbers([config.get("patch_size", 4)], "patch_size")[0],
+        grn=checkpoint.facts.architecture == "convnextv2",
+        scaled=checkpoint.facts.architecture != "convnextv2" and config.get("layer_scale_init_value", 1e-6) > 0,
     )
 
 
 def _root(checkpoint: Part) -> Part:
     """Return the part that is the network: a classifier has it under its name, a bare network has no prefix."""
     for key in ("convnext", "convnextv2", "model"):
-        if checkpoint.has(f"{key}.stages.0.layers.0.gamma") or checkpoint.has(f"{key}.embeddings.layernorm.weight"):
+        if any(name.startswith(f"{key}.") for name in checkpoint.tensors):
             return checkpoint.part(key, "")
     return checkpoint
 
@@ -141,16 +148,14 @@ def _root(checkpoint: Part) -> Part:
 def _stem(make: ConvLayers, style: _Style, names: _Names, x: Tensor) -> Tensor:
     """Cut patches; or, in timm's networks with an overlapping stem, apply two convolutions of stride 2."""
     stem = make.under("", "stem")
-    second = next(
-        (key for key in ("stem.1", "stem.2") if make.has(f"{key}.weight") and make.rank(f"{key}.weight") == 4), ""
-    )
+    second = "stem.1" if make.rank("stem.1.weight") == 4 else "stem.2" if make.rank("stem.2.weight") == 4 else ""
     if names is not _TIMM or not second:
-        x = stem.conv(x, names.stem[0], style.patch, style.patch, pad=0)
+        x = stem.conv(x, names.stem[0], style.patch, style.patch, pad=0, bias=True)
         return _norm(stem, style, x, names.stem[1])
-    x = stem.conv(x, "stem.0", 3, 2)
+    x = stem.conv(x, "stem.0", 3, 2, bias=True)
     if second == "stem.2":
         x = activation(style.act)(x, "stem_act")
-    x = stem.conv(x, second, 3, 2)
+    x = stem.conv(x, second, 3, 2, bias=True)
     return _norm(stem, style, x, f"stem.{int(second[-1]) + 1}")
 
 
@@ -159,27 +164,27 @@ def _norm(make: ConvLayers, style: _Style, x: Tensor, key: str) -> Tensor:
 
 
 def _block(make: ConvLayers, style: _Style, names: _Names, x: Tensor, kernel: int) -> Tensor:
-    y = make.conv(x, names.depthwise, kernel, groups=DEPTHWISE)
+    y = make.conv(x, names.depthwise, kernel, groups=DEPTHWISE, bias=True)
     y = make.linear(_norm(make, style, y, names.norm), names.expand)
     y = activation(style.act)(y, make.part.name("act"))
-    if make.has(f"{names.grn}.weight"):
+    if style.grn:
         y = make.response_norm(y, names.grn)
     y = make.linear(y, names.contract)
-    if make.has(names.scale):
+    if style.scaled:
         y = make.scale(y, names.scale)
     return make.add(y, x)
 
 
 def _head(make: ConvLayers, style: _Style, names: _Names, x: Tensor) -> Tensor:
     """Normalize after pooling (or before it, where timm has ``norm_pre``), and apply timm's layer before the logits."""
-    if names is _TIMM and make.has("norm_pre.weight"):
+    if names is _TIMM and make.has("norm_pre"):
         return _norm(make, style, x, "norm_pre")
     x = layers.GlobalAveragePooling2D(name="head_pool")(x)
-    if names is _TIMM and not make.has("head.norm.weight") and _is_fcmae(make.part):
+    if names is _TIMM and not make.has("head.norm") and _is_fcmae(make.part):
         return layers.LayerNormalization(epsilon=style.epsilon, center=False, scale=False, name="head_norm")(x)
     final = _Style(style.depths, epsilon=style.final_epsilon, rms=style.rms)
     x = _norm(make, final, x, names.final)
-    if names is _TIMM and make.has("head.pre_logits.fc.weight"):
+    if names is _TIMM and make.has("head.pre_logits.fc"):
         x = activation("gelu")(make.linear(x, "head.pre_logits.fc"), "head_act")
     return x
 

@@ -38,7 +38,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
 
 
 def _stem(make: ConvLayers, x: Tensor) -> Tensor:
-    if not make.has("conv2.weight"):
+    if not make.has("norm2"):
         return make.max_pool(make.conv_norm(x, ("conv0", "norm0"), 7, 2, act="relu"), "pool0")
     x = make.conv_norm(x, ("conv0", "norm0"), 3, 2, act="relu")
     x = make.conv_norm(x, ("conv1", "norm1"), 3, act="relu")

@@ -36,6 +36,8 @@ class Network:
         separable: what a depthwise separable block ends with, ``"shortcut"`` or ``"act"``ivation; ``""``: neither.
         bare: number of first stages without shortcuts.
         conv_shortcut: whether a block of one convolution has a shortcut.
+        scaled: whether universal inverted bottlenecks and attentions end with a factor for each channel.
+        head_bias: whether a convolution after the pooling has a bias.
         stem: side of the first kernel.
         epsilon: of BatchNorm.
         same: TensorFlow's padding.
@@ -49,6 +51,8 @@ class Network:
     separable: str = "shortcut"
     bare: int = 0
     conv_shortcut: bool = False
+    scaled: bool = False
+    head_bias: bool = False
     stem: int = 3
     epsilon: float = 1e-5
     same: bool = False
@@ -89,7 +93,7 @@ _V2 = {
 _EDGE = Network("1:3 2:3*2 2:3*4 2:5*5 1:5*4 2:5*2")
 _V1 = Network("1:3 2:3*2 2:3*2 2:3*6 2:3*2", "relu6", separable="act")
 _MOBILENET_V2 = Network("1:3 2:3*2 2:3*3 2:3*4 1:3*3 2:3*3 1:3", "relu6")
-_V3 = Network("", "hard_swish", squeeze="relu", gate="hard_sigmoid")
+_V3 = Network("", "hard_swish", squeeze="relu", gate="hard_sigmoid", head_bias=True)
 _V3_LARGE = replace(_V3, stages="1:3 2:3*2 2:5*3 2:3*4 1:3*2 2:5*3 1:1", relu=3)
 _V3_SMALL = replace(_V3, stages="2:3 2:3*2 2:5*3 1:5*2 2:5*3 1:1", relu=2)
 _LARGE_END = "2:55*4,50,53,50*2,53,55,50*3 1:1"
@@ -100,19 +104,21 @@ _EXACT = {
     "mobilenetv1_125": _V1,
     "mobilenetv2_110d": _MOBILENET_V2.deeper(1.2, ends=False),
     "mobilenetv2_120d": _MOBILENET_V2.deeper(1.4, ends=False),
-    "mobilenetv3_rw": replace(_V3_LARGE, squeeze="", separable="", epsilon=_TENSORFLOW_EPSILON),
+    "mobilenetv3_rw": replace(_V3_LARGE, squeeze="", separable="", head_bias=False, epsilon=_TENSORFLOW_EPSILON),
     "mobilenetv3_large_150d": _V3_LARGE.deeper(1.2),
-    "mobilenetv3_large_minimal_100": Network("1:3 2:3*2 2:3*3 2:3*4 1:3*2 2:3*3 1:1"),
-    "mobilenetv3_small_minimal_100": Network("2:3 2:3*2 2:3*3 1:3*2 2:3*3 1:1"),
+    "mobilenetv3_large_minimal_100": Network("1:3 2:3*2 2:3*3 2:3*4 1:3*2 2:3*3 1:1", head_bias=True),
+    "mobilenetv3_small_minimal_100": Network("2:3 2:3*2 2:3*3 1:3*2 2:3*3 1:1", head_bias=True),
     "mobilenetv4_conv_small": Network("2:3,1 2:3,1 2:55,03*4,30 2:33,55,05*2,03*2 1:1"),
     "mobilenetv4_conv_medium": Network("2:3 2:35,33 2:35,33*2,35,33,30,00,30 2:55*2,35*2,00,30,35,55,00*2,50 1:1"),
     "mobilenetv4_conv_large": Network(f"2:3 2:35,33 2:35,33*3,35,53*5,30 {_LARGE_END}"),
     "mobilenetv4_hybrid_medium": Network(
-        "2:3 2:35,33 2:35,00,33,35,q2,33,q2,30,q2,33,q2,30 2:55*2,35*2,00,35,00*2,q1,30,q1,55,q1,50,q1,50 1:1"
+        "2:3 2:35,33 2:35,00,33,35,q2,33,q2,30,q2,33,q2,30 2:55*2,35*2,00,35,00*2,q1,30,q1,55,q1,50,q1,50 1:1",
+        scaled=True,
     ),
     "mobilenetv4_hybrid_large": Network(
         "2:3 2:35,33 2:35,33*3,35,53*2,q2,53,q2,53,q2,53,q2,30 2:55*4,50,53,50*2,53,55,q1,50,q1,50,q1,50,q1,50 1:1",
         "gelu",
+        scaled=True,
     ),
     "mnasnet_small": Network("1:3 2:3 2:3*2 2:5*4 1:3*3 2:5*3 1:3"),
     "spnasnet_100": Network("1:3 2:3*3 2:5,3*3 2:5,3*3 1:5*4 2:5*4 1:3"),
@@ -175,34 +181,34 @@ def _features(make: ConvLayers, net: Network, x: Tensor) -> Tensor:
             block = make.under(f"blocks.{i}.{j}", f"stage{i}block{j}")
             y, shortcut = _block(block, acts, x, kernels, int(stride) if j == 0 else 1)
             x = block.add(y, x) if shortcut and i >= net.bare and y.shape == x.shape else y
-    if make.has("bn2.weight"):  # EfficientNet, MobileNetV2: pooled last
+    if make.has("bn2"):  # EfficientNet, MobileNetV2: pooled last
         return head.conv_norm(x, ("conv_head", "bn2"), 1, act=net.act)
-    if not make.has("conv_head.weight"):
+    if not make.has("conv_head"):
         return x
     x = layers.GlobalAveragePooling2D(keepdims=True, name="head_pool")(x)  # MobileNetV3 and V4: pooled first
-    x = head.conv(x, "conv_head", 1)
-    x = head.norm(x, "norm_head") if make.has("norm_head.weight") else x
+    x = head.conv(x, "conv_head", 1, bias=net.head_bias)
+    x = head.norm(x, "norm_head") if make.has("norm_head") else x
     return layers.Flatten(name="head_flatten")(head.act(x, "act2", net.act))
 
 
 def _block(make: ConvLayers, net: Network, x: Tensor, kernels: str, stride: int) -> tuple[Tensor, bool]:
     """Apply a block of the kind that its tensors have; return also whether it has a shortcut where the shapes allow it."""
     if kernels.startswith("q"):
-        return _attention(make, x, int(kernels[1])), True
+        return _attention(make, net, x, int(kernels[1])), True
     if len(kernels) == 2:
         return _universal(make, net, x, kernels, stride), True
     kernel = int(kernels)
-    if make.has("conv_exp.weight"):
-        return _edge(make, net, x, kernel, stride), True
-    if make.has("conv_pwl.weight"):
+    if make.has("bn3"):
         return _inverted(make, net, x, kernel, stride), True
-    if make.has("conv_dw.weight"):
-        return _separable(make, net, x, kernel, stride), net.separable == "shortcut"
-    return make.conv_norm(x, ("conv", "bn1"), kernel, stride, act=net.act), net.conv_shortcut
+    if not make.has("bn2"):
+        return make.conv_norm(x, ("conv", "bn1"), kernel, stride, act=net.act), net.conv_shortcut
+    if make.has("conv_exp") or make.has("conv_pwl"):
+        return _edge(make, net, x, kernel, stride), True
+    return _separable(make, net, x, kernel, stride), net.separable == "shortcut"
 
 
 def _squeeze(make: ConvLayers, net: Network, x: Tensor) -> Tensor:
-    if not make.has("se.conv_reduce.weight"):
+    if not make.has("se"):
         return x
     return make.squeeze_excite(x, "se", ("conv_reduce", "conv_expand"), net.squeeze or net.act, net.gate)
 
@@ -234,10 +240,10 @@ def _universal(make: ConvLayers, net: Network, x: Tensor, kernels: str, stride: 
     if middle:
         x = make.conv_norm(x, ("dw_mid.conv", "dw_mid.bn"), middle, stride, DEPTHWISE, net.act)
     x = make.conv_norm(x, ("pw_proj.conv", "pw_proj.bn"), 1)
-    return make.scale(x, "layer_scale.gamma") if make.has("layer_scale.gamma") else x
+    return make.scale(x, "layer_scale.gamma") if net.scaled else x
 
 
-def _attention(make: ConvLayers, x: Tensor, stride: int) -> Tensor:
+def _attention(make: ConvLayers, net: Network, x: Tensor, stride: int) -> Tensor:
     """Multi-query attention (Shazeer 2019, https://arxiv.org/abs/1911.02150): many queries share their keys and values."""
     height, width = x.shape[1:3]
     x, attention = make.norm(x, "norm"), make.under("attn", make.part.name("attn"))
@@ -259,7 +265,7 @@ def _attention(make: ConvLayers, x: Tensor, stride: int) -> Tensor:
     y = layers.Attention(name=attention.part.name("weigh"))([queries, values, keys])
     y = layers.Reshape((height, width, heads * values.shape[-1]), name=attention.part.name("join"))(y)
     y = attention.conv(y, "output.proj", 1)
-    return make.scale(y, "layer_scale.gamma") if make.has("layer_scale.gamma") else y
+    return make.scale(y, "layer_scale.gamma") if net.scaled else y
 
 
 def _names(hybrid: bool) -> str:

@@ -62,7 +62,7 @@ def _efficientnet_block(
     make: ConvLayers, x: Tensor, kernel: int, stride: int, pad: tuple[int, int] | None, act: str, *, shortcut: bool
 ) -> Tensor:
     start = x
-    if make.has("expansion.expand_conv.weight"):
+    if make.has("expansion"):
         x = make.conv_norm(x, ("expansion.expand_conv", "expansion.expand_bn"), 1, act=act)
     x = make.conv(x, "depthwise_conv.depthwise_conv", kernel, stride, DEPTHWISE, pad)
     x = make.norm(x, "depthwise_conv.depthwise_norm", act)
@@ -87,7 +87,7 @@ def _mobilenet_v2(make: ConvLayers, config: Mapping[str, Any], x: Tensor) -> Ten
         raise UserError(f"mobilenet_v2 with output_stride {str(config['output_stride'])[:40]!r} is not supported")
     stem = make.under("conv_stem", "stem")
     x = _conv(stem, x, "first_conv", 3, 2, act=act)
-    if stem.has("expand_1x1.convolution.weight"):
+    if stem.has("expand_1x1"):
         x = _conv(stem, x, "expand_1x1", 1, act=act)
     x = _conv(stem, x, "conv_3x3", 3, 1, DEPTHWISE, act)
     x = _conv(stem, x, "reduce_1x1", 1)

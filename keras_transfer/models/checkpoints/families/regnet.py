@@ -66,17 +66,17 @@ def _block(make: ConvLayers, x: Tensor, stride: int, width: int) -> Tensor:
     start = x
     x = make.conv_norm(x, ("conv1.conv", "conv1.bn"), 1, act="relu")
     x = make.conv_norm(x, ("conv2.conv", "conv2.bn"), 3, stride, max(1, x.shape[-1] // width), act="relu")
-    if make.has("se.fc1.weight"):
+    if make.has("se"):
         x = make.squeeze_excite(x, "se", ("fc1", "fc2"))
     x = make.conv_norm(x, ("conv3.conv", "conv3.bn"), 1)
-    if make.has("downsample.conv.weight"):
+    if make.has("downsample"):
         start = make.conv_norm(start, ("downsample.conv", "downsample.bn"), 1, stride)
     return make.act(make.add(x, start), "act", "relu")
 
 
 def _transformers(make: ConvLayers, x: Tensor) -> Tensor:
     config = make.part.facts.config
-    if make.has("regnet.embedder.embedder.convolution.weight"):
+    if make.has("regnet"):
         make = make.under("regnet", "")
     act = str(config.get("hidden_act", "relu"))
     (width,) = numbers([config.get("groups_width", 64)], "groups_width")
@@ -93,10 +93,10 @@ def _transformers_block(make: ConvLayers, x: Tensor, stride: int, width: int, ac
     start, last = x, "layer.2"
     x = _conv(make, x, "layer.0", 1, act=act)
     x = _conv(make, x, "layer.1", 3, stride, max(1, x.shape[-1] // width), act)
-    if make.has("layer.2.attention.0.weight"):
+    if make.has("layer.2.attention"):
         x, last = make.squeeze_excite(x, "layer.2", ("attention.0", "attention.2")), "layer.3"
     x = _conv(make, x, last, 1)
-    if make.has("shortcut.convolution.weight"):
+    if make.has("shortcut"):
         start = _conv(make, start, "shortcut", 1, stride)
     return make.act(make.add(x, start), "act", act)
 

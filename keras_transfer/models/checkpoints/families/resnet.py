@@ -57,40 +57,40 @@ def _timm(make: ConvLayers, x: Tensor) -> Tensor:
 
 
 def _stem(make: ConvLayers, x: Tensor) -> Tensor:
-    if make.has("conv1.0.weight"):  # three convolutions of 3x3
+    if make.has("conv1.1"):  # three convolutions of 3x3
         x = make.conv_norm(x, ("conv1.0", "conv1.1"), 3, 2, act="relu")
         x = make.conv_norm(x, ("conv1.3", "conv1.4"), 3, act="relu")
         x = make.conv_norm(x, ("conv1.6", "bn1"), 3, act="relu")
     else:
         x = make.conv_norm(x, ("conv1", "bn1"), 7, 2, act="relu")
-    if make.has("maxpool.0.weight"):
+    if make.has("maxpool"):
         return make.conv_norm(x, ("maxpool.0", "maxpool.1"), 3, 2, act="relu")
     return make.max_pool(x, "maxpool")
 
 
 def _block(make: ConvLayers, x: Tensor, stride: int, groups: int) -> Tensor:
     start = x
-    if make.has("conv3.weight"):
+    if make.has("bn3"):
         x = make.conv_norm(x, ("conv1", "bn1"), 1, act="relu")
         x = make.conv_norm(x, ("conv2", "bn2"), 3, stride, groups, act="relu")
         x = make.conv_norm(x, ("conv3", "bn3"), 1)
     else:
         x = make.conv_norm(x, ("conv1", "bn1"), 3, stride, act="relu")
         x = make.conv_norm(x, ("conv2", "bn2"), 3)
-    if make.has("se.fc1.weight"):
+    if make.has("se"):
         x = make.squeeze_excite(x, "se", ("fc1", "fc2"))
-    if make.has("downsample.2.weight"):  # variant D: averages where the stride is 2
+    if make.has("downsample.2"):  # variant D: averages where the stride is 2
         if stride > 1:
             start = layers.AveragePooling2D(2, stride, padding="same", name=make.part.name("downsample.0"))(start)
         start = make.conv_norm(start, ("downsample.1", "downsample.2"), 1)
-    elif make.has("downsample.0.weight"):
+    elif make.has("downsample"):
         start = make.conv_norm(start, ("downsample.0", "downsample.1"), 1, stride)
     return make.act(make.add(x, start), "act", "relu")
 
 
 def _transformers(make: ConvLayers, x: Tensor) -> Tensor:
     config = make.part.facts.config
-    if make.has("resnet.embedder.embedder.convolution.weight"):
+    if make.has("resnet"):
         make = make.under("resnet", "")
     act = str(config.get("hidden_act", "relu"))
     first = 2 if config.get("downsample_in_first_stage") else 1
@@ -107,14 +107,14 @@ def _transformers(make: ConvLayers, x: Tensor) -> Tensor:
 def _transformers_block(make: ConvLayers, x: Tensor, stride: int, act: str, early: bool) -> Tensor:
     """Apply a block, whose stride is in its first convolution of 1x1 (``early``) or in that of 3x3."""
     start = x
-    if make.has("layer.2.convolution.weight"):
+    if make.has("layer.2"):
         x = _conv(make, x, "layer.0", 1, stride if early else 1, "relu")
         x = _conv(make, x, "layer.1", 3, 1 if early else stride, "relu")
         x = _conv(make, x, "layer.2", 1)
     else:
         x = _conv(make, x, "layer.0", 3, stride, "relu")
         x = _conv(make, x, "layer.1", 3)
-    if make.has("shortcut.convolution.weight"):
+    if make.has("shortcut"):
         start = _conv(make, start, "shortcut", 1, stride)
     return make.act(make.add(x, start), "act", act)
 
