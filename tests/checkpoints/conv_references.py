@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,10 +16,8 @@ pytest.importorskip("safetensors")
 # torchvision declares these operations in its compiled part, which needs the very build of PyTorch it was made for.
 _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
 for _name in ("nms", "qnms"):
-    try:
+    with contextlib.suppress(RuntimeError):  # declared already
         _LIBRARY.define(f"{_name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-    except RuntimeError:  # declared already
-        pass
 timm = pytest.importorskip("timm")
 transformers = pytest.importorskip("transformers")
 
@@ -80,7 +79,7 @@ CASES = [
     Case("ResNetModel", {**_RESNET, "downsample_in_bottleneck": True}),
     Case("RegNetForImageClassification", {**_RESNET, "groups_width": 8}),
     Case("RegNetModel", {**_RESNET, "groups_width": 8, "layer_type": "x", "downsample_in_first_stage": False}),
-    Case("EfficientNetForImageClassification", {"width_coefficient": 0.25, "depth_coefficient": 1, "hidden_dim": 320}),
+    Case("EfficientNetForImageClassification", {"width_coefficient": 0.25, "depth_coefficient": 1.0, "hidden_dim": 320}),
     Case(
         "EfficientNetModel",
         {"width_coefficient": 0.25, "depth_coefficient": 0.6, "hidden_dim": 320, "depthwise_padding": [2]},
