@@ -97,11 +97,14 @@ def _match(name: str, patterns: Sequence[tuple[str, str]]) -> int | None:
 
 
 def _by_name(layers: Sequence[keras.layers.Layer]) -> Groups:
-    """Group layers by the start of their names, ``GROUP_…``; layers without weights follow the layer before them."""
+    """Group layers by the start of their names, ``GROUP_…``.
+
+    Layers without weights follow the layer before them, and so does the ``head``, often a single normalization.
+    """
     groups: Groups = []
     for layer in layers:
         name = layer.name.partition("_")[0]
-        if not groups or (layer.weights and name != groups[-1][0]):
+        if not groups or (layer.weights and name not in (groups[-1][0], "head")):
             groups.append((name, []))
         groups[-1][1].append(layer)
     return groups

@@ -313,6 +313,8 @@ def _stops_explained(events: RunEvents) -> Iterator[None]:
 
 
 def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
+    from keras_transfer.models.backbones import get
+
     data, machine = prepared.data, prepared.machine
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -323,6 +325,7 @@ def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
         "device": machine.device,
         "precision": {"name": machine.precision.value, "why": machine.precision.why},
         "seed": config.seed,
+        "licence": get(config.model.backbone).licence,
         "data": {
             "fingerprint": data.fingerprint,
             "source": config.data.source,

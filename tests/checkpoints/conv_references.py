@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("safetensors")
-# torchvision declares these operations in its compiled part, which needs the very build of PyTorch it was made for.
-_LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
-for _name in ("nms", "qnms"):
-    with contextlib.suppress(RuntimeError):  # declared already
-        _LIBRARY.define(f"{_name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-timm = pytest.importorskip("timm")
-transformers = pytest.importorskip("transformers")
+from tests.checkpoints.references import timm, torch, transformers
 
 _NARROW = {"depths": (1, 2, 1, 1), "dims": (8, 16, 24, 32)}
 _ONE_EACH = {"layers": (1, 1, 1, 1)}
@@ -79,7 +69,9 @@ CASES = [
     Case("ResNetModel", {**_RESNET, "downsample_in_bottleneck": True}),
     Case("RegNetForImageClassification", {**_RESNET, "groups_width": 8}),
     Case("RegNetModel", {**_RESNET, "groups_width": 8, "layer_type": "x", "downsample_in_first_stage": False}),
-    Case("EfficientNetForImageClassification", {"width_coefficient": 0.25, "depth_coefficient": 1.0, "hidden_dim": 320}),
+    Case(
+        "EfficientNetForImageClassification", {"width_coefficient": 0.25, "depth_coefficient": 1.0, "hidden_dim": 320}
+    ),
     Case(
         "EfficientNetModel",
         {"width_coefficient": 0.25, "depth_coefficient": 0.6, "hidden_dim": 320, "depthwise_padding": [2]},

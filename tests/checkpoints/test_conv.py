@@ -17,7 +17,8 @@ from keras_transfer.export import formats
 from keras_transfer.models.checkpoints.convert import convert
 from keras_transfer.models.checkpoints.families import FAMILIES
 from keras_transfer.models.checkpoints.tensors import read_checkpoint
-from tests.checkpoints.conv_references import CASES, SLOW_CASES, Case, Reference, pictures, reference, timm
+from tests.checkpoints.conv_references import CASES, SLOW_CASES, Case, Reference, pictures, reference
+from tests.checkpoints.references import timm
 
 safetensors = pytest.importorskip("safetensors.numpy")
 TOLERANCE = 1e-5  # of the largest feature

@@ -11,6 +11,7 @@ A command is a module with
 from types import ModuleType
 
 from keras_transfer.cli.commands import (
+    backbones,
     benchmark,
     compare,
     doctor,
@@ -38,5 +39,6 @@ COMMANDS: dict[str, ModuleType] = {
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
+    "backbones": backbones,
 }
 """Name on the command line → module, in the order of ``--help``."""

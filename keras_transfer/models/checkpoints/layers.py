@@ -129,8 +129,12 @@ def parameter(ones: Tensor, name: str, values: np.ndarray) -> Tensor:
 
 
 def ones_of(x: Tensor, name: str) -> Tensor:
-    """Return a one for each image, (batch, 1); ``x`` is (batch, height, width, channels)."""
-    x = keras.layers.Flatten(name=f"{name}_flat")(x[:, :1, :1, :1])
+    """Return a one for each image, (batch, 1); ``x`` is a feature map (batch, height, width, channels) or tokens (batch, tokens, channels).
+
+    Where layers before ``x`` are frozen, they are computed once. So ``x`` must be what the layer before has computed, not the image.
+    """
+    first = x[:, :1, :1, :1] if len(x.shape) == 4 else x[:, :1, :1]
+    x = keras.layers.Flatten(name=f"{name}_flat")(first)
     return keras.layers.Rescaling(0.0, 1.0, name=name)(x)
 
 

@@ -45,6 +45,18 @@ def find(name: str) -> Path:
     return folder
 
 
+def downloaded() -> list[str]:
+    """Return the names, ``hf:ORG/NAME``, of the models in the cache of huggingface_hub."""
+    try:
+        from huggingface_hub import CacheNotFound, scan_cache_dir
+    except ImportError:
+        return []
+    try:
+        return sorted(f"hf:{one.repo_id}" for one in scan_cache_dir().repos if one.repo_type == "model")
+    except (CacheNotFound, OSError):
+        return []
+
+
 def _is_checkpoint(folder: Path) -> bool:
     return (folder.expanduser() / "config.json").is_file()
 

@@ -81,8 +81,8 @@ class Tensors:
         return np.asarray(file.read(key), np.float32)
 
     def left(self) -> list[str]:
-        """Return the names of the tensors that were not taken."""
-        return [key for key in self._files if key not in self._taken]
+        """Return the names of the tensors that were not taken and hold numbers."""
+        return [key for key in self._files if key not in self._taken and 0 not in self.shape(key)]
 
     def leave(self, start: str) -> None:
         """Leave out, on purpose, the tensors whose names start with ``start``."""

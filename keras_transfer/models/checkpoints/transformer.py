@@ -32,15 +32,17 @@ from keras_transfer.models.checkpoints.tensors import Part
 class Names:
     """Names of a block's tensors; ``""``: the block has none.
 
-    ``qkv`` is one tensor for queries, keys and values, otherwise they are ``q``, ``k`` and ``v``. The names of the optional parts (``gate``,
+    ``qkv`` is one tensor for queries, keys and values, with or without biases of their own; otherwise they are ``q``, ``k`` and ``v``. The names of the optional parts (``gate``,
     ``scale1``, ``q_norm`` …) may be given for blocks without them: what the checkpoint lacks is left out.
     """
 
     norm1: str = "norm1"
     qkv: str = "attn.qkv"
-    q: str = ""
-    k: str = ""
-    v: str = ""
+    q_bias: str = "attn.q_bias"
+    v_bias: str = "attn.v_bias"
+    q: str = "attn.q_proj"
+    k: str = "attn.k_proj"
+    v: str = "attn.v_proj"
     q_norm: str = "attn.q_norm"
     k_norm: str = "attn.k_norm"
     attn_norm: str = "attn.norm"
@@ -164,18 +166,22 @@ def attention(x: Tensor, part: Part, names: Names, style: Style) -> Tensor:
 
 def _qkv(part: Part, names: Names) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the joined weight (3 · width, channels) and bias; biases that the checkpoint lacks are zeros."""
+
+    def find(key: str) -> np.ndarray | None:
+        return part.take(key) if part.has(key) else None
+
     if names.qkv and part.has(f"{names.qkv}.weight"):
-        return part.take(f"{names.qkv}.weight"), part.take(f"{names.qkv}.bias") if part.has(
-            f"{names.qkv}.bias"
-        ) else None
-    keys = (names.q, names.k, names.v)
-    weights = [part.take(f"{key}.weight") for key in keys]
-    biases = [part.take(f"{key}.bias") if part.has(f"{key}.bias") else None for key in keys]
+        weight = part.take(f"{names.qkv}.weight")
+        if part.has(f"{names.qkv}.bias"):
+            return weight, part.take(f"{names.qkv}.bias")
+        biases = [find(names.q_bias), None, find(names.v_bias)]
+    else:
+        weight = np.concatenate([part.take(f"{key}.weight") for key in (names.q, names.k, names.v)])
+        biases = [find(f"{key}.bias") for key in (names.q, names.k, names.v)]
     if all(bias is None for bias in biases):
-        return np.concatenate(weights), None
-    return np.concatenate(weights), np.concatenate(
-        [np.zeros(len(weight), np.float32) if bias is None else bias for weight, bias in zip(weights, biases)]
-    )
+        return weight, None
+    zeros = np.zeros(len(weight) // 3, np.float32)
+    return weight, np.concatenate([zeros if bias is None else bias for bias in biases])
 
 
 def mlp(x: Tensor, part: Part, names: Names, style: Style) -> Tensor:
@@ -207,7 +213,6 @@ def mean_of(tokens: Tensor, name: str) -> Tensor:
 
 def attention_pool(
     x: Tensor,
-    image: Tensor,
     part: Part,
     query: tuple[np.ndarray, np.ndarray, np.ndarray | None],
     key_value: tuple[np.ndarray, np.ndarray | None],
@@ -218,7 +223,6 @@ def attention_pool(
 
     Args:
         x: tokens.
-        image: what ones are made of.
         part: with the tensors of ``names``: ``proj``, ``norm2``, ``fc1``, ``fc2``.
         query: the latent (1, channels), and weight and bias that make a query of it.
         key_value: weight (2 · channels, channels) and bias.
@@ -228,7 +232,7 @@ def attention_pool(
     latent, weight, bias = query
     tokens, width = int(x.shape[1]), weight.shape[0]
     head = (style.heads, width // style.heads)
-    q = parameter(ones_of(image, part.name("ones")), part.name("latent"), latent.reshape(1, -1))
+    q = parameter(ones_of(x, part.name("ones")), part.name("latent"), latent.reshape(1, -1))
     q = dense_of(q, part.name("q"), weight, bias)
     q = keras.layers.Reshape((1, *head), name=part.name("q_heads"))(q)
     kv = dense_of(x, part.name("kv"), *key_value)

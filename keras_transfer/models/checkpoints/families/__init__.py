@@ -6,6 +6,7 @@ from keras_transfer.errors import UserError, nearest
 from keras_transfer.models.checkpoints.families import (
     convnext,
     densenet,
+    eva,
     mobile,
     mobile_transformers,
     regnet,
@@ -20,6 +21,7 @@ __all__ = ["FAMILIES", "Family", "family_of"]
 
 FAMILIES: tuple[Family, ...] = (
     vit.FAMILY,
+    eva.FAMILY,
     vit_transformers.FAMILY,
     convnext.FAMILY,
     resnet.FAMILY,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -32,7 +33,6 @@ from keras_transfer.models.checkpoints.transformer import (
     with_tokens,
 )
 
-_NAMES = Names()
 # Heads of 64 channels, except in these widths.
 _HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 _TANH_GELU = r"vit_(so400m_patch16|giantopt_patch16|base_patch32|large_patch16)_siglip.*"
@@ -41,18 +41,36 @@ _TANH_GELU = r"vit_(so400m_patch16|giantopt_patch16|base_patch32|large_patch16)_
 def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
     style = _style(checkpoint)
+    return network(checkpoint, image_size, Names(), lambda grid, prefix: style)
+
+
+def network(
+    checkpoint: Part,
+    image_size: tuple[int, int],
+    names: Names,
+    style_of: Callable[[tuple[int, int], int], Style],
+) -> keras.Model:
+    """Build a transformer whose tensors have timm's names.
+
+    Args:
+        checkpoint: with the tensors.
+        image_size: (height, width) in pixels.
+        names: of a block's tensors.
+        style_of: returns the blocks' style for a grid of patches and a number of tokens before them.
+    """
     image = keras.Input((*image_size, 3), name="pixels")
     stem = checkpoint.part("", "stem")
     x, grid = patches(image, stem, "patch_embed.proj")
     x, prefix = _embedded(x, image, stem, grid)
+    style = style_of(grid, prefix)
     if checkpoint.has("norm_pre.weight"):
         x = norm(x, stem, "norm_pre", style.epsilon)
     for number in range(checkpoint.count("blocks")):
-        x = block(x, checkpoint.part(f"blocks.{number}", f"block{number}"), _NAMES, style)
+        x = block(x, checkpoint.part(f"blocks.{number}", f"block{number}"), names, style)
     head = checkpoint.part("", "head")
     if checkpoint.has("norm.weight"):
         x = norm(x, head, "norm", style.epsilon)
-    x = _pooled(x, image, head, style, prefix)
+    x = _pooled(x, head, style, prefix)
     if checkpoint.has("fc_norm.weight"):
         x = norm(x, head, "fc_norm", style.epsilon)
     return keras.Model(image, x, name="vit")
@@ -90,11 +108,12 @@ def _trained_grid(stem: Part, positions: int, prefix: int) -> tuple[int, int]:
     raise UserError(f"the checkpoint's {positions} position embeddings form no square grid")
 
 
-def _pooled(x: Tensor, image: Tensor, head: Part, style: Style, prefix: int) -> Tensor:
+def _pooled(x: Tensor, head: Part, style: Style, prefix: int) -> Tensor:
     if head.has("attn_pool.latent"):
-        if not model_args(head).get("pool_include_prefix", head.facts.architecture == "test_vit3"):
+        whole = head.facts.architecture.startswith("vit_pe_") or head.facts.architecture == "test_vit3"
+        if not model_args(head).get("pool_include_prefix", whole):
             x = x[:, prefix:]
-        return _attention_pool(x, image, head.part("attn_pool"), style)
+        return _attention_pool(x, head.part("attn_pool"), style)
     stated = head.facts.config.get("global_pool") or model_args(head).get("global_pool")
     pool = stated if isinstance(stated, str) else "token" if head.has("cls_token") else "avg"
     if head.has("dist_token"):
@@ -114,22 +133,30 @@ def _pooled(x: Tensor, image: Tensor, head: Part, style: Style, prefix: int) -> 
     )
 
 
-def _attention_pool(x: Tensor, image: Tensor, part: Part, style: Style) -> Tensor:
-    names = Names(proj="proj", norm2="norm")
+def _attention_pool(x: Tensor, part: Part, style: Style) -> Tensor:
+    heads = model_args(part).get("attn_pool_num_heads") or (
+        8 if part.facts.architecture.startswith("vit_pe_") else style.heads
+    )
+    style, names = replace(style, heads=int(heads)), Names(proj="proj", norm2="norm")
     bias = lambda key: part.take(f"{key}.bias") if part.has(f"{key}.bias") else None  # noqa: E731
     query = (part.take("latent").reshape(1, -1), part.take("q.weight"), bias("q"))
-    return attention_pool(x, image, part, query, (part.take("kv.weight"), bias("kv")), names, style)
+    return attention_pool(x, part, query, (part.take("kv.weight"), bias("kv")), names, style)
 
 
 def _style(checkpoint: Part) -> Style:
-    name, arguments = checkpoint.facts.architecture, model_args(checkpoint)
-    width = checkpoint.shape("patch_embed.proj.weight")[0]
-    heads = arguments.get("num_heads") or _heads(name, width)
-    quick = "gelu_tanh" if _matches(_TANH_GELU, name) and not _plain_gelu(name) else "gelu"
+    arguments = model_args(checkpoint)
+    style = style_of_name(checkpoint.facts.architecture, checkpoint.shape("patch_embed.proj.weight")[0])
+    given = {"heads": arguments.get("num_heads"), "activation": arguments.get("act_layer")}
+    return replace(style, **{key: value for key, value in given.items() if value})
+
+
+def style_of_name(name: str, width: int) -> Style:
+    """Return the style of one of timm's architectures, by name and number of channels."""
+    tanh = _matches(_TANH_GELU, name) and not _plain_gelu(name)
     return Style(
-        heads=int(heads),
+        heads=_heads(name, width),
         epsilon=1e-5 if "_clip_" in name or name.startswith("beit3") else 1e-6,
-        activation=str(arguments.get("act_layer") or ("quick_gelu" if "quickgelu" in name else quick)),
+        activation="quick_gelu" if "quickgelu" in name else "gelu_tanh" if tanh else "gelu",
     )
 
 
@@ -159,7 +186,7 @@ def model_args(part: Part) -> Mapping[str, Any]:
 FAMILY = Family(
     name="ViT (timm)",
     # Left out: other blocks (parallel, differential, post-norm), AIMv2, and RADIO, whose head is another.
-    timm=r"(?!.*(_xp_|_rpn_|18x2|_dlittle_|_dwee_|_dpwee_|_pwee_|radio|_rope|_dinov3|_qkvb|_plus_dinov3))"
+    timm=r"(?!.*(_xp_|_rpn_|18x2|_dlittle_|_dwee_|_dpwee_|_pwee_|radio|_rope|_dinov3|_lingbot))"
     r"(vit_(tiny|xsmall|wee|little|small|medium|mediumd|betwixt|base|large|huge|giant|giantopt|gigantic|so150m2?|so400m|intern300m)"
     r"_patch\d+_.*|deit3?_.*|flexivit_.*|eva_large_.*|beit3_.*|test_vit[234]?)",
     transformers=(),

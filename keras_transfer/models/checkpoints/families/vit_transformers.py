@@ -19,7 +19,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.layers import Tensor, conv_of
 from keras_transfer.models.checkpoints.resample import resample
-from keras_transfer.models.checkpoints.rotary import rotary
+from keras_transfer.models.checkpoints.rotary import centred_angles, rotary
 from keras_transfer.models.checkpoints.tensors import Part
 from keras_transfer.models.checkpoints.transformer import (
     Names,
@@ -158,7 +158,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     image = keras.Input((*image_size, 3), name="pixels")
     x = conv_of(image, stem.name(layout.patches), *_patch_kernel(stem, layout.patches))
     x, grid = patches_of(x)
-    extra = [(stem.name(key), stem.take(key)) for key in layout.tokens if stem.has(key)]
+    extra = [(stem.name(key), stem.take(key)) for key in layout.tokens if stem.has(key) and 0 not in stem.shape(key)]
     # Registers have no positions: they come after the class token, between it and the patches.
     placed = [pair for pair in extra if not pair[0].endswith("register_tokens")]
     if layout.positions:
@@ -174,7 +174,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     names = _SWIGLU if checkpoint.has(f"{layout.blocks}.0.mlp.weights_in.weight") else layout.names
     for number in range(checkpoint.count(layout.blocks)):
         x = block(x, checkpoint.part(f"{layout.blocks}.{number}", f"block{number}"), names, style)
-    x = _pooled(x, image, head, layout, style, prefix)
+    x = _pooled(x, head, layout, style, prefix)
     return keras.Model(image, x, name="vit")
 
 
@@ -233,18 +233,12 @@ def _style(config: Mapping[str, Any], checkpoint: Part, layout: _Layout, grid: t
     if "rope_theta" not in layout.defaults:
         return style
     width = checkpoint.shape(f"{layout.blocks}.0.{layout.names.q}.weight")[0] // heads
-    return replace(style, rotate=rotary(_angles(grid, width, float(config["rope_theta"])), prefix, False, "stem_rope"))
+    return replace(
+        style, rotate=rotary(centred_angles(grid, width, float(config["rope_theta"])), prefix, False, "stem_rope")
+    )
 
 
-def _angles(grid: tuple[int, int], channels: int, base: float) -> np.ndarray:
-    """Return DINOv3's angles (patches, channels / 2): the patches' centres, -1..1 in height and width, times frequencies."""
-    rows, columns = (2 * (np.arange(n) + 0.5) / n - 1 for n in grid)
-    centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
-    frequencies = base ** -np.arange(0, 1, 4 / channels)
-    return (2 * math.pi * centres[:, :, None] * frequencies).reshape(len(centres), -1)
-
-
-def _pooled(x: Tensor, image: Tensor, head: Part, layout: _Layout, style: Style, prefix: int) -> Tensor:
+def _pooled(x: Tensor, head: Part, layout: _Layout, style: Style, prefix: int) -> Tensor:
     """Return what the classifier of the checkpoint's class reads."""
     wrapped = str((head.facts.config.get("architectures") or [""])[0])
     classifier = "ForImageClassification" in wrapped
@@ -254,7 +248,7 @@ def _pooled(x: Tensor, image: Tensor, head: Part, layout: _Layout, style: Style,
     x = norm(x, head, layout.final_norm, style.epsilon)
     if not layout.tokens:  # SigLIP
         if head.has("head.probe") and not classifier:
-            return _siglip_pool(x, image, head.part("head", "head"), style)
+            return _siglip_pool(x, head.part("head", "head"), style)
         head.leave("head.")
         return mean_of(x, "head_mean")
     if wrapped.endswith("WithTeacher"):
@@ -264,16 +258,14 @@ def _pooled(x: Tensor, image: Tensor, head: Part, layout: _Layout, style: Style,
     return x[:, 0]
 
 
-def _siglip_pool(x: Tensor, image: Tensor, part: Part, style: Style) -> Tensor:
+def _siglip_pool(x: Tensor, part: Part, style: Style) -> Tensor:
     weights, biases = (
         np.split(part.take("attention.in_proj_weight"), 3),
         np.split(part.take("attention.in_proj_bias"), 3),
     )
     query = (part.take("probe").reshape(1, -1), weights[0], biases[0])
     names = Names(proj="attention.out_proj", norm2="layernorm")
-    return attention_pool(
-        x, image, part, query, (np.concatenate(weights[1:]), np.concatenate(biases[1:])), names, style
-    )
+    return attention_pool(x, part, query, (np.concatenate(weights[1:]), np.concatenate(biases[1:])), names, style)
 
 
 FAMILY = Family(
