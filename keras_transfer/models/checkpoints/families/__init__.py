@@ -3,13 +3,40 @@
 from __future__ import annotations
 
 from keras_transfer.errors import UserError, nearest
-from keras_transfer.models.checkpoints.families import eva, vit, vit_transformers
+from keras_transfer.models.checkpoints.families import (
+    convnext,
+    densenet,
+    eva,
+    hgnet,
+    inception,
+    mobile,
+    mobile_transformers,
+    regnet,
+    repvit,
+    resnet,
+    vit,
+    vit_transformers,
+)
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.record import Facts
 
 __all__ = ["FAMILIES", "Family", "family_of"]
 
-FAMILIES: tuple[Family, ...] = (vit.FAMILY, eva.FAMILY, vit_transformers.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    vit.FAMILY,
+    eva.FAMILY,
+    vit_transformers.FAMILY,
+    convnext.FAMILY,
+    resnet.FAMILY,
+    regnet.FAMILY,
+    densenet.FAMILY,
+    repvit.FAMILY,
+    inception.FAMILY,
+    hgnet.FAMILY,
+    mobile.FAMILY,
+    mobile.HYBRID,
+    mobile_transformers.FAMILY,
+)
 
 
 def family_of(facts: Facts) -> Family:
