@@ -86,6 +86,22 @@ def computed(model, images: np.ndarray) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)))
 
 
+def check_its_file_is_taken(network) -> None:
+    """A saved classifier of it is not refused: every layer is allowed, its size can be told, and is told rightly."""
+    import json
+
+    import keras
+
+    from keras_transfer.safety.config import check_config
+    from keras_transfer.safety.graph_sizes import judge
+
+    told = keras.saving.serialize_keras_object(network)
+    config = check_config(json.dumps(told, default=str).encode(), "model.keras")
+    shapes = judge(config, "model.keras", tuple(network.input_shape[1:]), network.count_params())
+    judged = {layer.name: tuple(layer.output.shape)[1:] for layer in network.layers[1:]}
+    assert {name: shapes[name][0][1:] for name in judged} == judged
+
+
 def relative(received: np.ndarray, expected: np.ndarray) -> float:
     assert received.shape == expected.shape
     return float(np.abs(received - expected).max() / np.abs(expected).max())

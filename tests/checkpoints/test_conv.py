@@ -18,7 +18,7 @@ from keras_transfer.models.checkpoints.convert import convert
 from keras_transfer.models.checkpoints.families import FAMILIES
 from keras_transfer.models.checkpoints.tensors import read_checkpoint
 from tests.checkpoints.conv_references import CASES, SLOW_CASES, Case, Reference, pictures, reference
-from tests.checkpoints.references import timm
+from tests.checkpoints.references import check_its_file_is_taken, timm
 
 safetensors = pytest.importorskip("safetensors.numpy")
 TOLERANCE = 1e-5  # of the largest feature
@@ -53,8 +53,9 @@ def _network(folder: Path, size: tuple[int, int]) -> keras.Model:
 
 def _check(case: Case, ref: Reference) -> None:
     for size in case.sizes:
-        images = pictures(size)
-        found, wanted = _features(_network(ref.folder, size), images), ref.features(images)
+        images, network = pictures(size), _network(ref.folder, size)
+        found, wanted = _features(network, images), ref.features(images)
+        check_its_file_is_taken(network)
         assert found.shape == wanted.shape
         assert np.abs(found - wanted).max() <= TOLERANCE * np.abs(wanted).max()
         assert (

@@ -7,6 +7,7 @@ import pytest
 
 from tests.checkpoints.references import (
     check_every_weight_matters,
+    check_its_file_is_taken,
     computed,
     converted,
     nchw,
@@ -57,6 +58,7 @@ def test_timm(architecture, tmp_path):
     features = computed(ours, noise(trained))
     assert relative(features, timm_features(theirs, noise(trained))) < 1e-5
     check_every_weight_matters(ours, noise(trained, 1))
+    check_its_file_is_taken(ours)
     with torch.no_grad():
         if not hasattr(theirs, "head_dist"):
             logits = features @ theirs.head.weight.numpy().T + theirs.head.bias.numpy()
@@ -137,6 +139,7 @@ def test_transformers(name, tmp_path):
         images = noise(size)
         assert relative(computed(ours, images), _theirs(theirs, features_of, nchw(images), options)) < 1e-5
     check_every_weight_matters(ours, images[:1])
+    check_its_file_is_taken(ours)
 
 
 def _theirs(model, features_of, pixels, options):
