@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from keras_transfer.errors import UserError, nearest
-from keras_transfer.models.checkpoints.families import eva, vit, vit_transformers
+from keras_transfer.models.checkpoints.families import beit, eva, vit, vit_transformers
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.record import Facts
 
 __all__ = ["FAMILIES", "Family", "family_of"]
 
-FAMILIES: tuple[Family, ...] = (vit.FAMILY, eva.FAMILY, vit_transformers.FAMILY)
+FAMILIES: tuple[Family, ...] = (
+    vit.FAMILY,
+    eva.FAMILY,
+    beit.FAMILY,
+    beit.FAMILY_OF_TRANSFORMERS,
+    vit_transformers.FAMILY,
+)
 
 
 def family_of(facts: Facts) -> Family:
