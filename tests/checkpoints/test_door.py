@@ -337,3 +337,12 @@ def test_the_list_filters(folder, capsys):
     assert str(folder) in text and "apache-2.0" in text and "vit_small_patch14_dinov2" in text
     main(["backbones", str(folder), "--max-mb", "0.001"])
     assert "no backbone passes" in capsys.readouterr().out
+
+
+def test_the_sizes_in_the_list_are_those_of_the_networks():
+    from keras_transfer.models.backbones import BACKBONES, get
+    from keras_transfer.models.backbones.sizes import PARAMETERS
+
+    assert set(PARAMETERS) == set(BACKBONES.built_in)
+    for name in ("tiny", "efficientnet_lite0", "alexnet"):
+        assert get(name).build((64, 64, 3), "none").count_params() == PARAMETERS[name]
