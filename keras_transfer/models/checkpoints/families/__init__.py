@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from keras_transfer.errors import UserError, nearest
-from keras_transfer.models.checkpoints.families import beit, eva, vit, vit_transformers
+from keras_transfer.models.checkpoints.families import (
+    beit,
+    convnext,
+    densenet,
+    eva,
+    hgnet,
+    inception,
+    mobile,
+    mobile_transformers,
+    regnet,
+    repvit,
+    resnet,
+    vit,
+    vit_transformers,
+)
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.record import Facts
 
@@ -15,6 +29,16 @@ FAMILIES: tuple[Family, ...] = (
     beit.FAMILY,
     beit.FAMILY_OF_TRANSFORMERS,
     vit_transformers.FAMILY,
+    convnext.FAMILY,
+    resnet.FAMILY,
+    regnet.FAMILY,
+    densenet.FAMILY,
+    repvit.FAMILY,
+    inception.FAMILY,
+    hgnet.FAMILY,
+    mobile.FAMILY,
+    mobile.HYBRID,
+    mobile_transformers.FAMILY,
 )
 
 
