@@ -58,9 +58,8 @@ def _check(case: Case, ref: Reference) -> None:
         check_its_file_is_taken(network)
         assert found.shape == wanted.shape
         assert np.abs(found - wanted).max() <= TOLERANCE * np.abs(wanted).max()
-        assert (
-            np.abs(wanted[0] - wanted[1]).max() > 1e-2 * np.abs(wanted).max()
-        )  # the tolerance would notice a constant
+        # The tolerance would notice features that do not depend on the picture.
+        assert np.abs(wanted[0] - wanted[1]).max() > 1e-3 * np.abs(wanted).max()
         if ref.logits and ref.head:
             logits = ref.logits(images)
             assert np.abs(found @ ref.head[0].T + ref.head[1] - logits).max() <= TOLERANCE * np.abs(logits).max()
@@ -227,7 +226,7 @@ def test_export_to_onnx(name: str, saved: Make, tmp_path: Path) -> None:
 
 
 def test_last_groups_train_alone(saved: Make) -> None:
-    """Groups are blocks: ``last 2 groups`` of a network with a head after pooling are that head and the last block."""
+    """Groups are blocks; the head after the pooling belongs to the last."""
     from keras_transfer.models.freeze import apply_train
     from keras_transfer.models.groups import layer_groups
 
@@ -235,10 +234,10 @@ def test_last_groups_train_alone(saved: Make) -> None:
     clf = kt.Classifier(folder, classes=["a", "b"], image_size=64)
     groups = [name for name, _ in layer_groups(clf.model, folder)]
     assert groups[:3] == ["stem", "stage0block0", "stage0block1"]
-    assert groups[-2:] == ["stage4block0", "head"]
+    assert groups[-2:] == ["stage3block5", "stage4block0"]
     apply_train(clf.model, folder, "last 2 groups", batch_norm="train")
     trained = {weight.path.split("_")[0] for weight in clf.model.trainable_weights}
-    assert trained == {"stage4block0", "head", "logits/kernel", "logits/bias"}
+    assert trained == {"stage3block5", "stage4block0", "head", "logits/kernel", "logits/bias"}
     before = [weight.numpy() if hasattr(weight, "numpy") else np.array(weight) for weight in clf.model.weights]
     clf.model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype(np.float32)

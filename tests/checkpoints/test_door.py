@@ -71,6 +71,13 @@ def test_the_record_of_a_model_of_transformers(tmp_path):
     assert facts.licence == "my-licence"
 
 
+def test_a_licence_that_restricts_is_said(copy):
+    _cfg(copy, license="cc-by-nc-4.0")
+    with pytest.warns(UserWarning, match="licence of the weights of .*cc-by-nc-4.0"):
+        classifier = kt.Classifier(str(copy), ["a", "b"], image_size=42)
+    assert classifier.metadata["licence"] == "cc-by-nc-4.0"
+
+
 def test_groups_are_the_blocks(classifier, folder):
     from keras_transfer.models.freeze import apply_train
     from keras_transfer.models.groups import layer_groups
@@ -330,3 +337,12 @@ def test_the_list_filters(folder, capsys):
     assert str(folder) in text and "apache-2.0" in text and "vit_small_patch14_dinov2" in text
     main(["backbones", str(folder), "--max-mb", "0.001"])
     assert "no backbone passes" in capsys.readouterr().out
+
+
+def test_the_sizes_in_the_list_are_those_of_the_networks():
+    from keras_transfer.models.backbones import BACKBONES, get
+    from keras_transfer.models.backbones.sizes import PARAMETERS
+
+    assert set(PARAMETERS) == set(BACKBONES.built_in)
+    for name in ("tiny", "efficientnet_lite0", "alexnet"):
+        assert get(name).build((64, 64, 3), "none").count_params() == PARAMETERS[name]
