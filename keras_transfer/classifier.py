@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,10 +85,14 @@ class Classifier:
             raise UserError(f"a classifier needs at least two class names, got {classes!r}")
         _ensure_backend()
         from keras_transfer.models.backbones import get
+        from keras_transfer.models.checkpoints.record import is_permissive
+        from keras_transfer.models.checkpoints.reference import is_reference
         from keras_transfer.models.classifier import build_classifier
         from keras_transfer.models.precision import set_precision
 
         record = get(backbone)
+        if is_reference(backbone) and not is_permissive(record.licence):
+            warnings.warn(f"licence of the weights of {backbone}: {record.licence}", stacklevel=2)
         size = image_size or record.image_size
         height, width = (size, size) if isinstance(size, int) else size
         self.classes = tuple(str(name) for name in classes)

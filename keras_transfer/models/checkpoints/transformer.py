@@ -65,14 +65,14 @@ class Style:
         epsilon: of its layer normalizations.
         activation: of its multilayer perceptrons.
         rotate: applied to queries and keys (batch, tokens, heads, channels): rotary positions.
-        bias: returns what is added to the attention logits of a block, (batch, heads, tokens, tokens).
+        bias: of a block's tokens and its part, returns what is added to its attention logits, (batch, heads, tokens, tokens).
     """
 
     heads: int
     epsilon: float = 1e-6
     activation: str = "gelu"
     rotate: Callable[[Tensor], Tensor] | None = None
-    bias: Callable[[Part], Tensor] | None = None
+    bias: Callable[[Tensor, Part], Tensor] | None = None
 
 
 def patches(x: Tensor, part: Part, key: str) -> tuple[Tensor, tuple[int, int]]:
@@ -157,7 +157,7 @@ def attention(x: Tensor, part: Part, names: Names, style: Style) -> Tensor:
         q, k = norm(q, part, names.q_norm, style.epsilon), norm(k, part, names.k_norm, style.epsilon)
     if style.rotate is not None:
         q, k = style.rotate(q), style.rotate(k)
-    x = ops.dot_product_attention(q, k, v, bias=None if style.bias is None else style.bias(part))
+    x = ops.dot_product_attention(q, k, v, bias=None if style.bias is None else style.bias(x, part))
     x = keras.layers.Reshape((tokens, width), name=part.name("joined"))(x)
     if part.has(f"{names.attn_norm}.weight"):
         x = norm(x, part, names.attn_norm, style.epsilon)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.models.checkpoints.families import (
+    beit,
     convnext,
     densenet,
     eva,
@@ -25,6 +26,7 @@ __all__ = ["FAMILIES", "Family", "family_of"]
 FAMILIES: tuple[Family, ...] = (
     vit.FAMILY,
     eva.FAMILY,
+    beit.FAMILY,
     vit_transformers.FAMILY,
     convnext.FAMILY,
     resnet.FAMILY,

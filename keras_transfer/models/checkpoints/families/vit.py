@@ -186,7 +186,7 @@ def model_args(part: Part) -> Mapping[str, Any]:
 FAMILY = Family(
     name="ViT (timm)",
     # Left out: other blocks (parallel, differential, post-norm), AIMv2, and RADIO, whose head is another.
-    timm=r"(?!.*(_xp_|_rpn_|18x2|_dlittle_|_dwee_|_dpwee_|_pwee_|radio|_rope|_dinov3|_lingbot))"
+    timm=r"(?!.*(_xp_|_rpn_|18x2|_dlittle_|_dwee_|_dpwee_|_pwee_|radio|_rope|_dinov3|_lingbot|_sapiens))"
     r"(vit_(tiny|xsmall|wee|little|small|medium|mediumd|betwixt|base|large|huge|giant|giantopt|gigantic|so150m2?|so400m|intern300m)"
     r"_patch\d+_.*|deit3?_.*|flexivit_.*|eva_large_.*|beit3_.*|test_vit[234]?)",
     transformers=(),
