@@ -27,6 +27,7 @@ FAMILIES: tuple[Family, ...] = (
     vit.FAMILY,
     eva.FAMILY,
     beit.FAMILY,
+    beit.FAMILY_OF_TRANSFORMERS,
     vit_transformers.FAMILY,
     convnext.FAMILY,
     resnet.FAMILY,
