@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.config.resolved import ResolvedData, settle_batch_norm
-from keras_transfer.config.schema import CallbacksConfig, Phase
+from keras_transfer.config.schema import VAL_FRACTION, CallbacksConfig, Phase
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
 from keras_transfer.options import DROPOUT
@@ -49,6 +49,7 @@ class Classifier:
         history: one row per epoch, after :meth:`fit`.
         leaderboard: the candidates that :meth:`fit` chose from, a
             :class:`~keras_transfer.evaluation.leaderboard.Leaderboard`; None if it did not choose.
+        data: the data set of the last :meth:`fit`; None otherwise.
         run: run directory that it was trained in, by :func:`keras_transfer.fine_tune`; None otherwise.
 
     Raises:
@@ -93,6 +94,7 @@ class Classifier:
         self.history: list[dict[str, Any]] = []
         self.leaderboard: Leaderboard | None = None
         self.run: Path | None = None
+        self.data: Dataset | None = None
         self.seed, self._precision, self._is_new = seed, precision, True
         self.metadata: dict[str, Any] = {
             "classes": list(self.classes),
@@ -121,7 +123,7 @@ class Classifier:
     def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
         found = cls.__new__(cls)
         found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
-        found.history, found.leaderboard, found.run = [], None, None
+        found.history, found.leaderboard, found.run, found.data = [], None, None, None
         found.seed, found._precision, found._is_new = 0, "auto", False
         return found
 
@@ -130,7 +132,14 @@ class Classifier:
         data: Any,
         phases: Sequence[Phase] | None = None,
         *,
-        augment: Sequence[str | dict[str, Any]] = (),
+        y: Any = None,
+        validation_data: Any = None,
+        validation_split: float = VAL_FRACTION,
+        epochs: int | None = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Sequence[Any] = (),
+        augment: Sequence[Any] = (),
         batch_size: int = 32,
         accumulate: int = 1,
         label_smoothing: float = 0.0,
@@ -146,11 +155,19 @@ class Classifier:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
 
         Args:
-            data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
-            phases: what is trained and how. By default, a new classifier does what ``keras-transfer train`` does without phases: the best
+            data: labelled images: a :class:`~keras_transfer.data.dataset.Dataset`, a path, or any other object that
+                :func:`keras_transfer.data.open` takes; such data are divided as `folder` does by default.
+            phases: what is trained and how (or, as in Keras's ``fit(x, y)``, the labels). By default, a new classifier does what ``keras-transfer train`` does without phases: the best
                 features of its backbone are found by cross-validation, the head is solved, and fine-tuning is kept if held-out images speak
                 for it; ``model`` is then built anew. A classifier that was loaded trains five epochs of the head and ten of everything.
-            augment: augmentations by name, or ``{"name": …, parameters}``.
+            y: labels, if ``data`` holds images only.
+            validation_data: images for validation, of any kind that ``data`` may have; all of ``data`` is then trained on.
+            validation_split: fraction of the images held out for validation, where neither ``data`` nor ``validation_data`` has them.
+            epochs: without ``phases``: of the head alone (a third of them), then of everything.
+            optimizer: name or object of a Keras optimizer, for each phase that has none of its own.
+            loss: name or object of a Keras loss, in place of cross-entropy; a loss without ``from_logits=True`` gets probabilities.
+            metrics: names or objects of further Keras metrics, which get probabilities.
+            augment: augmentations by name, ``{"name": …, parameters}``, or Keras layers such as ``keras.layers.RandomFlip()``.
             batch_size: images per step.
             accumulate: micro-batches per step, to save memory; the result is that of the whole batch.
             label_smoothing: label smoothing of the loss.
@@ -164,33 +181,42 @@ class Classifier:
             verbose: print phases and progress.
 
         Returns:
-            :class:`~keras_transfer.training.fit_result.FitResult`.
+            :class:`~keras_transfer.training.fit_result.FitResult`, whose ``history`` and ``epoch`` are those of a Keras ``History``.
 
         Raises:
-            UserError: the data does not fit the classifier, memory ran out, the loss is not finite.
+            UserError: data of another kind, or that does not fit the classifier, memory ran out, the loss is not finite.
         """
         from keras_transfer.models.precision import computing_in
         from keras_transfer.training.accumulate import part_size
         from keras_transfer.training.board import leaderboard
+        from keras_transfer.training.events import SavingEvents
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
+        from keras_transfer.training.fit_arguments import are_phases, check_judges, phases_for
         from keras_transfer.training.phase_runner import PhaseRunner
 
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers, "cache": cache, "views": views}  # fmt: skip
+        if not are_phases(phases):
+            phases, y = None, phases if y is None else y  # fit(x, y)
+        data = self._open(data, y, validation_data, validation_split, print if verbose else None)
+        phases = phases_for(phases, DEFAULT_PHASES, epochs, optimizer, loss is not None or bool(metrics))
+        check_judges(phases or (), loss)
         if phases is None and self._is_new:
             setup = self._choose(data, effort, augment, options, settings, verbose)
         else:
-            setup = self._setup(data, phases, augment, options, label_smoothing, settings)
+            setup = self._setup(data, phases, augment, options, label_smoothing, settings, loss, metrics)
         try:
             with setup, computing_in(self.model, self._training_precision()):
-                result = PhaseRunner(setup, callbacks=callbacks, verbose=verbose).run()
+                result = PhaseRunner(
+                    setup, callbacks=callbacks, events=SavingEvents(self._write), verbose=verbose
+                ).run()
         except Exception as error:
             if is_out_of_memory(error):
                 size = tuple(self.metadata["image_size"])
                 batch_size = setup.train.loader.batch_size
                 raise out_of_memory(batch_size, part_size(batch_size, setup.settings.accumulate), size) from error
             raise
-        self.history, self._is_new = result.history, False
+        self.history, self._is_new, self.data = result.history, False, data
         if self.leaderboard is not None:
             self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
@@ -213,7 +239,7 @@ class Classifier:
         """Find a learning rate for every phase by a range test (Smith 2017); the model is left exactly as it is.
 
         Args:
-            data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
+            data: as for :meth:`fit`.
             phases: as for :meth:`fit`; by default the head, then everything.
             augment, batch_size, accumulate, label_smoothing, class_weights, workers: as for :meth:`fit`.
             steps: maximum steps of a sweep, at least 20.
@@ -235,6 +261,7 @@ class Classifier:
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers}  # fmt: skip
         say: Say = print if verbose else (lambda _: None)
+        data = self._open(data, None, None, VAL_FRACTION, None)
         setup = self._setup(data, phases, augment, options, label_smoothing)
         with setup, computing_in(self.model, self._training_precision()):
             found = find_rates(setup, steps, say)
@@ -242,10 +269,24 @@ class Classifier:
             plots.rate_sweeps(found, plot)
         return found
 
-    def evaluate(self, split: Any, batch_size: int = 32) -> Evaluation:
-        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
-        from keras_transfer.evaluation.evaluate import evaluate_split
+    def evaluate(self, data: Any = None, y: Any = None, *, batch_size: int = 32) -> Evaluation:
+        """Measure the model; see ``classification_metrics`` for the figures.
 
+        Args:
+            data: a split, e.g. ``data.test``; or labelled images of any kind that :meth:`fit` takes, of which the test split is measured
+                if they have splits, else all; None: the test images of the data of the last :meth:`fit`.
+            y: labels, if ``data`` holds images only.
+            batch_size: images per forward pass.
+
+        Raises:
+            UserError: nothing to measure on, or other classes than the classifier's.
+        """
+        from keras_transfer.evaluation.evaluate import evaluate_split
+        from keras_transfer.inference import evaluation_split
+
+        if data is None and self.data is None:
+            raise UserError("evaluate() needs data: a split such as data.test, a path, (x, y) …")
+        split = evaluation_split(self.metadata, self.data if data is None else data, y)
         self._check_classes(split)
         return Evaluation(evaluate_split(self.model, split, self._transform(), batch_size))
 
@@ -253,26 +294,23 @@ class Classifier:
         """Classify images.
 
         Args:
-            images: a path, a folder, a list of them; or one image (h, w[, c]) or images (n, h, w, c) as uint8 arrays.
+            images: a path, a folder, a web address (http, https); an array or tensor (height, width[, channels]) or several of them, 0..255
+                or 0..1; a PIL picture; a list of any of these, of any sizes; or a data set object, see :func:`keras_transfer.data.open`,
+                whose labels are left out.
             top: classes per image.
             batch_size: images per forward pass.
 
         Returns:
             A :class:`~keras_transfer.evaluation.predict.Prediction` for a single image, else a list of them.
-        """
-        from keras_transfer.evaluation.predict import predict_files, predict_images
 
-        if isinstance(images, np.ndarray):
-            single = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (1, 3, 4))
-            images = [images] if single else list(images)
-            found = predict_images(self.model, self.metadata, images, top=top, batch_size=batch_size)
-        else:
-            single = isinstance(images, (str, Path)) and not Path(images).is_dir()
-            paths: Iterable[str | Path] = [images] if isinstance(images, (str, Path)) else images
-            found = predict_files(self.model, self.metadata, [str(p) for p in paths], top=top, batch_size=batch_size)
-        if single and found[0].error:
-            raise UserError(f"{found[0].path}: {found[0].error}")
-        return found[0] if single else found
+        Raises:
+            UserError: another kind of object, no image that can be read, or ``top`` is below 1.
+        """
+        from keras_transfer.evaluation.predict import open_images, predict_opened
+
+        opened = open_images(images)
+        found = predict_opened(self.model, self.metadata, opened, top, batch_size)
+        return found[0] if opened.single else found
 
     def save(self, path: str | Path, golden: np.ndarray | None = None) -> None:
         """Write one ``.keras`` file: model, class names, size, and logits of ``golden`` images checked on load."""
@@ -288,6 +326,26 @@ class Classifier:
             golden = golden_images(self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
+
+    def _write(self, model: Any, path: Path) -> None:
+        """Write the model in training where one of the caller's callbacks asks for it."""
+        from keras_transfer.models import bundle
+
+        if path.suffix == ".keras":
+            bundle.save(model, path, self.metadata)
+        else:
+            model.save(path)
+
+    def _open(self, data: Any, y: Any, validation: Any, val_fraction: float, say: Say | None) -> Dataset:
+        """Return the data set to train on, and say what was decided about it."""
+        from keras_transfer.inference import training_data
+
+        opened = training_data(self.metadata, data, y, validation, val_fraction, self.seed)
+        if opened is not data and say is not None:
+            say(repr(opened))
+            for note in opened.samples.notes:
+                say(f"data: {note}")
+        return opened
 
     def _choose(
         self,
@@ -337,6 +395,8 @@ class Classifier:
         options: dict[str, Any],
         label_smoothing: float,
         callbacks: CallbacksConfig | None = None,
+        loss: Any = None,
+        metrics: Sequence[Any] = (),
     ) -> TrainingSetup:
         """Return what training needs.
 
@@ -347,6 +407,8 @@ class Classifier:
             options: keys of the configuration's ``data`` section.
             label_smoothing: of the loss.
             callbacks: monitor, ReduceLROnPlateau and EarlyStopping.
+            loss: one of Keras's, or None.
+            metrics: further ones of Keras's.
 
         Raises:
             UserError: the data does not fit the classifier, an option that is out of range.
@@ -366,6 +428,8 @@ class Classifier:
             settle_batch_norm(DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")),
             callbacks=callbacks or CallbacksConfig(),
             label_smoothing=label_smoothing,
+            loss=loss,
+            metrics=(metrics,) if isinstance(metrics, str) else tuple(metrics),
             weighted=data.train.weights is not None,
             accumulate=settled.accumulate,
             features=build.feature_settings(settled, native=True),

@@ -26,7 +26,7 @@ _CHOICES = {
 
 # Many parameters because each is a configuration key and a keyword of the functions in `keras_transfer.data`.
 def build(
-    source: str,
+    source: str | SampleTable,
     *,
     image_size: int | Sequence[int] | None = None,
     val_fraction: float = 0.15,
@@ -45,7 +45,7 @@ def build(
     """Read a source, drop or refuse unusable images, and split it.
 
     Args:
-        source: name in `SOURCES`.
+        source: name in `SOURCES`; or samples that have been read already.
         image_size: side, or (height, width), of the model's input; None: the backbone's own.
         val_fraction: share of the validation split, unless the source has one.
         test_fraction: share of the test split, unless the source has one.
@@ -67,7 +67,7 @@ def build(
     """
     _check_options({"color": color, "resize": resize, "on_bad_image": on_bad_image})
     size = parse_size(image_size)
-    samples = load_source(source, options)
+    samples = source if isinstance(source, SampleTable) else load_source(source, options)
     if evaluation:
         samples, checked = drop_bad(samples, on_bad_image, workers)
         return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))

@@ -53,8 +53,8 @@ def data_of(run: RunDirectory) -> Dataset | None:
 
 
 def _other_data(data: str, metadata: dict[str, Any], split: str) -> Split:
-    from keras_transfer.config.load import source_of
     from keras_transfer.data import build
+    from keras_transfer.data.paths import source_of
 
     options: dict[str, Any] = dict(source_of(data))
     source = options.pop("source")

@@ -148,11 +148,21 @@ def _pillow(data: bytes, header: Header) -> np.ndarray:
         _check_size(opened.height, opened.width)
         opened.load()
         if header.kind == "jpeg":
-            return orient(_pillow_pixels(opened), header.orientation)
-        return _pillow_pixels(ImageOps.exif_transpose(opened))
+            return orient(_pixels(opened), header.orientation)
+        return pillow_pixels(opened)
 
 
-def _pillow_pixels(image: Image.Image) -> np.ndarray:
+def pillow_pixels(image: Image.Image) -> np.ndarray:
+    """Return the pixels of a PIL picture: uint8 (height, width, 3) RGB, upright according to EXIF.
+
+    Raises:
+        DecodeError: more than 16 bits per channel, or too many pixels.
+    """
+    _check_size(image.height, image.width)
+    return _pixels(ImageOps.exif_transpose(image))
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
     mode = image.mode
     if mode.startswith("I"):
         values = np.asarray(image)

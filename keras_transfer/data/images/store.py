@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from keras_transfer.data.images.fetch import fetch, is_address
 from keras_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class FileStore:
 
     Args:
         paths: paths, absolute or relative to `root`.
-        root: folder that the names are relative to; None keeps the paths unchanged.
+        root: folder that the names are relative to; None keeps the paths unchanged, which may then be web addresses.
     """
 
     def __init__(self, paths: Sequence[str | os.PathLike[str]], root: str | os.PathLike[str] | None = None):
@@ -118,6 +119,8 @@ class FileStore:
         """Read the file and its header; pixels are decoded on demand."""
         name = self._names[i]
         try:
+            if not self.root and is_address(name):
+                return EncodedImage(name, fetch(name))
             data = _read_file(os.path.join(self.root, name), name)  # noqa: PTH118
         except OSError as error:
             raise BadImage(
