@@ -14,10 +14,14 @@ from keras_transfer.config.schema import VAL_FRACTION, CallbacksConfig, Phase
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
 from keras_transfer.options import DROPOUT
+from keras_transfer.usage import Usage
 
 if TYPE_CHECKING:
+    import keras
+
     from keras_transfer.data.dataset import Dataset
     from keras_transfer.evaluation.leaderboard import Leaderboard
+    from keras_transfer.models.preprocessing import Preprocessing
     from keras_transfer.training.fit_result import FitResult
     from keras_transfer.training.range_test import Sweep
     from keras_transfer.training.setup import TrainingSetup
@@ -26,14 +30,15 @@ if TYPE_CHECKING:
 DEFAULT_PHASES = (Phase("head", epochs=5, learning_rate=1e-3), Phase("all", epochs=10, learning_rate=1e-4))
 
 
-class Classifier:
+class Classifier(Usage):
     """A pretrained backbone with a new head.
 
     Args:
-        backbone: name of the backbone, e.g. ``"mobilenet_v2"`` (``keras_transfer.backbones()`` lists them).
+        backbone: name of the backbone, e.g. ``"mobilenet_v2"`` (``keras_transfer.backbones()`` lists them); or a Keras model from an image
+            to features, whose layers and weights are copied.
         classes: class names, in label order.
         image_size: input size, one number or (height, width); by default the backbone's own.
-        weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
+        weights: ``"imagenet"``, ``"none"`` or the path of a weights file; a model given as the backbone keeps its own, unless ``"none"``.
         color: ``"rgb"`` or ``"grey"`` input.
         resize: how images of another shape are fitted: ``"squash"``, ``"crop"`` or ``"pad"``.
         pooling: ``"avg"`` or ``"max"``.
@@ -41,6 +46,8 @@ class Classifier:
         stem: first layers: ``"keep"``, ``"small_image"`` or ``"one_channel"``.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``: what the model computes in; weights and logits stay
             float32. ``"auto"``: the fastest in :meth:`fit`, float32 otherwise.
+        preprocessing: what a model given as the backbone expects, unless it scales pixels itself: ``"none"`` (0..255), ``"unit"`` (0..1),
+            ``"tf"`` (-1..1), ``"torch"`` or ``"caffe"``, the modes of Keras's ``preprocess_input``.
         seed: of the head's initial weights and of the order and augmentation in :meth:`fit`.
 
     Attributes:
@@ -68,7 +75,7 @@ class Classifier:
 
     def __init__(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
-        backbone: str,
+        backbone: str | keras.Model,
         classes: Sequence[str],
         *,
         image_size: int | tuple[int, int] | None = None,
@@ -79,15 +86,22 @@ class Classifier:
         dropout: float = DROPOUT,
         stem: str = "keep",
         precision: str = "auto",
+        preprocessing: str | Preprocessing | None = None,
         seed: int = 0,
     ):
         if isinstance(classes, str) or len(classes) < 2:
             raise UserError(f"a classifier needs at least two class names, got {classes!r}")
         _ensure_backend()
         from keras_transfer.models.backbones import get
+        from keras_transfer.models.backbones.own import own_backbone, own_size
         from keras_transfer.models.classifier import build_classifier
         from keras_transfer.models.precision import set_precision
 
+        if not isinstance(backbone, str):
+            model, backbone = backbone, own_backbone(backbone, preprocessing)
+            image_size, weights = image_size or own_size(model), "own" if weights == "imagenet" else weights
+        elif preprocessing is not None:
+            raise UserError(f"preprocessing is for a model given as the backbone; that of {backbone!r} is known")
         size = image_size or get(backbone).image_size
         height, width = (size, size) if isinstance(size, int) else size
         self.classes = tuple(str(name) for name in classes)

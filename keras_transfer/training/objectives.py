@@ -84,7 +84,7 @@ def training_loss(loss: Any, label_smoothing: float) -> keras.losses.Loss:
     if isinstance(loss, type) or not callable(loss):
         hint = "; give an object, not the class" if isinstance(loss, type) else ""
         raise UserError(f"loss: expected a name, a keras.losses object or a function, received {loss!r}"[:200] + hint)
-    return OnLogits(loss, getattr(loss, "name", None) or getattr(loss, "__name__", "loss"))
+    return OnLogits(loss, str(getattr(loss, "name", None) or getattr(loss, "__name__", "loss")))
 
 
 def own_metrics(metrics: Sequence[Any]) -> list[keras.metrics.Metric]:
@@ -103,7 +103,8 @@ def own_metrics(metrics: Sequence[Any]) -> list[keras.metrics.Metric]:
                 f"metrics: expected an object, received the class {metric.__name__}: write {metric.__name__}()"
             )
         if isinstance(metric, keras.metrics.Metric):
-            metric = type(metric).from_config(metric.get_config())
+            name = {"name": given} if isinstance(given, str) else {}  # Keras's own counts up: auc, auc_1 …
+            metric = type(metric).from_config({**metric.get_config(), **name})
         elif callable(metric):
             metric = keras.metrics.MeanMetricWrapper(metric, name=getattr(metric, "__name__", "metric"))
         else:

@@ -106,7 +106,7 @@ def _array(data: Any, what: str) -> Items:
             f"{what}: images must have the shape (n, height, width) or (n, height, width, 1, 3 or 4), received {array.shape}"
         )
     pixels = Pixels()
-    images = [data] if single else array
+    images: Any = [data] if single else array
     pixels.learn([array if single else array[:: max(1, len(array) // LEARN_FROM)]], what)
     return Items(images, pixels=pixels)
 
@@ -142,7 +142,7 @@ def _torch_loader(loader: Any, what: str) -> Items:
     """Return the images behind a DataLoader: its data set, unless only the loader knows how to make samples of it."""
     from_batches = not hasattr(loader.dataset, "__getitem__") or is_of(loader.dataset, "torch.IterableDataset")
     collate = getattr(loader.collate_fn, "__name__", "")
-    sampler = getattr(loader, "sampler", None)
+    sampler: Any = getattr(loader, "sampler", None)
     known = is_of(sampler, "torch.RandomSampler", "torch.SequentialSampler", "torch.SubsetRandomSampler")
     if from_batches or collate not in ("default_collate", "default_convert") or not known:
         return _stream(loader, what, names=_class_names(loader.dataset))

@@ -49,13 +49,14 @@ def indices(
     if labels and isinstance(labels[0], str):
         written = [str(label) for label in labels]
     elif known is not None:
-        bad = next((i for i, label in enumerate(labels) if not 0 <= int(label) < len(known)), None)
+        places = [int(label) for label in labels]
+        bad = next((i for i, place in enumerate(places) if not 0 <= place < len(known)), None)
         if bad is not None:
-            raise UserError(f"{what}: label {labels[bad]} of image {bad} is out of range: expected 0..{len(known) - 1}")
-        written = [known[int(label)] for label in labels]
+            raise UserError(f"{what}: label {places[bad]} of image {bad} is out of range: expected 0..{len(known) - 1}")
+        written = [known[place] for place in places]
     else:
-        numbers = sorted({int(label) for label in labels})
-        known, written = tuple(map(str, numbers)), [str(int(label)) for label in labels]
+        written = [str(label) for label in labels]
+        known = tuple(sorted(set(written), key=lambda number: int(number)))
     classes = wanted or known or tuple(sorted(set(written)))
     place = {name: i for i, name in enumerate(classes)}
     for label in written:
