@@ -87,8 +87,11 @@ def _is_pair(data: Any) -> bool:
 
 def _pair(data: Any, what: str) -> Items:
     """(x, y) or (x, y, sample weights)."""
-    images = read(data[0], what)
     labels = column(data[1], f"{what}: y")
+    pictures = data[0]
+    if is_tensor(pictures) and len(pictures.shape) == 3 and len(pictures) == len(labels):
+        pictures = list(host_array(pictures))  # grey images, also where they are as wide as a colour has channels
+    images = read(pictures, what)
     if len(labels) != len(images.images):
         raise UserError(f"{what}: {len(images.images)} images but {len(labels)} labels")
     weights = None if len(data) < 3 or data[2] is None else [float(w) for w in column(data[2], f"{what}: weights")]
