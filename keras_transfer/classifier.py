@@ -144,9 +144,9 @@ class Classifier(Usage):
     def fit(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         data: Any,
-        phases: Sequence[Phase] | None = None,
-        *,
         y: Any = None,
+        phases: Sequence[Phase] | Phase | None = None,
+        *,
         validation_data: Any = None,
         validation_split: float = VAL_FRACTION,
         epochs: int | None = None,
@@ -171,10 +171,10 @@ class Classifier(Usage):
         Args:
             data: labelled images: a :class:`~keras_transfer.data.dataset.Dataset`, a path, or any other object that
                 :func:`keras_transfer.data.open` takes; such data are divided as `folder` does by default.
-            phases: what is trained and how (or, as in Keras's ``fit(x, y)``, the labels). By default, a new classifier does what ``keras-transfer train`` does without phases: the best
+            y: labels, if ``data`` holds images only. ``fit(data, phases)`` is understood, too.
+            phases: what is trained and how. By default, a new classifier does what ``keras-transfer train`` does without phases: the best
                 features of its backbone are found by cross-validation, the head is solved, and fine-tuning is kept if held-out images speak
                 for it; ``model`` is then built anew. A classifier that was loaded trains five epochs of the head and ten of everything.
-            y: labels, if ``data`` holds images only.
             validation_data: images for validation, of any kind that ``data`` may have; all of ``data`` is then trained on.
             validation_split: fraction of the images held out for validation, where neither ``data`` nor ``validation_data`` has them.
             epochs: without ``phases``: of the head alone (a third of them), then of everything.
@@ -210,8 +210,8 @@ class Classifier(Usage):
 
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers, "cache": cache, "views": views}  # fmt: skip
-        if not are_phases(phases):
-            phases, y = None, phases if y is None else y  # fit(x, y)
+        if phases is None and are_phases(y):
+            y, phases = None, y
         data = self._open(data, y, validation_data, validation_split, print if verbose else None)
         phases = phases_for(phases, DEFAULT_PHASES, epochs, optimizer, loss is not None or bool(metrics))
         check_judges(phases or (), loss)

@@ -13,8 +13,8 @@ HEAD_SHARE = 1 / 3
 
 
 def are_phases(value: Any) -> bool:
-    """Return whether this is one phase, several, or None; the second argument of Keras's ``fit`` is the labels."""
-    if value is None or isinstance(value, Phase):
+    """Return whether this is one phase, or several, rather than labels."""
+    if isinstance(value, Phase):
         return True
     return isinstance(value, (list, tuple)) and any(isinstance(item, Phase) for item in value)
 

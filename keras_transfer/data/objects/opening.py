@@ -59,11 +59,16 @@ def samples_of(data: Any, y: Any = None, classes: ClassNames = None, what: str =
     }
     wanted = class_names(classes)
     own = next((items.classes for items in found.values() if items.classes), None)
-    labels = [plain(items.labels or (), what) for items in found.values()]
-    if len({isinstance(part[0], str) for part in labels if part}) > 1:
-        raise UserError(f"{what}: some splits have numbers as labels, others names")
-    joined: Any = [label for part in labels for label in part]
-    known, rows = indices(joined, own, wanted, what)
+    labels = {split: plain(items.labels or (), what) for split, items in found.items()}
+    if wanted or own:  # each part by its own names: a number is a place in them
+        shared = wanted or own
+        each = [indices(labels[split], items.classes or own, shared, what) for split, items in found.items()]
+        known, rows = each[0][0], np.concatenate([part for _, part in each])
+    else:
+        joined: Any = [label for part in labels.values() for label in part]
+        if len({isinstance(label, str) for label in joined}) > 1:
+            raise UserError(f"{what}: some splits have numbers as labels, others names")
+        known, rows = indices(joined, None, None, what)
     return make_samples(
         known,
         _store(found, [known[row] for row in rows]),
