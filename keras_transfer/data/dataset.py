@@ -13,7 +13,7 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import Name, Place
 from keras_transfer.data.images.depth import parse as parse_depth
-from keras_transfer.data.samples import SPLITS, ArrayStore, FileStore, SampleTable, fingerprint
+from keras_transfer.data.samples import SPLITS, ArrayStore, DecodingStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
 from keras_transfer.text import one_line
@@ -99,7 +99,7 @@ class Split:
     def at_depth(self, depth: Sequence[int] | None) -> Split:
         """Return the split with 16-bit images read in another range: that of a model."""
         images = self.samples.images
-        if not isinstance(images, FileStore) or images.depth == parse_depth(depth):
+        if not isinstance(images, DecodingStore) or images.depth == parse_depth(depth):
             return self
         return Split(self.name, replace(self.samples, images=images.with_depth(parse_depth(depth))), self.indices)
 
@@ -192,7 +192,7 @@ class Dataset:
     def content(self) -> np.ndarray | None:
         """A hash of each sample's content (files: bytes, arrays: pixels), uint8 (n, 16); None if the source cannot tell."""
         images = self.samples.images
-        if isinstance(images, FileStore):
+        if isinstance(images, DecodingStore):
             return images.content
         if isinstance(images, ArrayStore):
             joined = b"".join(images.open(i).digest() for i in range(len(images)))

@@ -203,12 +203,27 @@ def _pillow(data: bytes, header: Header, span: Span, seen: list[Span] | None) ->
             raise _two_sizes(header.height, header.width, height, width)
         opened.load()
         if header.kind == "jpeg":
-            return orient(_as_announced(_pillow_pixels(opened, span, seen), height, width), header.orientation)
-        pixels = _as_announced(_pillow_pixels(opened, span, seen), height, width)
+            return orient(_as_announced(_pixels(opened, span, seen), height, width), header.orientation)
+        pixels = _as_announced(_pixels(opened, span, seen), height, width)
         return orient(pixels, _orientation(opened))
 
 
-def _pillow_pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarray:
+def pillow_pixels(image: Image.Image, span: Span = FULL, seen: list[Span] | None = None) -> np.ndarray:
+    """Return the pixels of a PIL picture: uint8 (height, width, 3) RGB, upright according to EXIF.
+
+    Args:
+        image: the picture.
+        span: the values of 16-bit channels that become 0 and 255.
+        seen: gets the smallest and largest value of 16-bit channels.
+
+    Raises:
+        DecodeError: more than 16 bits per channel, or too many pixels.
+    """
+    structure.check_size(image.height, image.width)
+    return orient(_pixels(image, span, seen), _orientation(image))
+
+
+def _pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarray:
     mode = image.mode
     if mode.startswith("I"):
         values = np.asarray(image)
