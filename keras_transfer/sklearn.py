@@ -118,7 +118,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         names = [str(label) for label in self.classes_]
         if len(names) < 2:
             raise ValueError(f"a classifier needs at least two classes, got one class: {names}")
-        given = (images, rows) if sample_weight is None else (images, rows, _weights(sample_weight, len(images)))
+        written = [names[row] for row in rows]  # numbers would be places in names that may be numbers, too
+        given = (images, written) if sample_weight is None else (images, written, _weights(sample_weight, len(images)))
         common: dict[str, Any] = {"image_size": self.image_size, "color": self.color, "resize": self.resize}
         seed = int(self.random_state or 0)
         try:

@@ -104,7 +104,7 @@ def _stored(value: Any, base: str, what: str) -> Any:
     if isinstance(value, Mapping):
         if value.get("not_stored"):
             raise ValueError(
-                f"{value.get('class_name')} was given as a Python object that cannot be stored, so the run cannot be resumed; "
+                f"the object {value.get('class_name')} was given as a Python object that cannot be stored, so the run cannot be resumed; "
                 "register its class with keras.saving.register_keras_serializable"
             )
         if not isinstance(value.get("class_name"), str) or not isinstance(value.get("config"), Mapping):

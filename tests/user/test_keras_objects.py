@@ -124,7 +124,8 @@ def test_objects_are_stored_and_resumed_unless_that_cannot_be():
     assert isinstance(live.optimizer, Live)
     assert first_losses(optimizer=Mine(0.01))
     with pytest.raises(
-        ValueError, match="Mine was given as a Python object that cannot be stored, so the run cannot be resumed"
+        kt.UserError,
+        match="the object Mine was given as a Python object that cannot be stored, so the run cannot be resumed",
     ):
         RunConfig.model_validate(RunConfig(phases=[live]).model_dump(mode="json"))
 
