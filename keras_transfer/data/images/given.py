@@ -14,6 +14,15 @@ from keras_transfer.errors import UserError
 FORMS = "one image (height, width), (height, width, 1, 3 or 4), or several (n, height, width, 1, 3 or 4)"
 
 
+def as_array(values: Any, what: str) -> np.ndarray:
+    """Return values as an array; raises UserError for rows of different lengths and objects of other libraries."""
+    try:
+        array: np.ndarray = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{what}: expected an array: {error}") from None
+    return array
+
+
 def images_of_array(array: np.ndarray) -> tuple[list[np.ndarray], bool]:
     """Return the images in an array, and whether it is a single one.
 
@@ -83,7 +92,7 @@ def checked_golden(images: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     Raises:
         UserError: another dtype or shape, or none.
     """
-    array: np.ndarray = np.asarray(images)
+    array = as_array(images, "golden")
     fits = array.ndim == 4 and all(want in (None, got) for want, got in zip(shape, array.shape[1:]))
     if array.dtype != np.uint8 or not fits or not array.size:
         expected = ", ".join(str(side or "any") for side in shape)
