@@ -162,6 +162,11 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
     return app
 
 
+def _probability(probabilities: np.ndarray, k: int) -> float:
+    require_finite(probabilities)
+    return min(1.0, float(probabilities[k]))
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(NotFinite)
     async def broken(_: Request, error: NotFinite) -> JSONResponse:
@@ -223,11 +228,9 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         return decoders.prepare(file.filename or "image", read(file), explain)
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
-        require_finite(answer.probabilities)
         best = np.argsort(-answer.probabilities, kind="stable")[:top]
         classes = [
-            ClassProbability(name=predictor.classes[k], probability=min(1.0, float(answer.probabilities[k])))
-            for k in best
+            ClassProbability(name=predictor.classes[k], probability=_probability(answer.probabilities, k)) for k in best
         ]
         if shown is None or answer.map is None:
             return Prediction(file=name, classes=classes)

@@ -117,7 +117,7 @@ def test_a_result_or_a_user_error(name, place, data, classifier, monkeypatch):
     failures = []
     for option in _options(function):
         for kind, value in ODD.items():
-            if (name, option) in (("train", "config"), ("fine_tune", "data")) and kind == "path":
+            if option == "say" and kind == "class":  # something that can be called: what it does is its own business
                 continue
             try:
                 function(**{**good, option: value})
