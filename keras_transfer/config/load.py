@@ -297,8 +297,11 @@ def _problem(item: Any, may_be_auto: bool = False) -> str:
     dotted = ".".join(str(part) for part in where) or "configuration"
     received = item.get("input")
     if item["type"] == "extra_forbidden":
-        valid = _keys_at(where[:-1])
-        return f"unknown key {dotted!r}{nearest(str(where[-1]), valid)} (expected one of: {', '.join(valid)})"
+        key = str(item["loc"][-1])  # a key may look like one of pydantic's own marks, which the place is without
+        above = where[:-1] if where and str(where[-1]) == key else where
+        valid = _keys_at(above)
+        dotted = ".".join([*map(str, above), key])
+        return f"unknown key {dotted!r}{nearest(key, valid)} (expected one of: {', '.join(valid)})"
     message = item["msg"].removeprefix("Value error, ")
     message = (message[0].lower() + message[1:]).replace("tuple", "list")  # Python's word for a list of fixed length
     if may_be_auto:
