@@ -220,12 +220,12 @@ def _check_golden(model: keras.Model, golden: Mapping[str, np.ndarray], path: Pa
         reason = re.sub(r"\x1b\[[\d;]*m", "", " ".join(str(error).split()))[:200] or type(error).__name__
         raise UserError(f"{str(path)!r}: its model cannot be computed: {reason}") from error
     with np.errstate(all="ignore"):  # what is not finite fails below
-        error = float(np.max(np.abs(received - expected)))
+        difference = float(np.max(np.abs(received - expected)))
     # The smaller of the two magnitudes: a huge number in the file must not excuse any difference.
     scale = max(1.0, min(float(np.max(np.abs(expected))), float(np.max(np.abs(received)))))
-    if not error <= TOLERANCE * scale:  # NaN fails too
+    if not difference <= TOLERANCE * scale:  # NaN fails too
         raise UserError(
-            f"{str(path)!r} gives other predictions than when it was saved: logits differ by {error:.2g}"
+            f"{str(path)!r} gives other predictions than when it was saved: logits differ by {difference:.2g}"
             f" (allowed {TOLERANCE * scale:.2g}); load(path, check=False) skips this check"
         )
 
