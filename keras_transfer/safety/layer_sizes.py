@@ -119,8 +119,10 @@ def _windows(c: Config, x: list[Shape], kernel_key: str, channels: Callable[[int
     kernel = pair(c, kernel_key, 1)
     strides = kernel if c["strides"] is None else pair(c, "strides", 1)
     dilation = pair(c, "dilation_rate", 1) if "dilation_rate" in c else (1, 1)
-    sides = [_window(*one, c["padding"], d) for *one, d in zip((height, width), kernel, strides, dilation)]
-    return _made(c, x, *sides, channels(depth))
+    rows, columns = (
+        _window(side, k, s, c["padding"], d) for side, k, s, d in zip((height, width), kernel, strides, dilation)
+    )
+    return _made(c, x, rows, columns, channels(depth))
 
 
 def _conv(c: Config, x: list[Shape]) -> Size:

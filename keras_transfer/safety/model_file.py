@@ -109,7 +109,7 @@ def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
         if is_trouble(error):  # of this machine: the file may be as good as ever
             if getattr(error, "filename", None) == str(path):
-                raise Trouble(f"cannot read {str(path)!r}: {error.strerror}") from error
+                raise Trouble(f"cannot read {str(path)!r}: {error}") from error
             raise
         raise UserError(f"{str(path)!r} is not a Keras model file, or is damaged: {error}") from error
 

@@ -19,9 +19,10 @@ from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.errors import Interrupted, UserError
+from keras_transfer.errors import Interrupted, Trouble, UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
+from keras_transfer.files import is_trouble
 from keras_transfer.policy.resolve import decisions_as_json
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.board import leaderboard
@@ -298,7 +299,7 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
 
 @contextlib.contextmanager
 def _stops_explained(events: RunEvents) -> Iterator[None]:
-    """Explain how to continue after an interrupt, a non-finite loss, or an operation without a deterministic form."""
+    """Explain how to continue after an interrupt, a full disk, a non-finite loss, or an operation without a deterministic form."""
     from keras_transfer.training.callbacks import LossNotFinite
     from keras_transfer.training.faults import is_not_deterministic, not_deterministic
     from keras_transfer.training.state import forget_unproven
@@ -319,6 +320,11 @@ def _stops_explained(events: RunEvents) -> Iterator[None]:
             f"--set phases.{number}.learning_rate={rate / 10:g}"
         ) from trouble
     except Exception as error:
+        if isinstance(error, Trouble) or is_trouble(error):
+            advice = (
+                f"what was saved is kept: make room, then go on with: keras-transfer train --resume --output {run.path}"
+            )
+            raise Trouble(f"{error}\n{advice}") from error
         if events.config.deterministic and is_not_deterministic(error):
             raise not_deterministic(error) from error
         raise

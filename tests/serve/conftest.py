@@ -60,14 +60,18 @@ class Site:
 def start_site(folder: Path, predictor: Any, **limits: Any) -> tuple[Site, Any]:
     """Start a server; return it and a function that stops it."""
     import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
     from keras_transfer.serve.app import Limits, create_app
     from keras_transfer.serve.corrections import Corrections
+    from keras_transfer.serve.patience import impatient
     from keras_transfer.serve.server import _bind
 
     listener = _bind("127.0.0.1", 0)
-    app = create_app(predictor, Corrections(folder, predictor.classes), Limits(**limits))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    chosen = Limits(**limits)
+    app = create_app(predictor, Corrections(folder, predictor.classes), chosen)
+    protocol = impatient(AutoHTTPProtocol, chosen.patience)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", http=protocol, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     while not server.started:

@@ -155,7 +155,7 @@ def test_two_hundred_at_once(site):
 
 def test_the_schema_describes_the_answers(site):
     _, schema = site.send("/openapi.json")
-    assert set(schema["paths"]) == {"/api/predict", "/api/correct", "/api/model"}
+    assert set(schema["paths"]) == {"/api/predict", "/api/predict/many", "/api/correct", "/api/model"}
     answers = {
         "/api/predict": site.post("/api/predict", encoded())[1],
         "/api/correct": site.post("/api/correct", encoded(), label="apple")[1],

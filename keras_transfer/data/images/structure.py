@@ -186,7 +186,8 @@ def check_other(data: bytes) -> None:
 
 def _webp_sizes(data: bytes) -> list[tuple[int, int]]:
     """Return (height, width) of the canvas and of every frame."""
-    sizes, position = [], 12
+    sizes: list[tuple[int, int]] = []
+    position = 12
     while position + 18 <= len(data) and len(sizes) < MAX_CHUNKS:
         name, length = data[position : position + 4], int.from_bytes(data[position + 4 : position + 8], "little")
         body = data[position + 8 : position + 24]
