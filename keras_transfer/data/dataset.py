@@ -13,6 +13,7 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import Name, Place
 from keras_transfer.data.images.depth import parse as parse_depth
+from keras_transfer.data.images.given import as_array
 from keras_transfer.data.samples import SPLITS, ArrayStore, DecodingStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
@@ -28,7 +29,7 @@ def _check_samples(samples: object, owner: str) -> None:
 
 def _positions(values: Any, count: int) -> np.ndarray:
     """Return positions below `count`, int64 (n,)."""
-    array: np.ndarray = np.asarray(values)
+    array = as_array(values, "positions")
     if array.size == 0:
         array = array.astype(np.int64).reshape(-1)
     if (
@@ -92,7 +93,8 @@ class Split:
         """Return the number of samples of each class, int64 (C,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
-    def take(self, positions: np.ndarray | Sequence[int]) -> Split:
+    @checked
+    def take(self, positions: Any) -> Split:
         """Return a smaller split with the samples at these positions; raises UserError for other values."""
         return Split(self.name, self.samples, self.indices[_positions(positions, len(self))])
 

@@ -12,6 +12,15 @@ from keras_transfer.errors import UserError
 CHANNELS = (1, 3, 4)
 
 
+def as_array(values: Any, what: str) -> np.ndarray:
+    """Return values as an array; raises UserError for rows of different lengths and objects of other libraries."""
+    try:
+        array: np.ndarray = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{what}: expected an array: {error}") from None
+    return array
+
+
 def check_shape(shape: tuple[int, ...]) -> None:
     """Refuse an array of three dimensions, without channels at its end, that people mean in more than one way.
 
@@ -50,7 +59,7 @@ def checked_golden(images: Any, shape: tuple[int | None, ...]) -> np.ndarray:
     Raises:
         UserError: another dtype or shape, or none.
     """
-    array: np.ndarray = np.asarray(images)
+    array = as_array(images, "golden")
     fits = array.ndim == 4 and all(want in (None, got) for want, got in zip(shape, array.shape[1:]))
     if array.dtype != np.uint8 or not fits or not array.size:
         expected = ", ".join(str(side or "any") for side in shape)
