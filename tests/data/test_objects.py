@@ -42,8 +42,9 @@ def _torch_kinds(held):
     tensors = torch.utils.data.TensorDataset(torch.tensor(held.x).permute(0, 3, 1, 2), torch.tensor(held.y))
 
     class Folder(torch.utils.data.Dataset):  # as torchvision's ImageFolder
-        classes, transform, target_transform = list(held.classes), None, None
-        samples = [(str(file), int(label)) for file, label in zip(held.files, held.y)]
+        def __init__(self):
+            self.classes, self.transform, self.target_transform = list(held.classes), None, None
+            self.samples = [(str(file), int(label)) for file, label in zip(held.files, held.y)]
 
         def __len__(self):
             return len(self.samples)
@@ -156,7 +157,7 @@ def test_what_is_too_large_is_read_when_it_is_needed(held, monkeypatch):
     reads.clear()
     np.testing.assert_array_equal(found.read(3), held.x[3])
     assert reads == [3]
-    with pytest.raises(UserError, match="more than 0 GiB|GiB in memory"):
+    with pytest.raises(UserError, match="GiB in memory"):
         kinds._stream(((image, 0) for image in held.x), "data", length=21)
 
 

@@ -92,7 +92,7 @@ def test_each_kind_gives_the_result_of_the_folder(kind, held, expected):
 
 
 def test_as_keras_users_write_it(held, photos):
-    x, y, files = held
+    x, y, _ = held
     clf = kt.Classifier("tiny", CLASSES, image_size=16, weights="none")
     history = clf.fit(x, y, validation_data=(x, y), epochs=3, batch_size=8, verbose=False)
     assert history.history["val_accuracy"] == [row["val_accuracy"] for row in history.history]
@@ -121,7 +121,7 @@ def test_prediction_takes_what_people_hold(held):
         assert len(found) == 2
         assert found[0].probabilities == pytest.approx(wanted, abs=1e-6)
     for nothing in (3, None, {"a": 1}, [1, 2], np.zeros((2, 3, 4, 5, 6))):
-        with pytest.raises(kt.UserError, match="expected|must have"):
+        with pytest.raises(kt.UserError, match=r"expected|must have"):
             clf.predict(nothing)
 
 
