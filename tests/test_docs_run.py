@@ -64,6 +64,9 @@ def _blocks() -> list[Any]:
         for number, text in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)):
             name = f"{page.name}-{number}"
             marks = [pytest.mark.skip(reason=LEFT_OUT[name])] if name in LEFT_OUT else []
+            marks += (
+                [pytest.mark.slow] if name in ("README.md-0", "training.md-0", "training.md-3") else []
+            )  # 224 pixels
             found.append(pytest.param(text, id=name, marks=marks))
     return found
 
