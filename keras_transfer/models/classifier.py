@@ -109,9 +109,7 @@ def _features(  # its arguments are those of one backbone in the classifier
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
     last = _feature_map(record, image, weights, stem, seed, suffix)
     if len(last.shape) == 2 and pooling != "avg":
-        raise UserError(
-            f"backbone {record.name} pools its features itself, as its checkpoint does; leave pooling at avg"
-        )
+        raise UserError(f"backbone {record.name} pools its features itself; leave pooling at avg")
     if taps == 0:
         return [
             pool(name=f"pool{suffix}")(last)

@@ -7,6 +7,7 @@ Another package adds a backbone by an entry point in the group ``keras_transfer.
 from __future__ import annotations
 
 from keras_transfer.arguments import checked
+from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import (
     alexnet,
     convnext,
@@ -22,6 +23,7 @@ from keras_transfer.models.backbones import (
     vgg,
 )
 from keras_transfer.models.backbones.joined import joined, suffix
+from keras_transfer.models.backbones.own import PREFIX
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
 from keras_transfer.models.checkpoints.reference import is_reference
 
@@ -60,8 +62,8 @@ def get(name: str) -> Backbone:
 
     Args:
         name: of the table; ``hf:ORG/NAME``, ``timm:NAME`` or the path of a folder for a checkpoint of transformers or timm; ``hub:NAME`` for the
-            keras-hub preset NAME (a name or a folder); or several names of the table with ``+`` between them, for a classifier on the
-            features of all.
+            keras-hub preset NAME (a name or a folder); ``own:NAME``, see :mod:`keras_transfer.models.backbones.own`; or several names of
+            the table with ``+`` between them, for a classifier on the features of all.
 
     Raises:
         UserError: there is no such backbone, or it cannot be loaded.
@@ -71,6 +73,10 @@ def get(name: str) -> Backbone:
         from keras_transfer.models.backbones.hub import hub_backbone
 
         return hub_backbone(name)
+    if name.startswith(PREFIX) and name not in BACKBONES:
+        raise UserError(
+            f"the backbone {name!r} is a model that another process was given: Classifier(backbone=model) makes it known here"
+        )
     if is_reference(name):
         from keras_transfer.models.backbones.checkpoint import checkpoint_backbone
 
