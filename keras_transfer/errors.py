@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
-    close = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), [str(v) for v in valid], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

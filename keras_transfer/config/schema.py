@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from keras_transfer.config.interval import Interval
 from keras_transfer.errors import nearest, unknown
@@ -33,7 +43,7 @@ Fraction = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, allow_inf_nan=False)]
 Minutes = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=10_080)]
 NonNegative = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, allow_inf_nan=False)]
-Place = Annotated[int, Field(ge=0)]
+Place = Annotated[int, Field(ge=-1)]  # -1: the last
 Natural = Annotated[int, BeforeValidator(_no_bool), Field(ge=0)]
 Side = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=4096)]
 
@@ -305,7 +315,19 @@ def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:
     for key in value:
         if key not in Phase.model_fields:
             raise ValueError(str(unknown("key", key, Phase.model_fields)))
+        _check_value(key, value[key])
     return value
+
+
+def _check_value(key: str, value: Any) -> None:
+    """Check the value of a phase's key by itself: the other keys are not known yet."""
+    field = Phase.model_fields[key]
+    try:
+        TypeAdapter(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation).validate_python(value)
+    except ValidationError as error:
+        words = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+        words = [word for word in words if word != "Input should be 'auto'"] or words
+        raise ValueError(f"{key}: {words[0][0].lower()}{words[0][1:]}, got {value!r}"[:200]) from None
 
 
 PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
@@ -433,9 +455,9 @@ class RunConfig(Section):
     @classmethod
     def _form_of_phases(cls, value: Any) -> Any:
         """Say which forms there are, which a message about each of them would not."""
-        forms = "expected a list of phases, auto, or numbers of phases (from 0) with the keys to change"
+        forms = "expected a list of phases, auto, or numbers of phases (from 0; -1: the last) with the keys to change"
         if isinstance(value, dict):
-            wrong = [key for key in value if not str(key).isdecimal()]
+            wrong = [key for key in value if not (str(key).isdecimal() or str(key) == "-1")]
             if wrong:
                 raise ValueError(f"{forms}, got the key {wrong[0]!r}")
             return value or "auto"
@@ -449,4 +471,12 @@ class RunConfig(Section):
             names = [phase.name for phase in self.phases]
             if len(set(names)) < len(names):
                 raise ValueError(f"phases need different names, got {', '.join(names)}")
+        return self
+
+    @model_validator(mode="after")
+    def _quick_has_no_fine_tuning(self) -> RunConfig:
+        changes = self.phases.get(-1, {}) if isinstance(self.phases, dict) else {}
+        asked = [key for key in ("epochs", "learning_rate") if key in changes]
+        if asked and self.effort == "quick" and self.is_automatic:
+            raise ValueError(f"effort quick leaves out fine-tuning, whose {' and '.join(asked)} are set: leave out one or the other")
         return self

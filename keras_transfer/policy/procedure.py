@@ -111,6 +111,9 @@ def _plan(config: RunConfig, names: Sequence[str], data: Dataset) -> str:
     )
     if config.effort == "quick":
         return f"plan, with effort quick: {heads}"
+    epochs = _asked(config).get("epochs")
+    if epochs:
+        return f"plan: {heads}; {epochs} epochs of fine-tuning, kept if held-out images speak for it"
     seconds = SECONDS[config.effort] if isinstance(config.effort, str) else 60 * config.effort
     return f"plan, with effort {config.effort}: {heads}; fine-tuning, kept if held-out images speak for it, up to {seconds:.0f} s"
 
@@ -134,17 +137,30 @@ def phases(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead | N
 
 
 def _fine(config: RunConfig, statistics: DataStatistics, head: Head | None, device: str) -> Phase | None:
-    """Choose fine-tuning that fits into the time: how long, and judged by how many folds; None if none fits."""
+    """Choose fine-tuning that fits into the time: how long, and judged by how many folds.
+
+    Returns:
+        None if none fits, unless the user has asked for it by its epochs or its learning rate.
+    """
+    asked = _asked(config)
     n = statistics.n_train
     seconds = SECONDS[config.effort] if isinstance(config.effort, str) else 60 * config.effort
     cost = head.parameters / PARAMETERS if head else 1.0
     affordable = seconds * (RATE if device == "cpu" else GPU_RATE) / cost
     wanted = max(LEAST_EPOCHS, min(MOST_EPOCHS, round(6000 / n)))
+    backbone = head.backbone if head else BACKBONE
     for folds, rounds in ((3, 3), (5, 1)):
-        epochs = min(wanted, int(affordable / (n * rounds * (folds - 1) / folds)))
-        if epochs >= max(LEAST_EPOCHS, wanted / 2):
-            return _folded(head.backbone if head else BACKBONE, folds, rounds, epochs)
-    return None
+        epochs = min(asked.get("epochs", wanted), int(affordable / (n * rounds * (folds - 1) / folds)))
+        if epochs >= asked.get("epochs", max(LEAST_EPOCHS, wanted / 2)):
+            return _folded(backbone, folds, rounds, epochs)
+    return _folded(backbone, 5, 1, asked.get("epochs", LEAST_EPOCHS)) if asked else None
+
+
+def _asked(config: RunConfig) -> dict[str, Any]:
+    """Return what the user has set of fine-tuning, the last phase: its epochs or its learning rate."""
+    changes = config.phases.get(-1, {}) if isinstance(config.phases, dict) else {}
+    epochs = {"epochs": int(changes["epochs"])} if "epochs" in changes else {}
+    return epochs | {key: changes[key] for key in ("learning_rate",) if key in changes}
 
 
 def _folded(backbone: str, folds: int, rounds: int, epochs: int) -> Phase:

@@ -25,6 +25,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the differences; fail if one exceeds its limit."""
     from keras_transfer.parity import compare_backends
 
-    report = compare_backends(arguments.source, list(arguments.backends), arguments.overrides, steps=arguments.steps,
+    report = compare_backends(arguments.source, list(arguments.backends), options.overrides(arguments), steps=arguments.steps,
                               json_file=arguments.json_file)  # fmt: skip
     return 0 if report["agree"] else EXIT_FAILED
