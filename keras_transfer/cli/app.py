@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import signal
 import sys
 import traceback
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 
 from keras_transfer.cli.commands import COMMANDS
 from keras_transfer.cli.parser import Parser
+from keras_transfer.console import never_fail_to_print
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
 
 EXAMPLES = (
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words:
         build_parser().print_help()
         return 0
-    _never_fail_to_print()
+    never_fail_to_print()
     arguments = _parse(words)
     with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
@@ -62,25 +62,21 @@ def script(command: str) -> None:
 
 def build_parser() -> Parser:
     """Build the parser of all commands."""
-    return _build()[0]
-
-
-def _build() -> tuple[Parser, dict[str, Parser]]:
-    """Return the parser of all commands, and those of each command."""
     from keras_transfer import __version__
 
     parser = Parser(
         prog="keras-transfer",
         description="Transfer learning for image classification: the same on PyTorch, TensorFlow and JAX.",
-        epilog="\n  ".join(["examples:", *EXAMPLES, "", "keras-transfer COMMAND --help shows the options of a command."]),
+        epilog="\n  ".join(
+            ["examples:", *EXAMPLES, "", "keras-transfer COMMAND --help shows the options of a command."]
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"keras-transfer {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    of_command: dict[str, Parser] = {}
     for name, command in COMMANDS.items():
         text = command.__doc__ or ""
-        added = of_command[name] = commands.add_parser(
+        added = commands.add_parser(
             name,
             help=text.partition("\n")[0],
             description=text,
@@ -89,8 +85,8 @@ def _build() -> tuple[Parser, dict[str, Parser]]:
         )
         command.add_options(added)
         added.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        added.set_defaults(command=command, parser=added)
-    return parser, of_command
+        added.set_defaults(command=command, parser=added, root=parser)
+    return parser
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
@@ -101,10 +97,3 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     if left:
         arguments.paths = [*arguments.paths, *left]
     return arguments
-
-
-def _never_fail_to_print() -> None:
-    """Let a console that lacks a letter of a class name show its code in place of it."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")

@@ -7,7 +7,6 @@ from typing import Any
 
 import shtab
 
-from keras_transfer.cli.app import build_parser
 from keras_transfer.models.backbones import BACKBONES
 from keras_transfer.options import BACKENDS, DEVICES
 
@@ -22,9 +21,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 
 
-def script(shell: str) -> str:
-    """Return the completion script for ``bash``, ``zsh``, ``fish`` or ``tcsh``."""
-    parser = build_parser()
+def script(parser: argparse.ArgumentParser, shell: str) -> str:
+    """Return the completion script of a parser with commands, for ``bash``, ``zsh``, ``fish`` or ``tcsh``."""
     for command in _commands(parser).values():
         for action in command._actions:
             _describe(action)

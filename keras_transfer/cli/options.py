@@ -26,7 +26,9 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", metavar="DATA_OR_CONFIG",
                         help="a folder of images (or .csv, .txt list, .npz), a YAML file, or the name of one in configs/ "
                         "(default: quickstart)")  # fmt: skip
-    parser.add_argument("--data", metavar="DATA", help="train on this folder (or .csv, .txt list, .npz), e.g. with a CONFIG")
+    parser.add_argument(
+        "--data", metavar="DATA", help="train on this folder (or .csv, .txt list, .npz), e.g. with a CONFIG"
+    )
     add_overrides(parser)
 
 
@@ -56,7 +58,9 @@ def load(arguments: argparse.Namespace, output: str | None = None) -> RunConfig:
     except UserError as error:
         raise shortcuts.in_words_of_options(error, arguments) from error
     if arguments.shortcut_effort and isinstance(found.phases, tuple):
-        raise UserError(f"--effort says how phases are chosen, but {config or 'the configuration'} names its phases: leave it out")
+        raise UserError(
+            f"--effort says how phases are chosen, but {config or 'the configuration'} names its phases: leave it out"
+        )
     return found
 
 
@@ -132,6 +136,7 @@ def write_or_print(text: str, output: str | None, suffix: str = "") -> None:
     Raises:
         UserError: the file cannot be written.
     """
+    from keras_transfer.console import wrote
     from keras_transfer.files import check_output, write_text
 
     if output is None:
@@ -139,7 +144,7 @@ def write_or_print(text: str, output: str | None, suffix: str = "") -> None:
         return
     check_output("--output", output, suffix)
     write_text(output, text)
-    print(f"wrote {output}")
+    wrote(output)
 
 
 def positive(text: str) -> int:

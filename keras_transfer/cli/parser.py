@@ -7,19 +7,21 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from keras_transfer.cli.shortcuts import nearest_flag
 from keras_transfer.errors import EXIT_USER_ERROR, nearest
 
-_CHOICE = re.compile(r"argument (?P<what>\S+): invalid choice: '?(?P<got>.*?)'? \(choose from (?P<valid>.*)\)", re.DOTALL)
+_CHOICE = re.compile(
+    r"argument (?P<what>\S+): invalid choice: '?(?P<got>.*?)'? \(choose from (?P<valid>.*)\)", re.DOTALL
+)
 
 
 class Parser(argparse.ArgumentParser):
     """Options must be spelled out: an abbreviation would be guessed at, and might be another option tomorrow."""
 
-    def __init__(self, *arguments: object, **options: object):
-        super().__init__(*arguments, allow_abbrev=False, **options)  # type: ignore[arg-type]
+    def __init__(self, **options: Any):
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print one line and where the help is, and exit with status 2."""
@@ -31,7 +33,9 @@ class Parser(argparse.ArgumentParser):
         """Exit because of words that no option or place takes."""
         word = left[0]
         if word.startswith("-"):
-            flags = [flag for action in self._actions for flag in action.option_strings if action.help != argparse.SUPPRESS]
+            flags = [
+                flag for action in self._actions for flag in action.option_strings if action.help != argparse.SUPPRESS
+            ]
             self.error(f"unknown option {word!r}{nearest_flag(word, flags)}")
         self.error(f"unexpected {word!r}: {self.prog} takes no further words")
 

@@ -129,7 +129,9 @@ def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
         last = depth == len(keys) - 1
         if isinstance(node, list):
             if key != "-1" and (not key.isdigit() or int(key) >= len(node)):
-                raise UserError(f"--set {dotted}: expected a number from 0 to {len(node) - 1}, or -1 for the last, in place of {key!r}")
+                raise UserError(
+                    f"--set {dotted}: expected a number from 0 to {len(node) - 1}, or -1 for the last, in place of {key!r}"
+                )
             if last:
                 node[int(key)] = value
             else:

@@ -257,6 +257,13 @@ class Phase(Section):
         assert self.learning_rate != "auto"
         return self.learning_rate
 
+    @property
+    def passes(self) -> float:
+        """How often the phase goes through the training images, at most; 0 where the head is solved."""
+        if self.solver == "exact":
+            return 0.0
+        return self.epochs * ((self.rounds or self.folds) * (1 - 1 / self.folds) if self.folds else 1.0)
+
     def __init__(self, name: str | None = None, /, **values: Any):
         super().__init__(**({"name": name} if name is not None else {}), **values)
 
@@ -322,8 +329,9 @@ def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:
 def _check_value(key: str, value: Any) -> None:
     """Check the value of a phase's key by itself: the other keys are not known yet."""
     field = Phase.model_fields[key]
+    kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     try:
-        TypeAdapter(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation).validate_python(value)
+        TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         words = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
         words = [word for word in words if word != "Input should be 'auto'"] or words
@@ -478,5 +486,7 @@ class RunConfig(Section):
         changes = self.phases.get(-1, {}) if isinstance(self.phases, dict) else {}
         asked = [key for key in ("epochs", "learning_rate") if key in changes]
         if asked and self.effort == "quick" and self.is_automatic:
-            raise ValueError(f"effort quick leaves out fine-tuning, whose {' and '.join(asked)} are set: leave out one or the other")
+            raise ValueError(
+                f"effort quick leaves out fine-tuning, whose {' and '.join(asked)} are set: leave out one or the other"
+            )
         return self

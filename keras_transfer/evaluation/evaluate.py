@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from keras_transfer.console import progress
 from keras_transfer.evaluation.metrics import classification_metrics
 
 if TYPE_CHECKING:
@@ -38,9 +39,15 @@ def predict_logits(
         return np.zeros((0, len(split.classes)), np.float32)
     # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
     size = min(batch_size, len(split))
-    with Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader:
-        batches = cast("Iterator[np.ndarray]", loader.epoch())
-        return np.concatenate([logits_of_batch(model, images, size) for images in batches])
+    found = []
+    with (
+        Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
+        progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
+    ):
+        for images in cast("Iterator[np.ndarray]", loader.epoch()):
+            found.append(logits_of_batch(model, images, size))
+            advance(len(images))
+    return np.concatenate(found)
 
 
 def predict_splits(
@@ -60,12 +67,10 @@ def evaluate_split(
     transform: Transform,
     batch_size: int = 32,
     workers: int | str = "auto",
-    bootstrap: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Return the `classification_metrics` of a model on `split`; raises what that raises."""
     logits = predict_logits(model, split, transform, batch_size, workers)
-    return classification_metrics(logits, split.labels, split.classes, split.weights, bootstrap, seed)
+    return classification_metrics(logits, split.labels, split.classes, split.weights)
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:

@@ -8,6 +8,7 @@ from keras_transfer import runtime
 from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
+from keras_transfer.console import never_fail_to_print
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
@@ -61,6 +62,7 @@ def prepare(
     Raises:
         UserError: a backend that cannot be had, data that cannot be used.
     """
+    never_fail_to_print()
     choice = runtime.choose_backend(backend, config.backend)  # before anything imports Keras
     # What the caller asks for is no choice of the program's.
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})

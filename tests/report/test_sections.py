@@ -104,10 +104,10 @@ def test_the_interval_of_a_mean():
     assert intervals.of_proportion(0.9, 400) == pytest.approx([0.87, 0.93], abs=0.01)
 
 
-def test_the_verdict_without_a_mistake_has_a_bound_and_no_interval_without_width():
+def test_the_verdict_without_a_mistake_has_an_interval_with_a_width():
     said = result.verdict(measured([[30, 0], [0, 30]])).replace("\u00a0", " ")
     assert said == (
-        "The model classifies 100.0 % of 60 test images correctly (95 % interval: 95.0 % or more). It made no mistakes."
+        "The model classifies 100.0 % of 60 test images correctly (95 % interval: 94.0 % to 100.0 %). It made no mistakes."
     )
     once = result.verdict(measured([[30, 1], [0, 30]]))
     assert "No two classes were confused more than once." in once

@@ -22,4 +22,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from keras_transfer.cli.complete import script
 
-    options.write_or_print(script(arguments.shell), arguments.output)
+    options.write_or_print(script(arguments.root, arguments.shell), arguments.output)

@@ -18,7 +18,7 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", choices=METHODS, metavar="METHOD",
+    parser.add_argument("method", choices=tuple(METHODS), metavar="METHOD",
                         help="; ".join(f"{name}: {text}" for name, text in METHODS.items()))  # fmt: skip
     options.add_model(parser)
     parser.add_argument("paths", nargs="*", metavar="PATH",

@@ -30,7 +30,9 @@ def run(arguments: argparse.Namespace) -> None:
         if not arguments.output:
             raise UserError("--resume needs --output RUN, the run directory to continue")
         if arguments.config:
-            raise UserError("--resume uses the run's own configuration: leave out DATA_OR_CONFIG (--data says where its data moved to)")
+            raise UserError(
+                "--resume uses the run's own configuration: leave out DATA_OR_CONFIG (--data says where its data moved to)"
+            )
         resume = resume_run(arguments.output)
         moved = [f"data.path={json.dumps(arguments.data)}"] if arguments.data else []
         config = resume.read_config([*moved, *options.overrides(arguments)])
