@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from keras_transfer.data.images.store import BadImage
 from keras_transfer.data.samples import SPLITS, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
@@ -51,6 +54,18 @@ class Split:
     def read(self, i: int) -> np.ndarray:
         """Return image i in its original size, uint8 (h, w, 3) RGB; raises BadImage."""
         return self.samples.images.read(int(self.indices[i]))
+
+    def digests(self) -> np.ndarray:
+        """Return a number for the content of each image, uint64 (n,): copies have the same; 0 for unreadable ones."""
+
+        def digest(i: int) -> int:
+            try:
+                return int.from_bytes(self.samples.images.open(int(self.indices[i])).digest()[:8], "little")
+            except BadImage:
+                return 0
+
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            return np.fromiter(pool.map(digest, range(len(self)), chunksize=64), np.uint64, len(self))
 
     def counts(self) -> np.ndarray:
         """Return the number of samples of each class, int64 (C,)."""

@@ -43,6 +43,7 @@ class RunDirectory:
         self.model = self.path / "model.keras"
         self.splits = self.path / "splits.json"
         self.out_of_fold = self.path / "out_of_fold.npz"
+        self.seen = self.path / "seen.npy"
         self.plots = self.path / "plots"
         self.state = self.path / "state"
         self.state_file = self.state / "state.npz"
@@ -217,6 +218,24 @@ class RunDirectory:
                 f"{self.out_of_fold} is damaged: expected logits (n, C) and labels (n,), got {logits.shape} and {labels.shape}"
             )
         return np.asarray(logits, np.float32), np.asarray(labels, np.int64)
+
+    def write_seen(self, digests: np.ndarray) -> None:
+        """Write ``seen.npy``: digests of the images that the run trained on and chose by, uint64 (n,)."""
+        with atomic_write(self.seen) as stream:
+            np.save(stream, digests)
+
+    def read_seen(self) -> np.ndarray | None:
+        """Return what :meth:`write_seen` stored, or None if there is no such file, as in runs of earlier versions.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        try:
+            return np.asarray(np.load(self.seen, allow_pickle=False), np.uint64)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError) as error:
+            raise UserError(f"{self.seen} is damaged: expected digests of images ({error})") from error
 
     def read_json(self, path: Path) -> Any:
         """Return the content of one of the run's JSON files."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keras_transfer import runtime
-from keras_transfer.config.open_data import open_data
+from keras_transfer.config.open_data import open_data, with_absolute_paths
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.console import never_fail_to_print
@@ -64,6 +64,7 @@ def prepare(
     """
     never_fail_to_print()
     choice = runtime.choose_backend(backend, config.backend)  # before anything imports Keras
+    config = with_absolute_paths(config)
     # What the caller asks for is no choice of the program's.
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")

@@ -21,7 +21,7 @@ from keras_transfer.errors import Interrupted, UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
 from keras_transfer.policy.resolve import decisions_as_json
-from keras_transfer.runs import RunDirectory
+from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
@@ -106,6 +106,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     run = resume or RunDirectory.create(resolved.output.dir, resolved.name)
     events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
     with run.locked(), loggers, _stops_explained(events):
+        manifest["data_from_run"] = as_seen_from(run, resolved)
         if resume is None:
             run.start(resolved, data.split_table(), manifest)
         else:
@@ -202,6 +203,7 @@ def _keep(events: RunEvents, model: keras.Model, result: FitResult, metrics: dic
 
     run = events.run
     events.save(model, run.model, golden=True)
+    run.write_seen(np.concatenate([events.data.train.digests(), events.data.val.digests()]))
     if events.config.output.plots:
         build.draw_history(run, result)
         build.draw_confusion(run, metrics, events.data)

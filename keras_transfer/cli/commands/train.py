@@ -23,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    from keras_transfer.runs import where_data_are
     from keras_transfer.training.train import resume_run, train
 
     resume = None
@@ -34,7 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
                 "--resume uses the run's own configuration: leave out DATA_OR_CONFIG (--data says where its data moved to)"
             )
         resume = resume_run(arguments.output)
-        moved = [f"data.path={json.dumps(arguments.data)}"] if arguments.data else []
+        where = where_data_are(resume, arguments.data).data.model_dump()
+        found = resume.read_config().data.model_dump()
+        moved = [f"data.{key}={json.dumps(value)}" for key, value in where.items() if value != found[key]]
         config = resume.read_config([*moved, *options.overrides(arguments)])
     elif arguments.accept_changes:
         raise UserError("--accept-changes needs --resume")
