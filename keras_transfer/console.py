@@ -6,6 +6,7 @@ drawn, so that ``--help`` stays instant.
 
 from __future__ import annotations
 
+import codecs
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -22,11 +23,28 @@ if TYPE_CHECKING:
 __all__ = ["is_live", "never_fail_to_print", "progress", "terminal", "working", "wrote"]
 
 
+_PLAIN = str.maketrans({"\u00a0": " ", "•": "-", "“": '"', "”": '"', "–": "-", "…": "..", "✓": "*", "±": "~", "→": "->", "×": "x",
+                        "─": "-", "━": "-", "╸": "-", "╺": "-"})  # fmt: skip
+
+
 def never_fail_to_print() -> None:
-    """Show the code of a letter that the console lacks, such as one of a class name in cp1252: it must not end a training."""
+    """Let no letter that the console lacks, such as one of a class name in cp1252, end a training.
+
+    Signs get their plain form, other letters are shown as their code.
+    """
+    codecs.register_error("keras_transfer", _plain)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+            stream.reconfigure(errors="keras_transfer")
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        return codecs.backslashreplace_errors(error)
+    letters = error.object[error.start : error.end]
+    return "".join(
+        c if c.isascii() else c.encode("ascii", "backslashreplace").decode() for c in letters.translate(_PLAIN)
+    ), error.end
 
 
 def terminal(stream: TextIO | None = None) -> Console:

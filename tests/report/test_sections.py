@@ -121,7 +121,7 @@ def test_what_stands_out():
     poor.__dict__["history"] = [{"phase": "all", "epoch": 1, "accuracy": 0.99, "val_accuracy": 0.6}] * 2
     poor.metrics["best"] = {"phase": "all", "epoch": 1}
     poor.metrics["phases"][0]["data_wait"] = 0.5
-    said = " ".join(result._remarks(poor)).replace("\u00a0", " ")
+    said = " ".join(result.remarks(poor)).replace("\u00a0", " ")
     for words_of in ("interval is wide", "weakest class is “class 0”: recall 25.0 % (of 40 images)", "overconfident",
                      "39.0 % above validation", "waited for images in “all”"):  # fmt: skip
         assert words_of in said
@@ -132,7 +132,7 @@ def test_without_test_images_validation_stands_in_and_that_is_said():
     run.metrics["val"] = run.metrics.pop("test")
     run.__dict__["config"] = type("Config", (), {"model": type("Model", (), {"label_smoothing": 0.0})})
     assert "of 62 validation images" in result.verdict(run)
-    assert "slightly optimistic" in next(result._remarks(run))
+    assert "slightly optimistic" in next(result.remarks(run))
 
 
 @pytest.mark.parametrize("key", ["val", "out_of_fold"])
@@ -142,7 +142,7 @@ def test_out_of_fold_figures_stand_in_for_validation_and_that_is_said(key):
     run.metrics["leaderboard"] = {"evidence": "folds", "entries": [{"candidate": "a"}, {"candidate": "b"}]}
     assert (run.split, run.kind, run.is_out_of_fold, run.chosen_by) == ("out_of_fold", "training", True, "folds")
     assert "of 62 training images" in result.verdict(run) and "trained without it" in result.verdict(run)
-    assert "chose among 2 candidates" in next(result._remarks(run))
+    assert "chose among 2 candidates" in next(result.remarks(run))
 
 
 def test_validation_images_come_before_out_of_fold_and_test_images_before_both():

@@ -27,7 +27,7 @@ _FIGURES = (
 def make(view: RunView) -> dict[str, Any]:
     """The variables of ``result.html``."""
     rows = list(headline(view.figures, _losses(view)))
-    return {"rows": rows, "remarks": list(_remarks(view)), "weighted": _weighted(view)}
+    return {"rows": rows, "remarks": list(remarks(view)), "weighted": _weighted(view)}
 
 
 def verdict(view: RunView) -> str:
@@ -99,9 +99,12 @@ def _weighted(view: RunView) -> bool:
     return "weighted" in view.figures
 
 
-def _remarks(view: RunView) -> Iterator[str]:
+def remarks(view: RunView) -> Iterator[str]:
     """Yield what deserves attention."""
     figures, metrics = view.figures, view.metrics
+    for outcome in metrics.get("outcomes", []):
+        if not outcome.get("accepted", True):
+            yield f"Fine-tuning ({outcome['phase']}) did not help on held-out images: the head on frozen features was kept."
     if view.is_out_of_fold:
         yield (
             "There are neither validation nor test images. The metrics are those of out-of-fold predictions: each training "
@@ -115,9 +118,9 @@ def _remarks(view: RunView) -> Iterator[str]:
     low, high = of_proportion(figures["accuracy"], figures["n"])
     if high - low > _WIDE:
         yield f"With {images(figures['n'], view.kind)} the interval is wide; more images would narrow it."
+    yield from _course(view)
     yield from _weakest(view)
     yield from _confidence(view)
-    yield from _course(view)
     waited = [phase["name"] for phase in metrics["phases"] if (phase["data_wait"] or 0) > _WAITING]
     if waited:
         yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would speed it up."
@@ -169,7 +172,7 @@ def _course(view: RunView) -> Iterator[str]:
     row = history[place[0]]
     if row["val_accuracy"] is None:  # without validation, no epoch is known to be the best
         return
-    if place[0] == len(history) - 1 and len(history) > 1:
+    if place[0] == len(history) - 1 and row["epoch"] > 1:
         yield "The last epoch was the best one: more epochs may help."
     gap = (row["accuracy"] or 0) - row["val_accuracy"]
     if gap > _GAP:
