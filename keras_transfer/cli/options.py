@@ -127,7 +127,7 @@ def add_picture(parser: argparse.ArgumentParser, dest: str, text: str, *earlier:
     """Add ``--output FILE.png``, for the picture that a command draws; ``earlier``: what it was called before."""
     parser.add_argument("--output", metavar="FILE.png", dest=dest, help=text)
     for name in earlier:
-        parser.add_argument(name, dest=dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        parser.add_argument(name, dest=dest, help=argparse.SUPPRESS)
 
 
 def write_or_print(text: str, output: str | None, suffix: str = "") -> None:

@@ -311,7 +311,7 @@ def _problem(item: Any, may_be_auto: bool = False) -> str:
         message += nearest(
             received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         )
-    complete = "got" in message or message.startswith("unknown ")
+    complete = not where or "got" in message or message.startswith("unknown ")
     return f"{dotted}: {message}" + ("" if complete else f", got {received!r}"[:200])
 
 

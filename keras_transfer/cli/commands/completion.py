@@ -9,7 +9,7 @@ from keras_transfer.cli import options
 
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 EXAMPLES = (
-    'eval "$(keras-transfer completion bash)"  # in ~/.bashrc',
+    "keras-transfer completion bash --output ~/.local/share/bash-completion/completions/keras-transfer",
     "keras-transfer completion zsh --output ~/.zsh/_keras-transfer",
 )
 
