@@ -55,8 +55,8 @@ def terminal(stream: TextIO | None = None) -> Console:
 
 
 def is_live(console: Console) -> bool:
-    """Return whether a line of it can be drawn again: not in a file, a pipe or a notebook."""
-    return console.is_terminal and not console.is_dumb_terminal and not in_notebook()
+    """Return whether a line of it can be drawn again: not in a file, a pipe or a notebook, even if ``FORCE_COLOR`` asks for colours."""
+    return console.is_terminal and console.file.isatty() and not console.is_dumb_terminal and not in_notebook()
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Writes OUT-light.svg and OUT-dark.svg, for the README. The command runs in the c
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -45,7 +46,7 @@ def record(words: list[str]) -> tuple[list[str], list[float]]:
     ) as process:
         for line in process.stdout or ():
             now = time.perf_counter()
-            lines.append(line.rstrip("\n"))
+            lines.append(line.rstrip("\n").replace(f"{Path.cwd()}/", "").replace(str(Path.home()), "~"))
             delays.append(delays[-1] + min(now - last, LONGEST_PAUSE))
             last = now
     if process.returncode:
@@ -55,7 +56,7 @@ def record(words: list[str]) -> tuple[list[str], list[float]]:
 
 def drawn(lines: list[str], delays: list[float], theme: TerminalTheme) -> str:
     """Return the SVG; without animation, or where it is unwelcome, all lines are there at once."""
-    console = Console(width=WIDTH, record=True, file=Path(os.devnull).open("w"), force_terminal=True, highlight=False)
+    console = Console(width=WIDTH, record=True, file=io.StringIO(), force_terminal=True, highlight=False)
     times: list[float] = []
     for line, delay in zip(lines, delays):
         text = Text.from_ansi(line)

@@ -123,7 +123,8 @@ def train(  # longer than others: the whole run in one place, most of it documen
         board = leaderboard(run.read_json(run.manifest).get("leaderboard"), result.outcomes)
         if board is not None:
             metrics["leaderboard"] = board.as_json()
-            show(board, say)
+            if board != prepared.leaderboard:  # fine-tuning has joined the candidates
+                show(board, say)
         _keep(events, model, result, metrics)
     say(build.verdict(metrics))
 
