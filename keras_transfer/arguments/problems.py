@@ -92,12 +92,14 @@ def _problem(item: Any, model: type[BaseModel] | None, owner: str, may_be_auto: 
     if item["type"] == "missing":
         if isinstance(where[-1], int):
             return f"{'.'.join(map(str, where[:-1]))}: expected at least {where[-1] + 1} values, got {short(received)}"
-        return f"{owner} needs the argument {dotted!r}" if owner and len(where) == 1 else f"{dotted}: this key is required"
+        return (
+            f"{owner} needs the argument {dotted!r}" if owner and len(where) == 1 else f"{dotted}: this key is required"
+        )
     if item["type"] == "literal_error" and isinstance(received, str):
         message += nearest(
             received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         )
-    complete = "got" in message or message.startswith("unknown ")
+    complete = not where or "got" in message or message.startswith("unknown ")
     return f"{dotted}: {' '.join(message.split())}" + ("" if complete else f", got {short(received)}")
 
 

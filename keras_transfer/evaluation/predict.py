@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_transfer import files
+from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
@@ -171,14 +172,16 @@ def _predict(
     size = min(batch_size, len(names))
     predictions = []
     # The next batch is decoded while the model processes this one; memory holds no more than the two.
-    for start, batch in _ahead(lambda i: _input_of(open_image, transform, i), len(names), size, workers):
-        good = [image for image in batch if isinstance(image, np.ndarray)]
-        logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
-        for name, image in zip(names[start : start + size], batch):
-            if isinstance(image, np.ndarray):
-                predictions.append(Prediction(name, *_top(next(logits), classes, top)))
-            else:
-                predictions.append(Prediction(name, error=image))
+    with progress(f"predicting {len(names)} images", len(names) if len(names) > size else 0) as advance:
+        for start, batch in _ahead(lambda i: _input_of(open_image, transform, i), len(names), size, workers):
+            good = [image for image in batch if isinstance(image, np.ndarray)]
+            logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
+            for name, image in zip(names[start : start + size], batch):
+                if isinstance(image, np.ndarray):
+                    predictions.append(Prediction(name, *_top(next(logits), classes, top)))
+                else:
+                    predictions.append(Prediction(name, error=image))
+            advance(len(batch))
     if all(p.error is not None for p in predictions):
         lines = "".join(f"\n  {one_line(p.path)}: {one_line(p.error)}" for p in predictions[:20])
         raise UserError(f"none of the {len(predictions)} files could be read:{lines}")

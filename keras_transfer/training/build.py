@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import keras
@@ -128,7 +129,9 @@ def tensorboard(config: ResolvedConfig, run: RunDirectory) -> list[keras.callbac
     try:
         import tensorflow.summary  # noqa: F401  Keras's callback writes with TensorFlow on every backend
     except ImportError as error:
-        raise MissingExtra("tensorflow", "tensorflow", "callbacks.tensorboard") from error
+        raise MissingExtra("tensorflow", "tensorboard", "callbacks.tensorboard") from error
+    if find_spec("tensorboard") is None:  # TensorFlow 2.20 no longer brings it, and fails at the end of the first epoch
+        raise MissingExtra("tensorboard", "tensorboard", "callbacks.tensorboard")
     return [keras.callbacks.TensorBoard(str(run.tensorboard))]
 
 

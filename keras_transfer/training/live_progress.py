@@ -51,7 +51,12 @@ class LiveProgress(Progress):
         self._show()
 
     def _end(self, figures: list[str]) -> None:
-        self._figures = {"title": self._title(), "batches": (1, 1), "figures": figures[-2:], "epoch": figures[:-3]}
+        done = next(
+            k for k, text in enumerate(figures) if text.endswith(" s")
+        )  # metrics, then seconds, speed and times left
+        self._figures = {
+            "title": self._title(), "batches": (1, 1), "figures": figures[done + 1 :], "epoch": figures[:done],
+        }  # fmt: skip
         self._show()
         self._draw_curves(final=self._epoch + 1 == self.epochs)
 

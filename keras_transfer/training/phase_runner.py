@@ -118,16 +118,32 @@ class PhaseRunner:
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         check_phases(self.settings.phases, len(self.setup.val.loader.split))
+        result, core = self.result, self.core
+        if self.settings.label_smoothing:
+            self.say(
+                f"loss and val_loss include label smoothing of {self.settings.label_smoothing:g}; log-loss is without it"
+            )
         state = self.checkpointing.resume
         first = 0 if state is None else self._take_up(state)
-        for number, phase in enumerate(self.settings.phases[first:], first):
-            self.train_phase(number, phase, begins=number == first)
-        result, core = self.result, self.core
+        try:
+            for number, phase in enumerate(self.settings.phases[first:], first):
+                self._expect(number)
+                self.train_phase(number, phase, begins=number == first)
+        finally:
+            core.progress.close()
         result.history, result.iterations, result.best = core.history.rows, core.history.iterations, core.best.found
         result.out_of_fold = self._best_out_of_fold()
         if self.verbose:
             core.progress.finish(result)
         return result
+
+    def _expect(self, number: int, done: int = 0) -> None:
+        """Tell the progress what is left after the present ``fit``, of phase ``number`` after ``done`` of its folds."""
+        phase, images = self.settings.phases[number], len(self.setup.train.loader.split)
+        after = self.settings.phases[number + 1 :]
+        rest = phase.passes * (1 - (done + 1) / (phase.rounds or phase.folds)) if phase.folds else 0.0
+        self.core.progress.later = images * (max(rest, 0.0) + sum(each.passes for each in after))
+        self.core.progress.more = any(each.passes for each in after)
 
     def train_phase(self, number: int, phase: ResolvedPhase, begins: bool) -> None:
         """Train one phase: a fresh start, ``model.fit``, and proof that it trained what it should and nothing else.
@@ -242,6 +258,7 @@ class PhaseRunner:
         with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
 
             def watch(train: Batches, title: str) -> list[keras.callbacks.Callback]:
+                self._expect(number, len(histories))
                 accumulate = [Accumulate(self._micro_batch_size)] if self.settings.accumulate > 1 else []
                 found = self.core.within(phase, train, self._first_epoch(number), title)
                 histories.extend(part for part in found if isinstance(part, RunHistory))

@@ -313,7 +313,14 @@ def photos(n):
 @pytest.mark.parametrize("n", [1, 12, 36])
 def test_prediction_grid_stays_small(tmp_path, n):
     plots.prediction_grid(photos(n), [f"a very long class name {i}\n97.3%" for i in range(n)], tmp_path / "g.png")
-    assert (tmp_path / "g.png").stat().st_size < 200_000
+    assert (tmp_path / "g.png").stat().st_size < 1_000_000
+
+
+def test_photographs_keep_all_their_colours(tmp_path):
+    sky = np.linspace(0, 255, 128 * 128 * 3).reshape(128, 128, 3).astype(np.uint8)
+    plots.prediction_grid([sky, sky.transpose(1, 0, 2)], ["a", "b"], tmp_path / "g.png")
+    with Image.open(tmp_path / "g.png") as drawn:
+        assert drawn.mode == "RGB", "a palette of 256 colours shows bands"
 
 
 def test_prediction_grid_takes_every_kind_of_image_and_keeps_its_colours(tmp_path):

@@ -13,6 +13,8 @@ from types import ModuleType
 from keras_transfer.cli.commands import (
     benchmark,
     compare,
+    completion,
+    config,
     doctor,
     evaluate,
     explain,
@@ -28,6 +30,7 @@ from keras_transfer.cli.commands import (
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "lr-find": lr_find,
+    "config": config,
     "evaluate": evaluate,
     "predict": predict,
     "explain": explain,
@@ -38,5 +41,6 @@ COMMANDS: dict[str, ModuleType] = {
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
+    "completion": completion,
 }
 """Name on the command line → module, in the order of ``--help``."""
