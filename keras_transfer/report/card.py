@@ -14,20 +14,18 @@ from keras_transfer.evaluation.intervals import of_proportion
 from keras_transfer.formatting import printable, range_of, share
 from keras_transfer.report.run_view import RunView
 from keras_transfer.report.sections.result import remarks
-from keras_transfer.runs import RunDirectory
 
 __all__ = ["finish_card"]
 
 MOST_REMARKS = 4
 
 
-def finish_card(run: RunDirectory) -> Panel:
+def finish_card(view: RunView) -> Panel:
     """Return the card of a finished run, for a :class:`rich.console.Console`. It has no background, so it suits light and dark.
 
     Raises:
         UserError: the run did not finish.
     """
-    view = RunView(run)
     figures = view.figures
     accuracy, n = figures["accuracy"], figures["n"]
     right = round(accuracy * n)

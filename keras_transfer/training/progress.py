@@ -115,17 +115,12 @@ class Progress(keras.callbacks.Callback):
 
     def _move(self, batches: tuple[int, int], parts: list[str]) -> None:
         """Show the position in the epoch: batches done and total."""
+        shown = {"description": self._title(), "completed": batches[0], "total": batches[1], "parts": "  ".join(parts)}
         if self._bar is None:
             self._bar = _bar(self.console)
-            self._bar.add_task("", parts="")
+            self._bar.add_task(**shown)  # type: ignore[arg-type]
             self._bar.start()
-        self._bar.update(
-            self._bar.task_ids[0],
-            description=self._title(),
-            completed=batches[0],
-            total=batches[1],
-            parts="  ".join(parts),
-        )
+        self._bar.update(self._bar.task_ids[0], **shown)  # type: ignore[arg-type]
 
     def _end(self, parts: list[str]) -> None:
         """Show the metrics of a finished epoch."""
