@@ -15,6 +15,7 @@ from keras_transfer.arguments.problems import section_of
 from keras_transfer.arguments.types import AnyPath, Settings
 from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
 from keras_transfer.config.schema import RunConfig
+from keras_transfer.data.paths import source_of
 from keras_transfer.errors import UserError, unknown
 
 __all__ = [
@@ -277,18 +278,6 @@ def _without_config(overrides: list[str]) -> str | None:
         "settings without data: name a folder (train photos/), or a configuration (the quickstart with your settings: "
         f"train {QUICKSTART} --set {overrides[0]})"
     )
-
-
-def source_of(data: str) -> dict[str, str]:
-    """Return the source settings for a path given as ``--data``: a folder, ``.csv``, ``.npz`` or a list ``.txt``."""
-    suffix = Path(data).suffix.lower()
-    if suffix == ".csv":
-        return {"source": "csv", "path": data}
-    if suffix == ".npz":
-        return {"source": "arrays", "path": data}
-    if suffix == ".txt":
-        return {"source": "list", "path": data}
-    return {"source": "folder", "path": data}
 
 
 def validate(tree: dict[str, Any]) -> RunConfig:

@@ -42,6 +42,7 @@ from keras_transfer.arguments.types import (
     plain,
 )
 from keras_transfer.config.interval import Interval
+from keras_transfer.config.keras_objects import configuration, is_schedule, stored_optimizer, stored_schedule
 from keras_transfer.errors import nearest, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
@@ -75,6 +76,9 @@ def _list_or_word(value: Any) -> Any:
 
 
 Every = Annotated[str, BeforeValidator(_interval)]
+# Names, or Keras objects in the form in which they are stored; Python callers give the objects themselves.
+Optimizer = Annotated[Any, BeforeValidator(stored_optimizer)]
+Schedule = Annotated[Any, BeforeValidator(stored_schedule)]
 
 
 class DatasetConfig(Section):
@@ -241,13 +245,19 @@ class Phase(Section):
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimizer.")
+    optimizer: Optimizer = Field(
+        "adamw",
+        description="Optimizer: `adamw`, `adam`, `sgd`, or another of Keras by name; or `class_name` and `config`, as Keras serializes "
+        "it, which then has its own learning rate unless `learning_rate` is set.",
+    )
     momentum: Fraction = Field(0.9, description="Momentum of `sgd`.")
     weight_decay: NonNegative = Field(
         0.0, description="Decoupled weight decay; biases and normalization weights are exempt."
     )
-    schedule: Literal["plateau", "constant", "cosine", "one_cycle"] = Field(
-        "plateau", description="Learning-rate schedule; `plateau` reduces the rate when validation stalls."
+    schedule: Schedule = Field(
+        "plateau",
+        description="Learning-rate schedule: `plateau` reduces the rate when validation stalls; `constant`, `cosine`, `one_cycle`; or "
+        "`class_name` and `config` of one of Keras's, which replaces `learning_rate`.",
     )
     warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up (not with `plateau`).")
     batch_norm: BatchNorm | Auto = Field(
@@ -289,6 +299,17 @@ class Phase(Section):
 
         def __init__(self, name: str | None = None, /, **values: Any): ...
 
+    @model_validator(mode="before")
+    @classmethod
+    def _schedule_as_rate(cls, values: Any) -> Any:
+        """Take a Keras schedule for ``learning_rate``, as Keras's optimizers do."""
+        if not isinstance(values, dict) or not is_schedule(values.get("learning_rate")):
+            return values
+        if "schedule" in values:
+            raise ValueError("learning_rate is a schedule already; leave out schedule")
+        rest = {key: value for key, value in values.items() if key != "learning_rate"}
+        return {**rest, "schedule": values["learning_rate"]}
+
     @field_validator("train")
     @classmethod
     def _known_form(cls, value: str | list[str]) -> str | list[str]:
@@ -314,9 +335,23 @@ class Phase(Section):
             raise ValueError("refit needs folds, which say whether training helps")
         if self.folds:
             self._complete_folded()
+        if isinstance(self.optimizer, dict):
+            self._complete_optimizer(self.optimizer)
+        if isinstance(self.schedule, dict) and self.warmup_epochs:
+            raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not one of Keras's")
         if self.schedule == "plateau" and self.warmup_epochs:
             raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not plateau")
         return self
+
+    def _complete_optimizer(self, optimizer: dict[str, Any]) -> None:
+        """Take the learning rate of a Keras optimizer, unless the phase has its own."""
+        rate = configuration(optimizer).get("learning_rate")
+        if "learning_rate" in self.model_fields_set or rate is None:
+            return
+        if isinstance(rate, dict):
+            self.__dict__["schedule"] = rate
+        else:
+            self.__dict__["learning_rate"] = float(rate)
 
     def _complete_folded(self) -> None:
         """Settle what a phase needs that is judged when it has ended."""
@@ -369,7 +404,9 @@ PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
 def _phases(value: Any) -> Any:
     if value is None:
         return None
-    if isinstance(value, (Phase, Mapping)):
+    if isinstance(value, Phase):
+        return [value]
+    if isinstance(value, Mapping):
         raise ValueError("expected a list of phases, got one: put it in brackets, [Phase(…)]")
     phases = ordered(value)
     if not phases:
@@ -388,10 +425,10 @@ def _differ(phases: Sequence[Phase] | None) -> Sequence[Phase] | None:
 
 
 if TYPE_CHECKING:
-    Phases = Sequence[Phase] | None
+    Phases = Sequence[Phase] | Phase | None
 else:
     Phases = Annotated[list[Phase] | None, BeforeValidator(_phases), AfterValidator(_differ)]
-"""Phases in order, or None for those of the default."""
+"""Phases in order, or a single one; it arrives as a list. None: those of the default."""
 
 
 class ReduceLROnPlateauConfig(Section):

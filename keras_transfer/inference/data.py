@@ -75,8 +75,8 @@ def data_of(run: RunDirectory, moved_to: str | None = None) -> Dataset | None:
 
 
 def _other_data(run: RunDirectory | None, data: str, metadata: dict[str, Any], split: str, say: Say) -> Split:
-    from keras_transfer.config.load import source_of
     from keras_transfer.data import build
+    from keras_transfer.data.paths import source_of
 
     options: dict[str, Any] = dict(source_of(data))
     source = options.pop("source")

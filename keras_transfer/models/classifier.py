@@ -106,6 +106,8 @@ def _features(  # its arguments are those of one backbone in the classifier
     """Apply preprocessing, backbone and pooling to ``image``; return the pooled vectors."""
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
     last = _feature_map(record, image, weights, stem, seed, suffix)
+    if len(last.shape) == 2:  # a model of the caller's that pools itself
+        return [keras.layers.Identity(name=f"pool{suffix}")(last)]
     if taps == 0:
         return [pool(name=f"pool{suffix}")(last)]
     maps = tapped_maps(keras.Model(image, last), taps)

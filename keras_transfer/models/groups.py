@@ -23,11 +23,11 @@ def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
 
     Args:
         model: a classifier built by :func:`~keras_transfer.models.classifier.build_classifier`.
-        backbone_name: name of its backbone, whose record defines the groups; ``hub:`` presets follow the generic rule, a
+        backbone_name: name of its backbone, whose record defines the groups; ``hub:`` presets and ``own:`` models follow the generic rule, a
             new group wherever the feature map becomes smaller.
     """
     layers = backbone_layers(model)
-    if backbone_name.startswith("hub:"):
+    if backbone_name.startswith(("hub:", "own:")):
         return _by_resolution(layers)
     record = backbones.get(backbone_name)
     if record.parts:

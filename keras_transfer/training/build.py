@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import keras
@@ -18,7 +17,6 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.data.sources.list_file import by_class
 from keras_transfer.engine.features import FeatureSettings
-from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation import classification_metrics
 from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged
 from keras_transfer.models.backbones import get
@@ -124,15 +122,7 @@ def feature_settings(data: ResolvedData, native: bool) -> FeatureSettings:
 
 def tensorboard(config: ResolvedConfig, run: RunDirectory) -> list[keras.callbacks.Callback]:
     """Return the TensorBoard callback where it was asked for."""
-    if not config.callbacks.tensorboard:
-        return []
-    try:
-        import tensorflow.summary  # noqa: F401  Keras's callback writes with TensorFlow on every backend
-    except ImportError as error:
-        raise MissingExtra("tensorflow", "tensorboard", "callbacks.tensorboard") from error
-    if find_spec("tensorboard") is None:  # TensorFlow 2.20 no longer brings it, and fails at the end of the first epoch
-        raise MissingExtra("tensorboard", "tensorboard", "callbacks.tensorboard")
-    return [keras.callbacks.TensorBoard(str(run.tensorboard))]
+    return [keras.callbacks.TensorBoard(str(run.tensorboard))] if config.callbacks.tensorboard else []
 
 
 def network_notes(settings: ModelConfig) -> list[str]:

@@ -28,6 +28,7 @@ from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
+from keras_transfer.training.requirements import check_packages
 from keras_transfer.typing import Say
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     # 1. Open the data, start the backend, replace every `auto`.
     if resume is None:
         RunDirectory.refuse_existing(config.output.dir)
+    check_packages(config.callbacks)
     told = _told(resume, config)
     prepared = prepare(config, backend=backend, device=device, say=say)
     resolved, data = prepared.config, prepared.data

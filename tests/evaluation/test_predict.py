@@ -173,8 +173,9 @@ def test_images_in_memory_of_every_kind(model, metadata):
     assert found[2].probabilities == found[3].probabilities
     assert predict_images(model, metadata, [red], names=["mine"])[0].path == "mine"
     assert predict_images(model, metadata, []) == []
-    with pytest.raises(UserError, match="uint8"):
-        predict_images(model, metadata, [red / 255])
+    assert predict_images(model, metadata, [red / 255])[0].probabilities == found[0].probabilities
+    with pytest.raises(UserError, match=r"pixels from -1 to 199"):
+        predict_images(model, metadata, [red.astype(np.float32) - 1])
 
 
 SOME = [

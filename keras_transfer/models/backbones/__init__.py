@@ -7,6 +7,7 @@ Another package adds a backbone by an entry point in the group ``keras_transfer.
 from __future__ import annotations
 
 from keras_transfer.arguments import checked
+from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import (
     alexnet,
     convnext,
@@ -22,6 +23,7 @@ from keras_transfer.models.backbones import (
     vgg,
 )
 from keras_transfer.models.backbones.joined import joined, suffix
+from keras_transfer.models.backbones.own import PREFIX
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
 
 __all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "backbones", "get", "names", "suffix"]
@@ -58,7 +60,7 @@ def get(name: str) -> Backbone:
     """Return the record of a backbone.
 
     Args:
-        name: of the table; ``hub:NAME`` for the keras-hub preset NAME (a name or a folder); or several names of the table with ``+``
+        name: of the table; ``own:NAME``, see :mod:`keras_transfer.models.backbones.own`; ``hub:NAME`` for the keras-hub preset NAME (a name or a folder); or several names of the table with ``+``
             between them, for a classifier on the features of all.
 
     Raises:
@@ -69,6 +71,10 @@ def get(name: str) -> Backbone:
         from keras_transfer.models.backbones.hub import hub_backbone
 
         return hub_backbone(name)
+    if name.startswith(PREFIX) and name not in BACKBONES:
+        raise UserError(
+            f"the backbone {name!r} is a model that another process was given: Classifier(backbone=model) makes it known here"
+        )
     if "+" in name:
         return joined([BACKBONES.lookup(part) for part in name.split("+")])
     return BACKBONES.lookup(name)
