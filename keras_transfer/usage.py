@@ -116,6 +116,8 @@ class Usage:
         if class_name is not None and class_name not in self.classes:
             raise unknown("class", class_name, self.classes)
         opened, transform = open_images(images, self.metadata.get("depth")), transform_of(self.metadata)
+        if not opened.names:
+            raise UserError("nothing to explain: expected at least one image")
         inputs = [transform(opened.open(i)) for i in range(len(opened.names))]
         cam = GradCam(self.model) if method == "gradcam" else None
         maps, titles = [], []

@@ -66,8 +66,14 @@ def calls(place, data, clf):
         "train": (kt.train, {"config": config, "say": _stop}),
         "fit": (clf.fit, {"data": data, "phases": phases, "verbose": False}),
         "lr_find": (clf.lr_find, {"data": data, "phases": phases, "steps": 20, "verbose": False}),
-        "evaluate": (clf.evaluate, {"split": data.test}),
+        "evaluate": (clf.evaluate, {"data": data.test}),
         "predict": (clf.predict, {"images": X[0]}),
+        "score": (clf.score, {"data": data.test}),
+        "embed": (clf.embed, {"images": X[0]}),
+        "explain": (clf.explain, {"images": X[0]}),
+        "summary": (clf.summary, {"print_fn": lambda _: None}),
+        "export": (clf.export, {"formats": "nothing"}),
+        "open": (kt.data.open, {"data": X, "y": Y}),
         "save": (clf.save, {"path": str(place / "model.keras")}),
         "build": (kt.data.build, {"source": "folder", "path": str(place / "photos")}),
         "folder": (kt.data.folder, {"path": str(place / "photos")}),
@@ -88,8 +94,8 @@ def calls(place, data, clf):
 
 
 NAMES = [
-    "use_backend", "Phase", "Classifier", "fine_tune", "load", "load_config", "train", "fit", "lr_find", "evaluate", "predict", "save",
-    "build", "folder", "list_file", "csv", "arrays", "idx", "digits", "cifar10", "cifar100", "Dataset", "Split", "with_classes", "read",
+    "use_backend", "Phase", "Classifier", "fine_tune", "load", "load_config", "train", "fit", "lr_find", "evaluate", "predict", "score",
+    "embed", "explain", "summary", "export", "open", "save", "build", "folder", "list_file", "csv", "arrays", "idx", "digits", "cifar10", "cifar100", "Dataset", "Split", "with_classes", "read",
     "image_name", "take",
 ]  # fmt: skip
 
@@ -117,7 +123,9 @@ def test_a_result_or_a_user_error(name, place, data, classifier, monkeypatch):
     failures = []
     for option in _options(function):
         for kind, value in ODD.items():
-            if option == "say" and kind == "class":  # something that can be called: what it does is its own business
+            if (
+                option in ("say", "print_fn") and kind == "class"
+            ):  # something that can be called: what it does is its own business
                 continue
             try:
                 function(**{**good, option: value})
@@ -143,10 +151,11 @@ def test_a_result_or_a_user_error(name, place, data, classifier, monkeypatch):
         (lambda d, c: c.fit(d, batch_size=2.5), "batch_size"),
         (lambda d, c: c.fit(d, batch_size=True), "batch_size: expected a number, got a boolean"),
         (lambda d, c: c.fit(d, []), "at least one phase"),
-        (lambda d, c: c.fit(d, kt.Phase("head")), "in brackets"),
+        (lambda d, c: c.fit(d, {"name": "head"}), "in brackets"),
         (lambda d, c: c.fit(d, [kt.Phase("head"), kt.Phase("head")]), "different names"),
-        (lambda d, c: c.fit(d, epochs=3), "fit has no argument 'epochs'"),
-        (lambda d, c: c.evaluate(d), "data.test"),
+        (lambda d, c: c.fit(d, epoch=3), "fit has no argument 'epoch'; did you mean 'epochs'"),
+        (lambda d, c: c.evaluate(3), "expected a path, arrays"),
+        (lambda d, c: c.fit(d, [0, 1]), "has labels of its own"),
         (lambda d, c: kt.Phase("head", lr=1e-3), "did you mean 'learning_rate'"),
         (lambda d, c: kt.Phase("head", 3), "named arguments"),
         (lambda d, c: kt.Classifier("tiny", ["a", "a"]), "'a' occurs twice"),

@@ -193,3 +193,39 @@ def test_an_endless_stream_is_cut_and_says_so(held, monkeypatch):
 def test_what_cannot_be_used_is_one_line(given, says):
     with pytest.raises(UserError, match=says):
         kt_data.open(given, classes=["a", "b"], image_size=8)
+
+
+def test_16_bit_pictures_keep_the_range_that_is_used(tmp_path):
+    rng = np.random.default_rng(0)
+    files = []
+    for i in range(20):
+        file = tmp_path / "photos" / "ab"[i % 2] / f"{i:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 4096, (9, 9)).astype(np.uint16)).save(file)
+        files.append(file)
+    expected = kt_data.folder(tmp_path / "photos", image_size=8)
+    files.sort()
+    y = [file.parent.name for file in files]
+    opened = [Image.open(file) for file in files]
+    loaded = [Image.open(file) for file in files]
+    for picture in loaded:
+        picture.load()
+    for given in (files, [file.read_bytes() for file in files], opened, loaded, None):
+        part = (given, y) if given else expected
+        found = kt_data.open({"train": part}, image_size=8, val_fraction=0, test_fraction=0)
+        assert found.depth == expected.depth == (0, 4095)
+        np.testing.assert_array_equal(found.all.read(3), expected.all.read(3))
+        assert len(found.content) == 20
+    split = kt_data.open(opened, y, image_size=8).all.at_depth((0, 65535))
+    assert split.read(3).max() <= 16  # 4095 of 65535
+
+
+def test_labels_mean_what_they_mean_elsewhere():
+    x = np.zeros((4, 8, 8, 3), np.uint8)
+    with pytest.raises(UserError, match="give names as text"):
+        kt_data.open(x, [1, 2, 1, 2], classes=["2", "1"])
+    assert kt_data.open(x, ["1", "2", "1", "2"], classes=["2", "1"]).all.labels.tolist() == [1, 0, 1, 0]
+    assert kt_data.open(x, ["007", "11", "007", "11"]).classes == ("007", "11")
+    for missing in ([None, "a"] * 2, ["nan", "a"] * 2, [np.nan, 1.0] * 2, [-1, 1] * 2):
+        with pytest.raises(UserError):
+            kt_data.open(x, missing)

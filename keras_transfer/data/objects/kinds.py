@@ -69,7 +69,7 @@ def read(data: Any, what: str = "data") -> Items:
         UserError: the object is of no known kind, or holds something else than images.
     """
     for matches, reader in KINDS:
-        if matches(data):
+        if matches(data) and not isinstance(data, type):  # a class has the methods of its objects
             return reader(data, what)
     raise UserError(f"{what}: expected {ACCEPTED}; received {type(data).__name__}")
 
@@ -398,9 +398,13 @@ def _sample(item: Any) -> tuple[Any, Any, Any]:
 
 def column(values: Any, what: str) -> list[Any]:
     """Return labels or weights as a list: of numbers, names or one-hot rows."""
-    if is_tensor(values):
+    if is_tensor(values) and len(values.shape):
         return list(host_array(values))
-    if isinstance(values, (str, bytes, set, frozenset, Mapping)) or not isinstance(values, Iterable):
+    if (
+        isinstance(values, (str, bytes, set, frozenset, Mapping))
+        or is_tensor(values)
+        or not isinstance(values, Iterable)
+    ):
         raise UserError(f"{what}: expected one value for each image, received {_described(values)}")
     return list(values)
 
