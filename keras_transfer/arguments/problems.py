@@ -102,7 +102,7 @@ def _problem(item: Any, model: type[BaseModel] | None, owner: str, may_be_auto: 
         message += nearest(
             received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         )
-    complete = "got" in message or message.startswith("unknown ")
+    complete = not where or "got" in message or message.startswith("unknown ")
     return f"{dotted}: {' '.join(message.split())}" + ("" if complete else f", got {short(received)}")
 
 

@@ -183,8 +183,10 @@ def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                raise UserError(f"--set {dotted}: expected a number from 0 to {len(node) - 1} in place of {key!r}")
+            if key != "-1" and (not key.isdigit() or int(key) >= len(node)):
+                raise UserError(
+                    f"--set {dotted}: expected a number from 0 to {len(node) - 1}, or -1 for the last, in place of {key!r}"
+                )
             if last:
                 node[int(key)] = value
             else:
@@ -273,7 +275,7 @@ def _without_config(overrides: list[str]) -> str | None:
     ):
         return None
     raise UserError(
-        "settings without data: name a folder with --data DIR, or a configuration (the quickstart with your settings: "
+        "settings without data: name a folder (train photos/), or a configuration (the quickstart with your settings: "
         f"train {QUICKSTART} --set {overrides[0]})"
     )
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from keras_transfer.arguments import Section
 from keras_transfer.arguments.names import WrittenNames
@@ -43,7 +51,7 @@ LABEL_SMOOTHING = 0.1
 BACKBONE = "efficientnet_lite0"
 
 
-Place = Annotated[int, Field(ge=0)]
+Place = Annotated[int, BeforeValidator(number), Field(ge=-1)]  # -1: the last
 
 
 def _switch_or_name(value: Any) -> Any:
@@ -279,6 +287,15 @@ class Phase(Section):
         assert self.learning_rate != "auto"
         return self.learning_rate
 
+    @property
+    def passes(self) -> float:
+        """How often the phase goes through the training images, at most; 0 where the head is solved."""
+        if self.solver == "exact":
+            return 0.0
+        if not self.folds:
+            return float(self.epochs)
+        return self.epochs * ((self.rounds or self.folds) * (1 - 1 / self.folds) + self.refit)
+
     if TYPE_CHECKING:
 
         def __init__(self, name: str | None = None, /, **values: Any): ...
@@ -365,7 +382,20 @@ def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:
     for key in value:
         if key not in Phase.model_fields:
             raise ValueError(str(unknown("key", key, Phase.model_fields)))
+        _check_value(key, value[key])
     return value
+
+
+def _check_value(key: str, value: Any) -> None:
+    """Check the value of a phase's key by itself: the other keys are not known yet."""
+    field = Phase.model_fields[key]
+    kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        words = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+        words = [word for word in words if word != "Input should be 'auto'"] or words
+        raise ValueError(f"{key}: {words[0][0].lower()}{words[0][1:]}, got {value!r}"[:200]) from None
 
 
 PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
@@ -512,9 +542,9 @@ class RunConfig(Section):
     @classmethod
     def _form_of_phases(cls, value: Any) -> Any:
         """Say which forms there are, which a message about each of them would not."""
-        forms = "expected a list of phases, auto, or numbers of phases (from 0) with the keys to change"
+        forms = "expected a list of phases, auto, or numbers of phases (from 0; -1: the last) with the keys to change"
         if isinstance(value, dict):
-            wrong = [key for key in value if not str(key).isdecimal()]
+            wrong = [key for key in value if not (str(key).isdecimal() or str(key) == "-1")]
             if wrong:
                 raise ValueError(f"{forms}, got the key {wrong[0]!r}")
             return value or "auto"
@@ -526,4 +556,14 @@ class RunConfig(Section):
     def _phase_names_differ(self) -> RunConfig:
         if isinstance(self.phases, tuple):
             _differ(self.phases)
+        return self
+
+    @model_validator(mode="after")
+    def _quick_has_no_fine_tuning(self) -> RunConfig:
+        changes = self.phases.get(-1, {}) if isinstance(self.phases, dict) else {}
+        asked = [key for key in ("epochs", "learning_rate") if key in changes]
+        if asked and self.effort == "quick" and self.is_automatic:
+            raise ValueError(
+                f"effort quick leaves out fine-tuning, whose {' and '.join(asked)} are set: leave out one or the other"
+            )
         return self

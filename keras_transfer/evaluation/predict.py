@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_transfer import files
+from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
@@ -234,13 +235,15 @@ def outputs(
         return
     size = min(batch_size, len(names))
     # The next batch is decoded while the model processes this one; memory holds no more than the two.
-    for start, batch in _ahead(lambda i: _input_of(images.open, transform, i), len(names), size, workers):
-        good = [image for image in batch if isinstance(image, np.ndarray)]
-        computed = iter(logits_of_batch(model, np.stack(good), size) if good else ())
-        for name, image in zip(names[start : start + size], batch):
-            if isinstance(image, str):
-                failed.append((name, image))
-            yield name, next(computed) if isinstance(image, np.ndarray) else image
+    with progress(f"predicting {len(names)} images", len(names) if len(names) > size else 0) as advance:
+        for start, batch in _ahead(lambda i: _input_of(images.open, transform, i), len(names), size, workers):
+            good = [image for image in batch if isinstance(image, np.ndarray)]
+            computed = iter(logits_of_batch(model, np.stack(good), size) if good else ())
+            for name, image in zip(names[start : start + size], batch):
+                if isinstance(image, str):
+                    failed.append((name, image))
+                yield name, next(computed) if isinstance(image, np.ndarray) else image
+            advance(len(batch))
     if len(failed) == len(names):
         lines = "".join(f"\n  {one_line(name)}: {one_line(reason)}" for name, reason in failed[:20])
         raise UserError(f"none of the {len(names)} files could be read:{lines}")

@@ -121,11 +121,19 @@ class PhaseRunner:
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         check_phases(self.settings.phases, len(self.setup.val.loader.split))
+        result, core = self.result, self.core
+        if self.settings.label_smoothing:
+            self.say(
+                f"loss and val_loss include label smoothing of {self.settings.label_smoothing:g}; log-loss is without it"
+            )
         state = self.checkpointing.resume
         first = 0 if state is None else self._take_up(state)
-        for number, phase in enumerate(self.settings.phases[first:], first):
-            self.train_phase(number, phase, begins=number == first)
-        result, core = self.result, self.core
+        try:
+            for number, phase in enumerate(self.settings.phases[first:], first):
+                self._expect(number)
+                self.train_phase(number, phase, begins=number == first)
+        finally:
+            core.progress.close()
         result.history, result.iterations, result.best = (
             History(core.history.rows),
             core.history.iterations,
@@ -135,6 +143,16 @@ class PhaseRunner:
         if self.verbose:
             core.progress.finish(result)
         return result
+
+    def _expect(self, number: int, done: int = 0) -> None:
+        """Tell the progress what is left after the present ``fit``, of phase ``number`` after ``done`` of its folds."""
+        phase, images = self.settings.phases[number], len(self.setup.train.loader.split)
+        after = self.settings.phases[number + 1 :]
+        rest = 0.0
+        if phase.folds and done < (rounds := phase.rounds or phase.folds):
+            rest = phase.epochs * ((rounds - done - 1) * (1 - 1 / phase.folds) + phase.refit)
+        self.core.progress.later = images * (rest + sum(each.passes for each in after))
+        self.core.progress.more = any(each.passes for each in after)
 
     def train_phase(self, number: int, phase: ResolvedPhase, begins: bool) -> None:
         """Train one phase: a fresh start, ``model.fit``, and proof that it trained what it should and nothing else.
@@ -249,6 +267,7 @@ class PhaseRunner:
         with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
 
             def watch(train: Batches, title: str) -> list[keras.callbacks.Callback]:
+                self._expect(number, len(histories))
                 accumulate = [Accumulate(self._micro_batch_size)] if self.settings.accumulate > 1 else []
                 found = self.core.within(phase, train, self._first_epoch(number), title)
                 histories.extend(part for part in found if isinstance(part, RunHistory))

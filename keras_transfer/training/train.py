@@ -24,7 +24,7 @@ from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
 from keras_transfer.files import is_trouble
 from keras_transfer.policy.resolve import decisions_as_json
-from keras_transfer.runs import RunDirectory
+from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
@@ -112,6 +112,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     run = resume or RunDirectory.create(resolved.output.dir, resolved.name)
     events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
     with run.locked(), loggers, _stops_explained(events):
+        manifest["data_from_run"] = as_seen_from(run, resolved)
         if resume is None:
             run.start(resolved, data.split_table(), manifest, data.content)
         else:
@@ -128,7 +129,8 @@ def train(  # longer than others: the whole run in one place, most of it documen
         board = leaderboard(run.read_json(run.manifest).get("leaderboard"), result.outcomes)
         if board is not None:
             metrics["leaderboard"] = board.as_json()
-            show(board, say)
+            if board != prepared.leaderboard:  # fine-tuning has joined the candidates
+                show(board, say)
         _keep(events, model, result, metrics)
     say(build.verdict(metrics))
 

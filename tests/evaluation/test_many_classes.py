@@ -27,7 +27,7 @@ def many(classes=3000, images=3000, seed=0):
 def test_metrics_are_small_and_complete(tmp_path):
     logits, labels, classes = many()
     tracemalloc.start()
-    found = classification_metrics(logits, labels, classes, bootstrap=0)
+    found = classification_metrics(logits, labels, classes)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 4 * logits.nbytes + (200 << 20)  # blocks in float64; a matrix of all cells would be added to that
@@ -43,7 +43,7 @@ def test_metrics_are_small_and_complete(tmp_path):
 
 def test_both_forms_mean_the_same():
     logits, labels, classes = many(30, 300)
-    dense = classification_metrics(logits, labels, classes, bootstrap=0)["confusion"]
+    dense = classification_metrics(logits, labels, classes)["confusion"]
     cells = Cells.read(dense)
     sparse = {"classes": 30, **{name: getattr(cells, name).tolist() for name in ("true", "predicted", "count")}}
     assert np.array_equal(Cells.read(sparse).dense(), dense)

@@ -14,6 +14,8 @@ from keras_transfer.cli.commands import (
     backbones,
     benchmark,
     compare,
+    completion,
+    config,
     doctor,
     embed,
     evaluate,
@@ -30,6 +32,7 @@ from keras_transfer.cli.commands import (
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "lr-find": lr_find,
+    "config": config,
     "evaluate": evaluate,
     "predict": predict,
     "embed": embed,
@@ -42,5 +45,6 @@ COMMANDS: dict[str, ModuleType] = {
     "benchmark": benchmark,
     "doctor": doctor,
     "backbones": backbones,
+    "completion": completion,
 }
 """Name on the command line → module, in the order of ``--help``."""
