@@ -3,18 +3,20 @@
 ::
 
     import keras_transfer as kt
-    kt.use_backend("torch")
     data = kt.data.folder("photos/", image_size=224)
     clf = kt.Classifier("mobilenet_v2", classes=data.classes)
     clf.fit(data, phases=[kt.Phase("head", epochs=5, learning_rate=1e-3),
                           kt.Phase("all", epochs=20, learning_rate=1e-4)])
 
-Importing the package imports neither Keras nor a framework; the first thing that needs them does.
+Importing the package imports neither Keras nor a framework; the first thing that needs them does, on the framework that is installed
+(``kt.use_backend`` chooses another). ``import keras`` after it finds that framework too.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
 import sys
 from typing import Any
 
@@ -54,6 +56,10 @@ def load_ipython_extension(shell: Any) -> None:
     """Make IPython show the package's objects as HTML (``%load_ext keras_transfer``)."""
     importlib.import_module("keras_transfer.notebook").register(shell)
 
+
+# Keras's own default is TensorFlow, and a plain `import keras` fails without it.
+if "KERAS_BACKEND" not in os.environ and "keras" not in sys.modules and not importlib.util.find_spec("tensorflow"):
+    importlib.import_module("keras_transfer.runtime.backend").set_provisional()
 
 # Importing the package in a notebook is enough; a shell that starts later takes the extension.
 if "IPython" in sys.modules and (_shell := importlib.import_module("keras_transfer.ipython").shell()) is not None:

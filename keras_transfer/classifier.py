@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
 
 from keras_transfer import runtime, text
 from keras_transfer.arguments import checked
@@ -18,7 +17,8 @@ from keras_transfer.arguments.types import (
     ClassWeights,
     Effort,
     Fraction,
-    Name,
+    Metrics,
+    NameOrModel,
     Natural,
     OptionalSize,
     Positive,
@@ -27,31 +27,39 @@ from keras_transfer.arguments.types import (
     Workers,
 )
 from keras_transfer.config.resolved import ResolvedData, settle_batch_norm
-from keras_transfer.config.schema import CallbacksConfig, Phase, Phases
+from keras_transfer.config.schema import VAL_FRACTION, CallbacksConfig, Phase, Phases
 from keras_transfer.data.dataset import Dataset, Split
-from keras_transfer.data.images.given import checked_golden, images_of_array, paths_of
+from keras_transfer.data.images.given import checked_golden
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
 from keras_transfer.options import DROPOUT, Color, Pooling, Resize, Stem
+from keras_transfer.usage import Usage
 
 if TYPE_CHECKING:
     from keras_transfer.evaluation.leaderboard import Leaderboard
+    from keras_transfer.models.preprocessing import Preprocessing
     from keras_transfer.training.fit_result import FitResult
     from keras_transfer.training.range_test import Sweep
     from keras_transfer.training.setup import TrainingSetup
     from keras_transfer.typing import Say
 
+if TYPE_CHECKING:
+    Scaling = str | Preprocessing | None
+else:
+    Scaling = Any  # its module comes with the backbones; `own_backbone` checks it
+
 DEFAULT_PHASES = (Phase("head", epochs=5, learning_rate=1e-3), Phase("all", epochs=10, learning_rate=1e-4))
 
 
-class Classifier:
+class Classifier(Usage):
     """A pretrained backbone with a new head.
 
     Args:
-        backbone: name of the backbone, e.g. ``"mobilenet_v2"`` (``keras_transfer.backbones()`` lists them).
+        backbone: name of the backbone, e.g. ``"mobilenet_v2"`` (``keras_transfer.backbones()`` lists them); or a Keras model from an image
+            to features, whose layers and weights are copied.
         classes: class names, in label order.
         image_size: input size, one number or (height, width); by default the backbone's own.
-        weights: ``"imagenet"``, ``"none"`` or the path of a weights file.
+        weights: ``"imagenet"``, ``"none"`` or the path of a weights file; a model given as the backbone keeps its own, unless ``"none"``.
         color: ``"rgb"`` or ``"grey"`` input.
         resize: how images of another shape are fitted: ``"squash"``, ``"crop"`` or ``"pad"``.
         pooling: ``"avg"`` or ``"max"``.
@@ -59,6 +67,8 @@ class Classifier:
         stem: first layers: ``"keep"``, ``"small_image"`` or ``"one_channel"``.
         precision: ``"float32"``, ``"bfloat16"`` or ``"float16"``: what the model computes in; weights and logits stay
             float32. ``"auto"``: the fastest in :meth:`fit`, float32 otherwise.
+        preprocessing: what a model given as the backbone expects, unless it scales pixels itself: ``"none"`` (0..255), ``"unit"`` (0..1),
+            ``"tf"`` (-1..1), ``"torch"`` or ``"caffe"``, the modes of Keras's ``preprocess_input``.
         seed: of the head's initial weights and of the order and augmentation in :meth:`fit`.
 
     Attributes:
@@ -67,6 +77,7 @@ class Classifier:
         history: one row per epoch, after :meth:`fit`.
         leaderboard: the candidates that :meth:`fit` chose from, a
             :class:`~keras_transfer.evaluation.leaderboard.Leaderboard`; None if it did not choose.
+        data: the data set of the last :meth:`fit`; None otherwise.
         run: run directory that it was trained in, by :func:`keras_transfer.fine_tune`; None otherwise.
 
     Raises:
@@ -86,7 +97,7 @@ class Classifier:
     @checked
     def __init__(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
-        backbone: Name,
+        backbone: NameOrModel,
         classes: ClassNames,
         *,
         image_size: OptionalSize = None,
@@ -97,21 +108,34 @@ class Classifier:
         dropout: Fraction = DROPOUT,
         stem: Stem = "keep",
         precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        preprocessing: Scaling = None,
         seed: Seed = 0,
     ):
         if len(classes) < 2:
             raise UserError(f"a classifier needs at least two class names, got {classes!r}")
         _ensure_backend()
         from keras_transfer.models.backbones import get
+        from keras_transfer.models.backbones.own import own_backbone, own_size
+        from keras_transfer.models.checkpoints.record import is_permissive
+        from keras_transfer.models.checkpoints.reference import is_reference
         from keras_transfer.models.classifier import build_classifier
         from keras_transfer.models.precision import set_precision
 
-        size = image_size or get(backbone).image_size
+        if not isinstance(backbone, str):
+            model, backbone = backbone, own_backbone(backbone, preprocessing)
+            image_size, weights = image_size or own_size(model), "own" if weights == "imagenet" else weights
+        elif preprocessing is not None:
+            raise UserError(f"preprocessing is for a model given as the backbone; that of {backbone!r} is known")
+        record = get(backbone)
+        if is_reference(backbone) and not is_permissive(record.licence):
+            warnings.warn(f"licence of the weights of {backbone}: {record.licence}", stacklevel=2)
+        size = image_size or record.image_size
         height, width = (size, size) if isinstance(size, int) else size
         self.classes = tuple(classes)
         self.history: list[dict[str, Any]] = []
         self.leaderboard: Leaderboard | None = None
         self.run: Path | None = None
+        self.data: Dataset | None = None
         self.seed, self._precision, self._is_new = seed, precision, True
         self.metadata: dict[str, Any] = {
             "classes": list(self.classes),
@@ -120,6 +144,7 @@ class Classifier:
             "resize": resize,
             "backbone": backbone,
             "weights": weights,
+            "licence": record.licence,
         }
         self._head = {"pooling": pooling, "dropout": dropout, "stem": stem}
         self.model = build_classifier(
@@ -140,7 +165,7 @@ class Classifier:
     def _wrap(cls, model: Any, metadata: dict[str, Any]) -> Classifier:
         found = cls.__new__(cls)
         found.model, found.metadata, found.classes = model, metadata, tuple(metadata["classes"])
-        found.history, found.leaderboard, found.run = [], None, None
+        found.history, found.leaderboard, found.run, found.data = [], None, None, None
         found.seed, found._precision, found._is_new = 0, "auto", False
         return found
 
@@ -148,8 +173,15 @@ class Classifier:
     def fit(  # its keywords are the configuration's keys: a settings object would only hide them
         self,
         data: Any,
+        y: Any = None,
         phases: Phases = None,
         *,
+        validation_data: Any = None,
+        validation_split: Fraction = VAL_FRACTION,
+        epochs: Positive | None = None,
+        optimizer: Any = None,
+        loss: Any = None,
+        metrics: Metrics = (),
         augment: Augment = (),
         batch_size: Positive = 32,
         accumulate: Positive = 1,
@@ -166,11 +198,19 @@ class Classifier:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
 
         Args:
-            data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
+            data: labelled images: a :class:`~keras_transfer.data.dataset.Dataset`, a path, or any other object that
+                :func:`keras_transfer.data.open` takes; such data are divided as `folder` does by default.
+            y: labels, if ``data`` holds images only. ``fit(data, phases)`` is understood, too.
             phases: what is trained and how. By default, a new classifier does what ``keras-transfer train`` does without phases: the best
                 features of its backbone are found by cross-validation, the head is solved, and fine-tuning is kept if held-out images speak
                 for it; ``model`` is then built anew. A classifier that was loaded trains five epochs of the head and ten of everything.
-            augment: augmentations by name, or ``{"name": …, parameters}``.
+            validation_data: images for validation, of any kind that ``data`` may have; all of ``data`` is then trained on.
+            validation_split: fraction of the images held out for validation, where neither ``data`` nor ``validation_data`` has them.
+            epochs: without ``phases``: of the head alone (a third of them), then of everything.
+            optimizer: name or object of a Keras optimizer, for each phase that has none of its own.
+            loss: name or object of a Keras loss, in place of cross-entropy; a loss without ``from_logits=True`` gets probabilities.
+            metrics: names or objects of further Keras metrics, which get probabilities.
+            augment: augmentations by name, ``{"name": …, parameters}``, or Keras layers such as ``keras.layers.RandomFlip()``.
             batch_size: images per step.
             accumulate: micro-batches per step, to save memory; the result is that of the whole batch.
             label_smoothing: label smoothing of the loss.
@@ -184,33 +224,42 @@ class Classifier:
             verbose: print phases and progress.
 
         Returns:
-            :class:`~keras_transfer.training.fit_result.FitResult`.
+            :class:`~keras_transfer.training.fit_result.FitResult`, whose ``history`` and ``epoch`` are those of a Keras ``History``.
 
         Raises:
-            UserError: the data does not fit the classifier, memory ran out, the loss is not finite.
+            UserError: data of another kind, or that does not fit the classifier, memory ran out, the loss is not finite.
         """
         from keras_transfer.models.precision import computing_in
         from keras_transfer.training.accumulate import part_size
         from keras_transfer.training.board import leaderboard
+        from keras_transfer.training.events import SavingEvents
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
+        from keras_transfer.training.fit_arguments import are_phases, as_phases, check_judges, phases_for
         from keras_transfer.training.phase_runner import PhaseRunner
 
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers, "cache": cache, "views": views}  # fmt: skip
+        if phases is None and are_phases(y):
+            y, phases = None, y
+        data = self._open(data, y, validation_data, validation_split, text.say if verbose else None)
+        phases = phases_for(as_phases(phases), DEFAULT_PHASES, epochs, optimizer, loss is not None or bool(metrics))
+        check_judges(phases or (), loss)
         if phases is None and self._is_new:
             setup = self._choose(data, effort, augment, options, settings, verbose)
         else:
-            setup = self._setup(data, phases, augment, options, label_smoothing, settings)
+            setup = self._setup(data, phases, augment, options, label_smoothing, settings, loss, metrics)
         try:
             with setup, computing_in(self.model, self._training_precision()):
-                result = PhaseRunner(setup, callbacks=callbacks, verbose=verbose).run()
+                result = PhaseRunner(
+                    setup, callbacks=callbacks, events=SavingEvents(self._write), verbose=verbose
+                ).run()
         except Exception as error:
             if is_out_of_memory(error):
                 size = tuple(self.metadata["image_size"])
                 batch_size = setup.train.loader.batch_size
                 raise out_of_memory(batch_size, part_size(batch_size, setup.settings.accumulate), size) from error
             raise
-        self.history, self._is_new = result.history, False
+        self.history, self._is_new, self.data = result.history, False, data
         if self.leaderboard is not None:
             self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
@@ -234,7 +283,7 @@ class Classifier:
         """Find a learning rate for every phase by a range test (Smith 2017); the model is left exactly as it is.
 
         Args:
-            data: a :class:`~keras_transfer.data.dataset.Dataset` with the classifier's classes.
+            data: as for :meth:`fit`.
             phases: as for :meth:`fit`; by default the head, then everything.
             augment, batch_size, accumulate, label_smoothing, class_weights, workers: as for :meth:`fit`.
             steps: maximum steps of a sweep, at least 20.
@@ -249,6 +298,7 @@ class Classifier:
         """
         from keras_transfer import plots
         from keras_transfer.models.precision import computing_in
+        from keras_transfer.training.fit_arguments import as_phases
         from keras_transfer.training.range_test import find_rates
 
         if steps < 20:
@@ -256,7 +306,8 @@ class Classifier:
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers}  # fmt: skip
         say: Say = text.say if verbose else (lambda _: None)
-        setup = self._setup(data, phases, augment, options, label_smoothing)
+        data = self._open(data, None, None, VAL_FRACTION, None)
+        setup = self._setup(data, as_phases(phases), augment, options, label_smoothing)
         with setup, computing_in(self.model, self._training_precision()):
             found = find_rates(setup, steps, say)
         if plot is not None:
@@ -264,13 +315,24 @@ class Classifier:
         return found
 
     @checked
-    def evaluate(self, split: Any, batch_size: Positive = 32) -> Evaluation:
-        """Measure the model on a split, e.g. ``data.test``; see ``classification_metrics`` for the figures."""
-        from keras_transfer.evaluation.evaluate import evaluate_split
+    def evaluate(self, data: Any = None, y: Any = None, *, batch_size: Positive = 32) -> Evaluation:
+        """Measure the model; see ``classification_metrics`` for the figures.
 
-        if not isinstance(split, Split):
-            hint = ": name a split of it, e.g. data.test" if isinstance(split, Dataset) else ""
-            raise UserError(f"evaluate measures on a split of a data set, got a {type(split).__name__}{hint}")
+        Args:
+            data: a split, e.g. ``data.test``; or labelled images of any kind that :meth:`fit` takes, of which the test split is measured
+                if they have splits, else all; None: the test images of the data of the last :meth:`fit`.
+            y: labels, if ``data`` holds images only.
+            batch_size: images per forward pass.
+
+        Raises:
+            UserError: nothing to measure on, or other classes than the classifier's.
+        """
+        from keras_transfer.evaluation.evaluate import evaluate_split
+        from keras_transfer.inference import evaluation_split
+
+        if data is None and self.data is None:
+            raise UserError("evaluate() needs data: a split such as data.test, a path, (x, y) …")
+        split = evaluation_split(self.metadata, self.data if data is None else data, y)
         self._check_classes(split)
         return Evaluation(
             evaluate_split(self.model, split.at_depth(self.metadata.get("depth")), self._transform(), batch_size)
@@ -281,24 +343,23 @@ class Classifier:
         """Classify images.
 
         Args:
-            images: a path, a folder, a list of them; or one image (h, w[, c]) or images (n, h, w, c) as uint8 arrays.
+            images: a path, a folder, a web address (http, https); an array or tensor (height, width[, channels]) or several of them, 0..255
+                or 0..1; a PIL picture; a list of any of these, of any sizes; or a data set object, see :func:`keras_transfer.data.open`,
+                whose labels are left out.
             top: classes per image.
             batch_size: images per forward pass.
 
         Returns:
             A :class:`~keras_transfer.evaluation.predict.Prediction` for a single image, else a list of them.
-        """
-        from keras_transfer.evaluation.predict import predict_files, predict_images
 
-        if isinstance(images, np.ndarray):
-            images, single = images_of_array(images)
-            found = predict_images(self.model, self.metadata, images, top=top, batch_size=batch_size)
-        else:
-            paths, single = paths_of(images)
-            found = predict_files(self.model, self.metadata, paths, top=top, batch_size=batch_size)
-        if single and found[0].error:
-            raise UserError(f"{found[0].path}: {found[0].error}")
-        return found[0] if single else found
+        Raises:
+            UserError: another kind of object, no image that can be read, or ``top`` is below 1.
+        """
+        from keras_transfer.evaluation.predict import open_images, predict_opened
+
+        opened = open_images(images, self.metadata.get("depth"))
+        found = predict_opened(self.model, self.metadata, opened, top, batch_size)
+        return found[0] if opened.single else found
 
     @checked
     def save(self, path: AnyPath, golden: Any = None) -> None:
@@ -316,6 +377,26 @@ class Classifier:
         golden = checked_golden(golden, self.model.input_shape[1:])
         metadata = {**self.metadata, "backend": keras.backend.backend(), "versions": runtime.versions()}
         bundle.save(self.model, path, metadata, golden)
+
+    def _write(self, model: Any, path: Path) -> None:
+        """Write the model in training where one of the caller's callbacks asks for it."""
+        from keras_transfer.models import bundle
+
+        if path.suffix == ".keras":
+            bundle.save(model, path, self.metadata)
+        else:
+            model.save(path)
+
+    def _open(self, data: Any, y: Any, validation: Any, val_fraction: float, say: Say | None) -> Dataset:
+        """Return the data set to train on, and say what was decided about it."""
+        from keras_transfer.inference import training_data
+
+        opened = training_data(self.metadata, data, y, validation, val_fraction, self.seed)
+        if opened is not data and say is not None:
+            say(repr(opened))
+            for note in opened.samples.notes:
+                say(f"data: {note}")
+        return opened
 
     def _choose(
         self,
@@ -365,6 +446,8 @@ class Classifier:
         options: dict[str, Any],
         label_smoothing: float,
         callbacks: CallbacksConfig | None = None,
+        loss: Any = None,
+        metrics: Sequence[Any] = (),
     ) -> TrainingSetup:
         """Return what training needs.
 
@@ -375,6 +458,8 @@ class Classifier:
             options: keys of the configuration's ``data`` section.
             label_smoothing: of the loss.
             callbacks: monitor, ReduceLROnPlateau and EarlyStopping.
+            loss: one of Keras's, or None.
+            metrics: further ones of Keras's.
 
         Raises:
             UserError: the data does not fit the classifier, an option that is out of range.
@@ -392,6 +477,8 @@ class Classifier:
             settle_batch_norm(DEFAULT_PHASES if phases is None else phases, self.metadata.get("weights", "imagenet")),
             callbacks=callbacks or CallbacksConfig(),
             label_smoothing=label_smoothing,
+            loss=loss,
+            metrics=tuple(metrics),
             weighted=data.train.weights is not None,
             accumulate=settled.accumulate,
             features=build.feature_settings(settled, native=True),
@@ -422,10 +509,8 @@ class Classifier:
 
         return transform_of(self.metadata)
 
-    def _check_data(self, data: Any) -> None:
-        """Raise UserError unless this is a data set that fits the classifier."""
-        if not isinstance(data, Dataset):
-            raise UserError(f"expected a data set, such as keras_transfer.data.folder(…), got a {type(data).__name__}")
+    def _check_data(self, data: Dataset) -> None:
+        """Raise UserError unless a data set fits the classifier."""
         self._check_classes(data)
         self._check_fit(data)
 

@@ -69,7 +69,7 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the valid name closest to ``name``, or an empty string."""
     options = [str(v) for v in valid]
     other = _OTHER_WORDS.get(str(name).lower())
-    close = [other] if other in options else difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    close = [other] if other in options else difflib.get_close_matches(str(name), options, n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

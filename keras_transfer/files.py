@@ -154,9 +154,13 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], f
         ValueError: a row has a key that is not in `fields`.
     """
     with atomic_write(path, "w") as stream:
-        writer = csv.DictWriter(stream, fieldnames=list(fields), restval="", extrasaction="raise", lineterminator="\n")
+        options: dict[str, Any] = {"restval": "", "extrasaction": "raise", "lineterminator": "\n"}
+        writer = csv.DictWriter(stream, list(fields), **options)
+        # Python's writer quotes a carriage return only if lines end in one, but its reader takes it for the end of a line.
+        quoting = csv.DictWriter(stream, list(fields), quoting=csv.QUOTE_ALL, **options)
         writer.writeheader()
-        writer.writerows(rows)
+        for row in rows:
+            (quoting if any("\r" in str(value) for value in row.values()) else writer).writerow(row)
 
 
 def _open(path: Path, mode: str) -> IO[Any]:

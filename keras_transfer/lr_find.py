@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_transfer import text
 from keras_transfer.config.schema import RunConfig
+from keras_transfer.console import wrote
 from keras_transfer.files import check_output, write_json
 from keras_transfer.training.prepare import prepare
 from keras_transfer.typing import Say
@@ -51,7 +52,9 @@ def lr_find(
         found = find_rates(setup, say=say)
     if output is not None:
         plots.rate_sweeps(found, output)
+        wrote(output)
     if json_file is not None:
         resolved = prepared.config.model_dump(mode="json")
         write_json(json_file, {"config": resolved, "sweeps": [asdict(one) for one in found]})
+        wrote(json_file)
     return found

@@ -76,6 +76,11 @@ class Registry(MutableMapping[str, T], Generic[T]):
             raise UserError(f"{broken}: {point.value} has the name {name!r}")
         return record
 
+    def plugin(self, name: str) -> str:
+        """Return the top-level module of the installed package that a record belongs to; ``""`` if it is built in or unknown."""
+        point = None if name in self.built_in else self._entry_points.get(name)
+        return "" if point is None else point.value.partition(":")[0].split(".")[0]
+
     def lookup(self, name: str) -> T:
         """Return a record; raise UserError, with the nearest name, if there is no such record."""
         if name not in self:

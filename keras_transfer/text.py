@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 import unicodedata
 from typing import IO
@@ -9,6 +11,9 @@ from typing import IO
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the order in which a terminal or a page shows others."""
 _UNSAFE = frozenset(["Cc", "Cs", "Zl", "Zp"])
+_PLAIN = str.maketrans({"\u00a0": " ", "•": "-", "“": '"', "”": '"', "–": "-", "…": "..", "✓": "*", "±": "~", "→": "->", "×": "x",
+                        "─": "-", "━": "-", "╸": "-", "╺": "-"})  # fmt: skip
+_SCHEME = "keras_transfer"
 
 
 def is_unsafe(character: str) -> bool:
@@ -30,14 +35,17 @@ def one_line(text: object) -> str:
 
 
 def write(stream: IO[str] | None, text: str) -> None:
-    """Write text to a stream; what its encoding lacks is escaped. A stream that is missing (as in a window without console) is left out."""
+    """Write text to a stream; of what its encoding lacks, signs get their plain form and letters are escaped.
+
+    A stream that is missing (as in a window without console) is left out.
+    """
     if stream is None:
         return
     try:
         stream.write(text)
     except UnicodeEncodeError:
         encoding = getattr(stream, "encoding", None) or "ascii"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.write(text.encode(encoding, _SCHEME).decode(encoding))
 
 
 def say(line: object = "") -> None:
@@ -51,7 +59,17 @@ def complain(line: object = "") -> None:
 
 
 def never_fail() -> None:
-    """Make this process's standard streams escape what their encodings lack, also for libraries that write to them."""
+    """Make this process's standard streams do the same as :func:`write`, also for libraries that write to them."""
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure") and getattr(stream, "errors", "") == "strict":
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
+            stream.reconfigure(errors=_SCHEME)
+
+
+def _plain(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        return codecs.backslashreplace_errors(error)
+    letters = error.object[error.start : error.end].translate(_PLAIN)
+    return letters.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error(_SCHEME, _plain)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,6 +38,7 @@ def test_importing_the_package_imports_no_framework(code):
 
 
 def test_the_order_of_precedence(monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setattr(runtime.backend, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     assert runtime.choose_backend("tensorflow", "torch").value == "tensorflow"
@@ -48,7 +50,17 @@ def test_the_order_of_precedence(monkeypatch):
     )
 
 
+def test_keras_that_runs_already_is_used_as_it_is(monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setattr(runtime.backend, "installed_backends", lambda: ["torch", "tensorflow", "jax"])
+    running = SimpleNamespace(backend=SimpleNamespace(backend=lambda: "jax"))
+    monkeypatch.setitem(sys.modules, "keras", running)
+    assert runtime.choose_backend().value == "jax"
+    assert runtime.choose_backend("torch").value == "torch"
+
+
 def test_a_backend_that_is_unknown_or_missing(monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.delenv("KERAS_BACKEND", raising=False)
     with pytest.raises(UserError, match="did you mean 'tensorflow'"):
         runtime.choose_backend("tensorflw")

@@ -94,7 +94,7 @@ def measured(logits: np.ndarray, images: ImageSet) -> Cell:
     Raises:
         UserError: logits that are not finite.
     """
-    metrics = classification_metrics(logits, images.test_labels, images.classes, bootstrap=0)
+    metrics = classification_metrics(logits, images.test_labels, images.classes)
     return {
         "status": "ok",
         "accuracy": metrics["accuracy"],

@@ -29,7 +29,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     signature = inspect.signature(function)
     own = next(iter(signature.parameters), "") in ("self", "cls")
-    name = function.__qualname__.removesuffix(".__init__").replace("Classifier.", "")
+    name = function.__qualname__.removesuffix(".__init__").replace("Classifier.", "").replace("Usage.", "")
 
     @functools.cache
     def model() -> type[BaseModel]:

@@ -82,9 +82,12 @@ def _problem(item: Any, model: type[BaseModel] | None, owner: str, may_be_auto: 
     dotted = ".".join(str(part) for part in where) or owner or "configuration"
     received = item.get("input")
     if item["type"] == "extra_forbidden":
-        valid = _keys_at(model, where[:-1])
-        kind = f"{owner} has no argument {dotted!r}" if owner and len(where) == 1 else f"unknown key {dotted!r}"
-        return f"{kind}{nearest(str(where[-1]), valid)} (expected one of: {', '.join(valid)})"
+        key = str(item["loc"][-1])  # a key may look like one of pydantic's own marks, which the place is without
+        above = where[:-1] if where and str(where[-1]) == key else where
+        valid = _keys_at(model, above)
+        dotted = ".".join([*map(str, above), key])
+        kind = f"{owner} has no argument {dotted!r}" if owner and not above else f"unknown key {dotted!r}"
+        return f"{kind}{nearest(key, valid)} (expected one of: {', '.join(valid)})"
     message = item["msg"].removeprefix("Value error, ")
     message = (message[:1].lower() + message[1:]).replace("tuple", "list")  # Python's word for a list of fixed length
     if may_be_auto:
@@ -99,7 +102,7 @@ def _problem(item: Any, model: type[BaseModel] | None, owner: str, may_be_auto: 
         message += nearest(
             received, [part.strip("' ") for part in item["ctx"]["expected"].replace(" or ", ", ").split(",")]
         )
-    complete = "got" in message or message.startswith("unknown ")
+    complete = not where or "got" in message or message.startswith("unknown ")
     return f"{dotted}: {' '.join(message.split())}" + ("" if complete else f", got {short(received)}")
 
 

@@ -96,6 +96,36 @@ else:
 Name = Annotated[str, BeforeValidator(_name), Field(min_length=1)]
 
 
+def _names(value: Any) -> Any:
+    names = [value] if isinstance(value, str) else ordered(value)
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"expected names, got {short(name)} among them")
+    return names
+
+
+if TYPE_CHECKING:
+    Names = str | Sequence[str]
+else:
+    Names = Annotated[list[str], BeforeValidator(_names), Field(min_length=1)]
+"""A name, or several; it arrives as a list."""
+
+
+def _name_or_model(value: Any) -> Any:
+    keras = sys.modules.get("keras")
+    model = keras is not None and isinstance(value, keras.Model)
+    if not model and not (isinstance(value, str) and value):
+        raise ValueError(f"expected a name or a keras.Model, got {short(value)}")
+    return value
+
+
+if TYPE_CHECKING:
+    NameOrModel = Any
+else:
+    NameOrModel = Annotated[Any, BeforeValidator(_name_or_model)]
+"""The name of a backbone, or a Keras model."""
+
+
 def _effort(value: Any) -> Any:
     words = ["quick", "standard", "best"]
     if isinstance(value, str) and value not in words and not value.replace(".", "", 1).isdecimal():
@@ -134,7 +164,8 @@ def _callbacks(value: Any) -> Any:
     keras = sys.modules.get("keras")  # without it, nothing can be one of its callbacks
     for one in value:
         if keras is None or not isinstance(one, keras.callbacks.Callback):
-            raise ValueError(f"expected a list of Keras callbacks, got {short(one)} in it")
+            hint = "; give an object, not the class" if isinstance(one, type) else ""
+            raise ValueError(f"expected a list of Keras callbacks, got {short(one)} in it{hint}")
     return value
 
 
@@ -143,6 +174,17 @@ if TYPE_CHECKING:
 else:
     Callbacks = Annotated[list[Any], BeforeValidator(_callbacks)]
 """Keras callbacks; None is none."""
+
+
+def _metrics(value: Any) -> Any:
+    return [] if value is None else [value] if isinstance(value, str) else ordered(value)
+
+
+if TYPE_CHECKING:
+    Metrics = Sequence[Any] | str
+else:
+    Metrics = Annotated[list[Any], BeforeValidator(_metrics)]
+"""Keras metrics: names or objects, which :func:`keras_transfer.training.objectives.own_metrics` checks; None is none."""
 
 
 def _augment(value: Any) -> Any:

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 
 from keras_transfer import text
 from keras_transfer.cli.commands import COMMANDS
+from keras_transfer.cli.parser import Parser
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
+
+EXAMPLES = (
+    "keras-transfer train photos/",
+    "keras-transfer train photos/ --backbone resnet50 --image-size 224 --batch-size 32 --epochs 5 --lr 1e-4",
+    "keras-transfer predict runs/photos-20250101-120000 new.jpg",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,14 +60,17 @@ def script(command: str) -> None:
     sys.exit(main([command, *sys.argv[1:]]))
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser of all commands."""
     from keras_transfer import __version__
 
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="keras-transfer",
         description="Transfer learning for image classification: the same on PyTorch, TensorFlow and JAX.",
-        epilog="keras-transfer COMMAND --help shows the options of a command, and examples.",
+        epilog="\n  ".join(
+            ["examples:", *EXAMPLES, "", "keras-transfer COMMAND --help shows the options of a command."]
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"keras-transfer {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -75,16 +85,15 @@ def build_parser() -> argparse.ArgumentParser:
         )
         command.add_options(added)
         added.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        added.set_defaults(command=command)
+        added.set_defaults(command=command, parser=added, root=parser)
     return parser
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:
     """Parse arguments; ``paths`` may also follow options, which argparse does not support with subcommands."""
-    parser = build_parser()
-    arguments, left = parser.parse_known_args(words)
+    arguments, left = build_parser().parse_known_args(words)
     if left and (not hasattr(arguments, "paths") or any(word.startswith("-") for word in left)):
-        parser.error(f"unrecognized arguments: {' '.join(left)}")
+        arguments.parser.refuse([word for word in left if word.startswith("-")] or left)
     if left:
         arguments.paths = [*arguments.paths, *left]
     return arguments

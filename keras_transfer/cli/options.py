@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from keras_transfer.cli import shortcuts
+from keras_transfer.errors import UserError
 from keras_transfer.options import BACKENDS, DEVICES
+
+if TYPE_CHECKING:
+    from keras_transfer.config.schema import RunConfig
 
 SPLITS = ("train", "val", "test", "all")
 
@@ -15,17 +22,73 @@ def add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """Add ``config``, ``--data`` and ``--set``: what to train."""
-    parser.add_argument("config", nargs="?", metavar="CONFIG",
-                        help="a YAML file, or the name of one in configs/ (default without --data: quickstart)")  # fmt: skip
-    parser.add_argument("--data", metavar="DATA", help="train on this folder (or .csv, .txt list, .npz)")
+    """Add ``config``, ``--data``, the short options and ``--set``: what to train; :func:`load` reads them."""
+    parser.add_argument("config", nargs="?", metavar="DATA_OR_CONFIG",
+                        help="a folder of images (or .csv, .txt list, .npz), a YAML file, or the name of one in configs/ "
+                        "(default: quickstart)")  # fmt: skip
+    parser.add_argument(
+        "--data", metavar="DATA", help="train on this folder (or .csv, .txt list, .npz), e.g. with a CONFIG"
+    )
     add_overrides(parser)
 
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
-    """Add ``--set KEY=VALUE``, repeatable, as ``overrides``."""
+    """Add the short options and ``--set KEY=VALUE``, repeatable; :func:`overrides` returns them."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides",
-                        help="override a configuration key, e.g. data.batch_size=32 or phases.0.epochs=3")  # fmt: skip
+                        help="override any configuration key, e.g. model.dropout=0.3 or phases.0.epochs=3")  # fmt: skip
+    shortcuts.add(parser)
+
+
+def overrides(arguments: argparse.Namespace) -> list[str]:
+    """Return what :func:`add_overrides` parsed, as ``KEY=VALUE``."""
+    return shortcuts.overrides(arguments)
+
+
+def load(arguments: argparse.Namespace, output: str | None = None) -> RunConfig:
+    """Return the configuration that the options of :func:`add_config` describe.
+
+    Raises:
+        UserError: one line for every problem, in the words of the options.
+    """
+    from keras_transfer.config import load_config
+
+    config, data = config_and_data(arguments)
+    try:
+        found = load_config(config, overrides(arguments), data, output)
+    except UserError as error:
+        raise shortcuts.in_words_of_options(error, arguments) from error
+    if arguments.shortcut_effort and isinstance(found.phases, tuple):
+        raise UserError(
+            f"--effort says how phases are chosen, but {config or 'the configuration'} names its phases: leave it out"
+        )
+    return found
+
+
+def config_and_data(arguments: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Return configuration and data; the positional argument may be either.
+
+    Raises:
+        UserError: both are data, or it is neither.
+    """
+    from keras_transfer.config.load import recipe_names
+    from keras_transfer.errors import nearest
+
+    word, data = arguments.config, arguments.data
+    if data is not None and not data.strip():
+        raise UserError("--data: expected a folder, .csv, .txt list or .npz, got an empty value")
+    if word is None:
+        return None, data
+    path, names = Path(word), recipe_names()
+    if path.suffix.lower() in (".yaml", ".yml") or (word in names and not word.endswith("/")):
+        return word, data
+    if not path.exists():
+        raise UserError(
+            f"no folder, file or configuration {word!r}{nearest(word, names)} (expected data, such as photos/, a .yaml file or one of: "
+            f"{', '.join(names)})"
+        )
+    if data is not None:
+        raise UserError(f"two data sets: {word} and --data {data}; name one")
+    return None, word
 
 
 def add_backend(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +121,30 @@ def add_accept_changes(parser: argparse.ArgumentParser) -> None:
     """Add ``--accept-changes``."""
     parser.add_argument("--accept-changes", action="store_true",
                         help="resume even if the configuration, versions or data have changed")  # fmt: skip
+
+
+def add_picture(parser: argparse.ArgumentParser, dest: str, text: str, *earlier: str) -> None:
+    """Add ``--output FILE.png``, for the picture that a command draws; ``earlier``: what it was called before."""
+    parser.add_argument("--output", metavar="FILE.png", dest=dest, help=text)
+    for name in earlier:
+        parser.add_argument(name, dest=dest, help=argparse.SUPPRESS)
+
+
+def write_or_print(text: str, output: str | None, suffix: str = "") -> None:
+    """Write a text to a file and say so, or print it.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from keras_transfer.console import wrote
+    from keras_transfer.files import check_output, write_text
+
+    if output is None:
+        print(text, end="")
+        return
+    check_output("--output", output, suffix)
+    write_text(output, text)
+    wrote(output)
 
 
 def positive(text: str) -> int:

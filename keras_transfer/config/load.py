@@ -15,6 +15,7 @@ from keras_transfer.arguments.problems import section_of
 from keras_transfer.arguments.types import AnyPath, Settings
 from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
 from keras_transfer.config.schema import RunConfig
+from keras_transfer.data.paths import source_of
 from keras_transfer.errors import UserError, unknown
 
 __all__ = [
@@ -182,8 +183,10 @@ def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(node, list):
-            if not key.isdigit() or int(key) >= len(node):
-                raise UserError(f"--set {dotted}: expected a number from 0 to {len(node) - 1} in place of {key!r}")
+            if key != "-1" and (not key.isdigit() or int(key) >= len(node)):
+                raise UserError(
+                    f"--set {dotted}: expected a number from 0 to {len(node) - 1}, or -1 for the last, in place of {key!r}"
+                )
             if last:
                 node[int(key)] = value
             else:
@@ -272,21 +275,9 @@ def _without_config(overrides: list[str]) -> str | None:
     ):
         return None
     raise UserError(
-        "settings without data: name a folder with --data DIR, or a configuration (the quickstart with your settings: "
+        "settings without data: name a folder (train photos/), or a configuration (the quickstart with your settings: "
         f"train {QUICKSTART} --set {overrides[0]})"
     )
-
-
-def source_of(data: str) -> dict[str, str]:
-    """Return the source settings for a path given as ``--data``: a folder, ``.csv``, ``.npz`` or a list ``.txt``."""
-    suffix = Path(data).suffix.lower()
-    if suffix == ".csv":
-        return {"source": "csv", "path": data}
-    if suffix == ".npz":
-        return {"source": "arrays", "path": data}
-    if suffix == ".txt":
-        return {"source": "list", "path": data}
-    return {"source": "folder", "path": data}
 
 
 def validate(tree: dict[str, Any]) -> RunConfig:

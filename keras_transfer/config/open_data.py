@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import Any
 
 from keras_transfer import data
@@ -24,6 +25,18 @@ def open_data(config: RunConfig) -> Dataset:
         common["image_size"] = None
     common["val_fraction"] = config.val_fraction
     return data.build(**common, seed=config.seed, **source_options(config))
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """Return the configuration with absolute paths to the data, so that it means the same in every folder."""
+    paths = {name: str(Path(path).absolute()) for name, path in paths_of(config.data).items()}
+    return config.model_copy(update={"data": config.data.model_copy(update=paths)})
+
+
+def paths_of(data: DatasetConfig) -> dict[str, str]:
+    """Return the keys of a data section that are paths, with their values."""
+    given = {name: getattr(data, name) for name in ("path", "root", "train", "val", "test", "classes")}
+    return {name: value for name, value in given.items() if isinstance(value, str) and value and "://" not in value}
 
 
 def source_options(config: RunConfig) -> dict[str, Any]:

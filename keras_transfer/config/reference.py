@@ -64,9 +64,14 @@ def _type(annotation: Any) -> str:
         return "parameters"
     if arguments:
         return " or ".join(_type(argument) for argument in arguments)
-    return {"NoneType": "`null`", "int": "integer", "float": "number", "str": "string", "bool": "boolean"}.get(
-        annotation.__name__, "section"
-    )
+    return {
+        "NoneType": "`null`",
+        "int": "integer",
+        "float": "number",
+        "str": "string",
+        "bool": "boolean",
+        "Any": "name or parameters",
+    }.get(annotation.__name__, "section")
 
 
 def _plural(annotation: Any) -> str:

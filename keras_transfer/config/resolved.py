@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from keras_transfer.arguments.types import Bits, ClassWeights, Fraction, ImageSize, Natural, Positive, Value
+from keras_transfer.config.keras_objects import title
 from keras_transfer.config.schema import DataConfig, ModelConfig, Phase, RunConfig
 from keras_transfer.options import BatchNorm, Color
 
@@ -51,8 +52,8 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict) and "epochs" in value:
         if value.get("solver") == "exact":
             return f"{value['name']}: solved"
-        rate = value["learning_rate"]
-        return f"{value['name']}: up to {value['epochs']} epochs, {value['optimizer']}, {value['schedule']} from {rate}"
+        rate, names = value["learning_rate"], (title(value["optimizer"]), title(value["schedule"]))
+        return f"{value['name']}: up to {value['epochs']} epochs, {names[0]}, {names[1]} from {rate}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item["name"]) if isinstance(item, dict) else str(item) for item in value) or "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from keras_transfer.arguments import Section
 from keras_transfer.arguments.names import WrittenNames
@@ -34,6 +42,7 @@ from keras_transfer.arguments.types import (
     plain,
 )
 from keras_transfer.config.interval import Interval
+from keras_transfer.config.keras_objects import configuration, is_schedule, stored_optimizer, stored_schedule
 from keras_transfer.errors import nearest, unknown
 from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
 
@@ -42,7 +51,7 @@ LABEL_SMOOTHING = 0.1
 BACKBONE = "efficientnet_lite0"
 
 
-Place = Annotated[int, Field(ge=0)]
+Place = Annotated[int, BeforeValidator(number), Field(ge=-1)]  # -1: the last
 
 
 def _switch_or_name(value: Any) -> Any:
@@ -67,6 +76,9 @@ def _list_or_word(value: Any) -> Any:
 
 
 Every = Annotated[str, BeforeValidator(_interval)]
+# Names, or Keras objects in the form in which they are stored; Python callers give the objects themselves.
+Optimizer = Annotated[Any, BeforeValidator(stored_optimizer)]
+Schedule = Annotated[Any, BeforeValidator(stored_schedule)]
 
 
 class DatasetConfig(Section):
@@ -157,7 +169,8 @@ class ModelConfig(Section):
 
     backbone: str = Field(
         "auto",
-        description="Name of the backbone, or `hub:NAME` for a keras-hub preset; several names joined by `+` for a head on the "
+        description="Name of the backbone; `hf:ORG/NAME`, `timm:NAME` or the path of a folder for a checkpoint of Hugging Face or timm; "
+        "`hub:NAME` for a keras-hub preset; several names joined by `+` for a head on the "
         "features of all; `auto`: with automatic phases the best of those whose weights are installed, otherwise "
         "`efficientnet_lite0`.",
     )
@@ -233,13 +246,19 @@ class Phase(Section):
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="Optimizer.")
+    optimizer: Optimizer = Field(
+        "adamw",
+        description="Optimizer: `adamw`, `adam`, `sgd`, or another of Keras by name; or `class_name` and `config`, as Keras serializes "
+        "it, which then has its own learning rate unless `learning_rate` is set.",
+    )
     momentum: Fraction = Field(0.9, description="Momentum of `sgd`.")
     weight_decay: NonNegative = Field(
         0.0, description="Decoupled weight decay; biases and normalization weights are exempt."
     )
-    schedule: Literal["plateau", "constant", "cosine", "one_cycle"] = Field(
-        "plateau", description="Learning-rate schedule; `plateau` reduces the rate when validation stalls."
+    schedule: Schedule = Field(
+        "plateau",
+        description="Learning-rate schedule: `plateau` reduces the rate when validation stalls; `constant`, `cosine`, `one_cycle`; or "
+        "`class_name` and `config` of one of Keras's, which replaces `learning_rate`.",
     )
     warmup_epochs: NonNegative = Field(0.0, description="Epochs of linear warm-up (not with `plateau`).")
     batch_norm: BatchNorm | Auto = Field(
@@ -268,9 +287,29 @@ class Phase(Section):
         assert self.learning_rate != "auto"
         return self.learning_rate
 
+    @property
+    def passes(self) -> float:
+        """How often the phase goes through the training images, at most; 0 where the head is solved."""
+        if self.solver == "exact":
+            return 0.0
+        if not self.folds:
+            return float(self.epochs)
+        return self.epochs * ((self.rounds or self.folds) * (1 - 1 / self.folds) + self.refit)
+
     if TYPE_CHECKING:
 
         def __init__(self, name: str | None = None, /, **values: Any): ...
+
+    @model_validator(mode="before")
+    @classmethod
+    def _schedule_as_rate(cls, values: Any) -> Any:
+        """Take a Keras schedule for ``learning_rate``, as Keras's optimizers do."""
+        if not isinstance(values, dict) or not is_schedule(values.get("learning_rate")):
+            return values
+        if "schedule" in values:
+            raise ValueError("learning_rate is a schedule already; leave out schedule")
+        rest = {key: value for key, value in values.items() if key != "learning_rate"}
+        return {**rest, "schedule": values["learning_rate"]}
 
     @field_validator("train")
     @classmethod
@@ -297,9 +336,23 @@ class Phase(Section):
             raise ValueError("refit needs folds, which say whether training helps")
         if self.folds:
             self._complete_folded()
+        if isinstance(self.optimizer, dict):
+            self._complete_optimizer(self.optimizer)
+        if isinstance(self.schedule, dict) and self.warmup_epochs:
+            raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not one of Keras's")
         if self.schedule == "plateau" and self.warmup_epochs:
             raise ValueError("warmup_epochs needs schedule constant, cosine or one_cycle, not plateau")
         return self
+
+    def _complete_optimizer(self, optimizer: dict[str, Any]) -> None:
+        """Take the learning rate of a Keras optimizer, unless the phase has its own."""
+        rate = configuration(optimizer).get("learning_rate")
+        if "learning_rate" in self.model_fields_set or rate is None:
+            return
+        if isinstance(rate, dict):
+            self.__dict__["schedule"] = rate
+        else:
+            self.__dict__["learning_rate"] = float(rate)
 
     def _complete_folded(self) -> None:
         """Settle what a phase needs that is judged when it has ended."""
@@ -329,7 +382,20 @@ def _phase_keys(value: dict[str, Any]) -> dict[str, Any]:
     for key in value:
         if key not in Phase.model_fields:
             raise ValueError(str(unknown("key", key, Phase.model_fields)))
+        _check_value(key, value[key])
     return value
+
+
+def _check_value(key: str, value: Any) -> None:
+    """Check the value of a phase's key by itself: the other keys are not known yet."""
+    field = Phase.model_fields[key]
+    kind: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        words = [item["msg"].removeprefix("Value error, ") for item in error.errors()]
+        words = [word for word in words if word != "Input should be 'auto'"] or words
+        raise ValueError(f"{key}: {words[0][0].lower()}{words[0][1:]}, got {value!r}"[:200]) from None
 
 
 PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
@@ -339,7 +405,9 @@ PhaseChanges = Annotated[dict[str, Any], AfterValidator(_phase_keys)]
 def _phases(value: Any) -> Any:
     if value is None:
         return None
-    if isinstance(value, (Phase, Mapping)):
+    if isinstance(value, Phase):
+        return [value]
+    if isinstance(value, Mapping):
         raise ValueError("expected a list of phases, got one: put it in brackets, [Phase(…)]")
     phases = ordered(value)
     if not phases:
@@ -358,10 +426,10 @@ def _differ(phases: Sequence[Phase] | None) -> Sequence[Phase] | None:
 
 
 if TYPE_CHECKING:
-    Phases = Sequence[Phase] | None
+    Phases = Sequence[Phase] | Phase | None
 else:
     Phases = Annotated[list[Phase] | None, BeforeValidator(_phases), AfterValidator(_differ)]
-"""Phases in order, or None for those of the default."""
+"""Phases in order, or a single one; it arrives as a list. None: those of the default."""
 
 
 class ReduceLROnPlateauConfig(Section):
@@ -474,9 +542,9 @@ class RunConfig(Section):
     @classmethod
     def _form_of_phases(cls, value: Any) -> Any:
         """Say which forms there are, which a message about each of them would not."""
-        forms = "expected a list of phases, auto, or numbers of phases (from 0) with the keys to change"
+        forms = "expected a list of phases, auto, or numbers of phases (from 0; -1: the last) with the keys to change"
         if isinstance(value, dict):
-            wrong = [key for key in value if not str(key).isdecimal()]
+            wrong = [key for key in value if not (str(key).isdecimal() or str(key) == "-1")]
             if wrong:
                 raise ValueError(f"{forms}, got the key {wrong[0]!r}")
             return value or "auto"
@@ -488,4 +556,14 @@ class RunConfig(Section):
     def _phase_names_differ(self) -> RunConfig:
         if isinstance(self.phases, tuple):
             _differ(self.phases)
+        return self
+
+    @model_validator(mode="after")
+    def _quick_has_no_fine_tuning(self) -> RunConfig:
+        changes = self.phases.get(-1, {}) if isinstance(self.phases, dict) else {}
+        asked = [key for key in ("epochs", "learning_rate") if key in changes]
+        if asked and self.effort == "quick" and self.is_automatic:
+            raise ValueError(
+                f"effort quick leaves out fine-tuning, whose {' and '.join(asked)} are set: leave out one or the other"
+            )
         return self

@@ -47,6 +47,7 @@ __all__ = [
     "folder",
     "idx",
     "list_file",
+    "open",
 ]
 
 
@@ -171,6 +172,46 @@ def arrays(x: Any = None, y: Any = None, image_size: OptionalSize = None, **opti
     if isinstance(x, (str, os.PathLike)):
         options["path"], x = x, None
     return build("arrays", x=x, y=y, image_size=image_size, **options)
+
+
+@checked
+def open(  # noqa: A001  as in PIL.Image.open
+    data: Any,
+    y: Any = None,
+    image_size: OptionalSize = None,
+    *,
+    classes: NamesOrFile = None,
+    **common: Unpack[Common],
+) -> Dataset:
+    """Whatever holds labelled images; :meth:`Classifier.fit` opens its data with this.
+
+    Args:
+        data: a path (folder, `.csv`, `.npz` or list `.txt`); arrays or tensors of any framework, `(x, y)`, uint8 or 0..255 or
+            0..1, channels first or last; a list of pictures of any sizes (arrays, PIL, paths), with `y`, or of
+            (picture, label) pairs; a `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader` or `Dataset`, Hugging Face
+            `datasets.Dataset`, pandas `DataFrame` with the columns path and label; or a dictionary of these with the keys
+            `train`, `val` and `test`.
+        y: labels, where `data` holds images only: numbers, names or one-hot.
+        image_size: as in `folder`.
+        classes: class names in label order; by default those that the object has, else the labels themselves.
+        **common: as in `folder`.
+
+    Data sets with a length and items are read one by one, in their own order: batches, shuffling and workers are the package's own, so
+    that splits, cached features and resuming work as for a folder. A stream is read once and kept in memory; of an endless one, the first
+    10,000 images.
+
+    Raises:
+        UserError: another kind of object, no labels, pixels that are standardized already, data that does not fit into memory.
+
+    Examples:
+        >>> pictures = [np.zeros((9, 12, 3), np.uint8), np.zeros((20, 10), np.uint8)] * 10
+        >>> data = kt.data.open(pictures, y=["cat", "dog"] * 10, image_size=16)
+        >>> data.classes
+        ('cat', 'dog')
+    """
+    from keras_transfer.data.objects import open_any
+
+    return open_any(data, y, classes=classes, image_size=image_size, **common)
 
 
 @checked

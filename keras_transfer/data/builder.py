@@ -5,17 +5,18 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
+from pydantic import BeforeValidator
 
 from keras_transfer.arguments import checked as checked_arguments
 from keras_transfer.arguments.names import NamesOrFile
+from keras_transfer.arguments.problems import short
 from keras_transfer.arguments.types import (
     AnyPath,
     Depth,
     Fraction,
-    Name,
     OptionalSize,
     Positive,
     Seed,
@@ -28,7 +29,7 @@ from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.images.depth import FULL, remark
 from keras_transfer.data.images.depth import chosen as choose_span
 from keras_transfer.data.images.depth import parse as parse_depth
-from keras_transfer.data.samples import FileStore, SampleTable
+from keras_transfer.data.samples import DecodingStore, SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
 from keras_transfer.data.statistics import sample_images
@@ -36,9 +37,23 @@ from keras_transfer.errors import UserError, unknown
 from keras_transfer.options import Color, Resize
 
 
+def _source(value: Any) -> Any:
+    if isinstance(value, SampleTable):
+        return value
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"expected the name of a data source, got {short(value)}")
+    return value
+
+
+if TYPE_CHECKING:
+    Source = str | SampleTable
+else:
+    Source = Annotated[Any, BeforeValidator(_source)]
+
+
 @checked_arguments
 def build(  # each parameter is a configuration key and a keyword of the functions in `keras_transfer.data`
-    source: Name,
+    source: Source,
     *,
     image_size: OptionalSize = None,
     val_fraction: Fraction = 0.15,
@@ -58,7 +73,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
     """Read a source, drop or refuse unusable images, and split it.
 
     Args:
-        source: name in `SOURCES`.
+        source: name in `SOURCES`; or samples that have been read already.
         image_size: side, or (height, width), of the model's input; None: the backbone's own.
         val_fraction: share of the validation split, unless the source has one.
         test_fraction: share of the test split, unless the source has one.
@@ -81,7 +96,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
         UserError: an invalid option, or unusable data.
     """
     size = parse_size(image_size)
-    samples = load_source(source, options)
+    samples = source if isinstance(source, SampleTable) else load_source(source, options)
     if evaluation:
         samples, checked = drop_bad(samples, on_bad_image, workers)
         samples = _with_depth(samples, checked, None if depth == "auto" else depth)
@@ -107,7 +122,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
 def _with_depth(samples: SampleTable, checked: Checked, depth: Any) -> SampleTable:
     """Return samples whose 16-bit images are read in their range, with a note on them."""
     images = samples.images
-    if not isinstance(images, FileStore):
+    if not isinstance(images, DecodingStore):
         return samples
     ranges = {i: checked.ranges[name] for i, name in enumerate(samples.names()) if name in checked.ranges}
     seen = [span for i, span in ranges.items() if samples.split[i] == "train"]

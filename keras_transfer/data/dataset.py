@@ -13,7 +13,8 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import Name, Place
 from keras_transfer.data.images.depth import parse as parse_depth
-from keras_transfer.data.samples import SPLITS, ArrayStore, FileStore, SampleTable, fingerprint
+from keras_transfer.data.images.given import as_array
+from keras_transfer.data.samples import SPLITS, ArrayStore, DecodingStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
 from keras_transfer.text import one_line
@@ -28,7 +29,7 @@ def _check_samples(samples: object, owner: str) -> None:
 
 def _positions(values: Any, count: int) -> np.ndarray:
     """Return positions below `count`, int64 (n,)."""
-    array: np.ndarray = np.asarray(values)
+    array = as_array(values, "positions")
     if array.size == 0:
         array = array.astype(np.int64).reshape(-1)
     if (
@@ -92,14 +93,15 @@ class Split:
         """Return the number of samples of each class, int64 (C,)."""
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
-    def take(self, positions: np.ndarray | Sequence[int]) -> Split:
+    @checked
+    def take(self, positions: Any) -> Split:
         """Return a smaller split with the samples at these positions; raises UserError for other values."""
         return Split(self.name, self.samples, self.indices[_positions(positions, len(self))])
 
     def at_depth(self, depth: Sequence[int] | None) -> Split:
         """Return the split with 16-bit images read in another range: that of a model."""
         images = self.samples.images
-        if not isinstance(images, FileStore) or images.depth == parse_depth(depth):
+        if not isinstance(images, DecodingStore) or images.depth == parse_depth(depth):
             return self
         return Split(self.name, replace(self.samples, images=images.with_depth(parse_depth(depth))), self.indices)
 
@@ -192,7 +194,7 @@ class Dataset:
     def content(self) -> np.ndarray | None:
         """A hash of each sample's content (files: bytes, arrays: pixels), uint8 (n, 16); None if the source cannot tell."""
         images = self.samples.images
-        if isinstance(images, FileStore):
+        if isinstance(images, DecodingStore):
             return images.content
         if isinstance(images, ArrayStore):
             joined = b"".join(images.open(i).digest() for i in range(len(images)))

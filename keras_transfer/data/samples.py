@@ -9,7 +9,15 @@ from itertools import pairwise
 
 import numpy as np
 
-from keras_transfer.data.images.store import IMAGE_SUFFIXES, ArrayStore, BadImage, FileStore, Image, ImageStore
+from keras_transfer.data.images.store import (
+    IMAGE_SUFFIXES,
+    ArrayStore,
+    BadImage,
+    DecodingStore,
+    FileStore,
+    Image,
+    ImageStore,
+)
 from keras_transfer.errors import UserError
 
 __all__ = [
@@ -17,6 +25,7 @@ __all__ = [
     "SPLITS",
     "ArrayStore",
     "BadImage",
+    "DecodingStore",
     "FileStore",
     "Image",
     "ImageStore",

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer import text
 from keras_transfer.config import load_config
 from keras_transfer.config.load import recipe_names
 from keras_transfer.config.open_data import source_options
 from keras_transfer.config.schema import BACKBONE, RunConfig
+from keras_transfer.console import wrote
 from keras_transfer.data import builder
 from keras_transfer.data.checks.examine import examine
 from keras_transfer.data.checks.findings import Finding, findings
@@ -52,7 +54,7 @@ def doctor(
         UserError: the data cannot be found or opened, or a file cannot be written.
     """
     check_output("--json", json_file)
-    check_output("--sheet", sheet_file, ".png")
+    check_output("--output", sheet_file, ".png")
     config = _config(source)
     samples = _open(config)
     examined = examine(samples, workers)
@@ -68,8 +70,12 @@ def doctor(
     print_report(report)
     if json_file is not None:
         write_json(json_file, report)
+        wrote(json_file)
     if sheet_file is not None:
-        draw_sheet(sheet_file, samples, found)
+        if draw_sheet(sheet_file, samples, found):
+            wrote(sheet_file)
+        else:
+            text.complain(f"no finding has images to draw: {sheet_file} is not written")
     return report
 
 

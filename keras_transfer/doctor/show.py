@@ -12,7 +12,6 @@ from rich.table import Table
 
 from keras_transfer.data.checks.findings import Finding
 from keras_transfer.data.samples import SampleTable
-from keras_transfer.errors import UserError
 from keras_transfer.text import one_line
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -41,23 +40,27 @@ def print_report(report: dict[str, Any]) -> None:
     console.print(table)
 
 
-def draw_sheet(path: str, samples: SampleTable, found: list[Finding]) -> None:
+def draw_sheet(path: str, samples: SampleTable, found: list[Finding]) -> bool:
     """Draw images of every finding, copies and near duplicates side by side.
 
+    Returns:
+        False if no finding has readable images, as in clean data: there is no file then.
+
     Raises:
-        UserError: no finding has readable images, or the file cannot be written.
+        UserError: the file cannot be written.
     """
     from keras_transfer.plots import prediction_grid
 
     chosen = _choose([f for f in found if f.images and f.check != "unreadable"])
     if not chosen:
-        raise UserError(f"nothing to draw on {path}: no finding has readable images")
+        return False
     images = [samples.images.read(i) for i, _ in chosen]
     titles = [
         f"{textwrap.fill(check, 16)}\n{samples.classes[samples.labels[i]]}\n{Path(samples.images.name(i)).name}"
         for i, check in chosen
     ]
     prediction_grid(images, titles, path, title=f"{samples.source}: findings")
+    return True
 
 
 def _choose(findings: list[Finding]) -> list[tuple[int, str]]:

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from keras_transfer import runtime
+from keras_transfer.console import progress
 from keras_transfer.data import rng
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
@@ -279,9 +280,10 @@ class FrozenFeatures:
     def _compute(self, loader: Loader, view: int | None, write: Callable[[int, np.ndarray], Any], what: str) -> None:
         began = time.perf_counter()
         engine = self.extractor
-        with loader.in_order(BATCH_SIZE, view) as images:
+        with loader.in_order(BATCH_SIZE, view) as images, progress(what, len(loader.split)) as advance:
             for number, rows in engine.compute(_batches(images)):
                 write(number * BATCH_SIZE, pack(rows, engine.precision))
+                advance(len(rows))
         seconds = max(time.perf_counter() - began, 1e-9)
         rate = len(loader.split) / seconds
         self.say(f"{what}: {seconds:.1f} s, {rate:.0f} images/s, by {engine.name}, {engine.precision}")

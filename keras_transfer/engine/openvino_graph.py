@@ -18,14 +18,21 @@ import numpy as np
 import openvino.opset13 as ops
 from openvino import Model
 
+from keras_transfer.engine.openvino_layout import (
+    Node,
+    NotTranslatable,
+    axis_of,
+    channels_first,
+    channels_last,
+    expect,
+    integers,
+    per_channel,
+    value_of,
+)
+from keras_transfer.engine.openvino_tokens import TOKEN_BUILDERS, Taken, reshape
 from keras_transfer.keras_compat import graph_nodes
 
-Node = Any  # openvino.Node; of rank 4, it is NCHW
 Builder = Callable[[Any, list[Node], list[tuple[int, ...]]], Node]
-
-
-class NotTranslatable(Exception):
-    """A layer that has no builder, or a configuration that its builder does not support."""
 
 
 def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Model:
@@ -45,7 +52,7 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
     """
     shape = [batch_size, *(int(n) for n in model.input_shape[1:])]
     pixels = ops.parameter(shape, dtype, name="pixels")
-    made: dict[int, Node] = {id(model.inputs[0]): _channels_first(ops.convert(pixels, "f32"), len(shape))}
+    made: dict[int, Node] = {id(model.inputs[0]): channels_first(ops.convert(pixels, "f32"), len(shape))}
     for node in graph_nodes(model):
         operation = node.operation
         kind = type(operation).__name__
@@ -53,53 +60,18 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
             raise NotTranslatable(f"{operation.name} ({kind})")
         inputs = list(node.input_tensors)
         shapes = [tuple(tensor.shape) for tensor in inputs]
+        if kind == "GetItem":  # what it takes is no property of the operation, but an argument of its call
+            operation = Taken(operation.name, node.arguments.args[1])
         made[id(node.outputs[0])] = BUILDERS[kind](operation, [made[id(t)] for t in inputs], shapes)
     output = model.outputs[0]
-    return Model([_channels_last(made[id(output)], len(output.shape))], [pixels], model.name)
-
-
-# === Layouts ===
-
-
-def _channels_first(x: Node, rank: int) -> Node:
-    return ops.transpose(x, _integers(0, 3, 1, 2)) if rank == 4 else x
-
-
-def _channels_last(x: Node, rank: int) -> Node:
-    return ops.transpose(x, _integers(0, 2, 3, 1)) if rank == 4 else x
-
-
-def _axis(axis: int, rank: int) -> int:
-    """Return the index in NCHW of an axis of Keras's channels-last tensor."""
-    axis %= rank
-    return {0: 0, 1: 2, 2: 3, 3: 1}[axis] if rank == 4 else axis
-
-
-def _per_channel(values: Any, rank: int) -> np.ndarray:
-    """Return a scalar or one value per channel in a shape that broadcasts over NCHW."""
-    array = np.asarray(values, np.float32).reshape(-1)
-    return array.reshape(1, -1, *[1] * (rank - 2))
-
-
-def _integers(*values: int) -> np.ndarray:
-    return np.array(values, np.int64)
-
-
-def _value(variable: Any) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
-
-
-def _expect(layer: Any, **wanted: Any) -> None:
-    for name, value in wanted.items():
-        if getattr(layer, name, value) != value:
-            raise NotTranslatable(f"{layer.name} ({type(layer).__name__} with {name}={getattr(layer, name)!r})")
+    return Model([channels_last(made[id(output)], len(output.shape))], [pixels], model.name)
 
 
 # === Layers with weights ===
 
 
 def _conv2d(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    kernel = _value(layer.kernel).transpose(3, 2, 0, 1)  # height, width, in, out → out, in, height, width
+    kernel = value_of(layer.kernel).transpose(3, 2, 0, 1)  # height, width, in, out → out, in, height, width
     return _convolve(layer, inputs[0], kernel, groups=layer.groups)
 
 
@@ -110,14 +82,14 @@ def _depthwise(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) ->
 def _separable(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
     depthwise = _depthwise_kernel(layer.depthwise_kernel)
     x = _convolution(layer, inputs[0], depthwise, layer.depthwise_kernel.shape[2])
-    pointwise = _value(layer.pointwise_kernel).transpose(3, 2, 0, 1)
+    pointwise = value_of(layer.pointwise_kernel).transpose(3, 2, 0, 1)
     x = ops.convolution(x, pointwise, [1, 1], [0, 0], [0, 0], [1, 1])
     return _bias_and_activation(layer, x, 4)
 
 
 def _depthwise_kernel(variable: Any) -> np.ndarray:
     """Height, width, in, multiplier → in * multiplier, 1, height, width."""
-    kernel = _value(variable)
+    kernel = value_of(variable)
     return kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
 
 
@@ -126,7 +98,7 @@ def _convolve(layer: Any, x: Node, kernel: np.ndarray, groups: int) -> Node:
 
 
 def _convolution(layer: Any, x: Node, kernel: np.ndarray, groups: int) -> Node:
-    _expect(layer, data_format="channels_last")
+    expect(layer, data_format="channels_last")
     strides, dilations = _pair(layer.strides), _pair(layer.dilation_rate)
     auto_pad = {"same": "same_upper", "valid": "valid"}[layer.padding]
     if groups == 1:
@@ -136,7 +108,7 @@ def _convolution(layer: Any, x: Node, kernel: np.ndarray, groups: int) -> Node:
 
 
 def _dense(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    rank, kernel = len(shapes[0]), _value(layer.kernel)
+    rank, kernel = len(shapes[0]), value_of(layer.kernel)
     if rank == 4:  # over a feature map, Dense is a 1x1 convolution
         x = ops.convolution(inputs[0], kernel.T[:, :, None, None], [1, 1], [0, 0], [0, 0], [1, 1])
     else:
@@ -146,17 +118,17 @@ def _dense(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Nod
 
 def _bias_and_activation(layer: Any, x: Node, rank: int) -> Node:
     if layer.use_bias:
-        x = ops.add(x, _per_channel(_value(layer.bias), rank))
+        x = ops.add(x, per_channel(value_of(layer.bias), rank))
     return _activate(layer, x)
 
 
 def _batch_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
     rank = len(shapes[0])
     if layer.axis not in (-1, rank - 1):
-        _expect(layer, axis=-1)
-    mean, variance = _value(layer.moving_mean), _value(layer.moving_variance)
-    gamma = _value(layer.gamma) if layer.scale else np.ones_like(mean)
-    beta = _value(layer.beta) if layer.center else np.zeros_like(mean)
+        expect(layer, axis=-1)
+    mean, variance = value_of(layer.moving_mean), value_of(layer.moving_variance)
+    gamma = value_of(layer.gamma) if layer.scale else np.ones_like(mean)
+    beta = value_of(layer.beta) if layer.center else np.zeros_like(mean)
     return ops.batch_norm_inference(inputs[0], gamma, beta, mean, variance, float(layer.epsilon))
 
 
@@ -165,11 +137,11 @@ def _layer_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int,
     axes = [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
     if [axis % rank for axis in axes] != [rank - 1] or getattr(layer, "rms_scaling", False):
         raise NotTranslatable(f"{layer.name} (LayerNormalization over other axes than the channels)")
-    channel = _integers(_axis(-1, rank))
+    channel = integers(axis_of(-1, rank))
     x = ops.mvn(inputs[0], channel, True, float(layer.epsilon), "inside_sqrt")
     if layer.scale:
-        x = ops.multiply(x, _per_channel(_value(layer.gamma), rank))
-    return ops.add(x, _per_channel(_value(layer.beta), rank)) if layer.center else x
+        x = ops.multiply(x, per_channel(value_of(layer.gamma), rank))
+    return ops.add(x, per_channel(value_of(layer.beta), rank)) if layer.center else x
 
 
 # === Activations ===
@@ -208,7 +180,7 @@ def _activation(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -
 
 
 def _relu(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    _expect(layer, threshold=0.0)
+    expect(layer, threshold=0.0)
     x, slope, top = inputs[0], float(layer.negative_slope), layer.max_value
     if slope == 0:
         return ops.relu(x) if top is None else ops.clamp(x, 0.0, float(top))
@@ -237,11 +209,11 @@ def _fold(layer: Any, operation: Any, inputs: list[Node], shapes: list[tuple[int
 
 
 def _concatenate(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    return ops.concat(inputs, _axis(layer.axis, len(shapes[0])))
+    return ops.concat(inputs, axis_of(layer.axis, len(shapes[0])))
 
 
 def _pool(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    _expect(layer, data_format="channels_last")
+    expect(layer, data_format="channels_last")
     size, strides = _pair(layer.pool_size), _pair(layer.strides)
     auto_pad = {"same": "same_upper", "valid": "valid"}[layer.padding]
     if "Max" in type(layer).__name__:
@@ -258,39 +230,39 @@ def _one_sided(size: list[int], strides: list[int], shape: tuple[int, ...]) -> b
 
 
 def _global_pool(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    _expect(layer, data_format="channels_last")
+    expect(layer, data_format="channels_last")
     reduce = ops.reduce_max if "Max" in type(layer).__name__ else ops.reduce_mean
-    x = reduce(inputs[0], _integers(2, 3), keep_dims=True)
+    x = reduce(inputs[0], integers(2, 3), keep_dims=True)
     # With kept dimensions Keras returns (batch, 1, 1, channels), which is this tensor in NCHW.
-    return x if layer.keepdims else ops.squeeze(x, _integers(2, 3))
+    return x if layer.keepdims else ops.squeeze(x, integers(2, 3))
 
 
 def _zero_padding(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    _expect(layer, data_format="channels_last")
+    expect(layer, data_format="channels_last")
     (top, bottom), (left, right) = layer.padding
-    begin, end = _integers(0, 0, top, left), _integers(0, 0, bottom, right)
+    begin, end = integers(0, 0, top, left), integers(0, 0, bottom, right)
     return ops.pad(inputs[0], begin, end, "constant", np.float32(0))
 
 
 def _cropping(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    _expect(layer, data_format="channels_last")
+    expect(layer, data_format="channels_last")
     (top, bottom), (left, right) = layer.cropping
     _, height, width, _ = shapes[0]
-    begin, end = _integers(top, left), _integers(height - bottom, width - right)
-    return ops.slice(inputs[0], begin, end, _integers(1, 1), _integers(2, 3))
+    begin, end = integers(top, left), integers(height - bottom, width - right)
+    return ops.slice(inputs[0], begin, end, integers(1, 1), integers(2, 3))
 
 
 def _rescaling(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
     rank = len(shapes[0])
-    x = ops.multiply(inputs[0], _per_channel(layer.scale, rank))
-    return ops.add(x, _per_channel(layer.offset, rank))
+    x = ops.multiply(inputs[0], per_channel(layer.scale, rank))
+    return ops.add(x, per_channel(layer.offset, rank))
 
 
 def _unit_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    _expect(layer, axis=-1)
+    expect(layer, axis=-1)
     if len(shapes[0]) != 2:
         raise NotTranslatable(f"{layer.name} (of more than vectors)")
-    return ops.normalize_l2(inputs[0], _integers(1), 1e-12, "max")
+    return ops.normalize_l2(inputs[0], integers(1), 1e-12, "max")
 
 
 def _flip(operation: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
@@ -301,18 +273,12 @@ def _flip(operation: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> 
         count = shapes[0][axis]
         if count is None:
             raise NotTranslatable(f"{operation.name} (Flip of an unknown size)")
-        x = ops.gather(x, np.arange(count - 1, -1, -1, dtype=np.int64), _integers(_axis(axis, rank)))
+        x = ops.gather(x, np.arange(count - 1, -1, -1, dtype=np.int64), integers(axis_of(axis, rank)))
     return x
 
 
-def _reshape(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    target = tuple(layer.target_shape)
-    x = _channels_last(inputs[0], len(shapes[0]))
-    return _channels_first(ops.reshape(x, _integers(0, *target), True), len(target) + 1)
-
-
 def _flatten(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
-    return ops.reshape(_channels_last(inputs[0], len(shapes[0])), _integers(0, -1), True)
+    return ops.reshape(channels_last(inputs[0], len(shapes[0])), integers(0, -1), True)
 
 
 def _identity(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
@@ -344,8 +310,10 @@ BUILDERS: dict[str, Builder] = {
     "Rescaling": _rescaling,
     "UnitNormalization": _unit_normalization,
     "Flip": _flip,
-    "Reshape": _reshape,
+    "Reshape": reshape,
     "Flatten": _flatten,
     "Dropout": _identity,
+    "Identity": _identity,
+    **TOKEN_BUILDERS,
 }
 """Class name of a Keras layer or operation → its builder."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from keras_transfer.console import progress
 from keras_transfer.evaluation.metrics import classification_metrics
 from keras_transfer.keras_compat.locks import lock_of
 
@@ -43,13 +44,18 @@ def predict_logits(
         return np.zeros((0, len(split.classes)), np.float32)
     # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
     size = min(batch_size, len(split))
-    with Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader:
-        batches = cast("Iterator[np.ndarray]", loader.epoch())
-        logits, done = np.empty((len(split), len(split.classes)), np.float32), 0
-        for images in batches:  # in place: of many classes, a second copy would matter
+    logits, done = np.empty((len(split), len(split.classes)), np.float32), 0
+    with (
+        Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
+        progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
+    ):
+        for images in cast(
+            "Iterator[np.ndarray]", loader.epoch()
+        ):  # in place: of many classes, a second copy would matter
             part = logits_of_batch(model, images, size)
             logits[done : done + len(part)] = part
             done += len(part)
+            advance(len(part))
     return logits
 
 
@@ -75,12 +81,10 @@ def evaluate_split(
     transform: Transform,
     batch_size: int = 32,
     workers: int | str = "auto",
-    bootstrap: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Return the `classification_metrics` of a model on `split`; raises what that raises."""
     logits = predict_logits(model, split, transform, batch_size, workers)
-    return classification_metrics(logits, split.labels, split.classes, split.weights, bootstrap, seed)
+    return classification_metrics(logits, split.labels, split.classes, split.weights)
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""95 % confidence intervals by the percentile bootstrap over samples (Efron 1979)."""
+"""95 % confidence intervals: of proportions by Wilson, of other figures by the percentile bootstrap over samples (Efron 1979).
+
+A bootstrap of 12 right predictions of 12 says 100 % to 100 %; Wilson's interval says 75.8 % to 100 %.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 
 from keras_transfer.evaluation.confusion import Cells
 
+_Z = 1.959963984540054  # quantile 0.975 of the normal distribution
 _RESAMPLES = 1000
 _BLOCK = 1 << 22  # values drawn at once
 
@@ -44,26 +48,40 @@ def _scores(cells: np.ndarray, true: np.ndarray, predicted: np.ndarray, classes:
     return float((2 * right[seen] / (support + taken)[seen]).mean()), float((right[there] / support[there]).mean())
 
 
-def of_proportion(value: float, n: int, resamples: int = _RESAMPLES, seed: int = 0) -> list[float]:
-    """Return [low, high] of a proportion of n samples, whose resampled counts are exactly binomial."""
-    return _percentiles(np.random.default_rng(seed).binomial(n, value, resamples) / n)
+def of_proportion(value: float, n: float) -> list[float]:
+    """Return the score interval [low, high] of a proportion.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927. It has a width for 0 and 1 too, and
+    keeps its coverage for a few samples.
+
+    Args:
+        value: the proportion, 0..1.
+        n: number of samples, > 0; for weighted samples their effective number.
+    """
+    share = min(max(float(value), 0.0), 1.0)
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * float(np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)))
+    return [0.0 if share == 0 else max(middle - half, 0.0), 1.0 if share == 1 else min(middle + half, 1.0)]
+
+
+def of_weighted_proportion(right: np.ndarray, weights: np.ndarray) -> list[float]:
+    """Return [low, high] of the weighted share of true values (n,), with weights (n,) >= 0, not all 0.
+
+    It is the interval for as many samples of equal weight as have the same variance: Kish, "Survey Sampling", 1965.
+    """
+    effective = float(weights.sum() ** 2 / (weights**2).sum())
+    return of_proportion(float(np.average(right, weights=weights)), effective)
 
 
 def of_mean(values: np.ndarray, seed: int = 0) -> list[float]:
     """Return [low, high] of the mean of values (n,), n > 0."""
-    return of_weighted_mean(values, np.ones(len(values)), _RESAMPLES, seed)
-
-
-def of_weighted_mean(values: np.ndarray, weights: np.ndarray, resamples: int, seed: int = 0) -> list[float]:
-    """Return [low, high] of the weighted mean of values (n,) with weights (n,) >= 0, not all 0."""
     rng, n = np.random.default_rng(seed), len(values)
-    both = np.stack([weights * values, weights], axis=1)
     step = max(1, _BLOCK // n)
-    sums = [
-        both[rng.integers(0, n, (min(step, resamples - start), n))].sum(axis=1) for start in range(0, resamples, step)
+    means = [
+        values[rng.integers(0, n, (min(step, _RESAMPLES - start), n))].mean(axis=1)
+        for start in range(0, _RESAMPLES, step)
     ]
-    top, bottom = np.concatenate(sums).T
-    return _percentiles(top[bottom > 0] / bottom[bottom > 0])  # a resample of zero weights has no mean
+    return _percentiles(np.concatenate(means))
 
 
 def _percentiles(drawn: np.ndarray) -> list[float]:

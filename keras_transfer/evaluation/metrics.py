@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.confusion import Cells
-from keras_transfer.evaluation.intervals import of_proportion, of_weighted_mean
+from keras_transfer.evaluation.intervals import of_proportion, of_weighted_proportion
 
 __all__ = [
     "CALIBRATION_BINS",
@@ -73,8 +73,6 @@ def classification_metrics(
     labels: np.ndarray,
     classes: Sequence[str],
     weights: np.ndarray | None = None,
-    bootstrap: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compute metrics of logits and labels.
 
@@ -83,15 +81,13 @@ def classification_metrics(
         labels: (n,) integers in 0..C-1.
         classes: the C class names, in the order of the logits.
         weights: (n,) sample weights >= 0 with a positive sum, or None.
-        bootstrap: number of resamples for each confidence interval; 0: the intervals are None.
-        seed: seed of the bootstrap.
 
     Returns:
         A JSON-serializable dictionary:
             n: number of samples.
-            loss: mean cross-entropy in nats. accuracy, top5_accuracy: in 0..1; top5 is None if C <= 5.
-            accuracy_ci95: [low, high], the percentile bootstrap over samples (Efron 1979); of zero width if all
-                samples are right, or all wrong.
+            log_loss: mean cross-entropy in nats, without label smoothing; `loss`, its former name, is the same.
+            accuracy, top5_accuracy: in 0..1; top5 is None if C <= 5.
+            accuracy_ci95: [low, high], Wilson's score interval; with weights, that of the effective number of samples.
             ece: expected calibration error over `CALIBRATION_BINS` bins; calibration: the bins themselves, as
                 {"count", "confidence", "accuracy"} lists (None in empty bins).
             macro_f1: mean F1 over the classes that occur as a label or as a prediction.
@@ -99,7 +95,7 @@ def classification_metrics(
             per_class: {name: {"precision", "recall", "f1", "support"}}; a ratio with denominator 0 is 0.
             confusion: C x C counts, rows true, columns predicted; with more than 200 classes
                 {"classes", "true", "predicted", "count"}, the cells that are not 0.
-            weighted: only with `weights`: loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
+            weighted: only with `weights`: log_loss, accuracy, top5_accuracy, accuracy_ci95, ece, macro_f1 and
                 balanced_accuracy with sample weights.
 
     Raises:
@@ -109,7 +105,7 @@ def classification_metrics(
     logits, labels, weights = _checked(logits, labels, classes, weights)
     scores = _score(logits, labels)
     names = [str(c) for c in classes]
-    result: dict[str, Any] = {"n": len(labels), **_summary(scores, labels, len(names), None, bootstrap, seed)}
+    result: dict[str, Any] = {"n": len(labels), **_summary(scores, labels, len(names), None)}
     result["calibration"] = _calibration(scores, labels, np.ones(len(labels)))
     columns = _by_class(scores.predicted, labels, len(names))
     result["per_class"] = {
@@ -118,7 +114,7 @@ def classification_metrics(
     }
     result["confusion"] = Cells.of(labels, scores.predicted, len(names)).stored()
     if weights is not None:
-        result["weighted"] = _summary(scores, labels, len(names), weights, bootstrap, seed)
+        result["weighted"] = _summary(scores, labels, len(names), weights)
     return result
 
 
@@ -196,22 +192,18 @@ def _score_block(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
     return predicted, -logp[rows, labels], np.exp(logp[rows, predicted]), rank
 
 
-def _summary(
-    scores: _Scores, labels: np.ndarray, n_classes: int, weights: np.ndarray | None, bootstrap: int, seed: int
-) -> dict[str, Any]:
+def _summary(scores: _Scores, labels: np.ndarray, n_classes: int, weights: np.ndarray | None) -> dict[str, Any]:
     w = np.ones(len(labels)) if weights is None else weights
     right = scores.predicted == labels
     _, recall, f1, support = _by_class(scores.predicted, labels, n_classes, w)
     # Samples of weight 0 do not bring a class into the means.
     labelled = support > 0
     seen = labelled | (np.bincount(scores.predicted, w, n_classes) > 0)
-    interval = None
-    if bootstrap > 0 and weights is None:
-        interval = of_proportion(right.mean(), len(right), bootstrap, seed)
-    elif bootstrap > 0:
-        interval = of_weighted_mean(right, w, bootstrap, seed)
+    loss = float(np.average(scores.loss, weights=w))
+    interval = of_proportion(right.mean(), len(right)) if weights is None else of_weighted_proportion(right, w)
     return {
-        "loss": float(np.average(scores.loss, weights=w)),
+        "log_loss": loss,
+        "loss": loss,
         "accuracy": float(np.average(right, weights=w)),
         "accuracy_ci95": interval,
         "top5_accuracy": float(np.average(scores.rank < 5, weights=w)) if n_classes > 5 else None,

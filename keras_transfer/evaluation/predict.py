@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_transfer import files
+from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
@@ -21,7 +22,18 @@ if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.images.store import Image
 
-__all__ = ["Prediction", "find_images", "predict_files", "predict_images", "write_csv", "write_json"]
+__all__ = [
+    "Opened",
+    "Prediction",
+    "find_images",
+    "open_images",
+    "outputs",
+    "predict_files",
+    "predict_images",
+    "predict_opened",
+    "write_csv",
+    "write_json",
+]
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,6 +57,21 @@ class Prediction:
         return f"Prediction({one_line(self.path)}: {one_line(self.error) if self.error else found})"
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Images to predict.
+
+    Attributes:
+        names: of the images.
+        open: returns image i, or raises BadImage.
+        single: whether it was one image that was given, not a list of one.
+    """
+
+    names: Sequence[str]
+    open: Callable[[int], Image]
+    single: bool = False
+
+
 def predict_files(
     model: Any,
     metadata: Mapping[str, Any],
@@ -53,12 +80,12 @@ def predict_files(
     batch_size: int = 32,
     workers: int | None = None,
 ) -> list[Prediction]:
-    """Classify image files and all images in folders.
+    """Classify image files, all images in folders, and images at web addresses.
 
     Args:
         model: a `keras.Model` from raw images to logits.
         metadata: the metadata in the model file; `classes`, `image_size`, `color` and `resize` are used.
-        paths: files and folders; see `find_images` for the order.
+        paths: files, folders and web addresses (http, https; at most 64 MiB); see `find_images` for the order.
         top: number of classes per image, limited by the number of classes.
         batch_size: images per forward pass.
         workers: number of decoding threads; None: the number of processors, at most 8.
@@ -74,58 +101,67 @@ def predict_files(
 
     found = find_images(paths)
     store = FileStore(found, None, parse_depth(metadata.get("depth")))
-    return _predict(model, metadata, store.open, [str(path) for path in found], top, batch_size, workers)
+    return predict_opened(model, metadata, Opened([str(path) for path in found], store.open), top, batch_size, workers)
 
 
 def predict_images(
     model: Any,
     metadata: Mapping[str, Any],
-    images: Sequence[np.ndarray],
+    images: Any,
     names: Sequence[str] | None = None,
     top: int = 5,
     batch_size: int = 32,
 ) -> list[Prediction]:
-    """Classify images in memory.
+    """Classify images in memory, or in an object that holds images.
 
     Args:
         model: as in `predict_files`.
         metadata: as in `predict_files`.
-        images: uint8 arrays (h, w) or (h, w, 1) grey, (h, w, 3) RGB or (h, w, 4) RGB with alpha, of any sizes.
+        images: arrays or tensors (h, w) or (h, w, 1) grey, (h, w, 3) RGB or (h, w, 4) RGB with alpha, of any sizes, 0..255 or 0..1;
+            PIL pictures; or a data set object, see :func:`keras_transfer.data.open`, whose labels are left out.
         names: the names in `Prediction.path`; by default the indices.
         top: number of classes per image.
         batch_size: images per forward pass.
 
     Raises:
-        UserError: an array with an unsupported dtype or shape, or `top` is below 1.
+        UserError: an object of another kind, no image that can be read, or `top` is below 1.
     """
-    from keras_transfer.data.samples import ArrayStore
+    from keras_transfer.data.images.depth import parse as parse_depth
+    from keras_transfer.data.objects import images_in
 
-    if not len(images):
-        return []
-    stores = [ArrayStore(np.asarray(image)[None]) for image in images]
-    names = [str(i) for i in range(len(images))] if names is None else names
-    return _predict(model, metadata, lambda i: stores[i].open(0), names, top, batch_size, None)
+    store, own = images_in(images)
+    store = store.with_depth(parse_depth(metadata.get("depth")))
+    return (
+        predict_opened(model, metadata, Opened(own if names is None else names, store.open), top, batch_size)
+        if own
+        else []
+    )
 
 
-def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path | str]:
     """Return the files in `paths`, without duplicates.
 
     A folder yields all images in and below it, sorted by path, except hidden ones. Other paths are kept regardless of
-    name and existence, so that missing files are reported like unreadable ones.
+    name and existence, so that missing files are reported like unreadable ones, and so are web addresses, as `str`.
 
     Raises:
         UserError: a folder without images, no paths, or no path that exists.
     """
+    from keras_transfer.data.images.fetch import is_address
+
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
-    if not any(os.path.lexists(path) for path in given):
+    if not any(is_address(path) or os.path.lexists(path) for path in given):
         raise UserError(
             f"no such file or folder: {', '.join(one_line(path) for path in given[:5])}{' …' if len(given) > 5 else ''}"
         )
-    found: dict[Path, None] = {}
-    for path in map(Path, given):
-        found.update(dict.fromkeys(_images_below(path) if os.path.isdir(path) else [path]))  # noqa: PTH112 - never raises
+    found: dict[Path | str, None] = {}
+    for item in given:
+        path = Path(item)
+        is_folder = os.path.isdir(path)  # noqa: PTH112 - never raises
+        whole: list[Any] = [str(item)] if is_address(item) else _images_below(path) if is_folder else [path]
+        found.update(dict.fromkeys(whole))
     return list(found)
 
 
@@ -155,34 +191,75 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
     files.write_csv(path, rows, fields)
 
 
-def _predict(
-    model: Any,
-    metadata: Mapping[str, Any],
-    open_image: Callable[[int], Image],
-    names: Sequence[str],
-    top: int,
-    batch_size: int,
-    workers: int | None,
+def open_images(images: Any, depth: Sequence[int] | None = None) -> Opened:
+    """Open whatever images somebody holds.
+
+    Args:
+        images: a path, a folder, a web address, a list of these; or what :func:`predict_images` takes.
+        depth: values of 16-bit images that become 0 and 255: those of the model.
+
+    Raises:
+        UserError: nothing that exists, or an object of another kind.
+    """
+    from keras_transfer.data.images.depth import parse as parse_depth
+    from keras_transfer.data.images.given import path_text
+    from keras_transfer.data.objects import images_in, is_single
+    from keras_transfer.data.samples import FileStore
+
+    span = parse_depth(depth)
+    if isinstance(images, (str, os.PathLike)):
+        single, given = not os.path.isdir(path_text(images)), [images]  # noqa: PTH112 - never raises
+    else:
+        single = is_single(images)
+        given = [images] if single else images
+    if isinstance(given, Iterator):
+        given = list(given)
+    if isinstance(given, (list, tuple)) and given and all(isinstance(item, (str, os.PathLike)) for item in given):
+        found = find_images([path_text(item) for item in given])
+        return Opened([str(path) for path in found], FileStore(found, None, span).open, single)
+    store, names = images_in(given)
+    return Opened(names, store.with_depth(span).open, single)
+
+
+def outputs(
+    model: Any, metadata: Mapping[str, Any], images: Opened, batch_size: int, workers: int | None = None
+) -> Iterator[tuple[str, np.ndarray | str]]:
+    """Yield the name of each image, and what the model computes for it, float32 (d,), or why the image cannot be read.
+
+    Raises:
+        UserError: none of the images can be read.
+    """
+    transform = _evaluation_transform(metadata)
+    names, failed = images.names, []
+    if not names:
+        return
+    size = min(batch_size, len(names))
+    # The next batch is decoded while the model processes this one; memory holds no more than the two.
+    with progress(f"predicting {len(names)} images", len(names) if len(names) > size else 0) as advance:
+        for start, batch in _ahead(lambda i: _input_of(images.open, transform, i), len(names), size, workers):
+            good = [image for image in batch if isinstance(image, np.ndarray)]
+            computed = iter(logits_of_batch(model, np.stack(good), size) if good else ())
+            for name, image in zip(names[start : start + size], batch):
+                if isinstance(image, str):
+                    failed.append((name, image))
+                yield name, next(computed) if isinstance(image, np.ndarray) else image
+            advance(len(batch))
+    if len(failed) == len(names):
+        lines = "".join(f"\n  {one_line(name)}: {one_line(reason)}" for name, reason in failed[:20])
+        raise UserError(f"none of the {len(names)} files could be read:{lines}")
+
+
+def predict_opened(
+    model: Any, metadata: Mapping[str, Any], images: Opened, top: int, batch_size: int, workers: int | None = None
 ) -> list[Prediction]:
+    """Classify images that :func:`open_images` opened; see :func:`predict_files`."""
     if top < 1:
         raise UserError(f"top must be at least 1, got {top}")
-    transform = _evaluation_transform(metadata)
     classes = [str(c) for c in metadata["classes"]]
-    size = min(batch_size, len(names))
-    predictions = []
-    # The next batch is decoded while the model processes this one; memory holds no more than the two.
-    for start, batch in _ahead(lambda i: _input_of(open_image, transform, i), len(names), size, workers):
-        good = [image for image in batch if isinstance(image, np.ndarray)]
-        logits = iter(logits_of_batch(model, np.stack(good), size) if good else ())
-        for name, image in zip(names[start : start + size], batch):
-            if isinstance(image, np.ndarray):
-                predictions.append(Prediction(name, *_top(next(logits), classes, top)))
-            else:
-                predictions.append(Prediction(name, error=image))
-    if all(p.error is not None for p in predictions):
-        lines = "".join(f"\n  {one_line(p.path)}: {one_line(p.error)}" for p in predictions[:20])
-        raise UserError(f"none of the {len(predictions)} files could be read:{lines}")
-    return predictions
+    return [
+        Prediction(name, error=found) if isinstance(found, str) else Prediction(name, *_top(found, classes, top))
+        for name, found in outputs(model, metadata, images, batch_size, workers)
+    ]
 
 
 def _ahead(

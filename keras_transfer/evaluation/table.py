@@ -52,7 +52,7 @@ def _overall(metrics: Mapping[str, Any], title: str) -> Table:
         "top-5 accuracy": ("top5_accuracy", _percent),
         "balanced accuracy": ("balanced_accuracy", _percent),
         "macro F1": ("macro_f1", _percent),
-        "loss": ("loss", _plain),
+        "log-loss": ("loss", _plain),
         "calibration error": ("ece", _percent),
     }
     for name, (key, form) in rows.items():

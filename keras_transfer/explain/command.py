@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_transfer import text
+from keras_transfer.console import progress, wrote
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import check_output, write_json
 
@@ -71,6 +72,7 @@ def explain(
         _residuals(model, images, output, layer, json_file)
     else:
         _maps(method, model, metadata, images, class_name, layer, output)
+    wrote(output)
 
 
 def _check(
@@ -115,6 +117,7 @@ def _residuals(
     if json_file is not None:
         blocks = [dataclasses.asdict(one) for one in sizes]
         write_json(json_file, {"images": [one.name for one in shown], "blocks": blocks})
+        wrote(json_file)
     chosen = [layer] if layer else list(dict.fromkeys((names[0], names[len(names) // 2], names[-1])))
     maps = [(name, *found.maps(shown[0].image, name)) for name in chosen]
     first = Path(shown[0].name).name
@@ -147,7 +150,11 @@ def _maps(
     chosen = probabilities.argmax(axis=1)
     if class_name is not None:
         chosen[:] = classes.index(class_name)
-    maps = [explain_batch(batch, int(k))[0] for batch, k in zip(batches, chosen)]
+    maps = []
+    with progress(f"maps of {len(batches)} images", len(batches)) as advance:
+        for batch, k in zip(batches, chosen):
+            maps.append(explain_batch(batch, int(k))[0])
+            advance(1)
     _draw(shown, maps, classes, chosen, probabilities, output, method)
 
 

@@ -5,6 +5,7 @@ Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from keras_transfer.errors import UserError, unknown
 from keras_transfer.explain.gradients import logit_gradients
 from keras_transfer.keras_compat.locks import lock_of
 
+_PATCHES, _ATTENTION = "stem_patches", re.compile(r"block\d+_qkv")  # names of layers in transformers
 Classes = int | Sequence[int] | np.ndarray | None
 
 
@@ -27,7 +29,8 @@ class GradCam:
 
     Args:
         model: a functional ``keras.Model`` from images (b, h, w, c) to logits (b, C).
-        layer: name of a layer whose output is a feature map (b, h, w, c); None: the input of the pooling layer.
+        layer: name of a layer whose output is a feature map (b, h, w, c); None: the input of the pooling layer, or in a transformer the
+            patches' tokens that its last attention reads (a class token reads no others).
 
     Raises:
         UserError: no such layer, or its output is not a feature map.
@@ -38,6 +41,7 @@ class GradCam:
         self._lock = lock_of(model)
         self.size = tuple(int(side) for side in model.input_shape[1:3])
         self.classes = int(model.output_shape[-1])
+        self.grid = patch_grid(model) if len(features.shape) == 3 else None
         self.body = keras.Model(model.input, features)
         try:
             self.head, self.separates = keras.Model(features, model.output), True
@@ -51,6 +55,7 @@ class GradCam:
         with self._lock:
             features = np.asarray(self.body.predict_on_batch(images), np.float32)
             _, gradient = logit_gradients(self.head, [features] if self.separates else [features, images], classes)
+        features, gradient = self._as_maps(features), self._as_maps(gradient)
         importance = gradient.mean(axis=(1, 2), keepdims=True)
         maps = np.maximum((importance * features).sum(axis=-1), 0)
         highest = maps.max(axis=(1, 2), keepdims=True, initial=0)
@@ -58,6 +63,13 @@ class GradCam:
         height, width = self.size
         enlarged = [cv2.resize(one, (width, height), interpolation=cv2.INTER_LINEAR) for one in maps]
         return np.stack(enlarged) if enlarged else np.zeros((0, height, width), np.float32)
+
+    def _as_maps(self, tokens: np.ndarray) -> np.ndarray:
+        """Return the tokens of patches (b, tokens, c) as maps (b, h, w, c); maps stay as they are."""
+        if self.grid is None:
+            return tokens
+        rows, columns = self.grid
+        return tokens[:, tokens.shape[1] - rows * columns :].reshape(len(tokens), rows, columns, -1)
 
 
 def gradcam(model: Any, images: np.ndarray, class_index: Classes = None, layer: str | None = None) -> np.ndarray:
@@ -85,6 +97,8 @@ def gradcam(model: Any, images: np.ndarray, class_index: Classes = None, layer: 
 def feature_map(model: Any, layer: str | None) -> Any:
     """Return the symbolic feature map (b, h, w, c): the output of a layer, or the input of the pooling layer.
 
+    A transformer that pools its own tokens has no such map: the tokens (b, tokens, c) that its last attention reads are returned.
+
     Raises:
         UserError: no layer of that name, or its output is not a feature map.
     """
@@ -92,7 +106,8 @@ def feature_map(model: Any, layer: str | None) -> Any:
     if layer is None:
         if "pool" not in names:
             raise UserError("the model has no layer 'pool': name the layer whose feature map to use")
-        return model.get_layer("pool").input
+        found = model.get_layer("pool").input
+        return found if _is_feature_map(found) else _last_map(model)
     spatial = [one.name for one in model.layers if _is_feature_map(one.output)]
     if layer not in names:
         raise unknown("layer", layer, spatial[::-1])
@@ -102,6 +117,28 @@ def feature_map(model: Any, layer: str | None) -> Any:
             f"the output of layer {layer!r} is no feature map (height, width, channels); that of {spatial[-1]!r} is"
         )
     return found
+
+
+def patch_grid(model: Any) -> tuple[int, int]:
+    """Return rows and columns of the patches that a transformer of :mod:`keras_transfer.models.checkpoints` cuts an image into."""
+    _, rows, columns, _ = model.get_layer(_PATCHES).input.shape
+    return int(rows), int(columns)
+
+
+def _last_map(model: Any) -> Any:
+    """Return the tokens that the last attention reads; in a convolutional network that pools itself, its last feature map."""
+    names = [one.name for one in model.layers]
+    attention = [name for name in names if _ATTENTION.fullmatch(name)]
+    if attention and _PATCHES in names:
+        return model.get_layer(attention[-1]).input
+    maps = [
+        one.output
+        for one in model.layers
+        if _is_feature_map(one.output) and one.output.shape[1] * one.output.shape[2] > 1
+    ]
+    if not maps:
+        raise UserError("the model has no feature map before its layer 'pool': name the layer whose feature map to use")
+    return maps[-1]
 
 
 def _is_feature_map(tensor: Any) -> bool:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer import runtime, text
+from keras_transfer.console import working
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.export import formats
 from keras_transfer.export.formats import Format
@@ -137,7 +138,7 @@ def _write_all(
     rows = []
     for item in items:
         target = folder / item.file_name(precision)
-        with _aside(target, path.stat().st_size) as aside:
+        with _aside(target, path.stat().st_size) as aside, working(f"writing and verifying {item.name}"):
             made = aside / target.name
             module = item.module()
             module.write(model, made, export_metadata(metadata), precision, calibration)

@@ -38,8 +38,9 @@ def read_images(
     if run is not None:
         try:
             from keras_transfer.config.open_data import open_data
+            from keras_transfer.runs import where_data_are
 
-            return _of_data(open_data(run.read_config()), metadata)
+            return _of_data(open_data(where_data_are(run)), metadata)
         except UserError as error:
             why = f"the run's data cannot be read: {error}"
     from keras_transfer.models.bundle import read_golden

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 INPUT, OUTPUT = "image", "logits"
-_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth")
+_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth", "licence")
 
 
 def export_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of an exported file, from those of the model file.
 
-    ``classes`` (names in logit order), ``image_size`` [height, width], ``color``, ``resize`` and ``backbone`` as in the
-    model file, and descriptions of ``input`` and ``output``.
+    ``classes`` (names in logit order), ``image_size`` [height, width], ``color``, ``resize``, ``backbone`` and
+    ``licence`` (of the backbone's weights) as in the model file, and descriptions of ``input`` and ``output``.
     """
     channels = "grey" if metadata["color"] == "grey" else "RGB"
     kept = {key: metadata[key] for key in _KEPT if key in metadata}

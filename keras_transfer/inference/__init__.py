@@ -3,5 +3,16 @@
 from keras_transfer.inference.commands import evaluate, predict
 from keras_transfer.inference.data import data_of, images_of
 from keras_transfer.inference.model import find_model, start, transform_of
+from keras_transfer.inference.opening import evaluation_split, training_data
 
-__all__ = ["data_of", "evaluate", "find_model", "images_of", "predict", "start", "transform_of"]
+__all__ = [
+    "data_of",
+    "evaluate",
+    "evaluation_split",
+    "find_model",
+    "images_of",
+    "predict",
+    "start",
+    "training_data",
+    "transform_of",
+]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from keras_transfer import text
+from keras_transfer.console import wrote
 from keras_transfer.files import check_output, write_json
 from keras_transfer.inference.data import images_of
 from keras_transfer.inference.model import start, transform_of
@@ -29,7 +30,8 @@ def evaluate(
 
     Args:
         source: run directory or model file.
-        data: another data source (folder, list, CSV or ``.npz``). If it has no splits, all of it is used.
+        data: another data source (folder, list, CSV or ``.npz``). If it has no splits, all of it is used. Images that the run was
+            trained on are left out, wherever they are now.
         split: ``train``, ``val``, ``test`` or ``all``.
         json_file: also write the metrics here.
         backend: Keras backend.
@@ -51,6 +53,7 @@ def evaluate(
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
+        wrote(json_file)
     return metrics
 
 
@@ -87,7 +90,7 @@ def predict(
 
     check_output("--json", json_file)
     check_output("--csv", csv_file)
-    check_output("--grid", grid_file, ".png")
+    check_output("--output", grid_file, ".png")
     prediction.find_images(paths)  # report a mistyped path before importing a framework
     model, metadata, _ = start(source, backend, device)
     found = prediction.predict_files(model, metadata, paths, top=top)
@@ -96,8 +99,10 @@ def predict(
             text.complain(f"skipped: {text.one_line(item.path)}: {text.one_line(item.error)}")
     if json_file is not None:
         prediction.write_json(found, json_file)
+        wrote(json_file)
     elif csv_file is not None:
         prediction.write_csv(found, csv_file)
+        wrote(csv_file)
     else:
         for item in found:
             if not item.error:
@@ -107,4 +112,5 @@ def predict(
         from keras_transfer.plots import predicted_files
 
         predicted_files(found, grid_file)
+        wrote(grid_file)
     return found

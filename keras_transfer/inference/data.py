@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
-from keras_transfer.runs import RunDirectory
+from keras_transfer.runs import RunDirectory, where_data_are
 from keras_transfer.typing import Say
 
 
@@ -54,15 +54,19 @@ def images_of(
     return _split_of(own, split)
 
 
-def data_of(run: RunDirectory) -> Dataset | None:
+def data_of(run: RunDirectory, moved_to: str | None = None) -> Dataset | None:
     """Return the run's data with the splits it was trained on, or None if it has changed since.
 
+    Args:
+        run: the run.
+        moved_to: where its data are now, if not where they were.
+
     Raises:
-        UserError: it can no longer be read.
+        UserError: it can no longer be read, or is not there.
     """
     from keras_transfer.config.open_data import open_data
 
-    data = open_data(run.read_config())
+    data = open_data(where_data_are(run, moved_to))
     if run.read_json(run.splits) != data.split_table():
         return None
     # Runs of earlier versions recorded names only.
@@ -71,8 +75,8 @@ def data_of(run: RunDirectory) -> Dataset | None:
 
 
 def _other_data(run: RunDirectory | None, data: str, metadata: dict[str, Any], split: str, say: Say) -> Split:
-    from keras_transfer.config.load import source_of
     from keras_transfer.data import build
+    from keras_transfer.data.paths import source_of
 
     options: dict[str, Any] = dict(source_of(data))
     source = options.pop("source")

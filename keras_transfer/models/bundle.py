@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,9 @@ import numpy as np
 
 from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.errors import UserError
-from keras_transfer.files import atomic_write, temporary_folder
+from keras_transfer.files import atomic_write, is_trouble, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
+from keras_transfer.models.backbones.record import BACKBONES
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.precision import as_float32, full_float32
 from keras_transfer.options import Color, Resize
@@ -100,7 +102,8 @@ def load(
     Args:
         path: file that :func:`save` wrote.
         check: compute the logits of the golden images again and compare.
-        custom_objects: the caller's classes that the file may name; without it, only Keras's layers are built.
+        custom_objects: the caller's classes that the file may name; without it, only Keras's layers are built, and those that an
+            installed package registers whose backbone the file says it is made of.
 
     Returns:
         the model (not compiled) and its metadata.
@@ -115,6 +118,7 @@ def load(
     """
     path = Path(path)
     stored, golden = _read_members(path)
+    custom_objects = {**_plugin_objects(stored.get("backbone")), **(custom_objects or {})}
     _check_required(stored, path, custom_objects)
     model = load_keras(_with_suffix(path), custom_objects, _image_of(stored))
     _check_classes(stored, model, path)
@@ -123,6 +127,23 @@ def load(
         if check:
             _check_golden(model, golden, path)
     return model, stored
+
+
+def _plugin_objects(backbone: object) -> dict[str, Any]:
+    """Return the layers of the installed package that adds this backbone, by the names that Keras saved them under.
+
+    Who installs a package runs its code already; a file only chooses among the classes that it registers with Keras.
+    """
+    package = BACKBONES.plugin(backbone) if isinstance(backbone, str) else ""
+    if not package:
+        return {}
+    BACKBONES.lookup(str(backbone))  # imports the package, which registers its classes
+    registered = keras.saving.get_custom_objects()
+    return {
+        name: kind
+        for name, kind in registered.items()
+        if isinstance(kind, type) and issubclass(kind, keras.layers.Layer) and kind.__module__.split(".")[0] == package
+    }
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -211,14 +232,21 @@ def _logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 def _check_golden(model: keras.Model, golden: Mapping[str, np.ndarray], path: Path) -> None:
     expected = golden["logits"]
-    received = _logits(model, golden["images"])
+    try:
+        received = _logits(model, golden["images"])
+    # Keras and the frameworks raise many kinds of errors for settings that only computing reads.
+    except Exception as error:
+        if is_trouble(error):
+            raise
+        reason = re.sub(r"\x1b\[[\d;]*m", "", " ".join(str(error).split()))[:200] or type(error).__name__
+        raise UserError(f"{str(path)!r}: its model cannot be computed: {reason}") from error
     with np.errstate(all="ignore"):  # what is not finite fails below
-        error = float(np.max(np.abs(received - expected)))
+        difference = float(np.max(np.abs(received - expected)))
     # The smaller of the two magnitudes: a huge number in the file must not excuse any difference.
     scale = max(1.0, min(float(np.max(np.abs(expected))), float(np.max(np.abs(received)))))
-    if not error <= TOLERANCE * scale:  # NaN fails too
+    if not difference <= TOLERANCE * scale:  # NaN fails too
         raise UserError(
-            f"{str(path)!r} gives other predictions than when it was saved: logits differ by {error:.2g}"
+            f"{str(path)!r} gives other predictions than when it was saved: logits differ by {difference:.2g}"
             f" (allowed {TOLERANCE * scale:.2g}); load(path, check=False) skips this check"
         )
 

@@ -15,6 +15,7 @@ from keras_transfer.errors import UserError, unknown
 from keras_transfer.models import backbones
 from keras_transfer.models import stem as stems
 from keras_transfer.models.backbones.torch_variant import suited
+from keras_transfer.models.checkpoints.reference import is_reference
 from keras_transfer.models.graph import graft
 from keras_transfer.models.initial import draw_initial_weights, without_drawing
 from keras_transfer.models.layer_names import backbone_layers
@@ -50,7 +51,8 @@ def build_classifier(  # longer than others: its documentation is
     every backend.
 
     Args:
-        backbone_name: a name of :data:`keras_transfer.models.backbones.BACKBONES`, ``hub:PRESET``, or several names joined by ``+``.
+        backbone_name: a name of :data:`keras_transfer.models.backbones.BACKBONES`, ``hf:ORG/NAME``, ``timm:NAME``, the path of a
+            checkpoint's folder, ``hub:PRESET``, or several names joined by ``+``.
         n_classes: number of classes, at least 2.
         image_size: side or (height, width) in pixels; None: the backbone's default.
         channels: 3 (RGB) or 1 (grey, repeated three times).
@@ -85,7 +87,7 @@ def build_classifier(  # longer than others: its documentation is
     x = keras.layers.Concatenate(name="features", dtype="float32")(vectors) if len(vectors) > 1 else vectors[0]
     x = keras.layers.Dropout(dropout, seed=seed, name="dropout")(x)
     logits = keras.layers.Dense(n_classes, dtype="float32", name="logits")
-    model = keras.Model(image, logits(x), name=_model_name(f"{record.name}_{record.variant}"))
+    model = keras.Model(image, logits(x), name=_model_name(record))
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = min(layer.momentum, BATCH_NORM_MOMENTUM)
@@ -106,8 +108,14 @@ def _features(  # its arguments are those of one backbone in the classifier
     """Apply preprocessing, backbone and pooling to ``image``; return the pooled vectors."""
     pool = keras.layers.GlobalAveragePooling2D if pooling == "avg" else keras.layers.GlobalMaxPooling2D
     last = _feature_map(record, image, weights, stem, seed, suffix)
+    if len(last.shape) == 2 and pooling != "avg":
+        raise UserError(f"backbone {record.name} pools its features itself; leave pooling at avg")
     if taps == 0:
-        return [pool(name=f"pool{suffix}")(last)]
+        return [
+            pool(name=f"pool{suffix}")(last)
+            if len(last.shape) == 4
+            else keras.layers.Identity(name=f"pool{suffix}")(last)
+        ]
     maps = tapped_maps(keras.Model(image, last), taps)
     return compressed(maps, pool, suffix)
 
@@ -178,6 +186,8 @@ def _check(
         raise unknown("stem", stem, stems.STEMS)
     if stem == "one_channel" and channels != 1:
         raise UserError("model.stem: one_channel is for grey images; set data.color: grey")
+    if stem == "small_image" and record.fixed_size:
+        raise UserError(f"model.stem: small_image: backbone {record.name} cuts images into patches; use stem: keep")
     if not 0 <= dropout < 1:
         raise UserError(f"dropout: expected 0 <= dropout < 1, got {dropout}")
     if weights in ("imagenet", "none") and weights not in record.weights:
@@ -190,5 +200,6 @@ def _check(
         raise UserError("Keras is set to image_data_format 'channels_first'; set it to 'channels_last' (keras.json)")
 
 
-def _model_name(backbone_name: str) -> str:
-    return re.sub(r"\W+", "_", backbone_name).strip("_") + "_classifier"
+def _model_name(record: backbones.Backbone) -> str:
+    name = re.split(r"[/\\]", record.name)[-1] if is_reference(record.name) else record.name  # no path of this machine
+    return re.sub(r"\W+", "_", f"{name}_{record.variant}").strip("_") + "_classifier"

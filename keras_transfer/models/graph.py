@@ -19,6 +19,7 @@ import numpy as np
 
 from keras_transfer.keras_compat import snake_case
 from keras_transfer.models.initial import without_drawing
+from keras_transfer.models.layer_names import is_reserved
 
 Weights = list[np.ndarray]
 
@@ -57,7 +58,8 @@ def graft(
         seed: seed of random layers (dropout) that have none of their own.
         suffix: added to the names of the layers, so that one graph can hold several models.
     """
-    copies = _Copies({key: name + suffix for key, name in stable_names(model).items()}, seed)
+    names = {key: f"{name}_" if is_reserved(name) else name for key, name in stable_names(model).items()}
+    copies = _Copies({key: name + suffix for key, name in names.items()}, seed)
     prepared = prepare(inputs)
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:

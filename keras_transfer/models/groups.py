@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from keras_transfer.keras_compat import producer
 from keras_transfer.models import backbones
+from keras_transfer.models.checkpoints.reference import is_reference
 from keras_transfer.models.layer_names import backbone_layers
 
 if TYPE_CHECKING:
@@ -23,11 +24,13 @@ def layer_groups(model: keras.Model, backbone_name: str) -> Groups:
 
     Args:
         model: a classifier built by :func:`~keras_transfer.models.classifier.build_classifier`.
-        backbone_name: name of its backbone, whose record defines the groups; ``hub:`` presets follow the generic rule, a
-            new group wherever the feature map becomes smaller.
+        backbone_name: name of its backbone, whose record defines the groups; checkpoints of timm and transformers name their layers by
+            block; ``hub:`` presets and ``own:`` models follow the generic rule, a new group wherever the feature map becomes smaller.
     """
     layers = backbone_layers(model)
-    if backbone_name.startswith("hub:"):
+    if is_reference(backbone_name):
+        return _by_name(layers)
+    if backbone_name.startswith(("hub:", "own:")):
         return _by_resolution(layers)
     record = backbones.get(backbone_name)
     if record.parts:
@@ -91,6 +94,20 @@ def _match(name: str, patterns: Sequence[tuple[str, str]]) -> int | None:
         if re.match(pattern, name):
             return number
     return None
+
+
+def _by_name(layers: Sequence[keras.layers.Layer]) -> Groups:
+    """Group layers by the start of their names, ``GROUP_…``.
+
+    Layers without weights follow the layer before them, and so does the ``head``, often a single normalization.
+    """
+    groups: Groups = []
+    for layer in layers:
+        name = layer.name.partition("_")[0]
+        if not groups or (layer.weights and name not in (groups[-1][0], "head")):
+            groups.append((name, []))
+        groups[-1][1].append(layer)
+    return groups
 
 
 def _by_resolution(layers: Sequence[keras.layers.Layer]) -> Groups:

@@ -25,9 +25,14 @@ def stays_float32(name: str) -> bool:
     return name == LOGITS or bool(_INPUT.fullmatch(name) or _VECTORS.fullmatch(name))
 
 
+def is_reserved(name: str) -> bool:
+    """Return whether a layer of this name is not one of the backbone."""
+    return bool(_INPUT.fullmatch(name) or _HEAD.fullmatch(name))
+
+
 def backbone_layers(model: keras.Model) -> list[keras.layers.Layer]:
     """Return the layers between preprocessing and head, in graph order."""
-    return [layer for layer in model.layers if not (_INPUT.fullmatch(layer.name) or _HEAD.fullmatch(layer.name))]
+    return [layer for layer in model.layers if not is_reserved(layer.name)]
 
 
 def head_layers(model: keras.Model) -> list[keras.layers.Layer]:

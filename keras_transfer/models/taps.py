@@ -24,7 +24,7 @@ def tapped_maps(backbone: keras.Model, count: int) -> list[keras.KerasTensor]:
     convolution are left out: its own activation comes after and has the same channels.
 
     Args:
-        backbone: functional, with one output of shape (batch, height, width, channels).
+        backbone: functional, with one output of shape (batch, height, width, channels) or (batch, channels).
         count: at least 1.
     """
     last = backbone.outputs[0]
@@ -51,14 +51,14 @@ def compressed(
     """Return the feature vector of each map: pooled, scaled to a root mean square of 1, compressed, divided by the root of its length.
 
     Args:
-        maps: (batch, height, width, channels), the last of the network first.
+        maps: (batch, height, width, channels), the last of the network first; or vectors (batch, channels), which are not pooled.
         pooling: a global pooling layer.
         suffix: of the layers' names.
     """
     vectors = []
     for number, x in enumerate(maps):
         name = f"{f'tap{number}_' if number else ''}{{}}{suffix}".format
-        x = pooling(name=name("pool"))(x)
+        x = pooling(name=name("pool"))(x) if len(x.shape) == 4 else keras.layers.Identity(name=name("pool"))(x)
         size = int(x.shape[-1])
         x = keras.layers.UnitNormalization(name=name("unit"), dtype="float32")(x)
         x = keras.layers.Rescaling(math.sqrt(size), name=name("rms"), dtype="float32")(x)

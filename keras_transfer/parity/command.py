@@ -7,7 +7,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from rich.table import Table
 
 from keras_transfer import runtime
 from keras_transfer.config import load_config
+from keras_transfer.console import wrote
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import write_json
+from keras_transfer.formatting import seconds
 from keras_transfer.inference import find_model
 
 # Largest allowed differences. Logits: absolute, and relative to the largest logit. Gradients and BatchNorm statistics:
@@ -33,6 +36,7 @@ LIMITS = {
     "exchange_absolute": 1e-4,
 }
 BATCH_SIZE = 8
+QUICK_STEPS, QUICK_RATE = 3, 1e-4
 DECREASE = 0.01  # of the loss in one step, to first order: neither negligible nor unstable, whatever the model
 
 
@@ -42,6 +46,7 @@ def compare_backends(
     overrides: list[str] | None = None,
     *,
     steps: int = 20,
+    quick: bool = False,
     learning_rate: float | None = None,
     json_file: str | None = None,
     quiet: bool = False,
@@ -53,6 +58,8 @@ def compare_backends(
         backends: names, at least two; default all installed ones.
         overrides: ``KEY=VALUE`` for a configuration.
         steps: SGD steps whose losses are compared.
+        quick: compare logits and the losses of at most 3 steps only, without gradients in float64 and model files exchanged: a third of
+            the time.
         learning_rate: of those steps; by default 0.01 over the squared norm of the gradient, so that each step lowers
             the loss by about 0.01.
         json_file: also write the report to this JSON file.
@@ -67,21 +74,23 @@ def compare_backends(
     """
     chosen = _choose(backends)
     with tempfile.TemporaryDirectory(prefix="keras_transfer_parity_") as folder:
-        work = _Work(Path(folder))
+        work = _Work(Path(folder), _Told(1 + len(chosen) * (1 if quick else 3), quiet))
         work.run("prepare", chosen[0], **_start(source, overrides or []))
-        gradients = {name: work.run("gradients", name) for name in chosen}
+        gradients = {name: {} if quick else work.run("gradients", name) for name in chosen}
         if learning_rate is None:
-            learning_rate = DECREASE / max(1e-12, _squared_norm(gradients[chosen[0]]))
+            learning_rate = QUICK_RATE if quick else DECREASE / max(1e-12, _squared_norm(gradients[chosen[0]]))
+        steps = min(steps, QUICK_STEPS) if quick else steps
         files = {name: str(work.folder / f"{name}.keras") for name in chosen}
         measured = {
             name: work.run("measure", name, steps=steps, learning_rate=learning_rate, save=files[name])
             | gradients[name]
             for name in chosen
         }
-        exchanged = {name: work.run("load", name, files=files) for name in chosen}
+        exchanged = {} if quick else {name: work.run("load", name, files=files) for name in chosen}
     report = _report(chosen, measured, exchanged, source or "quickstart", learning_rate)
     if json_file is not None:
         write_json(json_file, report)
+        wrote(json_file)
     if not quiet:
         _print(report)
     return report
@@ -108,11 +117,38 @@ def _start(source: str | None, overrides: list[str]) -> dict[str, Any]:
     return {"config": load_config(source, overrides).model_dump(mode="json")}
 
 
+_TASKS = {"prepare": "making the model and its batches", "gradients": "gradients in float64",
+          "measure": "logits, statistics and training steps", "load": "loading the files of all"}  # fmt: skip
+
+
+@dataclass
+class _Told:
+    """A line on standard error for each of the ``total`` computations: alone, the command would be silent for minutes."""
+
+    total: int
+    quiet: bool
+    done: int = 0
+    began: float = field(default_factory=time.perf_counter)
+
+    def begin(self, task: str, backend: str) -> None:
+        """Say what is computed next, and how long the rest takes if it takes as long as what was before."""
+        left = ""
+        if self.done:
+            each = (time.perf_counter() - self.began) / self.done
+            left = f"; about {seconds(each * (self.total - self.done))} left"
+        self.done += 1
+        if not self.quiet:
+            print(
+                f"parity {self.done} of {self.total}: {_TASKS[task]}, on {backend}{left}", file=sys.stderr, flush=True
+            )
+
+
 @dataclass(frozen=True)
 class _Work:
     """The folder of the files that the workers exchange. Each worker is a process, so this one imports no framework."""
 
     folder: Path
+    told: _Told
 
     def run(self, task: str, backend: str, **options: Any) -> dict[str, np.ndarray]:
         """Run a task of :mod:`keras_transfer.parity.worker` on a backend; return its arrays, if it writes any."""
@@ -120,6 +156,7 @@ class _Work:
         common = {"model": str(self.folder / "start.keras"), "batches": str(self.folder / "batches.npz"),
                   "batch_size": BATCH_SIZE, "device": "cpu", "result": str(result)}  # fmt: skip
         job.write_text(json.dumps({**common, "task": task, "backend": backend, **options}), encoding="utf-8")
+        self.told.begin(task, backend)
         done = subprocess.run(
             [sys.executable, "-m", "keras_transfer.parity.worker", str(job)],
             env=runtime.child_environment(backend),
@@ -141,9 +178,11 @@ def _report(
     exchange = {
         writer: {reader: _largest(exchanged[reader][writer], measured[writer]["trained_logits"]) for reader in chosen}
         for writer in chosen
+        if exchanged
     }
     worst = {name: max(pair[name] for pair in pairs) for name in LIMITS if name in pairs[0]}
-    worst["exchange_absolute"] = max(value for row in exchange.values() for value in row.values())
+    if exchange:
+        worst["exchange_absolute"] = max(value for row in exchange.values() for value in row.values())
     return {
         "source": source,
         "backends": chosen,
@@ -177,6 +216,8 @@ def _squared_norm(arrays: dict[str, np.ndarray]) -> float:
 
 
 def _largest(first: np.ndarray, second: np.ndarray) -> float:
+    if first.shape != second.shape:
+        return float("inf")
     difference = np.abs(first.astype(np.float64) - second).max()
     return float(difference) if np.isfinite(difference) else float("inf")
 
@@ -189,6 +230,8 @@ def _relative(first: dict[str, np.ndarray], second: dict[str, np.ndarray], prefi
     names = [name for name in first if name.startswith(prefix)]
     if not names:
         return 0.0
+    if any(name not in second for name in names):
+        return float("inf")
     scale = {name: float(np.abs(first[name]).max()) for name in names}
     noise = 1e-4 * max(scale.values())
     return max((_largest(first[n], second[n]) / scale[n] for n in names if scale[n] > noise), default=0.0)
@@ -206,6 +249,9 @@ def _print(report: dict[str, Any]) -> None:
     table.add_section()
     table.add_row("limit", *(f"{value:.0e}" for name, value in LIMITS.items() if name != "exchange_absolute"))
     console.print(table)
+    if not report["exchange"]:
+        console.print(_verdict(report))
+        return
     console.print("logits after saving on one backend and loading on another: largest differences")
     exchange = Table()
     exchange.add_column("saved on")
@@ -214,4 +260,9 @@ def _print(report: dict[str, Any]) -> None:
     for writer, row in report["exchange"].items():
         exchange.add_row(writer, *(f"{row[reader]:.1e}" for reader in report["backends"]))
     console.print(exchange)
-    console.print("the backends agree" if report["agree"] else "[bold]the backends do not agree[/bold]")
+    console.print(_verdict(report))
+
+
+def _verdict(report: dict[str, Any]) -> str:
+    checked = "" if report["exchange"] else " (quick: neither gradients in float64 nor files were compared)"
+    return f"the backends agree{checked}" if report["agree"] else "[bold]the backends do not agree[/bold]"

@@ -38,7 +38,10 @@ def float64_copy(model: Any) -> Any:
     copy = keras.saving.deserialize_keras_object(
         _rewritten(tree), custom_objects={_BATCH_NORM: Float64BatchNormalization}
     )
-    copy.set_weights(model.get_weights())
+    # By name: the order of `weights` depends on what was trainable when a layer was built.
+    values = {variable.path: variable for variable in model.weights}
+    for variable in copy.weights:
+        variable.assign(keras.ops.convert_to_numpy(values[variable.path]))
     copy.dtype_policy = keras.DTypePolicy("float64")
     freeze_batch_norm(copy)
     return copy

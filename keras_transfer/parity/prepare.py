@@ -44,12 +44,12 @@ def _from_model(job: dict[str, Any], source: Path, run: str | None) -> None:
     from keras_transfer.config.open_data import open_data
     from keras_transfer.inference import transform_of
     from keras_transfer.models import bundle
-    from keras_transfer.runs import RunDirectory
+    from keras_transfer.runs import RunDirectory, where_data_are
 
     _, metadata = bundle.load(source)
     shutil.copy(source, job["model"])
     if run is not None:
-        images, labels = _batches(open_data(RunDirectory(run).read_config()).train, transform_of(metadata))
+        images, labels = _batches(open_data(where_data_are(RunDirectory(run))).train, transform_of(metadata))
     else:
         images, labels = _random(metadata)
     np.savez(job["batches"], images=images, labels=labels)

@@ -33,6 +33,7 @@ def gradients(job: dict[str, Any]) -> None:
     import keras
 
     from keras_transfer.models import bundle
+    from keras_transfer.models.freeze import unfreeze
     from keras_transfer.parity.float64 import float64_copy
 
     if job["backend"] == "jax":
@@ -40,13 +41,14 @@ def gradients(job: dict[str, Any]) -> None:
 
         jax.config.update("jax_enable_x64", True)
     images, labels = _batches(job, step=0)
-    model = float64_copy(_without_dropout(bundle.load(job["model"], check=False)[0]))
+    model = _without_dropout(bundle.load(job["model"], check=False)[0])
+    unfreeze(model)  # a run keeps what its last phase has trained
+    model = float64_copy(model)
     # After an SGD step of rate 1 the change of the weights is the gradient, computed by the real training path.
     _compile(model, 1.0)
-    before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
+    before = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables}
     loss = model.train_on_batch(images.astype(np.float64), labels.astype(np.float64))
-    after = [keras.ops.convert_to_numpy(v) for v in model.trainable_variables]
-    found = {f"gradient_{index}": old - new for index, (old, new) in enumerate(zip(before, after))}
+    found = {f"gradient_{v.path}": before[v.path] - keras.ops.convert_to_numpy(v) for v in model.trainable_variables}
     np.savez(job["result"], loss=np.asarray(loss), **found)  # type: ignore[arg-type]
 
 
@@ -61,16 +63,17 @@ def measure(job: dict[str, Any]) -> None:
     model, metadata = bundle.load(job["model"], check=False)
     _without_dropout(model)
     found: dict[str, np.ndarray] = {"logits": _predict(model, images)}
-    start = model.get_weights()
+    start = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in model.weights}
 
-    # A training step of rate 0 changes only the statistics.
+    # A training step of rate 0 changes only the statistics. Everything has a name, as the order of weights may differ.
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     unfreeze(model)
     _compile(model, 0.0)
     model.train_on_batch(images, labels)
-    for index, variable in enumerate(v for layer in norms for v in layer.non_trainable_variables):
-        found[f"statistic_{index}"] = np.array(keras.ops.convert_to_numpy(variable))
-    model.set_weights(start)
+    for variable in (v for layer in norms for v in (layer.moving_mean, layer.moving_variance)):
+        found[f"statistic_{variable.path}"] = np.array(keras.ops.convert_to_numpy(variable))
+    for v in model.weights:
+        v.assign(start[v.path])
 
     freeze_batch_norm(model)
     _compile(model, float(job["learning_rate"]))

@@ -68,11 +68,11 @@ def prediction_grid(
             )
         if title:
             made.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
-        save(made, path)
+        save(made, path, photographs=True)
 
 
 def predicted_files(predictions: Sequence[Prediction], path: str | os.PathLike[str], limit: int = 32) -> None:
-    """Draw the first `limit` readable files with their most probable class.
+    """Draw the first `limit` readable files with name and most probable class.
 
     Args:
         predictions: of image files.
@@ -88,8 +88,8 @@ def predicted_files(predictions: Sequence[Prediction], path: str | os.PathLike[s
     if not readable:
         raise UserError("no image grid: none of the files could be read")
     shown = readable[:limit]
-    store = FileStore([Path(p.path) for p in shown], None)
-    titles = [f"{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
+    store = FileStore([p.path for p in shown], None)
+    titles = [f"{Path(p.path).name}\n{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
     note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
     prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
 

@@ -35,6 +35,9 @@ def rate_sweeps(sweeps: Sequence[Any], path: Target) -> None:
             axis.set_xscale("log")
             room = max(float(np.ptp(smooth[: int(smooth.argmin()) + 1])), 0.05 * abs(float(smooth.min())), 1e-3)
             top = max(float(smooth[0]), float(smooth.min()) + room) + room  # a divergence may leave the axes
+            at = float(np.interp(np.log(one.suggestion), np.log(one.rates), smooth))
+            top = max(top, at + 0.15 * (at - float(smooth.min())))  # the suggestion may not
+            axis.plot([one.suggestion], [at], "o", color=INK, markersize=6)
             axis.set_ylim(float(smooth.min()) - 0.3 * room, top)
             axis.xaxis.set_major_locator(LogLocator(10, numticks=12))
             axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))

@@ -112,11 +112,11 @@ def figure(width: float, height: float, layout: Literal["constrained"] | None = 
     return made
 
 
-def save(made: Figure, path: Target) -> None:
+def save(made: Figure, path: Target, photographs: bool = False) -> None:
     """Write the figure as a PNG, atomically, or to a stream as SVG.
 
-    The PNG has a palette of 256 colours, which takes a third of the size, or fewer if it is still large. The SVG is
-    transparent and deterministic, and keeps text as text.
+    The PNG has a palette of 256 colours, which takes a third of the size, or fewer if it is still large; with `photographs` it has all
+    colours, as a palette would show bands in the sky. The SVG is transparent and deterministic, and keeps text as text.
     """
     if not isinstance(path, (str, os.PathLike)):
         with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "keras_transfer"}):
@@ -126,9 +126,9 @@ def save(made: Figure, path: Target) -> None:
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     data = b""
-    for colours in (256, 128, 64):
+    for colours in (None,) if photographs else (256, 128, 64):
         buffer = io.BytesIO()
-        few = image.quantize(colours, dither=Image.Dither.NONE)
+        few = image.quantize(colours, dither=Image.Dither.NONE) if colours else image
         few.save(buffer, "PNG", optimize=True, dpi=(made.dpi, made.dpi))
         data = buffer.getvalue()
         if len(data) < _MAX_BYTES:

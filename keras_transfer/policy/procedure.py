@@ -105,6 +105,9 @@ def _plan(config: RunConfig, names: Sequence[str], data: Dataset) -> str:
     )
     if config.effort == "quick":
         return f"plan, with effort quick: {heads}"
+    epochs = _asked(config).get("epochs")
+    if epochs:
+        return f"plan: {heads}; {epochs} epochs of fine-tuning, kept if held-out images speak for it"
     seconds = SECONDS[config.effort] if isinstance(config.effort, str) else 60 * config.effort
     return f"plan, with effort {config.effort}: {heads}; fine-tuning, kept if held-out images speak for it, up to {seconds:.0f} s"
 
@@ -128,18 +131,31 @@ def phases(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead | N
 
 
 def _fine(config: RunConfig, statistics: DataStatistics, head: Head | None, device: str) -> Phase | None:
-    """Choose fine-tuning that fits into the time: how long, and judged by how many folds; None if none fits."""
+    """Choose fine-tuning that fits into the time: how long, and judged by how many folds.
+
+    Returns:
+        None if none fits, unless the user has asked for it by its epochs or its learning rate.
+    """
+    asked = _asked(config)
     n = statistics.n_train
     seconds = SECONDS[config.effort] if isinstance(config.effort, str) else 60 * config.effort
     cost = head.parameters / PARAMETERS if head else 1.0
     affordable = seconds * (RATE if device == "cpu" else GPU_RATE) / cost
     wanted = max(LEAST_EPOCHS, min(MOST_EPOCHS, round(6000 / n)))
+    backbone = head.backbone if head else BACKBONE
     for folds, rounds, refit in PLANS:
         passes = rounds * (folds - 1) / folds + refit
-        epochs = min(wanted, int(affordable / (n * passes)))
-        if epochs >= max(LEAST_EPOCHS, wanted / 2):
-            return _folded(head.backbone if head else BACKBONE, folds, rounds, refit, epochs)
-    return None
+        epochs = min(asked.get("epochs", wanted), int(affordable / (n * passes)))
+        if epochs >= asked.get("epochs", max(LEAST_EPOCHS, wanted / 2)):
+            return _folded(backbone, folds, rounds, refit, epochs)
+    return _folded(backbone, *PLANS[-1], asked.get("epochs", LEAST_EPOCHS)) if asked else None
+
+
+def _asked(config: RunConfig) -> dict[str, Any]:
+    """Return what the user has set of fine-tuning, the last phase: its epochs or its learning rate."""
+    changes = config.phases.get(-1, {}) if isinstance(config.phases, dict) else {}
+    epochs = {"epochs": int(changes["epochs"])} if "epochs" in changes else {}
+    return epochs | {key: changes[key] for key in ("learning_rate",) if key in changes}
 
 
 def _folded(backbone: str, folds: int, rounds: int, refit: bool, epochs: int) -> Phase:

@@ -14,7 +14,7 @@ from keras_transfer.report.write import write_report
 from keras_transfer.runs import RunDirectory
 
 
-def report(path: str, backend: str | None = None, device: str | None = None) -> RunDirectory:
+def report(path: str, backend: str | None = None, device: str | None = None, data: str | None = None) -> RunDirectory:
     """Write ``report.html`` of a finished run again.
 
     The figures are those that the run measured. Its images are predicted again to be shown; where they are not at
@@ -24,6 +24,7 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
         path: the run directory.
         backend: Keras backend.
         device: where to compute.
+        data: where the data of the run are now, if they have moved.
 
     Raises:
         UserError: there is no run, it did not finish, or the page cannot be written.
@@ -31,12 +32,12 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
     run = RunDirectory.open(path)
     run.read_json(run.metrics)
     try:
-        data = data_of(run)
+        images = data_of(run, data)
         missing = f"the data of {run.path} changed since the training"
     except UserError as problem:
-        data, missing = None, str(problem)
+        images, missing = None, str(problem)
     model, logits = None, None
-    if data is None:
+    if images is None:
         text.say(f"without images: {missing}")
     else:
         model, _, _ = start(path, backend, device)
@@ -45,11 +46,11 @@ def report(path: str, backend: str | None = None, device: str | None = None) -> 
 
         settings = run.read_resolved().data
         transform = evaluation_transform(settings)
-        logits = predict_splits(model, data, transform, settings.micro_batch_size, settings.workers)
+        logits = predict_splits(model, images, transform, settings.micro_batch_size, settings.workers)
         stored = run.read_out_of_fold()
-        if stored is not None and np.array_equal(stored[1], data.train.labels):
+        if stored is not None and np.array_equal(stored[1], images.train.labels):
             logits[OUT_OF_FOLD] = stored[0]
     began = time.perf_counter()
-    write_report(run, data, model, logits, missing if data is None else "")
+    write_report(run, images, model, logits, missing if images is None else "")
     text.say(f"report: {run.report} ({time.perf_counter() - began:.1f} s)")
     return run

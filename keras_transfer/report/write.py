@@ -10,6 +10,7 @@ import numpy as np
 from markupsafe import Markup
 
 from keras_transfer import __version__
+from keras_transfer.console import progress
 from keras_transfer.evaluation.judged import judged
 from keras_transfer.files import write_text
 from keras_transfer.html.templates import environment, page_file
@@ -53,7 +54,11 @@ def write_report(
 
 def render(view: RunView) -> str:
     """Return the page, deterministically."""
-    sections = [(name, title, make(view)) for name, (title, make) in SECTIONS.items()]
+    sections = []
+    with progress("writing the report", len(SECTIONS)) as advance:
+        for name, (title, make) in SECTIONS.items():
+            sections.append((name, title, make(view)))
+            advance(1)
     style, script = page_file(PACKAGE, "report.css"), page_file(PACKAGE, "report.js")
     return environment(PACKAGE).get_template("report.html").render(
         sections=[section for section in sections if section[2] is not None],

@@ -207,7 +207,7 @@ class RunDirectory:
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
         """Write ``history.csv``: a row an epoch."""
-        write_csv(self.history, rows, list(rows[0]))
+        write_csv(self.history, rows, list(dict.fromkeys(key for row in rows for key in row)))
 
     def read_history(self) -> list[dict[str, Any]]:
         """Return the rows of ``history.csv``, with numbers converted."""

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import Backend, Device, Switch
@@ -25,19 +26,22 @@ def installed_backends() -> list[str]:
 
 
 def choose_backend(argument: str | None = None, config: str | None = None) -> Choice:
-    """Choose the Keras backend: argument > ``KERAS_BACKEND`` > configuration > first installed.
+    """Choose the Keras backend: argument > ``KERAS_BACKEND`` > configuration > the one Keras already runs on > first installed.
 
     Raises:
         UserError: the name is unknown, or the framework is not installed.
     """
     candidates = [
         (argument, "requested by --backend"),
-        (os.environ.get("KERAS_BACKEND"), "from KERAS_BACKEND"),
+        (None if is_provisional() else os.environ.get("KERAS_BACKEND"), "from KERAS_BACKEND"),
         (config, "from the configuration"),
     ]
     for name, why in candidates:
         if name and name != "auto":
             return Choice(_require_backend(name), why)
+    running = sys.modules.get("keras")
+    if running is not None and hasattr(running, "backend"):
+        return Choice(_require_backend(running.backend.backend()), "Keras already runs on it")
     available = installed_backends()
     if not available:
         raise UserError(
@@ -62,7 +66,8 @@ def use_backend(name: Backend = "auto", device: Device = "auto", deterministic: 
     """Select the backend and device for this process; call it before anything imports Keras.
 
     Args:
-        name: ``"torch"``, ``"tensorflow"``, ``"jax"`` or ``"auto"`` (``KERAS_BACKEND``, else the first installed).
+        name: ``"torch"``, ``"tensorflow"``, ``"jax"`` or ``"auto"``: ``KERAS_BACKEND``, else what Keras already runs on, else the first
+            installed.
         device: ``"auto"``, ``"cpu"``, ``"gpu"`` or ``"mps"``.
         deterministic: allow only bit-reproducible operations, for the life of the process.
 
@@ -118,7 +123,30 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
         )
 
 
+def set_provisional() -> None:
+    """Have a plain ``import keras`` find a framework where TensorFlow, Keras's own default, is not installed.
+
+    Nothing changes where the user chose a backend, by ``KERAS_BACKEND`` or ``keras.json``, or where Keras is imported already.
+    """
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or (home / "keras.json").is_file():
+        return
+    available = installed_backends()
+    if available and "tensorflow" not in available:
+        os.environ["KERAS_BACKEND"] = available[0]
+        _provisional.append(available[0])
+
+
+_provisional: list[str] = []
+
+
+def is_provisional() -> bool:
+    """Return whether ``KERAS_BACKEND`` is what :func:`set_provisional` made it, and nobody's choice."""
+    return bool(_provisional) and os.environ.get("KERAS_BACKEND") == _provisional[0]
+
+
 def _set_variables(backend: str) -> None:
+    _provisional.clear()
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hide TensorFlow's start-up log
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -29,7 +29,9 @@ _NUMPY_OPERATIONS = """
     Absolute Add Clip Concatenate Divide Exp ExpandDims Flip GetItem Maximum Mean Minimum Multiply Negative Power
     Repeat Reshape Roll Sqrt Square Squeeze Stack Subtract Sum Transpose TrueDivide
 """
-_NN_OPERATIONS = "Elu Gelu HardSigmoid HardSilu LeakyRelu Relu Relu6 Sigmoid Silu Softmax Softplus Tanh"
+_NN_OPERATIONS = (
+    "DotProductAttention Elu Gelu HardSigmoid HardSilu LeakyRelu Relu Relu6 Sigmoid Silu Softmax Softplus Tanh"
+)
 
 ALLOWED: dict[str, frozenset[str]] = {
     module: frozenset(names.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Container, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ MAX_BYTES = 8 << 20
 """The largest configuration of a supported backbone, NASNet-Large, has 1 MiB."""
 MAX_DEPTH = 64
 _NOT_NEEDED = ("compile_config", "build_config", "build_input_shape", "shared_object_id")
+_EINSUM = re.compile(r"[a-zA-Z.]+(,[a-zA-Z.]+)*->[a-zA-Z.]*")  # an equation of EinsumDense, not a registered name
 
 
 def check_config(text: bytes, path: str | os.PathLike[str], custom: Container[str] = ()) -> dict[str, Any]:
@@ -72,7 +74,7 @@ def _nodes(config: Any, path: str | os.PathLike[str]) -> Iterator[Any]:
 
 def _problem(node: Any, custom: Container[str]) -> str | None:
     # Wherever Keras finds "package>name", it looks the name up among the objects registered in this process.
-    if isinstance(node, str) and ">" in node and node not in custom and node not in REGISTERED:
+    if isinstance(node, str) and ">" in node and not (node in custom or node in REGISTERED or _EINSUM.fullmatch(node)):
         return f"it names the registered object {node[:100]!r}, which the caller has not allowed"
     return _object_problem(node, custom) if isinstance(node, dict) and "class_name" in node else None
 

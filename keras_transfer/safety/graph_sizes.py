@@ -154,6 +154,7 @@ class _Walk:
             return size_of(config, inputs, [_filled(shape, inputs[0]) for shape in claimed])
         _check_settings(config, self.custom)
         if not module.startswith("keras.src.ops."):
+            _check_arguments(arguments)
             return LAYERS[kind](config, inputs)
         if kind == "GetItem":
             return Size(sliced(inputs[0], arguments[0]["args"][1]))
@@ -182,6 +183,20 @@ def _check_settings(config: Mapping[str, Any], custom: Container[str]) -> None:
             if not simple and not (module == "keras.layers" and kind in SAME):
                 raise NotJudged(f"a setting is an object of the class {kind[:60]}")
         stack += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _check_arguments(calls: list[Any]) -> None:
+    """Raise NotJudged if a layer is called with anything but tensors and what Keras writes beside them."""
+    for call in calls:
+        stack: list[tuple[str, Any]] = [("", value) for value in call["args"]] + list(call["kwargs"].items())
+        while stack:
+            key, value = stack.pop()
+            if isinstance(value, list):
+                stack += [(key, part) for part in value]
+            elif not (isinstance(value, dict) and value.get("class_name") == "__keras_tensor__"):
+                plain = value is None or value is False or (value is True and key in ("training", "use_causal_mask"))
+                if not plain:
+                    raise NotJudged(f"the argument {key} = {str(value)[:60]}")
 
 
 def _keys(places: list[Any]) -> list[tuple[str, int, int]]:

@@ -373,6 +373,14 @@ def _index(part: Any) -> Any:
     raise NotJudged(f"the index {str(part)[:60]}")
 
 
+def _dot_product_attention(_: Config, x: list[Shape]) -> Size:
+    """Query, key and value: (batch, tokens, heads, channels); the scores are tokens of the query by tokens of the key."""
+    if len(x) < 3 or any(len(shape) != 4 for shape in x[:3]):
+        raise NotJudged(f"attention over {x}")
+    query, key, value = x[:3]
+    return Size((*query[:3], value[3]), 2 * query[0] * query[2] * query[1] * key[1])
+
+
 _SAME = """
     Activation ReLU LeakyReLU PReLU ELU Softmax Identity BatchNormalization LayerNormalization GroupNormalization
     RMSNormalization UnitNormalization Normalization Dropout AlphaDropout GaussianDropout GaussianNoise ActivityRegularization
@@ -420,6 +428,7 @@ OPERATIONS: dict[str, Rule] = {
     **dict.fromkeys(_BINARY.split(), _elementwise),
     **dict.fromkeys(("Mean", "Sum"), _reduction),
     "Concatenate": _concatenate,
+    "DotProductAttention": _dot_product_attention,
     "ExpandDims": _expand,
     "Repeat": _repeat,
     "Reshape": lambda c, x: Size(_reshaped(x[0], c["newshape"])),

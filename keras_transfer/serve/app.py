@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,6 +163,11 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
     return app
 
 
+def _probability(probabilities: np.ndarray, k: int) -> float:
+    require_finite(probabilities)
+    return min(1.0, float(probabilities[k]))
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(NotFinite)
     async def broken(_: Request, error: NotFinite) -> JSONResponse:
@@ -223,11 +229,9 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         return decoders.prepare(file.filename or "image", read(file), explain)
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
-        require_finite(answer.probabilities)
         best = np.argsort(-answer.probabilities, kind="stable")[:top]
         classes = [
-            ClassProbability(name=predictor.classes[k], probability=min(1.0, float(answer.probabilities[k])))
-            for k in best
+            ClassProbability(name=predictor.classes[k], probability=_probability(answer.probabilities, k)) for k in best
         ]
         if shown is None or answer.map is None:
             return Prediction(file=name, classes=classes)
@@ -252,24 +256,14 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
             return prediction(file.filename or "", answer, None, top)
         return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top, limiter=limiter)
 
-    @app.post(MANY, responses=_PROBLEMS, summary="Classify several images")
-    async def predict_many(
-        files: list[UploadFile],
-        top: Annotated[int, Query(ge=1, description="Number of classes, at most all.")] = 5,
-    ) -> list[Answered]:
-        if len(files) > limits.together:
-            raise UserError(f"{len(files)} images in one request: expected at most {limits.together}")
-
-        async def one(file: UploadFile) -> Answered:
-            name = file.filename or ""
-            try:
-                image, _ = await anyio.to_thread.run_sync(prepare, file, False, limiter=limiter)
-            except BadImage as error:
-                return Answered(file=name, classes=[], error=error.reason)
-            answer = await asyncio.wrap_future(predictor.ask(image, False))
-            return Answered(file=name, classes=prediction(name, answer, None, top).classes)
-
-        return list(await asyncio.gather(*map(one, files)))
+    _add_many(
+        app,
+        limits,
+        lambda file: prepare(file, False)[0],
+        lambda image: predictor.ask(image, False),
+        prediction,
+        limiter,
+    )
 
     @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
     async def correct(
@@ -281,3 +275,31 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
     async def model() -> ModelFacts:
         facts = {key: predictor.metadata[key] for key in ("backbone", "classes", "image_size", "color", "resize")}
         return ModelFacts(**facts, max_upload_bytes=limits.upload, max_pixels=limits.pixels)
+
+
+def _add_many(
+    app: FastAPI,
+    limits: Limits,
+    prepare: Callable[[UploadFile], np.ndarray],
+    ask: Callable[[np.ndarray], Future[Answer]],
+    prediction: Callable[[str, Answer, np.ndarray | None, int], Prediction],
+    limiter: anyio.CapacityLimiter,
+) -> None:
+    @app.post(MANY, responses=_PROBLEMS, summary="Classify several images")
+    async def predict_many(
+        files: list[UploadFile],
+        top: Annotated[int, Query(ge=1, description="Number of classes, at most all.")] = 5,
+    ) -> list[Answered]:
+        if len(files) > limits.together:
+            raise UserError(f"{len(files)} images in one request: expected at most {limits.together}")
+
+        async def one(file: UploadFile) -> Answered:
+            name = file.filename or ""
+            try:
+                image = await anyio.to_thread.run_sync(prepare, file, limiter=limiter)
+            except BadImage as error:
+                return Answered(file=name, classes=[], error=error.reason)
+            answer = await asyncio.wrap_future(ask(image))
+            return Answered(file=name, classes=prediction(name, answer, None, top).classes)
+
+        return list(await asyncio.gather(*map(one, files)))

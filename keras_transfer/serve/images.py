@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from keras_transfer.data.augment import Transform
-from keras_transfer.data.images.decode import PILLOW_FORMATS, DecodeError, read_header, size_of
+from keras_transfer.data.images.decode import DecodeError, formats_of, read_header, size_of
 from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.explain.colours import heat
@@ -45,7 +45,7 @@ def suffix_of(data: bytes) -> str:
     """Return the file name suffix of an image's format, e.g. ``.jpg``."""
     kind = read_header(data).kind
     if kind == "other":
-        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
+        with Image.open(io.BytesIO(data), formats=formats_of(data)) as opened:
             kind = (opened.format or "png").lower()
     return _SUFFIXES.get(kind, f".{kind}")
 

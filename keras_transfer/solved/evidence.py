@@ -18,7 +18,8 @@ class Evidence:
     Attributes:
         n: number of samples.
         accuracy: share of right predictions, 0 … 1.
-        accuracy_error: its standard error; infinite for a single sample.
+        accuracy_error: its standard error; infinite for a single sample. Where all are right, or all wrong, the usual formula says 0:
+            then it is half of Wilson's interval (1927) at one standard error, 1 / (2n + 2).
         log_loss: mean of −log p(label), in nats.
         log_loss_error: its standard error.
     """
@@ -64,6 +65,7 @@ def measure(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None =
         weights: float (n,), not negative; None: all the same.
     """
     accuracy, error = _mean(hits(logits, labels), weights)
+    error = error or 1 / (2 * len(labels) + 2)
     return Evidence(
         len(labels), min(1.0, accuracy), error, *_mean(losses(logits, labels), weights)
     )  # a sum of weights may round up

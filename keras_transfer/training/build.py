@@ -17,11 +17,11 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.data.sources.list_file import by_class
 from keras_transfer.engine.features import FeatureSettings
-from keras_transfer.errors import MissingExtra
 from keras_transfer.evaluation import classification_metrics
 from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones.torch_variant import suited
+from keras_transfer.models.checkpoints.reference import is_reference
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
 from keras_transfer.models.groups import layer_groups
@@ -123,21 +123,16 @@ def feature_settings(data: ResolvedData, native: bool) -> FeatureSettings:
 
 def tensorboard(config: ResolvedConfig, run: RunDirectory) -> list[keras.callbacks.Callback]:
     """Return the TensorBoard callback where it was asked for."""
-    if not config.callbacks.tensorboard:
-        return []
-    try:
-        import tensorflow.summary  # noqa: F401  Keras's callback writes with TensorFlow on every backend
-    except ImportError as error:
-        raise MissingExtra("tensorflow", "tensorflow", "callbacks.tensorboard") from error
-    return [keras.callbacks.TensorBoard(str(run.tensorboard))]
+    return [keras.callbacks.TensorBoard(str(run.tensorboard))] if config.callbacks.tensorboard else []
 
 
 def network_notes(settings: ModelConfig) -> list[str]:
-    """Return a line about the network if the weights need another variant than Keras's of that name."""
+    """Return lines about the network: the licence of a checkpoint's weights, and a variant other than Keras's that weights need."""
     own = get(settings.backbone)
+    licence = [f"licence of the weights: {own.licence}"] if is_reference(settings.backbone) else []
     record = suited(own, settings.weights)
     if (record.variant, record.preprocessing) == (own.variant, own.preprocessing):
-        return []
+        return licence
     graph = "PyTorch's" if record.variant else "Keras's"
     return [
         f"network: {record.name} is {graph}, with preprocessing {record.preprocessing.name}, as its weights need it"
@@ -161,6 +156,7 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
         **({"depth": list(data.depth)} if data.depth is not None else {}),
         "backbone": config.model.backbone,
         "weights": config.model.weights,
+        "licence": get(config.model.backbone).licence,
         "backend": keras.backend.backend(),
         "versions": runtime.versions(),
     }

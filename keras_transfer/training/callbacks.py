@@ -205,9 +205,15 @@ class RunHistory(keras.callbacks.Callback):
             "images_per_second": self._images / training,
             "data_wait": min(1.0, waited / training),
         }
-        self.rows.append({name: row.get(name) for name in HISTORY_FIELDS})
+        others = {name: _plain(value) for name, value in logs.items() if name not in HISTORY_FIELDS}
+        self.rows.append({**{name: row.get(name) for name in HISTORY_FIELDS}, **others})
         if self.on_row is not None:
             self.on_row(self.rows[-1])
+
+
+def _plain(value: Any) -> Any:
+    """Return a figure as a number, or numbers, that JSON can hold."""
+    return np.asarray(keras.ops.convert_to_numpy(value)).tolist()
 
 
 class LossNotFinite(UserError):

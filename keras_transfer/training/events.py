@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -30,3 +32,22 @@ class TrainingEvents:
 
     def epoch_model(self, model: keras.Model, phase: int, epoch: int) -> None:
         """``model`` at the end of an epoch; phase and epoch are numbered from 1."""
+
+    def save(self, model: keras.Model, path: Path) -> None:
+        """Write ``model``, the whole classifier, to a file that one of the caller's callbacks asked for."""
+        model.save(path)
+
+
+class SavingEvents(TrainingEvents):
+    """Events of a training without a run directory: files are written only where a callback asks for them.
+
+    Args:
+        write: writes a model to a file.
+    """
+
+    def __init__(self, write: Callable[[keras.Model, Path], None]):
+        self._write = write
+
+    def save(self, model: keras.Model, path: Path) -> None:
+        """Write ``model``."""
+        self._write(model, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from keras_transfer import text
 from keras_transfer.html.drawing import curves
 from keras_transfer.html.templates import environment, render_view
 from keras_transfer.ipython import current_cell
@@ -35,7 +36,7 @@ class LiveProgress(Progress):
 
     def tell(self, line: str, say: Say) -> None:
         """Add a note; a ``say`` other than ``print`` gets it too."""
-        if say is not print:
+        if say not in (print, text.say):
             say(line)
         self._write(line)
 
@@ -51,12 +52,17 @@ class LiveProgress(Progress):
         self._show()
 
     def _end(self, figures: list[str]) -> None:
-        self._figures = {"title": self._title(), "batches": (1, 1), "figures": figures[-2:], "epoch": figures[:-3]}
+        done = next(
+            k for k, part in enumerate(figures) if part.endswith(" s")
+        )  # metrics, then seconds, speed and times left
+        self._figures = {
+            "title": self._title(), "batches": (1, 1), "figures": figures[done + 1 :], "epoch": figures[:done],
+        }  # fmt: skip
         self._show()
         self._draw_curves(final=self._epoch + 1 == self.epochs)
 
-    def _write(self, text: str) -> None:
-        self.notes.append(text.strip())
+    def _write(self, line: str) -> None:
+        self.notes.append(line.strip())
         self._show()
 
     def _title(self) -> str:

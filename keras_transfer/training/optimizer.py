@@ -8,8 +8,10 @@ from typing import Any
 
 import keras
 
+from keras_transfer.config.keras_objects import made
 from keras_transfer.config.schema import Phase
 from keras_transfer.training.group_rates import scale_updates
+from keras_transfer.training.objectives import own_metrics, training_loss
 from keras_transfer.training.setup import TrainingSettings
 
 
@@ -62,22 +64,22 @@ def compile_phase(
     rate: Any = None,
     factors: Mapping[int, float] | None = None,
 ) -> None:
-    """Compile ``model`` for a phase: fresh optimizer, cross-entropy on logits, accuracy.
+    """Compile ``model`` for a phase: fresh optimizer, loss and metrics on logits; by default cross-entropy and accuracy.
 
     Args:
         model: what is trained.
         phase: says how; its learning rate is a number.
         steps: of an epoch.
-        settings: label smoothing, and whether batches carry sample weights.
+        settings: loss, metrics, label smoothing, and whether batches carry sample weights.
         rate: a learning rate or schedule in place of the phase's.
         factors: of the rate, by ``id(variable)``.
     """
-    accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    metrics = [keras.metrics.CategoricalAccuracy(name="accuracy"), *own_metrics(settings.metrics)]
     model.compile(
         optimizer=make_optimizer(phase, steps, model, rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=settings.label_smoothing),
-        metrics=None if settings.weighted else [accuracy],
-        weighted_metrics=[accuracy] if settings.weighted else None,
+        loss=training_loss(settings.loss, settings.label_smoothing),
+        metrics=None if settings.weighted else metrics,
+        weighted_metrics=metrics if settings.weighted else None,
         # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
         jit_compile=False if keras.backend.backend() == "torch" else "auto",
     )
@@ -87,11 +89,18 @@ def compile_phase(
 def make_optimizer(
     phase: Phase, steps_per_epoch: int, model: keras.Model, rate: Any = None
 ) -> keras.optimizers.Optimizer:
-    """Build a fresh optimizer for ``phase``; biases and normalization weights are spared from weight decay."""
+    """Build a fresh optimizer for ``phase``; biases and normalization weights are spared from weight decay.
+
+    A Keras optimizer that was given as an object is as it was given, except for what the phase sets itself.
+    """
     rate = _schedule(phase, steps_per_epoch) if rate is None else rate
     common = {"learning_rate": rate, "weight_decay": phase.weight_decay or None, "global_clipnorm": phase.clip_norm}
+    if isinstance(phase.optimizer, dict):
+        return _own_optimizer(phase, rate)
     if phase.optimizer == "sgd":
         optimizer = keras.optimizers.SGD(momentum=phase.momentum, **common)
+    elif phase.optimizer not in ("adam", "adamw"):
+        optimizer = keras.optimizers.get({"class_name": phase.optimizer, "config": common})
     elif phase.optimizer == "adam" or not phase.weight_decay:
         optimizer = keras.optimizers.Adam(**common)  # AdamW without decay, less a multiplication of all weights by 1
     else:
@@ -100,8 +109,20 @@ def make_optimizer(
     return optimizer
 
 
+def _own_optimizer(phase: Phase, rate: Any) -> keras.optimizers.Optimizer:
+    optimizer = made(phase.optimizer)
+    changes = {"learning_rate": rate if isinstance(rate, float) else keras.saving.serialize_keras_object(rate)}
+    if phase.weight_decay:
+        changes["weight_decay"] = phase.weight_decay
+    if phase.clip_norm:
+        changes |= {"global_clipnorm": phase.clip_norm, "clipnorm": None, "clipvalue": None}
+    return type(optimizer).from_config({**optimizer.get_config(), **changes})
+
+
 def _schedule(phase: Phase, steps_per_epoch: int) -> Any:
     """Return the phase's learning rate: a number, or a schedule over its steps."""
+    if isinstance(phase.schedule, dict):
+        return made(phase.schedule)
     warmup = round(phase.warmup_epochs * steps_per_epoch)
     if phase.schedule in ("cosine", "one_cycle") or warmup:
         kind = "constant" if phase.schedule == "plateau" else phase.schedule

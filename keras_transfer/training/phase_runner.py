@@ -24,12 +24,13 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.across_phases import AcrossPhases, check_callbacks
 from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import AsValidation, BestModel, EveryEpoch, RunHistory, StopWhenAsked
 from keras_transfer.training.core_callbacks import CoreCallbacks
 from keras_transfer.training.events import TrainingEvents
 from keras_transfer.training.exact import at_rest, head_part, solve_head
-from keras_transfer.training.fit_result import FitResult
+from keras_transfer.training.fit_result import FitResult, History
 from keras_transfer.training.folded import SolvedBefore, train_in_folds
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.range_test import sweep
@@ -103,8 +104,10 @@ class PhaseRunner:
         self.setup, self.settings, self.callbacks = setup, setup.settings, list(callbacks)
         self.events, self.checkpointing = events or TrainingEvents(), checkpointing or Checkpointing()
         self.verbose, self._say = verbose, say
+        check_callbacks(self.callbacks)
         self.result = FitResult()
         self._out_of_fold: list[np.ndarray] = []  # of each of the outcomes
+        self._begun = self.checkpointing.resume is not None  # whether the callbacks have written before
         best = BestModel(self.settings.callbacks.monitor, self.events.improved, self.checkpointing.every.seconds)
         self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
 
@@ -118,16 +121,38 @@ class PhaseRunner:
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         check_phases(self.settings.phases, len(self.setup.val.loader.split))
+        result, core = self.result, self.core
+        if self.settings.label_smoothing:
+            self.say(
+                f"loss and val_loss include label smoothing of {self.settings.label_smoothing:g}; log-loss is without it"
+            )
         state = self.checkpointing.resume
         first = 0 if state is None else self._take_up(state)
-        for number, phase in enumerate(self.settings.phases[first:], first):
-            self.train_phase(number, phase, begins=number == first)
-        result, core = self.result, self.core
-        result.history, result.iterations, result.best = core.history.rows, core.history.iterations, core.best.found
+        try:
+            for number, phase in enumerate(self.settings.phases[first:], first):
+                self._expect(number)
+                self.train_phase(number, phase, begins=number == first)
+        finally:
+            core.progress.close()
+        result.history, result.iterations, result.best = (
+            History(core.history.rows),
+            core.history.iterations,
+            core.best.found,
+        )
         result.out_of_fold = self._best_out_of_fold()
         if self.verbose:
             core.progress.finish(result)
         return result
+
+    def _expect(self, number: int, done: int = 0) -> None:
+        """Tell the progress what is left after the present ``fit``, of phase ``number`` after ``done`` of its folds."""
+        phase, images = self.settings.phases[number], len(self.setup.train.loader.split)
+        after = self.settings.phases[number + 1 :]
+        rest = 0.0
+        if phase.folds and done < (rounds := phase.rounds or phase.folds):
+            rest = phase.epochs * ((rounds - done - 1) * (1 - 1 / phase.folds) + phase.refit)
+        self.core.progress.later = images * (rest + sum(each.passes for each in after))
+        self.core.progress.more = any(each.passes for each in after)
 
     def train_phase(self, number: int, phase: ResolvedPhase, begins: bool) -> None:
         """Train one phase: a fresh start, ``model.fit``, and proof that it trained what it should and nothing else.
@@ -242,6 +267,7 @@ class PhaseRunner:
         with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
 
             def watch(train: Batches, title: str) -> list[keras.callbacks.Callback]:
+                self._expect(number, len(histories))
                 accumulate = [Accumulate(self._micro_batch_size)] if self.settings.accumulate > 1 else []
                 found = self.core.within(phase, train, self._first_epoch(number), title)
                 histories.extend(part for part in found if isinstance(part, RunHistory))
@@ -318,7 +344,10 @@ class PhaseRunner:
     def _fit(self, work: _PhaseRun) -> None:
         """Call ``model.fit`` with all callbacks, in the order in which they must be called."""
         model, accumulate = self.setup.model, self.settings.accumulate
-        watchers = [*keras_callbacks(work.phase, self.settings.callbacks), *self.callbacks]
+        schedule, begun = keras_callbacks(work.phase, self.settings.callbacks), self._begun or work.state is not None
+        first_epoch, self._begun = self._first_epoch(work.number), True
+        own = [AcrossPhases(each, model, first_epoch, begun, self.events.save) for each in self.callbacks]
+        watchers = [*schedule, *self.callbacks]
         stepping = [Accumulate(self._micro_batch_size)] if accumulate > 1 else []
         keeping = []
         if self.events.wants_every_epoch:
@@ -330,7 +359,7 @@ class PhaseRunner:
                 fill, epochs = self._filler(work), work.phase.epochs
                 keeper = [StateKeeper(file, model, work.train, epochs, watchers, fill, every, stop, work.state)]
             judging = [] if work.evidence is None else [AsValidation(work.evidence)]
-            callbacks = [*stepping, *judging, *self.core.around(watchers), *keeping, *work.averages, *keeper]
+            callbacks = [*stepping, *judging, *self.core.around([*schedule, *own]), *keeping, *work.averages, *keeper]
             val = work.val if work.evidence is None else None
             fit_from(work.model, work.train, val, work.phase.epochs, callbacks, work.state)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from keras_transfer import runtime, text
-from keras_transfer.config.open_data import open_data
+from keras_transfer.config.open_data import open_data, with_absolute_paths
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.data.dataset import Dataset
@@ -61,7 +61,9 @@ def prepare(
     Raises:
         UserError: a backend that cannot be had, data that cannot be used.
     """
+    text.never_fail()
     choice = runtime.choose_backend(backend, config.backend)  # before anything imports Keras
+    config = with_absolute_paths(config)
     # What the caller asks for is no choice of the program's.
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")

@@ -7,7 +7,7 @@ Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017, https:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_transfer import text
 from keras_transfer.config.schema import Phase
+from keras_transfer.console import progress
 from keras_transfer.data.loading.job import Batch
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.native import install
@@ -97,6 +98,7 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) ->
                     part = head_part(model, start.images, setup.val, settings.features, say)
                     say(f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength)}")
                     continue
+                say(f"phase {phase.name}: range test of up to {steps} steps, at rates from {LOWEST:g} to {HIGHEST:g}")
                 found.append(sweep(model, phase, start.images, settings, start.factors, steps))
                 say(str(found[-1]))
                 if number + 1 < len(settings.phases):
@@ -129,7 +131,7 @@ def sweep(
     growth = keras.optimizers.schedules.ExponentialDecay(LOWEST, steps - 1, HIGHEST / LOWEST)
     chance = math.log(max(2, model.output_shape[-1])) * train.loader.mean_weight
     watch = _Watch(chance)
-    with unchanged(model):
+    with unchanged(model), progress(f"range test of phase {phase.name}", steps) as watch.advance:
         _train(model, phase, growth, train, settings, factors, steps, watch)
     losses = np.array([loss for _, loss in watch.iterations])
     rates = np.geomspace(LOWEST, HIGHEST, steps)[: len(losses)]
@@ -208,11 +210,13 @@ class _Watch(RunHistory):
 
     def __init__(self, chance: float):
         super().__init__()
+        self.advance: Callable[[int], None] = lambda steps: None
         self.chance = chance
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Judge by the mean of the recent losses: a single batch may be hard."""
         super().on_train_batch_end(batch, logs)
+        self.advance(1)
         losses = [loss for _, loss in self.iterations]
         if not math.isfinite(losses[-1]):
             self.iterations.pop()

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 
 from keras_transfer.config.resolved import ResolvedPhase
-from keras_transfer.errors import UserError
+from keras_transfer.config.schema import CallbacksConfig
+from keras_transfer.errors import MissingExtra, UserError
+
+
+def check_packages(callbacks: CallbacksConfig) -> None:
+    """Refuse callbacks that would fail in the first epoch, before anything is computed.
+
+    Raises:
+        MissingExtra: a package is not installed.
+    """
+    if not callbacks.tensorboard:
+        return
+    # Keras's callback writes with TensorFlow on every backend, and TensorFlow does so with tensorboard, which it no longer brings.
+    for package in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingExtra(package, "tensorboard", "callbacks.tensorboard")
 
 
 def check_phases(phases: Sequence[ResolvedPhase], validation_images: int) -> None:

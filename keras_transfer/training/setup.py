@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
+from typing import Any
 
 import keras
 
@@ -32,6 +33,8 @@ class TrainingSettings:
         phases: what is trained, in order; each phase starts from the best weights so far.
         callbacks: monitor, ReduceLROnPlateau and EarlyStopping.
         label_smoothing: of the training loss and of ``val_loss``.
+        loss: one of Keras's by name, or a Keras loss; None: cross-entropy. It chooses the best epoch too, as ``val_loss``.
+        metrics: further Keras metrics, by name or as objects.
         weighted: whether batches carry sample weights, which then also weight the metrics.
         accumulate: micro-batches that every step is computed in, to save memory.
         native: whether layers run by the operations of `engine.native`; same results, faster.
@@ -42,6 +45,8 @@ class TrainingSettings:
     phases: tuple[ResolvedPhase, ...]
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     label_smoothing: float = 0.0
+    loss: Any = None
+    metrics: tuple[Any, ...] = ()
     weighted: bool = False
     accumulate: int = 1
     native: bool = True

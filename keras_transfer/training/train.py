@@ -24,10 +24,11 @@ from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
 from keras_transfer.files import is_trouble
 from keras_transfer.policy.resolve import decisions_as_json
-from keras_transfer.runs import RunDirectory
+from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
+from keras_transfer.training.requirements import check_packages
 from keras_transfer.typing import Say
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     # 1. Open the data, start the backend, replace every `auto`.
     if resume is None:
         RunDirectory.refuse_existing(config.output.dir)
+    check_packages(config.callbacks)
     told = _told(resume, config)
     prepared = prepare(config, backend=backend, device=device, say=say)
     resolved, data = prepared.config, prepared.data
@@ -110,6 +112,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     run = resume or RunDirectory.create(resolved.output.dir, resolved.name)
     events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
     with run.locked(), loggers, _stops_explained(events):
+        manifest["data_from_run"] = as_seen_from(run, resolved)
         if resume is None:
             run.start(resolved, data.split_table(), manifest, data.content)
         else:
@@ -126,7 +129,8 @@ def train(  # longer than others: the whole run in one place, most of it documen
         board = leaderboard(run.read_json(run.manifest).get("leaderboard"), result.outcomes)
         if board is not None:
             metrics["leaderboard"] = board.as_json()
-            show(board, say)
+            if board != prepared.leaderboard:  # fine-tuning has joined the candidates
+                show(board, say)
         _keep(events, model, result, metrics)
     say(build.verdict(metrics))
 
@@ -331,6 +335,8 @@ def _stops_explained(events: RunEvents) -> Iterator[None]:
 
 
 def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
+    from keras_transfer.models.backbones import get
+
     data, machine = prepared.data, prepared.machine
     return {
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -341,6 +347,7 @@ def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
         "device": machine.device,
         "precision": {"name": machine.precision.value, "why": machine.precision.why},
         "seed": config.seed,
+        "licence": get(config.model.backbone).licence,
         "data": {
             "fingerprint": data.fingerprint,
             "source": config.data.source,

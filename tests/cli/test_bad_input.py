@@ -148,7 +148,7 @@ def test_resume_without_a_run(capsys, tmp_path, photos):
     assert "--output" in fails(capsys, "train", "--resume")
     assert "no run directory" in fails(capsys, "train", "--resume", "--output", tmp_path / "nothing")
     assert "config.yaml" in fails(capsys, "train", "--resume", "--output", photos)
-    assert "leave out" in fails(capsys, "train", "--resume", "--output", photos, "--data", photos)
+    assert "leave out" in fails(capsys, "train", "--resume", "--output", photos, photos)
 
 
 def test_models_that_are_none(capsys, tmp_path, photos):

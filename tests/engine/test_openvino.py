@@ -82,7 +82,34 @@ LAYERS = {
     "leaky": lambda x: L.ReLU(negative_slope=0.1, max_value=40)(L.Rescaling(1.0, -100.0)(x)),
     "hard activations": lambda x: L.Activation("hard_silu")(L.Activation("hard_sigmoid")(L.Rescaling(0.02, -2.0)(x))),
     "smooth activations": lambda x: L.Activation("elu")(L.Activation("mish")(L.Rescaling(0.02, -2.0)(x))),
+    "tokens": lambda x: L.Average()([_tokens(x)[:, 0], L.GlobalMaxPooling1D()(_tokens(x)), _mean(_tokens(x)[:, 3:])]),
+    "tokens' norms": lambda x: L.LayerNormalization()(L.RMSNormalization()(L.Dense(8)(_tokens(x)))),
+    "factor for each channel": lambda x: L.EinsumDense("abz,z->abz", (210, 3), kernel_initializer="normal")(_tokens(x)),
+    "factors of a table": lambda x: L.Rescaling(np.random.rand(210, 3).tolist())(_tokens(x)),
+    "gelu by tanh": lambda x: keras.ops.gelu(L.Rescaling(0.02, -2.0)(x), approximate=True),
+    "attention": lambda x: keras.ops.dot_product_attention(
+        _heads(x)[:, :, 0], _heads(x)[:, :, 1], _heads(x)[..., 2, :, :]
+    ),
+    "attention with a bias": lambda x: keras.ops.dot_product_attention(
+        _heads(x)[:, :, 0],
+        _heads(x)[:, :, 1],
+        _heads(x)[:, :, 2],
+        bias=L.Reshape((4, 21, 21))(L.Dense(1764)(_mean(_tokens(x)))),
+    ),
+    "reshaped by an operation": lambda x: L.Identity()(keras.ops.reshape(x, (-1, 21, 30))),
 }
+
+
+def _tokens(x):
+    return L.Reshape((210, 3))(L.Rescaling(0.02, -2.0)(x))
+
+
+def _mean(x):
+    return L.GlobalAveragePooling1D()(x)
+
+
+def _heads(x):  # 21 tokens; queries, keys and values of 4 heads
+    return L.Reshape((21, 3, 4, 5))(L.Dense(60)(L.Reshape((21, 30))(L.Rescaling(0.02, -2.0)(x))))
 
 
 @pytest.mark.parametrize("name", LAYERS)

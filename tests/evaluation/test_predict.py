@@ -173,8 +173,9 @@ def test_images_in_memory_of_every_kind(model, metadata):
     assert found[2].probabilities == found[3].probabilities
     assert predict_images(model, metadata, [red], names=["mine"])[0].path == "mine"
     assert predict_images(model, metadata, []) == []
-    with pytest.raises(UserError, match="uint8"):
-        predict_images(model, metadata, [red / 255])
+    assert predict_images(model, metadata, [red / 255])[0].probabilities == found[0].probabilities
+    with pytest.raises(UserError, match=r"pixels from -1 to 199"):
+        predict_images(model, metadata, [red.astype(np.float32) - 1])
 
 
 SOME = [
@@ -238,7 +239,8 @@ def test_grid_shows_the_readable_ones_with_their_class(model, metadata, images, 
     predicted_files(found, tmp_path / "grid.png", limit=4)
     assert Image.open(tmp_path / "grid.png").format == "PNG"
     assert drawn["title"] == "the first 4 of 7 images"
-    assert [t.split("\n")[0] for t in drawn["titles"]] == ["green", "red", "blue", "blue"]
+    assert [t.split("\n")[1] for t in drawn["titles"]] == ["green", "red", "blue", "blue"]
+    assert [t.split("\n")[0] for t in drawn["titles"]] == [Path(p.path).name for p in found if p.error is None][:4]
     assert drawn["images"][1][0, 0].tolist() == [120, 20, 20]
     predicted_files(found, tmp_path / "all.png")
     assert drawn["title"] == ""

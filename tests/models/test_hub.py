@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import sys
 
 import keras
@@ -145,3 +146,19 @@ def test_missing_package(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtra, match=r'pip install "keras_transfer\[hub\]"'):
         get("hub:resnet_18_imagenet")
+
+
+@pytest.mark.parametrize("architecture", ["densenet121", "efficientnetv2_rw_t"])
+def test_what_keras_hub_converts_wrongly_is_refused(architecture, keras_hub, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": architecture, "num_features": 8}))
+    with pytest.raises(UserError, match=f"{architecture} to a network with other features.*without keras-hub") as error:
+        get(f"hub:{tmp_path}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_preset_without_image_preprocessing_is_one_line(keras_hub, tmp_path):
+    config = {"model_type": "vit", "architectures": ["ViTModel"], "image_size": 32, "patch_size": 16, "hidden_size": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="knows no image preprocessing") as error:
+        get(f"hub:{tmp_path}")
+    assert "\n" not in str(error.value)

@@ -313,7 +313,14 @@ def photos(n):
 @pytest.mark.parametrize("n", [1, 12, 36])
 def test_prediction_grid_stays_small(tmp_path, n):
     plots.prediction_grid(photos(n), [f"a very long class name {i}\n97.3%" for i in range(n)], tmp_path / "g.png")
-    assert (tmp_path / "g.png").stat().st_size < 200_000
+    assert (tmp_path / "g.png").stat().st_size < 1_000_000
+
+
+def test_photographs_keep_all_their_colours(tmp_path):
+    sky = np.linspace(0, 255, 128 * 128 * 3).reshape(128, 128, 3).astype(np.uint8)
+    plots.prediction_grid([sky, sky.transpose(1, 0, 2)], ["a", "b"], tmp_path / "g.png")
+    with Image.open(tmp_path / "g.png") as drawn:
+        assert drawn.mode == "RGB", "a palette of 256 colours shows bands"
 
 
 def test_prediction_grid_takes_every_kind_of_image_and_keeps_its_colours(tmp_path):
@@ -374,3 +381,19 @@ def test_shorten_keeps_both_ends():
     assert shorten("Egretta garzetta nigripes", 11) == "Egret…ripes"
     assert len(shorten("x" * 50, 8)) == 8
     assert shorten("two\nlines\tand  space", 40) == "two lines and space"
+
+
+def test_the_suggested_rate_is_inside_the_picture_even_where_the_loss_has_risen(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from keras_transfer.plots import rates
+
+    values = np.geomspace(1e-6, 1e-4, 20)
+    losses = np.concatenate([np.full(10, 0.1), np.linspace(0.1, 4, 10)])
+    one = SimpleNamespace(phase="all", rates=values, losses=losses, smoothed=losses, suggestion=5e-5)
+    drawn = []
+    monkeypatch.setattr(rates, "save", lambda made, path: drawn.append(made))
+    rates.rate_sweeps([one], tmp_path / "x.png")
+    (axis,) = drawn[0].axes
+    at = np.interp(np.log(5e-5), np.log(values), losses)
+    assert axis.get_xlim()[0] < 5e-5 < axis.get_xlim()[1] and axis.get_ylim()[0] < at < axis.get_ylim()[1]

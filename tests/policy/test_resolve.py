@@ -110,13 +110,28 @@ def test_a_phase_chosen_from_the_data_can_be_changed(tmp_path):
     assert resolve(config, data, machine(config), probe=False).phases[1].epochs == 3
     with pytest.raises(UserError, match="did you mean 'epochs'"):
         load_config(None, ["phases.1.epoch=3"], data=str(tmp_path / "p"))
-    for change, problem in (
-        ("phases.1.epochs=0", r"phases\.1\.epochs.*greater"),
-        ("phases.2.epochs=3", r"phases\.2: .*from 0 to 1"),
-    ):
-        config = load_config(None, [change], data=str(tmp_path / "p"))
-        with pytest.raises(UserError, match=problem):
-            resolve(config, data, machine(config), probe=False)
+    with pytest.raises(UserError, match=r"phases\.1: epochs.*greater"):
+        load_config(None, ["phases.1.epochs=0"], data=str(tmp_path / "p"))
+    config = load_config(None, ["phases.2.epochs=3"], data=str(tmp_path / "p"))
+    with pytest.raises(UserError, match=r"phases\.2: .*from 0 to 1"):
+        resolve(config, data, machine(config), probe=False)
+
+
+def test_the_last_phase_is_the_one_that_fine_tunes(tmp_path):
+    data = folder(make_photos(tmp_path / "p", {"a": 20, "b": 20}))
+
+    def phases(*changes):
+        config = load_config(None, list(changes), data=str(tmp_path / "p"))
+        return resolve(config, data, machine(config), probe=False).phases
+
+    head, fine = phases("phases.-1.epochs=200", "phases.-1.learning_rate=0.002")
+    assert (head.solver, fine.epochs, fine.learning_rate) == ("exact", 200, 0.002), "however long it takes"
+    (whole,) = phases("phases.-1.epochs=2", "model.weights=none")
+    assert (whole.name, whole.epochs) == ("all", 2)
+    given = phases("phases=[{name: head, epochs: 3}, {name: all, epochs: 9}]", "phases.-1.epochs=4")
+    assert [phase.epochs for phase in given] == [3, 4]
+    with pytest.raises(UserError, match="effort quick leaves out fine-tuning"):
+        phases("phases.-1.epochs=2", "effort=quick")
 
 
 def test_mirror_images_are_told_apart_only_if_something_gives_them_away():

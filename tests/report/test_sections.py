@@ -104,10 +104,10 @@ def test_the_interval_of_a_mean():
     assert intervals.of_proportion(0.9, 400) == pytest.approx([0.87, 0.93], abs=0.01)
 
 
-def test_the_verdict_without_a_mistake_has_a_bound_and_no_interval_without_width():
+def test_the_verdict_without_a_mistake_has_an_interval_with_a_width():
     said = result.verdict(measured([[30, 0], [0, 30]])).replace("\u00a0", " ")
     assert said == (
-        "The model classifies 100.0 % of 60 test images correctly (95 % interval: 95.0 % or more). It made no mistakes."
+        "The model classifies 100.0 % of 60 test images correctly (95 % interval: 94.0 % to 100.0 %). It made no mistakes."
     )
     once = result.verdict(measured([[30, 1], [0, 30]]))
     assert "No two classes were confused more than once." in once
@@ -121,7 +121,7 @@ def test_what_stands_out():
     poor.__dict__["history"] = [{"phase": "all", "epoch": 1, "accuracy": 0.99, "val_accuracy": 0.6}] * 2
     poor.metrics["best"] = {"phase": "all", "epoch": 1}
     poor.metrics["phases"][0]["data_wait"] = 0.5
-    said = " ".join(result._remarks(poor)).replace("\u00a0", " ")
+    said = " ".join(result.remarks(poor)).replace("\u00a0", " ")
     for words_of in ("interval is wide", "weakest class is “class 0”: recall 25.0 % (of 40 images)", "overconfident",
                      "39.0 % above validation", "waited for images in “all”"):  # fmt: skip
         assert words_of in said
@@ -132,7 +132,7 @@ def test_without_test_images_validation_stands_in_and_that_is_said():
     run.metrics["val"] = run.metrics.pop("test")
     run.__dict__["config"] = type("Config", (), {"model": type("Model", (), {"label_smoothing": 0.0})})
     assert "of 62 validation images" in result.verdict(run)
-    assert "slightly optimistic" in next(result._remarks(run))
+    assert "slightly optimistic" in next(result.remarks(run))
 
 
 @pytest.mark.parametrize("key", ["val", "out_of_fold"])
@@ -142,7 +142,7 @@ def test_out_of_fold_figures_stand_in_for_validation_and_that_is_said(key):
     run.metrics["leaderboard"] = {"evidence": "folds", "entries": [{"candidate": "a"}, {"candidate": "b"}]}
     assert (run.split, run.kind, run.is_out_of_fold, run.chosen_by) == ("out_of_fold", "training", True, "folds")
     assert "of 62 training images" in result.verdict(run) and "trained without it" in result.verdict(run)
-    assert "chose among 2 candidates" in next(result._remarks(run))
+    assert "chose among 2 candidates" in next(result.remarks(run))
 
 
 def test_validation_images_come_before_out_of_fold_and_test_images_before_both():

@@ -61,14 +61,15 @@ def slow_client(site, head: bytes, piece: bytes) -> tuple[float, bytes]:
 
 def test_slow_clients_are_timed_out_while_others_are_served(strict):
     body = b"POST /api/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=q\r\nContent-Length: 90000\r\n\r\n"
-    attackers = [(b"GET / HTTP/1.1\r\nHost:", b" "), (b"", b""), (body, b"x")] * 8
+    attackers = [(b"GET / HTTP/1.1\r\nHost:", b" "), (b"", b""), (body, b"x"), (body, b"")] * 6
     with ThreadPoolExecutor(len(attackers)) as pool:
         jobs = [pool.submit(slow_client, strict, *one) for one in attackers]
         for _ in range(5):
             assert strict.post("/api/predict", encoded())[0] == 200
         results = [job.result() for job in jobs]
     assert max(took for took, _ in results) < 12
-    assert all(b" 408 " in said for _, said in results[2::3])
+    # A client that is still sending when the connection ends may lose the answer; one that waits gets it.
+    assert all(b" 408 " in said for _, said in results[3::4]) and not any(b" 200 " in said for _, said in results)
 
 
 def many(site, *files: bytes):

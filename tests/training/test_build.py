@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from rich.console import Console
 
 from keras_transfer.config.schema import Phase
 from keras_transfer.training.callbacks import BestModel, LossNotFinite, RunHistory, StopOnNaN
@@ -134,7 +135,7 @@ def test_progress_writes_a_line_an_epoch_with_time_left_and_speed():
     progress = Progress(stream)
     progress.train, progress.phase = FakeBatches([4, 4]), "head"
     progress.epochs = 3
-    progress.live = True
+    progress.live, progress.console = True, Console(file=stream, force_terminal=True, width=120)
     progress.on_epoch_begin(0)
     progress.on_train_batch_end(0, {"loss": 1.0})
     progress.on_train_batch_end(1, {"loss": 1.0})

@@ -11,9 +11,13 @@ A command is a module with
 from types import ModuleType
 
 from keras_transfer.cli.commands import (
+    backbones,
     benchmark,
     compare,
+    completion,
+    config,
     doctor,
+    embed,
     evaluate,
     explain,
     export,
@@ -28,8 +32,10 @@ from keras_transfer.cli.commands import (
 COMMANDS: dict[str, ModuleType] = {
     "train": train,
     "lr-find": lr_find,
+    "config": config,
     "evaluate": evaluate,
     "predict": predict,
+    "embed": embed,
     "explain": explain,
     "report": report,
     "serve": serve,
@@ -38,5 +44,7 @@ COMMANDS: dict[str, ModuleType] = {
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
+    "backbones": backbones,
+    "completion": completion,
 }
 """Name on the command line → module, in the order of ``--help``."""

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train and compare; fail if a run is not finished."""
     from keras_transfer.compare import compare
 
-    report = compare(arguments.sources, arguments.overrides, output=arguments.output, backends=arguments.backends,
+    report = compare(arguments.sources, options.overrides(arguments), output=arguments.output, backends=arguments.backends,
                      device=arguments.device, accept_changes=arguments.accept_changes)  # fmt: skip
     text.say(f"compare: {arguments.output}")
     lost = [row for row in report["runs"] if row["state"] != "finished"]

@@ -6,7 +6,7 @@ from keras_transfer.cli import options
 
 EXAMPLES = (
     "keras-transfer doctor photos/",
-    "keras-transfer doctor photos/ --json findings.json --sheet findings.png",
+    "keras-transfer doctor photos/ --json findings.json --output findings.png",
     "keras-transfer doctor photos/ --run runs/flowers",
 )
 
@@ -14,7 +14,7 @@ EXAMPLES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="DATA", help="folder, .txt list, .csv, .npz, or a configuration")
     options.add_json(parser, "the findings")
-    parser.add_argument("--sheet", metavar="FILE.png", dest="sheet_file", help="draw the images of the findings")
+    options.add_picture(parser, "sheet_file", "draw the images of the findings", "--sheet")
     parser.add_argument("--run", metavar="RUN", help="find likely label errors with the model of this run")
     options.add_backend(parser)
 

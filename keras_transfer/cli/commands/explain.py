@@ -18,12 +18,12 @@ EXAMPLES = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", choices=METHODS, metavar="METHOD",
+    parser.add_argument("method", choices=tuple(METHODS), metavar="METHOD",
                         help="; ".join(f"{name}: {text}" for name, text in METHODS.items()))  # fmt: skip
     options.add_model(parser)
     parser.add_argument("paths", nargs="*", metavar="PATH",
                         help="images or folders (default: the run's own); for top-losses a data source")  # fmt: skip
-    parser.add_argument("--output", metavar="FILE.png", help="image to write (default: METHOD.png)")
+    options.add_picture(parser, "output", "image to write (default: METHOD.png)")
     parser.add_argument("--count", type=options.positive, default=12, metavar="N",
                         help="maximum number of images (default: 12)")  # fmt: skip
     options.add_split(parser)

@@ -5,21 +5,20 @@ import argparse
 from keras_transfer.cli import options
 
 EXAMPLES = (
-    "keras-transfer lr-find --data photos/ --output rates.png",
+    "keras-transfer lr-find photos/ --backbone resnet50 --output rates.png",
     "keras-transfer lr-find flowers.yaml --set phases.0.optimizer=sgd",
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
-    parser.add_argument("--output", metavar="FILE.png", help="plot loss against learning rate")
+    options.add_picture(parser, "output", "plot loss against learning rate")
     options.add_json(parser, "the sweeps")
     options.add_backend(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from keras_transfer.config import load_config
     from keras_transfer.lr_find import lr_find
 
-    lr_find(load_config(arguments.config, arguments.overrides, arguments.data), output=arguments.output,
+    lr_find(options.load(arguments), output=arguments.output,
             json_file=arguments.json_file, backend=arguments.backend, device=arguments.device)  # fmt: skip

@@ -7,7 +7,7 @@ from keras_transfer.cli import options
 EXAMPLES = (
     "keras-transfer predict runs/flowers new.jpg",
     "keras-transfer predict runs/flowers holiday/ --top 5 --json predictions.json",
-    "keras-transfer predict model.keras holiday/ --csv predictions.csv --grid predictions.png",
+    "keras-transfer predict model.keras holiday/ --csv predictions.csv --output predictions.png",
 )
 
 
@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--json", metavar="FILE", dest="json_file", help="write the predictions as JSON")
     output.add_argument("--csv", metavar="FILE", dest="csv_file", help="write the predictions as CSV")
-    parser.add_argument("--grid", metavar="FILE.png", dest="grid_file", help="draw the images with their predictions")
+    options.add_picture(parser, "grid_file", "draw the images with their predictions", "--grid")
     options.add_backend(parser)
 
 

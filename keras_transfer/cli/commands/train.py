@@ -1,56 +1,54 @@
 """Train a classifier on a folder of images or from a configuration."""
 
 import argparse
+import json
+import sys
 
 from keras_transfer import text
 from keras_transfer.cli import options
 from keras_transfer.errors import UserError
 
 EXAMPLES = (
-    "keras-transfer train --data photos/ --effort quick",
-    "keras-transfer train flowers.yaml --set phases.0.epochs=3 --output runs/flowers",
+    "keras-transfer train photos/ --epochs 5 --backbone resnet50 --image-size 224 --batch-size 32 --lr 1e-4",
+    "keras-transfer train flowers.yaml --set model.dropout=0.3 --output runs/flowers",
     "keras-transfer train --resume --output runs/flowers",
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
-    parser.add_argument("--effort", metavar="EFFORT",
-                        help="quick, standard, best, or minutes for fine-tuning: how much is tried where the configuration "
-                        "names no phases (default: standard)")  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
     parser.add_argument("--resume", action="store_true",
-                        help="continue the unfinished run in --output; --set changes its configuration")  # fmt: skip
+                        help="continue the unfinished run in --output; other options change its configuration")  # fmt: skip
     options.add_accept_changes(parser)
     options.add_backend(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from keras_transfer.config import load_config
+    from keras_transfer.console import terminal
+    from keras_transfer.report.card import finish_card
+    from keras_transfer.report.run_view import RunView
+    from keras_transfer.runs import where_data_are
     from keras_transfer.training.train import resume_run, train
 
     resume = None
     if arguments.resume:
         if not arguments.output:
             raise UserError("--resume needs --output RUN, the run directory to continue")
-        if arguments.config or arguments.data:
-            raise UserError("--resume uses the run's own configuration: leave out CONFIG and --data")
+        if arguments.config:
+            raise UserError(
+                "--resume uses the run's own configuration: leave out DATA_OR_CONFIG (--data says where its data moved to)"
+            )
         resume = resume_run(arguments.output)
-        config = resume.read_config(arguments.overrides)
+        where = where_data_are(resume, arguments.data).data.model_dump()
+        found = resume.read_config().data.model_dump()
+        moved = [f"data.{key}={json.dumps(value)}" for key, value in where.items() if value != found[key]]
+        config = resume.read_config([*moved, *options.overrides(arguments)])
     elif arguments.accept_changes:
         raise UserError("--accept-changes needs --resume")
     else:
-        if arguments.effort:
-            _check_effort(arguments)
-        effort = [f"effort={arguments.effort}"] if arguments.effort else []
-        config = load_config(arguments.config, [*effort, *arguments.overrides], arguments.data, arguments.output)
+        config = options.load(arguments, arguments.output)
     done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
                  accept_changes=arguments.accept_changes)  # fmt: skip
+    terminal(sys.stdout).print(finish_card(RunView(done)))
     text.say(f"run: {done.path}")
-
-
-def _check_effort(arguments: argparse.Namespace) -> None:
-    if not (arguments.config or arguments.data or arguments.overrides):
-        raise UserError(
-            "--effort is for your own data: add --data DIR (without it, train runs the quickstart, whose phases are given)"
-        )

@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_transfer.data.augment.base import AUGMENTATIONS, Augmentation, BatchAugmentation, make_op
+from keras_transfer.data.augment.base import (
+    AUGMENTATIONS,
+    WRAPPERS,
+    Augmentation,
+    BatchAugmentation,
+    make_op,
+)
 from keras_transfer.data.augment.geometry import (
     Affine,
     CenterCrop,
@@ -22,6 +28,7 @@ from keras_transfer.data.augment.geometry import (
     Rotation,
     VerticalFlip,
 )
+from keras_transfer.data.augment.keras_layer import KerasLayer, is_keras_layer
 from keras_transfer.data.augment.mix import CutMix, MixUp
 from keras_transfer.data.augment.photometric import ColorJitter, Grayscale, RandomErasing
 from keras_transfer.data.augment.randaugment import RandAugment
@@ -47,6 +54,7 @@ _CLASSES: tuple[type[Augmentation] | type[BatchAugmentation], ...] = (
     CutMix,
 )
 AUGMENTATIONS.update({cls.name: cls for cls in _CLASSES})
+WRAPPERS.append((is_keras_layer, KerasLayer))
 
 
 def transforms(
@@ -55,7 +63,7 @@ def transforms(
     """Make the transforms of training from augmentations of single images and of batches.
 
     Args:
-        specs: augmentations: objects, names or `{"name": …}` mappings.
+        specs: augmentations: objects, names, `{"name": …}` mappings, or Keras layers, which follow the others.
         image_size: see `Transform`, as the following.
         resize: how the image is fitted.
         color: channels of the result.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,6 +52,9 @@ AUGMENTATIONS: dict[str, type[Augmentation] | type[BatchAugmentation]] = {}
 """Name → class. :mod:`keras_transfer.data.augment` fills it; it is defined here so that the modules of that package can
 use :func:`make_op`."""
 
+WRAPPERS: list[tuple[Callable[[object], bool], Callable[[Any], Augmentation | BatchAugmentation]]] = []
+"""Objects of other libraries that :func:`make_op` takes: how to know one, and what makes an augmentation of it."""
+
 
 def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | BatchAugmentation:
     """Return an augmentation from its name or from `{"name": …, parameter: value}`; return an object unchanged.
@@ -61,6 +64,9 @@ def make_op(spec: Spec | Augmentation | BatchAugmentation) -> Augmentation | Bat
     """
     if isinstance(spec, (Augmentation, BatchAugmentation)):
         return spec
+    for known, wrap in WRAPPERS:
+        if known(spec):
+            return wrap(spec)
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or "name" not in spec:

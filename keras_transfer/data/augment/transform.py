@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from keras_transfer.data.augment.base import Augmentation, BatchAugmentation, make_op
+from keras_transfer.data.augment.keras_layer import KerasLayer
 from keras_transfer.data.augment.plan import Plan
 from keras_transfer.data.augment.render import render
 from keras_transfer.data.images.store import ArrayImage
@@ -101,16 +102,20 @@ def _checked(image: np.ndarray) -> np.ndarray:
 
 
 class BatchTransform:
-    """Mix the images of a batch; with several operations, one is drawn for each batch.
+    """Apply Keras layers to a batch, in order, then mix its images; with several ways of mixing, one is drawn for each batch.
 
     Args:
-        ops: MixUp or CutMix: objects, names or `{"name": …}` mappings.
+        ops: MixUp or CutMix: objects, names or `{"name": …}` mappings; and Keras layers.
     """
 
     def __init__(self, ops: Sequence[Any]):
         self.ops: list[BatchAugmentation] = []
+        self.layers: list[KerasLayer] = []
         for spec in ops:
             op = make_op(spec)
+            if isinstance(op, KerasLayer):
+                self.layers.append(op)
+                continue
             if not isinstance(op, BatchAugmentation):
                 raise UserError(f"{op.name} works on single images, not on batches")
             self.ops.append(op)
@@ -119,10 +124,12 @@ class BatchTransform:
         self, images: np.ndarray, labels: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (b, h, w, c) and float32 (b, C) in and out; the inputs are not changed."""
+        for layer in self.layers:
+            images, labels = layer.apply(images, labels, rng)
         if not self.ops:
             return images, labels
         op = self.ops[int(rng.random() * len(self.ops))]
         return op.apply(images, labels, rng)
 
     def __repr__(self) -> str:
-        return f"BatchTransform({self.ops})"
+        return f"BatchTransform({[*self.layers, *self.ops]})"

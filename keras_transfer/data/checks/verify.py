@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from keras_transfer.data.images.depth import Span
-from keras_transfer.data.images.store import EncodedImage
-from keras_transfer.data.samples import ArrayStore, BadImage, FileStore, SampleTable
+from keras_transfer.data.images.store import ArrayImage, EncodedImage
+from keras_transfer.data.samples import ArrayStore, BadImage, DecodingStore, SampleTable
 from keras_transfer.data.threads import each
 from keras_transfer.errors import UserError
 from keras_transfer.text import one_line
@@ -56,7 +56,7 @@ def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
             image = images.open(i)
             if not whole:
                 image.pixels()
-            if isinstance(image, EncodedImage) and image.values is not None:
+            if isinstance(image, (EncodedImage, ArrayImage)) and image.values is not None:
                 ranges[images.name(i)] = image.values
             return images.name(i), image.digest()
         except BadImage as error:
@@ -76,7 +76,7 @@ def drop_bad(
     """Check all images; raise a UserError that lists the unreadable ones, or (`"skip"`) remove them.
 
     Returns:
-        The readable samples, whose files know the hashes of their contents from here on; and what was found.
+        The readable samples, which know the hashes of their contents from here on; and what was found.
     """
     checked = check(samples, workers)
     bad = checked.bad
@@ -94,7 +94,7 @@ def drop_bad(
 
 def _knowing(samples: SampleTable, digests: Mapping[str, bytes]) -> SampleTable:
     images = samples.images
-    return replace(samples, images=images.knowing(digests)) if isinstance(images, FileStore) else samples
+    return replace(samples, images=images.knowing(digests)) if isinstance(images, DecodingStore) else samples
 
 
 def leaks(samples: SampleTable, digests: Mapping[str, bytes]) -> list[tuple[str, str]]:

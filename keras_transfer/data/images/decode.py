@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Image.init()  # Pillow imports rare formats lazily, and requesting one by name before that is an error
-PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", *heif.FORMATS)
+PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 if structure.VARIABLE in os.environ:  # as asked for, above Pillow's own limit too
     Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or 0)
 
@@ -74,6 +74,11 @@ def read_header(data: bytes) -> Header:
     return Header("other", 0, 0, 1, False)
 
 
+def formats_of(data: bytes) -> tuple[str, ...]:
+    """Return the readers of Pillow that may look at a file."""
+    return tuple(name for name in heif.FORMATS if name in Image.OPEN) if heif.kind_of(data) else PILLOW_FORMATS
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """Return the height and width that decoding gives, before orientation; (0, 0) if unreadable, which decoding reports.
 
@@ -84,7 +89,7 @@ def size_of(data: bytes) -> tuple[int, int]:
     if header.height:
         return header.height, header.width
     try:
-        with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
+        with Image.open(io.BytesIO(data), formats=formats_of(data)) as opened:
             return opened.height, opened.width
     except Image.DecompressionBombError as error:
         raise DecodeError(str(error)) from None
@@ -196,19 +201,34 @@ def _note(values: np.ndarray, seen: list[Span] | None) -> None:
 
 
 def _pillow(data: bytes, header: Header, span: Span, seen: list[Span] | None) -> np.ndarray:
-    with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as opened:
+    with Image.open(io.BytesIO(data), formats=formats_of(data)) as opened:
         height, width = opened.height, opened.width
         structure.check_size(height, width)
         if header.height and (height, width) != (header.height, header.width):
             raise _two_sizes(header.height, header.width, height, width)
         opened.load()
         if header.kind == "jpeg":
-            return orient(_as_announced(_pillow_pixels(opened, span, seen), height, width), header.orientation)
-        pixels = _as_announced(_pillow_pixels(opened, span, seen), height, width)
+            return orient(_as_announced(_pixels(opened, span, seen), height, width), header.orientation)
+        pixels = _as_announced(_pixels(opened, span, seen), height, width)
         return orient(pixels, _orientation(opened))
 
 
-def _pillow_pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarray:
+def pillow_pixels(image: Image.Image, span: Span = FULL, seen: list[Span] | None = None) -> np.ndarray:
+    """Return the pixels of a PIL picture: uint8 (height, width, 3) RGB, upright according to EXIF.
+
+    Args:
+        image: the picture.
+        span: the values of 16-bit channels that become 0 and 255.
+        seen: gets the smallest and largest value of 16-bit channels.
+
+    Raises:
+        DecodeError: more than 16 bits per channel, or too many pixels.
+    """
+    structure.check_size(image.height, image.width)
+    return orient(_pixels(image, span, seen), _orientation(image))
+
+
+def _pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarray:
     mode = image.mode
     if mode.startswith("I"):
         values = np.asarray(image)
@@ -247,7 +267,7 @@ def _tiff_orientation(exif: bytes) -> int:
 
 
 def _exif_orientation(data: bytes) -> int:
-    with Image.open(io.BytesIO(data), formats=PILLOW_FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=formats_of(data)) as image:
         return _orientation(image)
 
 

@@ -7,17 +7,19 @@ import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_transfer.data.images.depth import FULL, Span
+from keras_transfer.data.images.fetch import fetch, is_address
+from keras_transfer.data.images.protocols import DecodingStore, Image, ImageStore
 from keras_transfer.errors import UserError
 
 if TYPE_CHECKING:
     from keras_transfer.data.images.decode import Header
 
-__all__ = ["IMAGE_SUFFIXES", "ArrayStore", "BadImage", "FileStore", "Image", "ImageStore"]
+__all__ = ["IMAGE_SUFFIXES", "ArrayStore", "BadImage", "DecodingStore", "FileStore", "Image", "ImageStore"]
 
 IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"]
@@ -40,57 +42,12 @@ class BadImage(UserError):
         self.name, self.reason = name, reason
 
 
-class Image(Protocol):
-    """An image of known size, not necessarily decoded yet."""
-
-    height: int
-    width: int
-
-    def pixels(self) -> np.ndarray:
-        """Return uint8 (height, width, 3 or 1)."""
-
-    def digest(self) -> bytes:
-        """Return a 16-byte hash of the content."""
-
-    def reduced(self, scale: float) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the image at no less than 1 / `scale` of its size, if decoding that is cheaper.
-
-        Returns:
-            The uint8 pixels, and the float64 (3, 3) map from coordinates in the full image to coordinates in the
-            pixels; None is the identity.
-        """
-
-
-class ImageStore(Protocol):
-    """A sequence of images."""
-
-    def __len__(self) -> int: ...
-
-    def name(self, i: int) -> str:
-        """Return the unique name of image i: for files, the path relative to the root, with forward slashes."""
-
-    def read(self, i: int) -> np.ndarray:
-        """Return uint8 (h, w, 3) RGB; raises BadImage."""
-
-    def open(self, i: int) -> Image:
-        """Return image i, not necessarily decoded; raises BadImage."""
-
-    def take(self, indices: np.ndarray) -> ImageStore:
-        """Return a store of these images, in this order."""
-
-    def digests(self) -> Iterator[bytes]:
-        """Yield bytes that change with the images, for the fingerprint."""
-
-    def stamps(self) -> Iterator[bytes]:
-        """Yield bytes for each image that change when it is rewritten on this machine; cheaper than `digests`."""
-
-
 class FileStore:
     """Image files.
 
     Args:
         paths: paths, absolute or relative to `root`.
-        root: folder that the names are relative to; None keeps the paths unchanged.
+        root: folder that the names are relative to; None keeps the paths unchanged, which may then be web addresses.
         depth: (low, high), the values of 16-bit images that become 0 and 255; None: 0 and 65535.
 
     Attributes:
@@ -131,6 +88,8 @@ class FileStore:
         """Read the file and its header; pixels are decoded on demand."""
         name = self._names[i]
         try:
+            if not self.root and is_address(name):
+                return EncodedImage(name, fetch(name), self.depth)
             data = _read_file(os.path.join(self.root, name), name)  # noqa: PTH118
         except OSError as error:
             raise BadImage(
@@ -255,6 +214,12 @@ class EncodedImage:
 
         return format_of(self._data)
 
+    def at_depth(self, depth: Span | None) -> EncodedImage:
+        """Return the same image, with these values of 16 bits as 0 and 255."""
+        return (
+            self if self.values is None or (depth or FULL) == self._span else EncodedImage(self.name, self._data, depth)
+        )
+
     def digest(self) -> bytes:
         """Return a hash of the file's content."""
         return hashlib.blake2b(self._data, digest_size=16).digest()
@@ -299,12 +264,16 @@ class EncodedImage:
 
 
 class ArrayImage:
-    """An image in memory."""
+    """An image in memory.
 
-    __slots__ = ("_array", "height", "width")
+    Attributes:
+        values: smallest and largest value of what was a 16-bit image; None of others.
+    """
 
-    def __init__(self, array: np.ndarray):
-        self._array = array
+    __slots__ = ("_array", "height", "values", "width")
+
+    def __init__(self, array: np.ndarray, values: Span | None = None):
+        self._array, self.values = array, values
         self.height, self.width = array.shape[:2]
 
     def pixels(self) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer.data.images.given import as_array
 from keras_transfer.data.samples import ArrayStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names, index_labels
 from keras_transfer.errors import UserError, unknown
@@ -131,7 +132,7 @@ def _parts(arrays: Mapping[str, Any], source: str) -> list[str]:
 def _images(array: Any, what: str) -> np.ndarray:
     _refuse_mask(array, what)
     try:
-        return ArrayStore(array).array
+        return ArrayStore(as_array(array, what)).array
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
 
@@ -141,7 +142,7 @@ def _labels(array: Any, what: str) -> np.ndarray:
     if isinstance(array, (set, frozenset, Mapping)):
         raise UserError(f"{what}: expected labels in the order of the images, received a {type(array).__name__}")
     _refuse_mask(array, what)
-    labels: np.ndarray = _array(array, what)
+    labels: np.ndarray = as_array(array, what)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
@@ -156,14 +157,6 @@ def _labels(array: Any, what: str) -> np.ndarray:
         return labels.astype(str)
     odd = next((f", {v!r} at place {i}" for i, v in enumerate(labels.tolist()) if not isinstance(v, (str, int))), "")
     raise UserError(f"{what}: labels must be integers or class names, received dtype {labels.dtype}{odd[:100]}")
-
-
-def _array(values: Any, what: str) -> np.ndarray:
-    try:
-        array: np.ndarray = np.asarray(values)
-    except (ValueError, TypeError) as error:  # rows of different lengths, objects of another library
-        raise UserError(f"{what}: expected an array: {error}") from None
-    return array
 
 
 def _refuse_mask(array: Any, what: str) -> None:
@@ -208,7 +201,7 @@ def _column(
     for part, array in zip(parts, images):
         given = arrays.get(f"{kind}{part}", np.full(len(array), default))
         _refuse_mask(given, f"{source}: {kind}{part}")
-        column = _array(given, f"{source}: {kind}{part}")
+        column = as_array(given, f"{source}: {kind}{part}")
         if column.shape != (len(array),):
             raise UserError(f"{source}: {kind}{part} has the shape {column.shape}, expected ({len(array)},)")
         if kind == "weights" and column.dtype.kind not in "biuf":

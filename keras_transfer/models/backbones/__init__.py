@@ -7,6 +7,7 @@ Another package adds a backbone by an entry point in the group ``keras_transfer.
 from __future__ import annotations
 
 from keras_transfer.arguments import checked
+from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import (
     alexnet,
     convnext,
@@ -22,7 +23,9 @@ from keras_transfer.models.backbones import (
     vgg,
 )
 from keras_transfer.models.backbones.joined import joined, suffix
+from keras_transfer.models.backbones.own import PREFIX
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
+from keras_transfer.models.checkpoints.reference import is_reference
 
 __all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "backbones", "get", "names", "suffix"]
 
@@ -45,7 +48,7 @@ BACKBONES.update({record.name: record for family in FAMILIES for record in famil
 
 
 def names() -> list[str]:
-    """Return the names of all backbones (``hub:NAME`` also takes any keras-hub preset)."""
+    """Return the names of all backbones (``hf:``, ``timm:`` and ``hub:`` take others)."""
     return list(BACKBONES)
 
 
@@ -58,8 +61,9 @@ def get(name: str) -> Backbone:
     """Return the record of a backbone.
 
     Args:
-        name: of the table; ``hub:NAME`` for the keras-hub preset NAME (a name or a folder); or several names of the table with ``+``
-            between them, for a classifier on the features of all.
+        name: of the table; ``hf:ORG/NAME``, ``timm:NAME`` or the path of a folder for a checkpoint of transformers or timm; ``hub:NAME`` for the
+            keras-hub preset NAME (a name or a folder); ``own:NAME``, see :mod:`keras_transfer.models.backbones.own`; or several names of
+            the table with ``+`` between them, for a classifier on the features of all.
 
     Raises:
         UserError: there is no such backbone, or it cannot be loaded.
@@ -69,6 +73,14 @@ def get(name: str) -> Backbone:
         from keras_transfer.models.backbones.hub import hub_backbone
 
         return hub_backbone(name)
+    if name.startswith(PREFIX) and name not in BACKBONES:
+        raise UserError(
+            f"the backbone {name!r} is a model that another process was given: Classifier(backbone=model) makes it known here"
+        )
+    if is_reference(name):
+        from keras_transfer.models.backbones.checkpoint import checkpoint_backbone
+
+        return checkpoint_backbone(name)
     if "+" in name:
         return joined([BACKBONES.lookup(part) for part in name.split("+")])
     return BACKBONES.lookup(name)

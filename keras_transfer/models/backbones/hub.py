@@ -6,12 +6,17 @@ the preset's image converter; a preset whose converter cannot be expressed by fa
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.models.backbones.record import Backbone
@@ -20,6 +25,7 @@ from keras_transfer.models.preprocessing import Preprocessing
 if TYPE_CHECKING:
     import keras
 
+_WRONG = ("densenet", "efficientnetv2_rw")
 _EXTRA_TOKENS = 16  # largest number of tokens besides those of the patches
 
 
@@ -33,7 +39,10 @@ def hub_backbone(name: str) -> Backbone:
     """
     preset = name.removeprefix("hub:")
     hub = _keras_hub()
+    _refuse_wrong(name, preset)
     converter = _fetch(name, lambda: hub.layers.ImageConverter.from_preset(preset))
+    if converter is None:
+        raise UserError(f"{name}: keras-hub knows no image preprocessing for it; {_without_hub(preset)}")
 
     def build(input_shape: tuple[int, int, int], weights: str) -> keras.Model:
         from keras_transfer.models.weights import load_weights
@@ -66,6 +75,33 @@ def hub_backbone(name: str) -> Backbone:
     )
 
 
+def _refuse_wrong(name: str, preset: str) -> None:
+    """Refuse timm's checkpoints that keras-hub converts to other features: wrong padding in DenseNet, 15 % off, and worse."""
+    architecture = _architecture(preset)
+    if architecture.startswith(_WRONG):
+        raise UserError(
+            f"{name}: keras-hub converts timm's {architecture[:80]} to a network with other features; {_without_hub(preset)}"
+        )
+
+
+def _architecture(preset: str) -> str:
+    """Return timm's name of the architecture in a checkpoint; empty if it is none of timm's, or not here yet."""
+    path = Path(preset) / "config.json"
+    if preset.startswith("hf://"):
+        from huggingface_hub import hf_hub_download
+
+        path = Path(_fetch(preset, lambda: hf_hub_download(preset.removeprefix("hf://"), "config.json")))
+    try:
+        return str(json.loads(path.read_text("utf-8")).get("architecture", ""))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return ""
+
+
+def _without_hub(preset: str) -> str:
+    other = f"hf:{preset.removeprefix('hf://')}" if preset.startswith("hf://") else preset
+    return f"without keras-hub, model.backbone {other} reads the checkpoints that docs/backbones.md lists"
+
+
 def _keras_hub() -> ModuleType:
     try:
         import keras_hub
@@ -79,9 +115,10 @@ def _fetch(name: str, load: Any) -> Any:
     from keras_transfer.models.weights import impatient
 
     try:
-        with impatient():
+        # keras-hub prints a line for each weight that it ports.
+        with impatient(), contextlib.redirect_stdout(io.StringIO()):
             return load()
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         first = " ".join(str(error).split())[:200]
         raise UserError(
             f"cannot load the keras-hub preset {name.removeprefix('hub:')!r}: {first} (check the name; without a"

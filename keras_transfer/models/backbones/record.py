@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 # Takes (input shape (height, width, 3), weights "imagenet" | "none" | a path); returns a model from preprocessed
-# pixels to a feature map (batch, height', width', channels).
+# pixels to a feature map (batch, height', width', channels), or to a vector (batch, channels) where the network pools itself.
 Build = Callable[[tuple[int, int, int], str], "keras.Model"]
 
 
@@ -57,6 +57,7 @@ class Backbone:
         torch: record for state dicts trained in PyTorch's variant of the network, which has the same layers;
             see :mod:`keras_transfer.models.backbones.torch_variant`.
         variant: ``""``, or ``"torch"`` for a torch variant.
+        fixed_size: whether the network is built for one input size, so that its first layers cannot be changed for small images.
         parts: of a joined backbone (``a+b``), the records of its parts, whose features are joined; empty for others.
     """
 
@@ -77,6 +78,7 @@ class Backbone:
     checkpoints: tuple[Checkpoint, ...] = ()
     torch: Backbone | None = None
     variant: str = ""
+    fixed_size: bool = False
     parts: tuple[Backbone, ...] = ()
 
     def all_checkpoints(self) -> tuple[Checkpoint, ...]:

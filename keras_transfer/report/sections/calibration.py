@@ -44,5 +44,5 @@ def temperature(value: float | None, judged: Judged | None) -> dict[str, float |
     if judged is None:
         return {"value": value, "ece": None, "loss": None}
     split = judged.split
-    before = classification_metrics(judged.logits * value, split.labels, split.classes, bootstrap=0)
+    before = classification_metrics(judged.logits * value, split.labels, split.classes)
     return {"value": value, "ece": before["ece"], "loss": before["loss"]}

@@ -32,6 +32,7 @@ def make(view: RunView) -> dict[str, Any]:
         "device": manifest["device"],
         "precision": manifest["precision"],
         "seed": manifest["seed"],
+        "licence": manifest.get("licence", ""),
         "deterministic": view.config.deterministic,
         "chosen": [_shown(item) for item in manifest.get("chosen", [])],
         "changes": manifest.get("changes", []),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ _FIGURES = (
     ("top5_accuracy", "Top-5 accuracy", "fraction whose class is among the five most probable"),
     ("balanced_accuracy", "Balanced accuracy", "mean recall over the classes: each class counts the same"),
     ("macro_f1", "Macro F1", "mean over the classes of F1, the harmonic mean of precision and recall"),
-    ("loss", "Loss", "cross-entropy in nats; 0 is certain and correct"),
+    ("loss", "Log-loss", "cross-entropy in nats, without label smoothing; 0 is certain and correct"),
     ("ece", "Calibration error", "expected calibration error: mean distance between confidence and accuracy"),
 )
 
@@ -27,7 +27,7 @@ _FIGURES = (
 def make(view: RunView) -> dict[str, Any]:
     """The variables of ``result.html``."""
     rows = list(headline(view.figures, _losses(view)))
-    return {"rows": rows, "remarks": list(_remarks(view)), "weighted": _weighted(view)}
+    return {"rows": rows, "remarks": list(remarks(view)), "weighted": _weighted(view)}
 
 
 def verdict(view: RunView) -> str:
@@ -35,7 +35,7 @@ def verdict(view: RunView) -> str:
     figures = view.figures
     text = (
         f"The model classifies {share(figures['accuracy'])} of {images(figures['n'], view.kind)} "
-        f"correctly (95\u00a0% interval: {_proportion(figures['accuracy'], figures['accuracy_ci95'], figures['n'])})."
+        f"correctly (95\u00a0% interval: {_proportion(figures['accuracy'], figures['n'])})."
     )
     if view.is_out_of_fold:
         text += " Each was predicted by a model that was trained without it (out of fold)."
@@ -79,32 +79,32 @@ def _losses(view: RunView) -> np.ndarray | None:
 
 def _intervals(figures: Mapping[str, Any], losses: np.ndarray | None) -> dict[str, str]:
     n, accuracy, top5 = figures["n"], figures["accuracy"], figures.get("top5_accuracy")
-    found = {"accuracy": _proportion(accuracy, figures["accuracy_ci95"], n)}
+    found = {"accuracy": _proportion(accuracy, n)}
     if accuracy < 1:
         intervals = of_confusion(figures["confusion"])
         found |= {key: range_of((low, high)) for key, (low, high) in intervals.items() if low < high}
     if top5 is not None:
-        found["top5_accuracy"] = _proportion(top5, of_proportion(top5, n), n)
+        found["top5_accuracy"] = _proportion(top5, n)
     if losses is not None:
         found["loss"] = range_of(of_mean(losses), _plain)
     return found
 
 
-def _proportion(value: float, interval: Sequence[float], n: int) -> str:
-    """Return an interval as text; without mistakes the bootstrap has none, and the rule of three gives a bound.
-
-    Hanley & Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 1983.
-    """
-    return range_of(interval) if value < 1 else f"{share(max(1 - 3 / n, 0.0))} or more"
+def _proportion(value: float, n: int) -> str:
+    """Return Wilson's interval as text; the figures of a run of an earlier version have another one."""
+    return range_of(of_proportion(value, n))
 
 
 def _weighted(view: RunView) -> bool:
     return "weighted" in view.figures
 
 
-def _remarks(view: RunView) -> Iterator[str]:
+def remarks(view: RunView) -> Iterator[str]:
     """Yield what deserves attention."""
     figures, metrics = view.figures, view.metrics
+    for outcome in metrics.get("outcomes", []):
+        if not outcome.get("accepted", True):
+            yield f"Fine-tuning ({outcome['phase']}) did not help on held-out images: the head on frozen features was kept."
     if view.is_out_of_fold:
         yield (
             "There are neither validation nor test images. The metrics are those of out-of-fold predictions: each training "
@@ -115,12 +115,12 @@ def _remarks(view: RunView) -> Iterator[str]:
             "There are no test images. The metrics are those of the validation images, which also selected the best "
             "epoch, so they are slightly optimistic."
         )
-    low, high = figures["accuracy_ci95"]
+    low, high = of_proportion(figures["accuracy"], figures["n"])
     if high - low > _WIDE:
         yield f"With {images(figures['n'], view.kind)} the interval is wide; more images would narrow it."
+    yield from _course(view)
     yield from _weakest(view)
     yield from _confidence(view)
-    yield from _course(view)
     waited = [phase["name"] for phase in metrics["phases"] if (phase["data_wait"] or 0) > _WAITING]
     if waited:
         yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would speed it up."
@@ -172,7 +172,7 @@ def _course(view: RunView) -> Iterator[str]:
     row = history[place[0]]
     if row["val_accuracy"] is None:  # without validation, no epoch is known to be the best
         return
-    if place[0] == len(history) - 1 and len(history) > 1:
+    if place[0] == len(history) - 1 and row["epoch"] > 1:
         yield "The last epoch was the best one: more epochs may help."
     gap = (row["accuracy"] or 0) - row["val_accuracy"]
     if gap > _GAP:

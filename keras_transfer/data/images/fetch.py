@@ -1,0 +1,71 @@
+"""The bytes of an image at a web address: http and https only, of bounded size, in bounded time."""
+
+from __future__ import annotations
+
+import re
+import time
+
+MAX_BYTES = 64 << 20
+SECONDS = 30.0
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+
+
+class FetchError(OSError):
+    """What is at a web address cannot be had."""
+
+
+def is_address(text: object) -> bool:
+    """Return whether this is a web address."""
+    return isinstance(text, str) and bool(_ADDRESS.match(text))
+
+
+def fetch(address: str, limit: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
+    """Return what is at a web address.
+
+    Redirections are followed, to http and https only: the opener knows no other scheme.
+
+    Args:
+        address: starts with http:// or https://.
+        limit: maximum number of bytes.
+        seconds: for the whole download.
+
+    Raises:
+        FetchError: another scheme, no answer in time, more bytes, an error of the server.
+    """
+    import http.client  # here, because few programs need them and they take longer than the rest of this room
+    import urllib.error
+    import urllib.request
+
+    if not is_address(address):
+        raise FetchError("expected an address that starts with http:// or https://")
+    # urllib's default opener would also read file: and ftp: addresses, after a redirection too.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+        urllib.request.UnknownHandler,
+    ):
+        opener.add_handler(handler())
+    request = urllib.request.Request(address, headers={"User-Agent": "keras_transfer", "Accept": "image/*,*/*;q=0.5"})
+    end = time.monotonic() + seconds
+    parts, size = [], 0
+    try:
+        with opener.open(request, timeout=seconds) as answer:
+            while part := answer.read1(1 << 16):
+                parts.append(part)
+                size += len(part)
+                if size > limit:
+                    raise FetchError(f"more than {limit >> 20} MiB")
+                if time.monotonic() > end:
+                    raise FetchError(f"not complete within {seconds:g} seconds")
+    except urllib.error.HTTPError as error:
+        raise FetchError(f"the server answered {error.code} {error.reason}") from None
+    except FetchError:
+        raise
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise FetchError(f"cannot be fetched: {getattr(error, 'reason', None) or error}") from None
+    return b"".join(parts)

@@ -1,0 +1,132 @@
+"""OpenVINO builders for the layers and operations of transformers: tokens (batch, tokens, channels), heads, attention."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import openvino.opset13 as ops
+
+from keras_transfer.engine.openvino_layout import (
+    Node,
+    NotTranslatable,
+    channels_first,
+    channels_last,
+    integers,
+    per_channel,
+    value_of,
+)
+
+Shapes = list[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The slice ``x[key]``.
+
+    Attributes:
+        name: of the operation.
+        key: a slice or an index for each axis from the first, or an ellipsis.
+    """
+
+    name: str
+    key: Any
+
+
+def _get_item(operation: Taken, inputs: list[Node], shapes: Shapes) -> Node:
+    rank = len(shapes[0])
+    keys = (
+        list(operation.key) if isinstance(operation.key, (tuple, list)) else [operation.key]
+    )  # a list in a loaded model
+    if ... in keys:
+        place = keys.index(...)
+        keys[place : place + 1] = [slice(None)] * (rank - len(keys) + 1)
+    x, dropped = channels_last(inputs[0], rank), []
+    for axis, key in enumerate(keys):
+        if isinstance(key, int):
+            x = ops.gather(x, integers(key), integers(axis))
+            dropped.append(axis)
+        elif isinstance(key, slice) and key.step in (None, 1):
+            if key != slice(None):
+                end = np.iinfo(np.int64).max if key.stop is None else key.stop
+                x = ops.slice(x, integers(key.start or 0), integers(end), integers(1), integers(axis))
+        else:
+            raise NotTranslatable(f"{operation.name} (GetItem of {key!r})")
+    if dropped:
+        x = ops.squeeze(x, integers(*dropped))
+    return channels_first(x, rank - len(dropped))
+
+
+def _attention(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """Queries, keys and values (batch, tokens, heads, channels), and a bias (batch, heads, tokens, tokens) if there is a fourth input."""
+    if operation.is_causal or operation.attn_logits_soft_cap is not None:
+        raise NotTranslatable(f"{operation.name} (DotProductAttention with is_causal or attn_logits_soft_cap)")
+    q, k, v = (
+        ops.transpose(x, integers(0, 3, 2, 1)) for x in inputs[:3]
+    )  # NCHW here is (batch, channels, tokens, heads)
+    logits = ops.matmul(ops.multiply(q, np.float32(1 / math.sqrt(shapes[0][-1]))), k, False, True)
+    if len(inputs) > 3:
+        logits = ops.add(logits, channels_last(inputs[3], 4))
+    x = ops.matmul(ops.softmax(logits, -1), v, False, False)
+    return ops.transpose(x, integers(0, 3, 2, 1))
+
+
+def _einsum_dense(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """A factor for each channel, which is all that the networks here use it for."""
+    left, _, right = layer.equation.partition("->")
+    x, _, factor = left.partition(",")
+    if not (x == right and factor == x[-1]) or layer.bias is not None or layer.activation.__name__ != "linear":
+        raise NotTranslatable(f"{layer.name} (EinsumDense of {layer.equation})")
+    return ops.multiply(inputs[0], per_channel(value_of(layer.kernel), len(shapes[0])))
+
+
+def _rms_normalization(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    rank, axes = len(shapes[0]), [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
+    if rank == 4 or axes not in ([-1], [rank - 1]):
+        raise NotTranslatable(f"{layer.name} (RMSNormalization of rank {rank})")
+    mean = ops.reduce_mean(ops.multiply(inputs[0], inputs[0]), integers(-1), keep_dims=True)
+    x = ops.divide(inputs[0], ops.sqrt(ops.add(mean, np.float32(layer.epsilon))))
+    return ops.multiply(x, per_channel(value_of(layer.scale), rank))
+
+
+def _pool_tokens(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    reduce = ops.reduce_max if "Max" in type(layer).__name__ else ops.reduce_mean
+    return reduce(inputs[0], integers(1), keep_dims=layer.keepdims)
+
+
+def _average(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    x = inputs[0]
+    for other in inputs[1:]:
+        x = ops.add(x, other)
+    return ops.multiply(x, np.float32(1 / len(inputs)))
+
+
+def _gelu(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    return ops.gelu(inputs[0], "tanh" if operation.approximate else "erf")
+
+
+def reshape(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """Reshape by a layer, or by an operation that keeps the batch axis."""
+    if hasattr(layer, "target_shape"):
+        target = tuple(layer.target_shape)
+    elif isinstance(layer.newshape, tuple) and layer.newshape[0] == -1 and all(n > 0 for n in layer.newshape[1:]):
+        target = layer.newshape[1:]
+    else:
+        raise NotTranslatable(f"{layer.name} (Reshape to {layer.newshape})")
+    x = channels_last(inputs[0], len(shapes[0]))
+    return channels_first(ops.reshape(x, integers(0, *target), True), len(target) + 1)
+
+
+TOKEN_BUILDERS = {
+    "GetItem": _get_item,
+    "DotProductAttention": _attention,
+    "EinsumDense": _einsum_dense,
+    "RMSNormalization": _rms_normalization,
+    "GlobalAveragePooling1D": _pool_tokens,
+    "GlobalMaxPooling1D": _pool_tokens,
+    "Average": _average,
+    "Gelu": _gelu,
+}
+"""Class name of a Keras layer or operation → its builder."""

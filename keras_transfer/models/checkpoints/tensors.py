@@ -1,0 +1,177 @@
+"""The tensors of a checkpoint: one ``model.safetensors``, or several files listed in ``model.safetensors.index.json``.
+
+A tensor is read when it is taken, and what was not taken is known in the end: a converted network must use every tensor, or name those that
+it leaves out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from keras_transfer.errors import UserError
+from keras_transfer.models.checkpoints.record import Facts, read_facts
+from keras_transfer.models.safetensors import SafeFile
+
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
+_FLOATS = ("F64", "F32", "F16", "BF16")
+_MAX_INDEX = 16 << 20  # bytes
+
+
+class Tensors:
+    """The tensors of a folder, by name.
+
+    Args:
+        folder: of the checkpoint.
+
+    Raises:
+        UserError: no file, a damaged one, or an index that does not fit its files.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._files: dict[str, SafeFile] = {}
+        self._taken: set[str] = set()
+        shards = _shards(folder)
+        for name in dict.fromkeys(shards.values()) if shards else [_SINGLE]:
+            file = SafeFile(folder / name)
+            for key in file.names():
+                if key in self._files or shards.get(key, name) != name or (shards and key not in shards):
+                    raise UserError(f"{str(folder / _INDEX)!r} does not fit {name!r}, which has a tensor {key!r}")
+                self._files[key] = file
+        missing = [key for key in shards if key not in self._files]
+        if missing:
+            raise UserError(f"{str(folder / shards[missing[0]])!r} has no tensor {missing[0]!r}, which the index names")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return the shape of a tensor without reading it.
+
+        Raises:
+            UserError: there is none of this name.
+        """
+        return self._file(key).shape(key)
+
+    def take(self, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """Return a tensor in PyTorch's axis order, float32.
+
+        Args:
+            key: its name.
+            shape: that it must have.
+
+        Raises:
+            UserError: there is none of this name, or its shape or type is another.
+        """
+        file = self._file(key)
+        if shape is not None and file.shape(key) != shape:
+            raise UserError(f"{str(file.path)!r}: tensor {key!r} has shape {file.shape(key)}, expected {shape}")
+        if file.dtype(key) not in _FLOATS:
+            raise UserError(f"{str(file.path)!r}: tensor {key!r} has type {file.dtype(key)}, expected floating point")
+        self._taken.add(key)
+        return np.asarray(file.read(key), np.float32)
+
+    def left(self) -> list[str]:
+        """Return the names of the tensors that were not taken and hold numbers."""
+        return [key for key in self._files if key not in self._taken and 0 not in self.shape(key)]
+
+    def leave(self, start: str) -> None:
+        """Leave out, on purpose, the tensors whose names start with ``start``."""
+        self._taken.update(key for key in self._files if key.startswith(start))
+
+    def parameters(self) -> int:
+        """Return the number of parameters in the files."""
+        return sum(int(np.prod(self.shape(key))) for key in self._files)
+
+    def _file(self, key: str) -> SafeFile:
+        if key not in self._files:
+            raise UserError(f"the checkpoint in {str(self.folder)!r} has no tensor {key!r}")
+        return self._files[key]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a checkpoint: a prefix of tensor names, and the start of the names of its layers.
+
+    The start of a layer's name up to the first ``_`` is its layer group: ``block3_mlp_fc1`` belongs to the group ``block3``.
+
+    Attributes:
+        tensors: of the whole checkpoint.
+        facts: about the checkpoint.
+        prefix: of the tensors' names, with its final dot.
+        layer: start of the layers' names, without a final ``_``.
+    """
+
+    tensors: Tensors = field(repr=False)
+    facts: Facts = field(repr=False)
+    prefix: str = ""
+    layer: str = ""
+
+    def part(self, key: str, layer: str | None = None) -> Part:
+        """Return the part under ``key``; its layers start with ``layer``, or with this part's and ``key``."""
+        prefix = f"{self.prefix}{key}." if key else self.prefix
+        return Part(self.tensors, self.facts, prefix, self.name(key) if layer is None else layer)
+
+    def name(self, key: str) -> str:
+        """Return the name of the layer for the tensors under ``key``."""
+        return "_".join(part for part in (self.layer, key.replace(".", "_")) if part)
+
+    def has(self, key: str) -> bool:
+        """Return whether there is a tensor of this name."""
+        return f"{self.prefix}{key}" in self.tensors
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Return a tensor's shape."""
+        return self.tensors.shape(f"{self.prefix}{key}")
+
+    def take(self, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
+        """Return a tensor, float32; see :meth:`Tensors.take`."""
+        return self.tensors.take(f"{self.prefix}{key}", shape)
+
+    def leave(self, key: str) -> None:
+        """Leave out, on purpose, the tensors whose names start with ``key``."""
+        self.tensors.leave(f"{self.prefix}{key}")
+
+    def count(self, key: str) -> int:
+        """Return the number of parts ``key.0``, ``key.1``, … that have tensors."""
+        start = f"{self.prefix}{key}."
+        found = {name[len(start) :].partition(".")[0] for name in self.tensors if name.startswith(start)}
+        return len([number for number in found if number.isdigit()])
+
+
+def read_checkpoint(folder: Path) -> Part:
+    """Open the checkpoint in a folder.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    facts = read_facts(folder)
+    return Part(Tensors(folder), facts)
+
+
+def _shards(folder: Path) -> Mapping[str, str]:
+    """Return tensor → file name from the index; empty if there is a single file."""
+    path = folder / _INDEX
+    if (folder / _SINGLE).is_file() or not path.is_file():
+        return {}
+    try:
+        if path.stat().st_size > _MAX_INDEX:
+            raise ValueError(f"it has {path.stat().st_size} bytes, expected at most {_MAX_INDEX}")
+        found = json.loads(path.read_text("utf-8"))["weight_map"]
+        if not found or not all(isinstance(name, str) for pair in found.items() for name in pair):
+            raise ValueError("expected a weight_map of tensor names and file names")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"cannot read {str(path)!r}: {' '.join(str(error).split())[:160]}") from error
+    for name in found.values():
+        if "/" in name or "\\" in name or ":" in name or not name.endswith(".safetensors"):
+            raise UserError(f"{str(path)!r}: expected names of .safetensors files in the folder, got {name[:100]!r}")
+    return dict(found)

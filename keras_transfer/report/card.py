@@ -1,0 +1,72 @@
+"""The card at the end of a training: the result with its interval, what stood out, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+
+from rich import box
+from rich.console import Group
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.text import Text
+
+from keras_transfer.evaluation.intervals import of_proportion
+from keras_transfer.formatting import printable, range_of, share
+from keras_transfer.report.run_view import RunView
+from keras_transfer.report.sections.result import remarks
+
+__all__ = ["finish_card"]
+
+MOST_REMARKS = 4
+
+
+def finish_card(view: RunView) -> Panel:
+    """Return the card of a finished run, for a :class:`rich.console.Console`. It has no background, so it suits light and dark.
+
+    Raises:
+        UserError: the run did not finish.
+    """
+    figures = view.figures
+    accuracy, n = figures["accuracy"], figures["n"]
+    right = round(accuracy * n)
+    of = {"test": "test images", "validation": "validation images", "training": "training images (out of fold)"}[
+        view.kind
+    ]
+    result = Text.assemble(
+        (share(accuracy), "bold green"),
+        f" right: {right:,} of {n:,} {of}\n",
+        ("95\u00a0% interval " + range_of(of_proportion(accuracy, n)), "dim"),
+    )
+    noted = [_bullet(printable(line)) for line in list(remarks(view))[:MOST_REMARKS]]
+    parts: list[Text | Padding] = [result]
+    if noted:
+        parts += [Text("\nWhat stood out", style="bold"), *noted]
+    parts.append(Text("\nNext", style="bold"))
+    # On lines of their own, and without a frame at the left of them, so that they can be copied.
+    parts += [Text(f"  {line}", style="cyan", no_wrap=True, overflow="fold") for line in next_commands(view)]
+    return Panel(
+        Group(*parts),
+        title=Text(f" {printable(view.config.name)} ", style="bold"),
+        title_align="left",
+        box=box.HORIZONTALS,
+        padding=(0, 0),
+    )
+
+
+def next_commands(view: RunView) -> list[str]:
+    """Return three commands to copy."""
+    path = str(view.run.path)
+    look = (
+        ["explain", "top-losses", path, "--output", "mistakes.png"]
+        if view.split == "test"
+        else ["evaluate", path, "--data", "others/"]
+    )
+    return [
+        shlex.join(["keras-transfer", "predict", path, "new.jpg"]),
+        shlex.join(["keras-transfer", *look]),
+        shlex.join(["keras-transfer", "serve", path]),
+    ]
+
+
+def _bullet(line: str) -> Padding:
+    return Padding(Text(f"• {line}"), (0, 0, 0, 2))
