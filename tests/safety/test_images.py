@@ -212,7 +212,7 @@ class TestNoFiles:
 
     def test_a_zero_byte_in_a_list(self, folder):
         (folder / "list.txt").write_bytes(b"a\0b/x.jpg cat\n")
-        with pytest.raises(UserError, match="no such file"):
+        with pytest.raises(UserError, match="is no path"):
             data.list_file(folder / "list.txt", 8)
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can become another user")
