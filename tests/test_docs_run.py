@@ -101,16 +101,19 @@ def place(tmp_path_factory) -> Path:
 
 
 def _stand_in(home: Path) -> None:
-    """Put random weights of MobileNetV2 where Keras keeps what it has downloaded."""
+    """Put random weights of MobileNetV2 where Keras keeps what it has downloaded, for both image sizes in the docs."""
     import keras
 
-    stored = home / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
-    if not stored.is_file():
-        stored.parent.mkdir(parents=True, exist_ok=True)
+    folder = home / "models"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_{n}_no_top.h5" for n in (160, 224)]
+    if not all(file.is_file() for file in files):
         network = keras.applications.MobileNetV2(input_shape=(224, 224, 3), include_top=False, weights=None)
         # Larger than Keras draws them: with untrained statistics, nothing of an image would be left after 52 layers.
         network.set_weights([3 * values if values.ndim == 4 else values for values in network.get_weights()])
-        network.save(stored)
+        for file in files:
+            if not file.is_file():
+                network.save(file)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_transfer import data as kt_data
-from keras_transfer.data.objects import kinds
+from keras_transfer.data.objects import gathering
 from keras_transfer.errors import UserError
 from tests.conftest import make_photos
 
@@ -142,7 +142,7 @@ def test_a_random_transform_is_read_once(held):
 
 
 def test_what_is_too_large_is_read_when_it_is_needed(held, monkeypatch):
-    monkeypatch.setattr(kinds, "KEPT_BYTES", 2000)
+    monkeypatch.setattr(gathering, "KEPT_BYTES", 2000)
     reads = []
 
     class Items:
@@ -158,11 +158,11 @@ def test_what_is_too_large_is_read_when_it_is_needed(held, monkeypatch):
     np.testing.assert_array_equal(found.read(3), held.x[3])
     assert reads == [3]
     with pytest.raises(UserError, match="GiB in memory"):
-        kinds._stream(((image, 0) for image in held.x), "data", length=21)
+        gathering.stream(((image, 0) for image in held.x), "data", length=21)
 
 
 def test_an_endless_stream_is_cut_and_says_so(held, monkeypatch):
-    monkeypatch.setattr(kinds, "ENDLESS", 60)
+    monkeypatch.setattr(gathering, "ENDLESS", 60)
     found = kt_data.open(itertools.cycle(zip(held.x, held.y)), **COMMON)
     assert len(found) == 60
     assert "the stream does not end: its first 60 images are used" in found.samples.notes

@@ -11,7 +11,8 @@ import numpy as np
 
 from keras_transfer.data.builder import build, load_source
 from keras_transfer.data.dataset import Dataset, Split
-from keras_transfer.data.objects.kinds import Items, column, read
+from keras_transfer.data.objects.gathering import Items, column
+from keras_transfer.data.objects.kinds import read
 from keras_transfer.data.objects.labels import indices, plain
 from keras_transfer.data.objects.pixels import Pixels, file_of, is_encoded, is_of, is_picture, is_tensor
 from keras_transfer.data.objects.store import Joined, ObjectStore
