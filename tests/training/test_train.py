@@ -25,7 +25,7 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     run = train(settings(photos, tmp_path / "run", report=True), say=lines.append)
     found = {str(path.relative_to(run.path)) for path in run.path.rglob("*") if path.is_file()}
     assert found == {
-        "config.yaml", "history.csv", "manifest.json", "metrics.json", "model.keras", "report.html", "splits.json",
+        "config.yaml", "history.csv", "manifest.json", "metrics.json", "model.keras", "pictures.npz", "report.html", "splits.json",
         "plots/curves.png", "plots/iterations.png", "plots/confusion.png",
     }  # fmt: skip
     rows = list(csv.DictReader(run.history.open()))

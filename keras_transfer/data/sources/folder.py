@@ -99,7 +99,11 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
 
 def _unpacked(path: Path) -> Path:
     """Return a folder: the path itself, or what is in an archive, past folders that hold nothing else."""
-    if not (path.is_file() and is_archive(path)):
+    try:
+        packed = path.is_file() and is_archive(path)
+    except OSError:  # a folder above it that may not be read: said where the folder is listed
+        packed = False
+    if not packed:
         return path
     folder = unpack(path)
     while True:
