@@ -171,13 +171,22 @@ def _folded(backbone: str, folds: int, rounds: int, refit: bool, epochs: int) ->
         rounds=rounds,
         refit=refit,
         epochs=epochs,
-        learning_rate=FINE_RATES.get(backbone, 1.5e-4),
+        learning_rate=fine_rate(backbone),
         optimizer="adamw",
         schedule="cosine",
         warmup_epochs=0.1 * epochs,
         clip_norm=1.0,
         weight_decay=1e-4,
     )
+
+
+def fine_rate(backbone: str) -> float:
+    """Choose the peak rate of fine-tuning, for AdamW: transformers forget at the rates of convolutional networks."""
+    from keras_transfer.models.backbones import get
+
+    if backbone in FINE_RATES:
+        return FINE_RATES[backbone]
+    return 3e-5 if get(backbone).fixed_size else 1.5e-4
 
 
 def _everything(statistics: DataStatistics, backbone: str) -> Phase:
@@ -189,7 +198,7 @@ def _everything(statistics: DataStatistics, backbone: str) -> Phase:
         optimizer="adamw",
         schedule="cosine",
         weight_decay=1e-4,
-        learning_rate=FINE_RATES.get(backbone, 1.5e-4),
+        learning_rate=fine_rate(backbone),
         warmup_epochs=0.1 * epochs,
         clip_norm=1.0,
     )
