@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -135,6 +136,9 @@ def test_the_readme_runs_with_one_backend_installed(alone: str, place: Path, tmp
     environment = {
         key: value for key, value in os.environ.items() if key not in ("KERAS_BACKEND", "COVERAGE_PROCESS_CONFIG")
     }
+    # What Keras itself has written there if it was once imported with another backend.
+    environment["KERAS_HOME"] = str(Path(shutil.copytree(os.environ["KERAS_HOME"], tmp_path / "home")))
+    (tmp_path / "home" / "keras.json").write_text('{"backend": "tensorflow"}')
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
     environment["KERAS_TRANSFER_TEST_HIDDEN"] = " ".join({"torch", "tensorflow", "jax"} - {alone})
     ends = "\nassert keras.backend.backend() == " + repr(alone)

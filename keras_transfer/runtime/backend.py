@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -126,15 +127,26 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
 def set_provisional() -> None:
     """Have a plain ``import keras`` find a framework where TensorFlow, Keras's own default, is not installed.
 
-    Nothing changes where the user chose a backend, by ``KERAS_BACKEND`` or ``keras.json``, or where Keras is imported already.
+    Nothing changes where the user chose a backend that is installed, by ``KERAS_BACKEND`` or ``keras.json``, or where Keras is imported
+    already. Keras writes ``tensorflow`` into that file by itself, whatever is installed: alone, the file is no choice.
     """
-    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
-    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules or (home / "keras.json").is_file():
+    if "KERAS_BACKEND" in os.environ or "keras" in sys.modules:
         return
     available = installed_backends()
-    if available and "tensorflow" not in available:
+    if available and "tensorflow" not in available and _in_keras_json() not in available:
         os.environ["KERAS_BACKEND"] = available[0]
         _provisional.append(available[0])
+
+
+def _in_keras_json() -> str | None:
+    """Return the backend that Keras's configuration file names."""
+    home = Path(os.environ.get("KERAS_HOME") or Path("~/.keras").expanduser())
+    try:
+        found = json.loads((home / "keras.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    named = found.get("backend") if isinstance(found, dict) else None
+    return named if isinstance(named, str) else None
 
 
 _provisional: list[str] = []

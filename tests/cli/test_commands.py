@@ -151,7 +151,8 @@ def test_evaluate_other_data_and_predict(command, trained, tmp_path):
     photos, run, _ = trained
     done = command("evaluate", run / "model.keras", "--data", photos, "--json", tmp_path / "all.json")
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "all.json").read_text())["n"] == 60
+    held = list(json.loads((run / "splits.json").read_text()).values()).count("test")
+    assert json.loads((tmp_path / "all.json").read_text())["n"] == held < 60  # not those that it was trained on
 
     berries = shutil.copytree(photos / "berry", tmp_path / "berry")
     (berries / "broken.png").write_bytes(b"broken")
@@ -176,7 +177,7 @@ def test_evaluate_keeps_the_models_label_order(command, trained, tmp_path):
     done = command("evaluate", run, "--data", fewer, "--json", tmp_path / "m.json")
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "m.json").read_text())
-    assert metrics["n"] == 40 and metrics["accuracy"] > 0.7
+    assert 0 < metrics["n"] < 40 and metrics["accuracy"] > 0.7
     (fewer / "dragonfruit").mkdir()
     shutil.copy(fewer / "berry" / "000.png", fewer / "dragonfruit")
     done = command("evaluate", run, "--data", fewer)

@@ -83,6 +83,7 @@ def test_a_damaged_file_is_still_called_damaged(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX's")
 def test_training_that_runs_out_of_room_says_how_to_go_on(photos, tmp_path):
     code = (
