@@ -303,4 +303,6 @@ def _what_is_it(data: bytes) -> str:
     start = data[:64].lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<svg", b"<?xml")):
         return "not an image: the file contains HTML or XML"
+    if heif.kind_of(data):
+        return f"a damaged picture in the format {heif.kind_of(data)}"
     return "not an image in a known format, or damaged at the start"
