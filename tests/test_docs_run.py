@@ -20,7 +20,7 @@ import keras_transfer as kt
 from keras_transfer import runtime
 from tests.conftest import ROOT, make_photos
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 # Pages or blocks that do not run here, and why.
 LEFT_OUT = {
@@ -65,9 +65,7 @@ def _blocks() -> list[Any]:
         for number, text in enumerate(re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)):
             name = f"{page.name}-{number}"
             marks = [pytest.mark.skip(reason=LEFT_OUT[name])] if name in LEFT_OUT else []
-            marks += (
-                [pytest.mark.slow] if name in ("README.md-0", "training.md-0", "training.md-3") else []
-            )  # 224 pixels
+            marks += [pytest.mark.exhaustive] if name in ("training.md-0", "training.md-3") else []  # 224 pixels
             found.append(pytest.param(text, id=name, marks=marks))
     return found
 
@@ -126,7 +124,6 @@ def test_each_block_runs(text: str, place: Path, monkeypatch: pytest.MonkeyPatch
     exec(compile(_smaller(text), "docs", "exec"), {"__name__": "docs"})
 
 
-@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("alone", runtime.installed_backends())
 def test_the_readme_runs_with_one_backend_installed(alone: str, place: Path, tmp_path: Path):

@@ -50,7 +50,12 @@ TIMM = {
 }
 
 
-@pytest.mark.parametrize("architecture", TIMM)
+def _some(names, everywhere):
+    """The networks to test: these on every backend, the others on the first, since they consist of the same layers."""
+    return [pytest.param(name, marks=[] if name in everywhere else [pytest.mark.slow]) for name in names]
+
+
+@pytest.mark.parametrize("architecture", _some(TIMM, ("vit_small_patch16_224", "eva02_base_patch14_224")))
 def test_timm(architecture, tmp_path):
     patch = TIMM[architecture]
     trained, other = (2 * patch, 3 * patch), (4 * patch, 2 * patch)
@@ -133,7 +138,7 @@ TRANSFORMERS = {
 _ANY_SIZE = ("dinov2", "dinov3", "beit")  # these need no word to interpolate
 
 
-@pytest.mark.parametrize("name", TRANSFORMERS)
+@pytest.mark.parametrize("name", _some(TRANSFORMERS, ("dinov2 registers", "siglip")))
 def test_transformers(name, tmp_path):
     make, features_of = TRANSFORMERS[name]
     theirs = transformers_folder(tmp_path, make())

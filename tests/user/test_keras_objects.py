@@ -14,7 +14,7 @@ from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.augment.keras_layer import KerasLayer
 from keras_transfer.training.objectives import own_metrics, training_loss
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 RNG = np.random.default_rng(0)
 Y = np.arange(40) % 2

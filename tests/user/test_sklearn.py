@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import check_estimator
 import keras_transfer as kt
 from keras_transfer.sklearn import ImageClassifier
 
-pytestmark = pytest.mark.backend
+pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 Y = np.array(["day", "night"])[np.arange(24) % 2]
 X = np.random.default_rng(0).integers(0, 100, (24, 8, 8, 3), dtype=np.uint8) + (
@@ -96,7 +96,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore")
 def test_scikit_learns_own_checks():
