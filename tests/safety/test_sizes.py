@@ -161,7 +161,10 @@ def test_a_model_that_cannot_be_computed(layers, tmp_path):
 
     golden = {"images": np.zeros((1, 32, 32, 3), np.uint8), "logits": np.zeros((1, 3), np.float32)}
     path = written(
-        functional(layers.Rescaling(2.0), *end(layers)), tmp_path / "m.keras", enlarge("Rescaling", scale="2"), **golden
+        functional(layers.Rescaling(2.0), *end(layers)),
+        tmp_path / "m.keras",
+        enlarge("Rescaling", scale="two"),
+        **golden,
     )
     with pytest.raises(UserError, match="cannot be") as error:
         kt.load(path)
