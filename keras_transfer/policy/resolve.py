@@ -262,19 +262,17 @@ def mirrors(data: Dataset, statistics: DataStatistics, tree: dict[str, Any], pro
 
     shape = (size, size) if isinstance(size, int) else tuple(size)
     features = feature_model(model["backbone"], model["weights"], shape, color, model["stem"])
-    characters = statistics.is_grey and statistics.median_side <= SMALL_SIDE
-    return mirror_probe(data, features, tree["data"]["resize"], tree["seed"], by_head=not characters)
+    return mirror_probe(data, features, tree["data"]["resize"], tree["seed"])
 
 
 def augmentation(statistics: DataStatistics, mirrored: bool, why: str) -> tuple[list[Any], str]:
     """Choose augmentations that keep the label: flips only where a mirrored image still shows its class."""
     flip = ["horizontal_flip"] if mirrored else []
-    if statistics.is_grey and statistics.median_side <= SMALL_SIDE:
+    if statistics.is_grey:
         moved = {"name": "affine", "degrees": 5, "translate": 0.05, "scale": [0.92, 1.08], "fill": "reflect"}
         return [*flip, moved], why
-    crop = {"name": "random_resized_crop", "scale": [0.35, 1.0]}
-    color = {} if statistics.is_grey else {"saturation": 0.2}
-    return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, **color}], why
+    crop = {"name": "random_resized_crop", "scale": [0.7, 1.0]}
+    return [crop, *flip, {"name": "color_jitter", "brightness": 0.2, "contrast": 0.2, "saturation": 0.2}], why
 
 
 def decisions_as_json(decisions: tuple[Decision, ...] | list[Decision]) -> list[dict[str, Any]]:

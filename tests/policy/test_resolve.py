@@ -149,20 +149,6 @@ def test_mirror_images_are_told_apart_only_if_something_gives_them_away():
     assert told_apart(plain[:5], mirrored[:5], labels[:5], 0) == (0.5, 0)
 
 
-def test_mirror_images_that_can_be_told_apart_may_still_help():
-    from keras_transfer.policy.mirror import gain_of_mirroring
-
-    rng = np.random.default_rng(0)
-    labels = np.repeat([0, 1], 30)
-    plain = rng.normal(size=(60, 40))
-    plain[:, 0] += np.where(labels == 0, 1.5, -1.5)
-    other_hand, other_class = rng.normal(size=(60, 40)), plain.copy()
-    other_hand[:, 0] = plain[:, 0]
-    other_class[:, 0] *= -1
-    assert gain_of_mirroring(plain, other_hand, labels, 2, None) > 0
-    assert gain_of_mirroring(plain, other_class, labels, 2, None) < -0.1
-
-
 def test_the_mirror_probe_says_no_to_digits():
     from keras_transfer.data import digits
     from keras_transfer.policy.mirror import feature_model, mirror_probe
