@@ -1,11 +1,11 @@
-"""The card at the end of a training: the result with its interval, what stood out, and what to do next."""
+"""The card at the end of a training: the result with its interval, what stood out, and below it what to do next."""
 
 from __future__ import annotations
 
 import shlex
 
 from rich import box
-from rich.console import Group
+from rich.console import Console, Group
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.text import Text
@@ -15,13 +15,22 @@ from keras_transfer.formatting import printable, range_of, share
 from keras_transfer.report.run_view import RunView
 from keras_transfer.report.sections.result import remarks
 
-__all__ = ["finish_card"]
+__all__ = ["finish_card", "show"]
 
 MOST_REMARKS = 4
 
 
+def show(console: Console, view: RunView) -> None:
+    """Print the card of a finished run, and the next commands below it."""
+    console.print(finish_card(view))
+    console.print(Text("Next", style="bold"))
+    for line in next_commands(view):
+        # However narrow the terminal, on a line of its own, so that it can be copied.
+        console.print(Text(f"  {line}", style="cyan"), soft_wrap=True)
+
+
 def finish_card(view: RunView) -> Panel:
-    """Return the card of a finished run, for a :class:`rich.console.Console`. It has no background, so it suits light and dark.
+    """Return the card of a finished run: the result and what stood out. It has no background, so it suits light and dark.
 
     Raises:
         UserError: the run did not finish.
@@ -41,9 +50,6 @@ def finish_card(view: RunView) -> Panel:
     parts: list[Text | Padding] = [result]
     if noted:
         parts += [Text("\nWhat stood out", style="bold"), *noted]
-    parts.append(Text("\nNext", style="bold"))
-    # On lines of their own, and without a frame at the left of them, so that they can be copied.
-    parts += [Text(f"  {line}", style="cyan", no_wrap=True, overflow="fold") for line in next_commands(view)]
     return Panel(
         Group(*parts),
         title=Text(f" {printable(view.config.name)} ", style="bold"),

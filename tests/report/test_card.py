@@ -10,15 +10,15 @@ import pytest
 from rich.console import Console
 
 from keras_transfer.cli import build_parser
-from keras_transfer.report.card import finish_card, next_commands
+from keras_transfer.report.card import next_commands, show
 from keras_transfer.report.run_view import RunView
 from keras_transfer.runs import RunDirectory
 from tests.report.test_sections import measured
 
 
-def text_of(view: RunView, **options) -> str:
+def text_of(view: RunView, width: int = 90, **options) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=90, highlight=False, **options).print(finish_card(view))
+    show(Console(file=stream, width=width, highlight=False, **options), view)
     return stream.getvalue().replace("\u00a0", " ")
 
 
@@ -60,7 +60,7 @@ def test_the_next_commands_can_be_copied():
         program, *words = shlex.split(command)
         assert program == "keras-transfer" and "runs/a b" in words
         build_parser().parse_args(words)
-    lines = [line.strip() for line in text_of(view).splitlines()]
+    lines = [line.strip() for line in text_of(view, width=40).splitlines()]
     assert set(commands) <= set(lines), "on lines of their own, without a frame"
 
 

@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     from keras_transfer.console import terminal
-    from keras_transfer.report.card import finish_card
+    from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView
     from keras_transfer.runs import where_data_are
     from keras_transfer.training.train import resume_run, train
@@ -50,5 +50,5 @@ def run(arguments: argparse.Namespace) -> None:
         config = options.load(arguments, arguments.output)
     done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
                  accept_changes=arguments.accept_changes)  # fmt: skip
-    terminal(sys.stdout).print(finish_card(RunView(done)))
+    show(terminal(sys.stdout), RunView(done))
     text.say(f"run: {done.path}")
