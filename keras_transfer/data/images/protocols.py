@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from typing_extensions import Self
 
 from keras_transfer.data.images.depth import Span
+
+
+def content_of(names: Iterable[str], digests: Mapping[str, bytes]) -> np.ndarray:
+    """Return the hashes of 16 bytes that these names have in ``digests``, uint8 (n, 16)."""
+    return np.frombuffer(b"".join(digests[name] for name in names), np.uint8).reshape(-1, 16)
 
 
 class Image(Protocol):

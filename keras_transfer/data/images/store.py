@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_transfer.data.images.depth import FULL, Span
 from keras_transfer.data.images.fetch import fetch, is_address
-from keras_transfer.data.images.protocols import DecodingStore, Image, ImageStore
+from keras_transfer.data.images.protocols import DecodingStore, Image, ImageStore, content_of
 from keras_transfer.errors import UserError
 
 if TYPE_CHECKING:
@@ -116,8 +116,7 @@ class FileStore:
     def knowing(self, digests: Mapping[str, bytes]) -> FileStore:
         """Return the same files with the hash of each one's content, by name: 16 bytes."""
         store = self.take(np.arange(len(self)))
-        joined = b"".join(digests[name] for name in self._names)
-        store.content = np.frombuffer(joined, np.uint8).reshape(len(self), 16)
+        store.content = content_of(self._names, digests)
         return store
 
     def digests(self) -> Iterator[bytes]:

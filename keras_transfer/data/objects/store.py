@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.data.images.depth import Span
+from keras_transfer.data.images.protocols import content_of
 from keras_transfer.data.images.store import BadImage, Image
 from keras_transfer.data.objects.pixels import Pixels
 from keras_transfer.errors import UserError
@@ -77,8 +78,7 @@ class ObjectStore:
     def knowing(self, digests: Mapping[str, bytes]) -> ObjectStore:
         """Return the same images with the hash of each one's content, by name: 16 bytes."""
         store = self.take(np.arange(len(self)))
-        joined = b"".join(digests[self.name(i)] for i in range(len(self)))
-        store.content = np.frombuffer(joined, np.uint8).reshape(len(self), 16)
+        store.content = content_of(map(self.name, range(len(self))), digests)
         return store
 
     def digests(self) -> Iterator[bytes]:
