@@ -56,6 +56,8 @@ def _shown(value: Any) -> str:
         return f"{value['name']}: up to {value['epochs']} epochs, {names[0]}, {names[1]} from {rate}"
     if isinstance(value, (list, tuple)):
         return ", ".join(str(item["name"]) if isinstance(item, dict) else str(item) for item in value) or "none"
+    if value is None:
+        return "none"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
