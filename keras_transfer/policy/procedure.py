@@ -147,7 +147,7 @@ def _fine(config: RunConfig, statistics: DataStatistics, head: Head | None, devi
         passes = rounds * (folds - 1) / folds + refit
         epochs = min(asked.get("epochs", wanted), int(affordable / (n * passes)))
         # Training on all images for long is worth more than judging by all of them (docs/defaults.md).
-        least = wanted if rounds == folds else max(LEAST_EPOCHS, wanted / 2)
+        least = wanted if rounds == folds else max(LEAST_EPOCHS, wanted // 2)
         if epochs >= asked.get("epochs", least):
             return _folded(backbone, folds, rounds, refit, epochs)
     return _folded(backbone, *PLANS[-1], asked.get("epochs", LEAST_EPOCHS)) if asked else None
