@@ -15,6 +15,7 @@ from keras_transfer.models.checkpoints.families import (
     regnet,
     repvit,
     resnet,
+    swin,
     vit,
     vit_transformers,
 )
@@ -29,6 +30,7 @@ FAMILIES: tuple[Family, ...] = (
     beit.FAMILY,
     beit.FAMILY_OF_TRANSFORMERS,
     vit_transformers.FAMILY,
+    swin.FAMILY,
     convnext.FAMILY,
     resnet.FAMILY,
     regnet.FAMILY,
