@@ -99,15 +99,17 @@ def _heads(x: Tensor, part: Part, names: Names, size: Pair, count: Pair, heads: 
     weight, bias = joined_qkv(part, names)
     width = len(weight) // 3
     if width % heads:
-        raise UserError(f"the checkpoint's {part.prefix}{names.qkv or names.q} of {width} channels has no {heads} heads")
+        raise UserError(
+            f"the checkpoint's {part.prefix}{names.qkv or names.q} of {width} channels has no {heads} heads"
+        )
     qkv = dense_of(x, part.name("qkv"), weight, bias)
     qkv = layers.Reshape((count[0], size[0], count[1], size[1], 3 * width), name=part.name("windows"))(qkv)
     qkv = layers.Permute((2, 4, 1, 3, 5), name=part.name("places_first"))(qkv)
     shape = (size[0] * size[1], count[0] * count[1], 3, heads, width // heads)
     qkv = layers.Reshape(shape, name=part.name("heads"))(qkv)
-    shape = (shape[0], shape[1] * heads, width // heads)
+    joined = (shape[0], shape[1] * heads, width // heads)
     q, k, v = (
-        layers.Reshape(shape, name=part.name(f"{name}_heads"))(qkv[:, :, :, place])
+        layers.Reshape(joined, name=part.name(f"{name}_heads"))(qkv[:, :, :, place])
         for place, name in enumerate(("q", "k", "v"))
     )
     return q, k, v

@@ -8,6 +8,7 @@ from keras_transfer.models.checkpoints.families import (
     convnext,
     densenet,
     eva,
+    fastvit,
     hgnet,
     inception,
     mobile,
@@ -15,9 +16,11 @@ from keras_transfer.models.checkpoints.families import (
     regnet,
     repvit,
     resnet,
+    resnetv2,
     swin,
     vit,
     vit_transformers,
+    xception,
 )
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.record import Facts
@@ -36,6 +39,11 @@ FAMILIES: tuple[Family, ...] = (
     regnet.FAMILY,
     densenet.FAMILY,
     repvit.FAMILY,
+    fastvit.FAMILY,
+    fastvit.WITH_ATTENTION,
+    resnetv2.FAMILY,
+    resnetv2.BIG_TRANSFER,
+    xception.FAMILY,
     inception.FAMILY,
     hgnet.FAMILY,
     mobile.FAMILY,

@@ -95,7 +95,10 @@ def build(checkpoint: Part, image_size: Pair) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
     timm = checkpoint.facts.library == "timm"
     layout, plan = (_TIMM, _timm_plan(checkpoint)) if timm else (_TRANSFORMERS, _plan(checkpoint))
-    root = next((checkpoint.part(key, "") for key in ("swin", "swinv2") if checkpoint.has(f"{key}.{layout.final}.weight")), checkpoint)
+    root = next(
+        (checkpoint.part(key, "") for key in ("swin", "swinv2") if checkpoint.has(f"{key}.{layout.final}.weight")),
+        checkpoint,
+    )
     image = keras.Input((*image_size, 3), name="pixels")
     x = _patches(image, root.part("", "stem"), layout, timm)
     for stage, depth in enumerate(plan.depths):
@@ -113,7 +116,7 @@ def _timm_plan(checkpoint: Part) -> _Plan:
     keys = ("depths", "window_size", "embed_dim", "num_heads", "pretrained_window_sizes", "strict_img_size")
     args = model_args(checkpoint, keys)
     kind = re.sub(r"swin(v2)?_(cr_)?", "", name)
-    depths = next((d for start, d in _DEPTHS.items() if kind.startswith(start)), _DEPTHS_OF_OTHERS)
+    depths: Sequence[int] = next((d for start, d in _DEPTHS.items() if kind.startswith(start)), _DEPTHS_OF_OTHERS)
     depths = (2, 2, 6, 2) if kind.startswith("s3_tiny") else depths
     depths = numbers(args.get("depths", depths), "depths")
     stated = re.search(r"window(\d+)(?:to(\d+))?", name)
@@ -144,7 +147,9 @@ def _sides(value: object, stages: int) -> list[Pair]:
 def _plan(checkpoint: Part) -> _Plan:
     config = checkpoint.facts.config
     depths = numbers(config.get("depths", _DEPTHS["tiny"]), "depths")
-    side, patch, window = (config.get(key, value) for key, value in (("image_size", 224), ("patch_size", 4), ("window_size", 7)))
+    side, patch, window = (
+        config.get(key, value) for key, value in (("image_size", 224), ("patch_size", 4), ("window_size", 7))
+    )
     height, width = numbers((side, side) if isinstance(side, int) else side, "image_size", 2)
     patch, window = numbers([patch, window], "patch_size, window_size")
     pretrained = config.get("pretrained_window_sizes") or (0,) * len(depths)
