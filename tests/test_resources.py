@@ -148,7 +148,6 @@ def test_steps_are_computed_in_parts_that_fit(monkeypatch, resolved_config):
     assert fitting.data.accumulate == 2 and fitting.data.batch_size == config.data.batch_size and len(said) == 1
     given = config.model_copy(update={"decisions": ()})
     assert step_memory.fit_to_memory(given, model, said.append) is given and "data.accumulate = 2 gives" in said.pop()
-    )
     monkeypatch.setattr(step_memory.runtime, "usable_memory", lambda: 2 * needed)
     assert step_memory.fit_to_memory(config, model, said.append) is config and len(said) == 1
 
