@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from keras_transfer import text
 from keras_transfer.console import wrote
 from keras_transfer.files import check_output, write_json
-from keras_transfer.inference.data import images_of
 from keras_transfer.inference.model import find_model, start_engine, transform_of
 
 if TYPE_CHECKING:
@@ -48,8 +45,11 @@ def evaluate(
     check_output("--json", json_file)
     _, run = find_model(source)
     model, metadata = start_engine(source, engine, backend, device)
+    from rich.console import Console
+
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
+    from keras_transfer.inference.data import images_of
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
     metrics = evaluate_split(model, images, transform_of(metadata))
