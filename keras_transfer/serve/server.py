@@ -108,16 +108,20 @@ def serve(
         limits = Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK, hosts=tuple(proxy.hosts))
         app = create_app(predictor, saved, limits)
         if host not in LOOPBACK:
-            print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
-            if proxy.certificate is None:
-                print(
-                    "warning: without encryption: give --tls-certificate and --tls-key, or let a proxy encrypt",
-                    file=sys.stderr,
-                )
+            _warn(host, proxy)
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
         text.say(f"serving {source} at {_address(host, listener, proxy)} (Ctrl-C stops)")
         sys.stdout.flush()
         _listen(app, listener, proxy, limits.patience)
+
+
+def _warn(host: str, proxy: Proxy) -> None:
+    print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
+    if proxy.certificate is None:
+        print(
+            "warning: without encryption: give --tls-certificate and --tls-key, or let a proxy encrypt",
+            file=sys.stderr,
+        )
 
 
 def _listen(app: Any, listener: socket.socket, proxy: Proxy, patience: float) -> None:
