@@ -240,12 +240,6 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
             file=name, classes=classes, image=images.image_uri(shown), heatmap=images.heat_uri(answer.map)
         )
 
-    def save(file: UploadFile, label: str, new: bool) -> Correction:
-        data = read(file)
-        suffix = decoders.suffix(file.filename or "image", data)
-        path = corrections.save(data, label, suffix, new)
-        return Correction(image=str(path), label=label, list=str(corrections.list))
-
     @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
         file: UploadFile,
@@ -267,6 +261,27 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         limiter,
     )
 
+    _add_correct(app, corrections, decoders, read, limiter)
+
+    @app.get("/api/model", summary="The model and its classes")
+    async def model() -> ModelFacts:
+        facts = {key: predictor.metadata[key] for key in ("backbone", "classes", "image_size", "color", "resize")}
+        return ModelFacts(**facts, max_upload_bytes=limits.upload, max_pixels=limits.pixels)
+
+
+def _add_correct(
+    app: FastAPI,
+    corrections: Corrections,
+    decoders: Decoders,
+    read: Callable[[UploadFile], bytes],
+    limiter: anyio.CapacityLimiter,
+) -> None:
+    def save(file: UploadFile, label: str, new: bool) -> Correction:
+        data = read(file)
+        suffix = decoders.suffix(file.filename or "image", data)
+        path = corrections.save(data, label, suffix, new)
+        return Correction(image=str(path), label=label, list=str(corrections.list))
+
     @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
     async def correct(
         file: UploadFile,
@@ -274,11 +289,6 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         new: Annotated[bool, Form(description="Whether it may be a class that the model does not have yet.")] = False,
     ) -> Correction:
         return await anyio.to_thread.run_sync(save, file, label, new, limiter=limiter)
-
-    @app.get("/api/model", summary="The model and its classes")
-    async def model() -> ModelFacts:
-        facts = {key: predictor.metadata[key] for key in ("backbone", "classes", "image_size", "color", "resize")}
-        return ModelFacts(**facts, max_upload_bytes=limits.upload, max_pixels=limits.pixels)
 
 
 def _add_many(

@@ -137,11 +137,12 @@ def test_removing_and_renaming_are_arithmetic(untouched, tmp_path):
 
 def test_merge_classes(untouched, tmp_path):
     import keras_transfer as kt
-    from keras_transfer.revise.classes import merge_classes
 
-    made = merge_classes(untouched / "run", ["apple", "cherry"], "red", output=tmp_path / "new", say=quiet)
-    assert kt.load(tmp_path / "new").classes == ("red", "berry")
-    assert {row.name for row in made.found.by_class} == {"red", "berry"} and not made.found.added
+    new = kt.load(untouched / "run").merge_classes(["apple", "cherry"], "red", output=tmp_path / "new", say=quiet)
+    assert new.classes == kt.load(tmp_path / "new").classes == ("red", "berry") and new.run == tmp_path / "new"
+    assert {row.name for row in new.comparison.found.by_class} == {"red", "berry"} and not new.comparison.found.added
+    with pytest.raises(UserError, match="has no run"):
+        kt.Classifier("tiny", ["a", "b"], image_size=32, weights="none").rename_class("a", "c")
 
 
 def test_what_cannot_be_done_leaves_nothing_behind(untouched, tmp_path):
