@@ -42,6 +42,8 @@ from keras_transfer.typing import Say
 Loaded = tuple[keras.Model, dict[str, Any]]
 Pair = tuple[Loaded, Loaded]
 
+FOLDS = 3  # with every third strength: seconds count, and the head is an optimum that depends little on either
+
 
 @dataclass(frozen=True)
 class NewHead:
@@ -65,7 +67,8 @@ Make = Callable[[keras.Model, ResolvedConfig, Dataset, Say], NewHead]
 def solved(model: keras.Model, config: ResolvedConfig, data: Dataset, say: Say) -> NewHead:
     """Solve the last layer for the classes of the data, on the features of the network as it is.
 
-    Strength and temperature are those that predict the validation images best; without them, the training images in cross-validation.
+    Strength and temperature are those that predict the validation images best; where these lack a class, as a new one, or there are
+    none, the training images in cross-validation.
 
     Raises:
         UserError: the model does not end with one linear layer on a feature vector.
@@ -87,9 +90,9 @@ def solved(model: keras.Model, config: ResolvedConfig, data: Dataset, say: Say) 
 def _best_head(part: UpperPart, loader: Loader) -> Solution:
     solver, split = SOLVERS[SOLVER], loader.split
     features, weights = unpack(part.train.features[0]), loss_weights(loader)
-    judges, classes, strengths = part.val.loader.split, len(split.classes), solver.strengths[::2]
-    if not len(judges):
-        folds = folds_of(split.labels, features, split.groups)
+    judges, classes, strengths = part.val.loader.split, len(split.classes), solver.strengths[::3]
+    if len(np.unique(judges.labels)) < len(np.unique(split.labels)):
+        folds = folds_of(split.labels, features, split.groups, FOLDS)
         found = cross_validate(solver, features, split.labels, classes, folds, weights, split.weights, strengths)
         head = solver.solve(features, split.labels, classes, found.strength, weights)
         return Solution(head.scaled(found.temperature), found)
