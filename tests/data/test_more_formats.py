@@ -134,7 +134,9 @@ def test_heic_is_named(tmp_path, write, monkeypatch, reader):
     with pytest.raises(UserError, match=r"a/IMG_2.jpg: .*HEIC" + ("" if reader else r".*keras_transfer\[heif\]")):
         data.folder(root)
     (root / "a" / "IMG_2.jpg").unlink()
-    (root / "a" / "IMG_3.heic").write_bytes(photo[:36] + b"\0\0\0\x10meta" + bytes(200))  # with contents: a damaged picture
+    (root / "a" / "IMG_3.heic").write_bytes(
+        photo[:36] + b"\0\0\0\x10meta" + bytes(200)
+    )  # with contents: a damaged picture
     if reader:
         with pytest.raises(UserError, match=r"a/IMG_3.heic: a damaged picture in the format HEIC"):
             data.folder(root)
