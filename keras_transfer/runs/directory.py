@@ -24,8 +24,9 @@ from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write, write_csv, write_json, write_text
 from keras_transfer.safety.archive import read_npz
 
+REVISED = "revised"
 _FIRST = r"manifest\.json|splits\.json|pictures\.npz"
-BEGINNINGS = re.compile(rf"state|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
+BEGINNINGS = re.compile(rf"state|{REVISED}|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
 """Files that a process may leave if it is stopped before it has written `config.yaml`."""
 
 
@@ -284,7 +285,7 @@ def _only_begun(folder: Path) -> bool:
     """Return whether a folder is empty, or contains only an unstarted run that cannot be resumed."""
     names = {path.name for path in folder.iterdir()}
     state = folder / "state"
-    if not names:
+    if names <= {REVISED}:  # data that were written for a run
         return True
     return (
         all(map(BEGINNINGS.fullmatch, names)) and state.is_dir() and {path.name for path in state.iterdir()} <= {"lock"}
