@@ -14,9 +14,10 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import AnyPath, Name, Names, Positive, Printer
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.evaluation.result import Evaluation
+from keras_transfer.revise.methods import Revising
 
 
-class Usage:
+class Usage(Revising):
     """Methods of :class:`~keras_transfer.classifier.Classifier`."""
 
     model: Any
@@ -109,6 +110,7 @@ class Usage:
         """
         from keras_transfer import plots
         from keras_transfer.evaluation.evaluate import logits_of_batch
+        from keras_transfer.evaluation.metrics import require_finite
         from keras_transfer.evaluation.predict import open_images
         from keras_transfer.explain import GradCam, occlusion, overlay
         from keras_transfer.inference import transform_of
@@ -123,7 +125,9 @@ class Usage:
         maps, titles = [], []
         for image in inputs:  # one at a time: the feature maps of many may not fit in memory
             batch = image[None]
-            chosen = int(logits_of_batch(self.model, batch)[0].argmax())
+            logits = logits_of_batch(self.model, batch)
+            require_finite(logits)
+            chosen = int(logits[0].argmax())
             k = chosen if class_name is None else self.classes.index(class_name)
             maps.append(cam(batch, k)[0] if cam is not None else occlusion(self.model, batch, k)[0])
             titles.append(self.classes[k])
