@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_transfer.cli import shortcuts
 from keras_transfer.errors import UserError
-from keras_transfer.options import BACKENDS, DEVICES
+from keras_transfer.options import BACKENDS, DEVICES, ENGINES
 
 if TYPE_CHECKING:
     from keras_transfer.config.schema import RunConfig
@@ -100,6 +100,13 @@ def add_backend(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
     parser.add_argument("--device", metavar="NAME", help=_or(DEVICES))
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``."""
+    parser.add_argument("--engine", default="auto", choices=ENGINES,
+                        help="what computes predictions: openvino (on the CPU), native (the backend), or auto: "
+                        "OpenVINO where it is installed and agrees with the backend (default)")  # fmt: skip
 
 
 def add_backends(parser: argparse.ArgumentParser, text: str) -> None:

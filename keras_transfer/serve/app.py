@@ -26,6 +26,7 @@ from keras_transfer.data.images.store import BadImage
 from keras_transfer.errors import Trouble, UserError
 from keras_transfer.evaluation.metrics import NotFinite, require_finite
 from keras_transfer.files import is_trouble
+from keras_transfer.runtime import usable_cores
 from keras_transfer.serve import images
 from keras_transfer.serve.corrections import Corrections
 from keras_transfer.serve.decoder import Decoders
@@ -43,7 +44,7 @@ _HEADERS = {
 }
 _FORM_BYTES = 64 * 1024  # form data besides the file
 MANY = "/api/predict/many"
-_DECODERS = 4  # images decoded at the same time: limits memory
+_DECODERS = min(4, usable_cores() + 1)  # images decoded at the same time: limits memory
 
 
 @dataclass(frozen=True)
