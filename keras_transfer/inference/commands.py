@@ -38,7 +38,8 @@ def evaluate(
         device: where to compute.
 
     Returns:
-        See :func:`keras_transfer.evaluation.metrics.classification_metrics`.
+        See :func:`keras_transfer.evaluation.metrics.classification_metrics`, or, of several labels per image,
+        :func:`keras_transfer.evaluation.multilabel.multilabel_metrics`.
 
     Raises:
         UserError: no such model or data, or a file that cannot be written.
@@ -49,7 +50,7 @@ def evaluate(
     from keras_transfer.evaluation.table import metrics_table
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
-    metrics = evaluate_split(model, images, transform_of(metadata))
+    metrics = evaluate_split(model, images, transform_of(metadata), thresholds=metadata.get("thresholds"))
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
@@ -106,7 +107,9 @@ def predict(
     else:
         for item in found:
             if not item.error:
-                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
+                pairs = zip(item.classes, item.probabilities)
+                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in pairs)
+                shown = shown if item.labels is None else item.labelled()
                 text.say(f"{text.one_line(item.path)}: {shown}")
     if grid_file is not None:
         from keras_transfer.plots import predicted_files

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_transfer.evaluation.evaluate import logits_of_batch
-from keras_transfer.evaluation.metrics import log_softmax, require_finite
+from keras_transfer.evaluation.metrics import require_finite
+from keras_transfer.evaluation.tasks import is_multi, thresholds_of
+from keras_transfer.evaluation.tasks import probabilities as shares_of
 from keras_transfer.explain.grad_cam import GradCam
 from keras_transfer.serve.batcher import Batcher
 
@@ -40,6 +42,7 @@ class Predictor:
     def __init__(self, model: Any, metadata: Mapping[str, Any]):
         self.model, self.metadata = model, metadata
         self.classes = [str(name) for name in metadata["classes"]]
+        self.several, self.thresholds = is_multi(metadata), thresholds_of(metadata)
         self._cam = GradCam(model)
         self._batcher = Batcher(self._answer, SIZES[-1])
 
@@ -51,6 +54,13 @@ class Predictor:
             explain: also compute the map.
         """
         return self._batcher.submit((image, explain))
+
+    def labels_of(self, answer: Answer) -> list[str] | None:
+        """Return the labels that an image has, the most probable first; None if the model gives one class to each image."""
+        if not self.several:
+            return None
+        order = np.argsort(-answer.probabilities, kind="stable")
+        return [self.classes[k] for k in order if answer.probabilities[k] >= self.thresholds[k]]
 
     def warm_up(self) -> None:
         """Run a batch of each size, so that no request waits for compilation."""
@@ -68,7 +78,7 @@ class Predictor:
         logits = logits_of_batch(self.model, images, _size_for(len(images)))
         finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
         probabilities = np.full(logits.shape, np.nan)
-        probabilities[finite] = np.exp(log_softmax(logits[finite]))
+        probabilities[finite] = shares_of(logits[finite], self.several)
         explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
         return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]
