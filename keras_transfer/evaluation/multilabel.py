@@ -51,7 +51,7 @@ def _best_threshold(values: np.ndarray, labels: np.ndarray, weights: np.ndarray)
     return float((values[best] + below) / 2)
 
 
-def multilabel_metrics(
+def multilabel_metrics(  # most of it documentation
     logits: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str],

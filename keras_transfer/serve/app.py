@@ -226,7 +226,9 @@ def _add_page(app: FastAPI, predictor: Predictor, limits: Limits) -> None:
         return HTMLResponse(text, headers=_HEADERS)
 
 
-def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits, decoders: Decoders) -> None:
+def _add_api(  # the routes, and the functions that they share
+    app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits, decoders: Decoders
+) -> None:
     limiter = anyio.CapacityLimiter(_DECODERS)
 
     def read(file: UploadFile) -> bytes:

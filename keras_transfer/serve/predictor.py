@@ -42,9 +42,18 @@ class Predictor:
     def __init__(self, model: Any, metadata: Mapping[str, Any]):
         self.model, self.metadata = model, metadata
         self.classes = [str(name) for name in metadata["classes"]]
-        self.several, self.thresholds = is_multi(metadata), thresholds_of(metadata)
         self._cam = GradCam(model)
         self._batcher = Batcher(self._answer, SIZES[-1])
+
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return is_multi(self.metadata)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Of several labels: the probability from which an image has each, float64 (C,)."""
+        return thresholds_of(self.metadata)
 
     def ask(self, image: np.ndarray, explain: bool = False) -> Future[Answer]:
         """Queue an image.
@@ -59,8 +68,9 @@ class Predictor:
         """Return the labels that an image has, the most probable first; None if the model gives one class to each image."""
         if not self.several:
             return None
-        order = np.argsort(-answer.probabilities, kind="stable")
-        return [self.classes[k] for k in order if answer.probabilities[k] >= self.thresholds[k]]
+        limits = self.thresholds
+        order = np.argsort(-answer.probabilities, kind="stable").tolist()
+        return [self.classes[k] for k in order if answer.probabilities[k] >= limits[k]]
 
     def warm_up(self) -> None:
         """Run a batch of each size, so that no request waits for compilation."""

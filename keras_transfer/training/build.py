@@ -18,6 +18,7 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.data.sources.list_file import by_class
 from keras_transfer.engine.features import FeatureSettings
+from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import metrics_of
 from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged
 from keras_transfer.evaluation.multilabel import best_thresholds
@@ -31,6 +32,7 @@ from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.precision import set_precision
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.fit_result import FitResult
+from keras_transfer.training.label_losses import ASYMMETRIC
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, check_exact
 
 
@@ -45,6 +47,8 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
     Raises:
         UserError: weights that do not fit or are not available, a ``train`` pattern without match, a bad augmentation.
     """
+    if config.model.loss == ASYMMETRIC and not data.is_multi:
+        raise UserError("model.loss: asymmetric is for several labels per image; these images have one each")
     runtime.set_seed(config.seed)
     model = make_model(config, data, precision or config.precision)
     for phase in config.phases:  # report a mistake in the last phase before the first begins

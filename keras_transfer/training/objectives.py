@@ -162,7 +162,7 @@ def _expected(judge: Any, y_true: Any, y_pred: Any, several: bool) -> tuple[Any,
     outputs = y_pred if _settings(judge).get("from_logits") else squashed(y_pred)
     if several and (_is_sparse(judge) or _settings(judge).get("name") == "categorical_crossentropy"):
         raise UserError(
-            f"{judge.name} is for one label per image; for several: binary_crossentropy, AUC(multi_label=True) …"
+            f"{getattr(judge, 'name', getattr(judge, '__name__', judge))} is for one label per image; for several: binary_crossentropy, AUC(multi_label=True) …"
         )
     labels = keras.ops.argmax(y_true, axis=-1) if _is_sparse(judge) else y_true
     return labels, outputs
