@@ -38,7 +38,7 @@ def predict_logits(
     """Compute the logits of every sample of `split`, in the order of the split.
 
     Args:
-        model: a `keras.Model` from raw images (b, h, w, c) to logits (b, C).
+        model: a `keras.Model` from raw images (b, h, w, c) to logits (b, C), or another engine (:mod:`keras_transfer.engine.forward`).
         split: the samples.
         transform: the evaluation transform; it is called without a random generator.
         batch_size: images per forward pass.
@@ -58,10 +58,13 @@ def predict_logits(
         Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
         progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
     ):
-        for images in cast(
-            "Iterator[np.ndarray]", loader.epoch()
-        ):  # in place: of many classes, a second copy would matter
-            part = logits_of_batch(model, images, size)
+        batches = cast("Iterator[np.ndarray]", loader.epoch())
+        parts = (
+            model.predict_stream(batches)
+            if hasattr(model, "predict_stream")
+            else (logits_of_batch(model, images, size) for images in batches)
+        )
+        for part in parts:  # in place: of many classes, a second copy would matter
             logits[done : done + len(part)] = part
             done += len(part)
             advance(len(part))
@@ -122,6 +125,8 @@ def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> 
     Returns:
         float32 (b, C).
     """
+    if hasattr(model, "predict_stream"):  # an engine: needs neither padding nor a lock
+        return np.asarray(model.predict_on_batch(images), np.float32)
     count = len(images)
     if size is not None and count < size:
         images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])

@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from keras_transfer import text
 from keras_transfer.console import wrote
 from keras_transfer.files import check_output, write_json
-from keras_transfer.inference.data import images_of
-from keras_transfer.inference.model import start, transform_of
+from keras_transfer.inference.model import find_model, start_engine, transform_of
 
 if TYPE_CHECKING:
     from keras_transfer.evaluation.predict import Prediction
@@ -25,6 +22,7 @@ def evaluate(
     json_file: str | None = None,
     backend: str | None = None,
     device: str | None = None,
+    engine: str = "auto",
 ) -> dict[str, Any]:
     """Measure a model on its run's own data or on ``data``; print the metrics and return them.
 
@@ -36,6 +34,7 @@ def evaluate(
         json_file: also write the metrics here.
         backend: Keras backend.
         device: where to compute.
+        engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
 
     Returns:
         See :func:`keras_transfer.evaluation.metrics.classification_metrics`, or, of several labels per image,
@@ -45,9 +44,13 @@ def evaluate(
         UserError: no such model or data, or a file that cannot be written.
     """
     check_output("--json", json_file)
-    model, metadata, run = start(source, backend, device)
+    _, run = find_model(source)
+    model, metadata = start_engine(source, engine, backend, device)
+    from rich.console import Console
+
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
+    from keras_transfer.inference.data import images_of
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
     metrics = evaluate_split(model, images, transform_of(metadata), thresholds=metadata.get("thresholds"))
@@ -68,6 +71,7 @@ def predict(
     grid_file: str | None = None,
     backend: str | None = None,
     device: str | None = None,
+    engine: str = "auto",
 ) -> list[Prediction]:
     """Classify images; print one line per image (or write JSON or CSV) and return the predictions.
 
@@ -80,6 +84,7 @@ def predict(
         grid_file: also draw the images with their predictions here.
         backend: Keras backend.
         device: where to compute.
+        engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
 
     Returns:
         One per image, in order.
@@ -93,7 +98,7 @@ def predict(
     check_output("--csv", csv_file)
     check_output("--output", grid_file, ".png")
     prediction.find_images(paths)  # report a mistyped path before importing a framework
-    model, metadata, _ = start(source, backend, device)
+    model, metadata = start_engine(source, engine, backend, device)
     found = prediction.predict_files(model, metadata, paths, top=top)
     for item in found:
         if item.error:

@@ -37,13 +37,16 @@ class Predictor:
     Args:
         model: a classifier from images to logits.
         metadata: of the model file (``classes``, ``image_size``, ``color``, ``resize``, ``backbone``).
+        engine: what computes the probabilities instead of the model (:mod:`keras_transfer.engine.forward`); maps need its gradients.
     """
 
-    def __init__(self, model: Any, metadata: Mapping[str, Any]):
+    def __init__(self, model: Any, metadata: Mapping[str, Any], engine: Any = None):
         self.model, self.metadata = model, metadata
+        self.engine = model if engine is None else engine
         self.classes = [str(name) for name in metadata["classes"]]
         self._cam = GradCam(model)
-        self._batcher = Batcher(self._answer, SIZES[-1])
+        # As many batches at a time as the engine computes side by side; a framework uses all processors for one.
+        self._batcher = Batcher(self._answer, SIZES[-1], getattr(self.engine, "requests", 1))
 
     @property
     def several(self) -> bool:
@@ -85,7 +88,7 @@ class Predictor:
 
     def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
         images = np.stack([image for image, _ in questions])
-        logits = logits_of_batch(self.model, images, _size_for(len(images)))
+        logits = logits_of_batch(self.engine, images, _size_for(len(images)))
         finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
         probabilities = np.full(logits.shape, np.nan)
         probabilities[finite] = shares_of(logits[finite], self.several)

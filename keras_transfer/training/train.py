@@ -259,6 +259,10 @@ def resume_run(path: str | Path) -> RunDirectory:
     """
     run = RunDirectory.open(path)
     run.refuse_finished()
+    if "network_of" in run.read_json(run.manifest):
+        raise UserError(
+            f"{run.path} has the network of another run and nothing to train: make it again, with another --output"
+        )
     with run.locked():  # report another process now, not after all preparations
         return run
 
