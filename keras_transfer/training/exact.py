@@ -29,6 +29,8 @@ from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.solvers import solver_for
 from keras_transfer.typing import Say
 
+SOLVER = "logistic"  # where an image has one label
+
 
 @dataclass(frozen=True)
 class Solution:
