@@ -61,7 +61,7 @@ def evaluate(
     return metrics
 
 
-def predict(
+def predict(  # most of it documentation and the forms of output
     source: str | Path,
     paths: list[str],
     *,
