@@ -32,6 +32,7 @@ from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.data.images.given import checked_golden
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.result import Evaluation
+from keras_transfer.evaluation.tasks import MULTI, is_multi
 from keras_transfer.options import DROPOUT, Color, Pooling, Resize, Stem
 from keras_transfer.usage import Usage
 
@@ -243,6 +244,7 @@ class Classifier(Usage):
         if phases is None and are_phases(y):
             y, phases = None, y
         data = self._open(data, y, validation_data, validation_split, text.say if verbose else None)
+        self._take_task(data)
         phases = phases_for(as_phases(phases), DEFAULT_PHASES, epochs, optimizer, loss is not None or bool(metrics))
         check_judges(phases or (), loss)
         if phases is None and self._is_new:
@@ -261,6 +263,7 @@ class Classifier(Usage):
                 raise out_of_memory(batch_size, part_size(batch_size, setup.settings.accumulate), size) from error
             raise
         self.history, self._is_new, self.data = result.history, False, data
+        self._take_thresholds(data, result.out_of_fold, batch_size)
         if self.leaderboard is not None:
             self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
@@ -308,6 +311,7 @@ class Classifier(Usage):
                    "workers": workers}  # fmt: skip
         say: Say = text.say if verbose else (lambda _: None)
         data = self._open(data, None, None, VAL_FRACTION, None)
+        self._take_task(data)
         setup = self._setup(data, as_phases(phases), augment, options, label_smoothing)
         with setup, computing_in(self.model, self._training_precision()):
             found = find_rates(setup, steps, say)
@@ -336,7 +340,13 @@ class Classifier(Usage):
         split = evaluation_split(self.metadata, self.data if data is None else data, y)
         self._check_classes(split)
         return Evaluation(
-            evaluate_split(self.model, split.at_depth(self.metadata.get("depth")), self._transform(), batch_size)
+            evaluate_split(
+                self.model,
+                split.at_depth(self.metadata.get("depth")),
+                self._transform(),
+                batch_size,
+                thresholds=self.metadata.get("thresholds"),
+            )
         )
 
     @checked
@@ -393,6 +403,8 @@ class Classifier(Usage):
         from keras_transfer.inference import training_data
 
         opened = training_data(self.metadata, data, y, validation, val_fraction, self.seed)
+        if not self._is_new:
+            opened = opened.as_task(is_multi(self.metadata))
         if opened is not data and say is not None:
             say(repr(opened))
             for note in opened.samples.notes:
@@ -480,6 +492,8 @@ class Classifier(Usage):
             label_smoothing=label_smoothing,
             loss=loss,
             metrics=tuple(metrics),
+            several=data.is_multi,
+            class_weights=build.label_weights(data.train, settled.class_weights),
             weighted=data.train.weights is not None,
             accumulate=settled.accumulate,
             features=build.feature_settings(settled, native=True),
@@ -520,10 +534,35 @@ class Classifier(Usage):
         if data.depth is not None:
             self.metadata["depth"] = list(data.depth)
 
+    def _take_task(self, data: Dataset) -> None:
+        """Keep whether an image may have several labels: the data of a new classifier decide."""
+        self.metadata.pop("thresholds", None)
+        self.metadata.pop("task", None)
+        if data.is_multi:
+            self.metadata["task"] = MULTI
+
+    def _take_thresholds(self, data: Dataset, out_of_fold: Any, batch_size: int) -> None:
+        """Keep the best thresholds of several labels: out of fold, or on the validation images."""
+        from keras_transfer.evaluation.evaluate import predict_logits
+        from keras_transfer.training.build import thresholds_of
+
+        if not data.is_multi:
+            return
+        found = thresholds_of(out_of_fold, data.train)
+        if found is None and len(data.val):
+            found = thresholds_of(predict_logits(self.model, data.val, self._transform(), batch_size), data.val)
+        if found is not None:
+            self.metadata["thresholds"] = found
+
     def _check_classes(self, data: Dataset | Split) -> None:
         if tuple(map(normal, data.classes)) != tuple(map(normal, self.classes)):
             raise UserError(
                 f"the data has the classes {_listed(data.classes)}, but the model knows {_listed(self.classes)}"
+            )
+        if isinstance(data, Split) and data.is_multi != is_multi(self.metadata):
+            forms = ("one label", "several labels") if data.is_multi else ("several labels", "one label")
+            raise UserError(
+                f"the model is for {forms[0]} per image, the data has {forms[1]} for each; give evaluate() the data set"
             )
 
     def _check_fit(self, data: Dataset) -> None:

@@ -122,7 +122,7 @@ class Usage(Revising):
             raise UserError("nothing to explain: expected at least one image")
         inputs = [transform(opened.open(i)) for i in range(len(opened.names))]
         cam = GradCam(self.model) if method == "gradcam" else None
-        maps, titles = [], []
+        maps, titles = [], []  # of several labels, the most probable one is explained unless a name is given
         for image in inputs:  # one at a time: the feature maps of many may not fit in memory
             batch = image[None]
             logits = logits_of_batch(self.model, batch)

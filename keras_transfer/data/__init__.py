@@ -138,7 +138,7 @@ def csv(
     classes: NamesOrFile = None,
     **common: Unpack[Common],
 ) -> Dataset:
-    """A CSV file with the columns path, label and optionally split, weight, group; see `sources.csv_file.load`.
+    """A CSV file with the columns path, label (or labels: `cat;dog`) and optionally split, weight, group; see `sources.csv_file.load`.
 
     Examples:
         >>> data = kt.data.csv("images.csv", image_size=32, test_fraction=0)
@@ -154,7 +154,7 @@ def arrays(x: Any = None, y: Any = None, image_size: OptionalSize = None, **opti
 
     Args:
         x: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), or the path of an `.npz` file.
-        y: labels (n,), (n, 1) or one-hot (n, C).
+        y: labels (n,), (n, 1), or 0 and 1 (n, C): one-hot, or several labels for an image.
         image_size: as in `folder`.
         **options: x_train, y_train, x_test …, weights, groups, classes (see `sources.arrays.load`) and the common
             options of `folder`.
@@ -191,7 +191,8 @@ def open(  # noqa: A001  as in PIL.Image.open
             (picture, label) pairs; a `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader` or `Dataset`, Hugging Face
             `datasets.Dataset`, pandas `DataFrame` with the columns path and label; or a dictionary of these with the keys
             `train`, `val` and `test`.
-        y: labels, where `data` holds images only: numbers, names or one-hot.
+        y: labels, where `data` holds images only: numbers, names or one-hot; for several labels per image, lists of names or rows of 0
+            and 1.
         image_size: as in `folder`.
         classes: class names in label order; by default those that the object has, else the labels themselves.
         **common: as in `folder`.

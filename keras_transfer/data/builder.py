@@ -24,6 +24,7 @@ from keras_transfer.arguments.types import (
     Switch,
     Workers,
 )
+from keras_transfer.data.checks.several import check_labels, notes_on_labels
 from keras_transfer.data.checks.verify import Checked, drop_bad, with_leak_note
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.images.depth import FULL, remark
@@ -99,7 +100,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
     samples = source if isinstance(source, SampleTable) else load_source(source, options)
     if evaluation:
         samples, checked = drop_bad(samples, on_bad_image, workers)
-        samples = _with_depth(samples, checked, None if depth == "auto" else depth)
+        samples = _with_notes_on_labels(_with_depth(samples, checked, None if depth == "auto" else depth))
         return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
     _check_classes(samples)
     # Without a limit, all images are checked before splitting, so that bad files do not affect the split; with a
@@ -114,7 +115,7 @@ def build(  # each parameter is a configuration key and a keyword of the functio
     if limit is not None:
         samples, checked = drop_bad(samples, on_bad_image, workers)
     _check_training_classes(samples)
-    samples = _with_depth(samples, checked, depth)
+    samples = _with_notes_on_labels(_with_depth(samples, checked, depth))
     samples = with_leak_note(samples, checked.digests)
     return Dataset(samples, size, _color(color, samples), resize, tuple(checked.bad))
 
@@ -129,6 +130,10 @@ def _with_depth(samples: SampleTable, checked: Checked, depth: Any) -> SampleTab
     span = choose_span(seen or ranges.values()) if depth == "auto" else parse_depth(depth)
     notes = (*samples.notes, remark(len(ranges), ranges.values(), span or FULL)) if ranges else samples.notes
     return replace(samples, images=images.with_depth(span), notes=notes)
+
+
+def _with_notes_on_labels(samples: SampleTable) -> SampleTable:
+    return replace(samples, notes=(*notes_on_labels(samples), *samples.notes)) if samples.is_multi else samples
 
 
 def parse_size(image_size: int | Sequence[int] | None) -> tuple[int, int] | None:
@@ -191,16 +196,29 @@ def _check_classes(samples: SampleTable) -> None:
     """Raise UserError unless there are two classes with two images each."""
     if len(samples) == 0:
         raise UserError(f"{samples.source}: no images")
+    if samples.is_multi:
+        check_labels(samples)
+        return
     if len(samples.classes) < 2:
         raise UserError(f"{samples.source}: only one class ({samples.classes[0]!r}); expected at least two")
     counts = np.bincount(samples.labels, minlength=len(samples.classes))
     for least, what in ((0, "no image"), (1, "only one image")):
         few = [samples.classes[c] for c in np.flatnonzero(counts == least)]
         if few:
-            raise UserError(f"{samples.source}: {what} of {_shown(few)}; expected at least two of each class")
+            raise UserError(
+                f"{samples.source}: {what} of {_shown(few)}; expected at least two of each class{_hint(few)}"
+            )
+
+
+def _hint(names: Sequence[str]) -> str:
+    """Return what to do where names look like several labels for an image."""
+    several = any(";" in name for name in names)
+    return "; for several labels per image, give them in a CSV column called labels" if several else ""
 
 
 def _check_training_classes(samples: SampleTable) -> None:
+    if samples.is_multi:  # a label on no image is said in the notes
+        return
     missing = missing_from(samples.labels[samples.split == "train"], samples.classes)
     if missing:
         raise UserError(f"{samples.source}: no training image of {_shown(missing)}")

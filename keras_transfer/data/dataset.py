@@ -49,7 +49,7 @@ class Split:
         samples: the samples of the whole data set.
         indices: int64 (n,), rows of `samples`, ascending.
         classes: class names.
-        labels: int64 (n,).
+        labels: int64 (n,), or uint8 (n, C) of 0 and 1 where an image may have several.
         weights: float32 (n,), or None if the data has no sample weights.
     """
 
@@ -65,6 +65,16 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.samples.is_multi
+
+    def names_of(self, i: int) -> tuple[str, ...]:
+        """Return the names of the labels of sample i: one of them, or where an image may have several, any number."""
+        label = self.labels[i]
+        return tuple(self.classes[k] for k in np.flatnonzero(label)) if self.is_multi else (self.classes[label],)
 
     @property
     def groups(self) -> np.ndarray | None:
@@ -90,7 +100,9 @@ class Split:
         return int(self.indices[i])
 
     def counts(self) -> np.ndarray:
-        """Return the number of samples of each class, int64 (C,)."""
+        """Return the number of samples of each class, or with each label, int64 (C,)."""
+        if self.is_multi:
+            return np.asarray(self.labels.sum(axis=0), np.int64)
         return np.bincount(self.labels, minlength=len(self.classes)).astype(np.int64)
 
     @checked
@@ -182,8 +194,39 @@ class Dataset:
                 f"{self.samples.source}: the class {foreign[0]!r} is not one of the model's"
                 f"{nearest(foreign[0], classes)} (it has: {', '.join(list(classes)[:20])})"
             )
-        moved = np.array([place[normal(name)] for name in self.classes], np.int64)[self.samples.labels]
+        places = np.array([place[normal(name)] for name in self.classes], np.int64)
+        if self.is_multi:
+            moved = np.zeros((len(self), len(classes)), np.uint8)
+            moved[:, places] = self.samples.labels
+        else:
+            moved = places[self.samples.labels]
         return replace(self, samples=replace(self.samples, classes=tuple(classes), labels=moved))
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.samples.is_multi
+
+    def as_task(self, several: bool) -> Dataset:
+        """Return the same images with labels in the form of a model for several labels per image, or for one.
+
+        Raises:
+            UserError: an image does not have exactly one label, but the model is for one.
+        """
+        labels = self.samples.labels
+        if several == self.is_multi:
+            return self
+        if several:
+            labels = np.eye(len(self.classes), dtype=np.uint8)[labels]
+        elif (labels.sum(axis=1) != 1).any():
+            odd = int(np.flatnonzero(labels.sum(axis=1) != 1)[0])
+            raise UserError(
+                f"{self.samples.source}: the model is for one label per image, but {self.samples.images.name(odd)!r} has "
+                f"{int(labels[odd].sum())}"
+            )
+        else:
+            labels = labels.argmax(axis=1).astype(np.int64)
+        return replace(self, samples=replace(self.samples, labels=labels))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -213,7 +256,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {len(getattr(self, name))}" for name in SPLITS)
-        return f"Dataset({one_line(self.samples.source)}: {len(self.classes)} classes, {sizes})"
+        return f"Dataset({one_line(self.samples.source)}: {len(self.classes)} {'labels' if self.is_multi else 'classes'}, {sizes})"
 
     def class_counts(self) -> list[tuple[str, list[int]]]:
         """Return (class, [train, val, test counts]); of many classes, only the largest and the smallest."""
@@ -241,7 +284,8 @@ class Dataset:
         """Return a text table of classes and splits."""
         rows = [(one_line(name), counts) for name, counts in self.class_counts()]
         width = max(len("class"), len("all"), *(len(name) for name, _ in rows))
-        lines = [one_line(self.samples.source), f"{'class':<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
+        head = "label" if self.is_multi else "class"
+        lines = [one_line(self.samples.source), f"{head:<{width}}" + "".join(f"{s:>9}" for s in SPLITS)]
         half = len(rows) // 2 if len(self.classes) > len(rows) else None
         for k, (name, counts) in enumerate(rows):
             if k == half:

@@ -19,6 +19,7 @@ from keras_transfer.data.images.store import (
     ImageStore,
 )
 from keras_transfer.errors import UserError
+from keras_transfer.stratify import is_multi
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -43,7 +44,7 @@ class SampleTable:
     Attributes:
         classes: class names; a label is an index into them.
         images: the images.
-        labels: int64 (n,).
+        labels: int64 (n,); or uint8 (n, C), 0 or 1, where an image may have several of them, or none.
         split: object array (n,) of one of SPLITS, or "" before a split is assigned.
         weights: float32 (n,) sample weights, or None.
         groups: object array (n,) of str, or None: samples of a group stay in one split; "" is no group.
@@ -62,6 +63,11 @@ class SampleTable:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether an image may have several labels."""
+        return is_multi(self.labels)
 
     def names(self) -> list[str]:
         """Return all names, in order."""
@@ -101,12 +107,16 @@ def make_samples(
     Raises:
         UserError: different lengths, labels outside the classes, weights that are negative or not finite.
     """
-    labels = np.asarray(labels, np.int64)
+    labels = np.asarray(labels)
+    labels = labels.astype(np.uint8 if is_multi(labels) else np.int64)
     parts = {"labels": labels, "splits": split, "weights": weights, "groups": groups}
     for name, part in parts.items():
         if part is not None and len(part) != len(images):
             raise UserError(f"{source}: {len(images)} images but {len(part)} {name}")
-    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
+    if is_multi(labels):
+        if labels.shape[1] != len(classes) or labels.max(initial=0) > 1:
+            raise UserError(f"{source}: expected labels of 0 and 1, (images, {len(classes)}), received {labels.shape}")
+    elif len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
         bad = int(np.flatnonzero((labels < 0) | (labels >= len(classes)))[0])
         raise UserError(
             f"{source}: label {labels[bad]} of {images.name(bad)!r} is out of range: expected 0..{len(classes) - 1}"
@@ -145,7 +155,7 @@ def fingerprint(samples: SampleTable) -> str:
     digest = hashlib.sha256()
     digest.update("\0".join(samples.classes).encode("utf-8", "surrogateescape") + b"\1")
     digest.update("\0".join(samples.names()).encode("utf-8", "surrogateescape") + b"\1")
-    digest.update(np.ascontiguousarray(samples.labels, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(samples.labels, "u1" if samples.is_multi else "<i8").tobytes())
     if samples.weights is not None:
         digest.update(np.ascontiguousarray(samples.weights, "<f4").tobytes())
     for part in samples.images.digests():

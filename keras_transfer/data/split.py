@@ -1,4 +1,4 @@
-"""Split samples into train, val and test: seeded, stratified by class, groups kept together."""
+"""Split samples into train, val and test: seeded, stratified by class or by each of several labels, groups kept together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from keras_transfer.data import rng
 from keras_transfer.data.samples import SPLITS, SampleTable
 from keras_transfer.errors import UserError
+from keras_transfer.stratify import divide, is_multi
 
 
 def assign(
@@ -26,7 +27,7 @@ def assign(
     Splits that come with the data are kept. A missing split is taken from the training samples: first test, then val.
     Each class is represented by its share, and a class of at least 3 samples has one in each split. Groups are moved
     as a whole, so shares are only met as closely as the groups allow. The result depends on the seed and on the sorted
-    names, not on where or in what order they were read.
+    names, not on where or in what order they were read. Several labels per image: see :mod:`keras_transfer.stratify`.
 
     Args:
         samples: in canonical order.
@@ -122,7 +123,8 @@ def _check_fractions(val_fraction: float, test_fraction: float) -> None:
 
 
 def _counts(labels: np.ndarray, classes: int) -> np.ndarray:
-    return np.bincount(labels, minlength=classes).astype(np.int64)
+    counts = labels.sum(axis=0) if is_multi(labels) else np.bincount(labels, minlength=classes)
+    return np.asarray(counts, np.int64)
 
 
 def _pick(labels: np.ndarray, count: np.ndarray, seed: int, stream: int) -> np.ndarray:
@@ -152,7 +154,11 @@ def _cut(
     labels = samples.labels[pool]
     sizes = _counts(labels, len(samples.classes))
     total = round(fraction * len(pool))
-    if samples.groups is None:
+    if samples.is_multi:
+        groups = None if samples.groups is None else _own_groups(samples.groups[pool])
+        order = rng.permutation(len(pool), seed, stream)
+        chosen = np.flatnonzero(divide(labels, (1 - fraction, fraction), order, groups))
+    elif samples.groups is None:
         high = np.maximum(sizes - np.where(before >= 3, reserve, 1), 0)
         low = np.minimum((before >= 3).astype(np.int64), high)
         chosen = _pick(labels, allocate(sizes, total, low, high), seed, stream)
@@ -198,6 +204,12 @@ def _pick_groups(
     return np.array(sorted(chosen), np.int64)
 
 
+def _own_groups(groups: np.ndarray) -> np.ndarray:
+    """Return a number for each sample's group, of its own for a sample without one, int64 (n,)."""
+    names = [str(name) or f"\0{number}" for number, name in enumerate(groups.tolist())]
+    return np.asarray(np.unique(names, return_inverse=True)[1], np.int64)
+
+
 def _limit(
     samples: SampleTable, split: np.ndarray, name: str, limit: int, seed: int, stream: int, room: int = 1
 ) -> None:
@@ -208,6 +220,12 @@ def _limit(
     if len(pool) <= limit:
         return
     labels = samples.labels[pool]
+    if samples.is_multi:
+        order = rng.permutation(len(pool), seed, stream)
+        kept = order[divide(labels, (limit, len(pool) - limit), order)[order] == 0][:limit]
+        split[pool] = ""
+        split[pool[kept]] = name
+        return
     sizes = _counts(labels, len(samples.classes))
     present = int((sizes > 0).sum())
     if limit < present and name == "train":

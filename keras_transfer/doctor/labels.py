@@ -26,6 +26,8 @@ def label_errors(model: Any, metadata: dict[str, Any], samples: SampleTable, jud
 
     if not len(judged):
         return [Finding("likely label errors", "note", "not checked: the model was trained on every image")]
+    if samples.is_multi:
+        return [Finding("likely label errors", "note", "not checked yet where an image may have several labels")]
     images = Split("judged", samples, judged)
     logits = predict_logits(model, images, transform_of(metadata))
     index = {name: i for i, name in enumerate(metadata["classes"])}

@@ -6,11 +6,13 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from keras_transfer.data.checks.findings import Finding
+from keras_transfer.data.dataset import Split
 from keras_transfer.data.samples import SampleTable
 from keras_transfer.text import one_line
 
@@ -55,8 +57,9 @@ def draw_sheet(path: str, samples: SampleTable, found: list[Finding]) -> bool:
     if not chosen:
         return False
     images = [samples.images.read(i) for i, _ in chosen]
+    everything = Split("all", samples, np.arange(len(samples)))
     titles = [
-        f"{textwrap.fill(check, 16)}\n{samples.classes[samples.labels[i]]}\n{Path(samples.images.name(i)).name}"
+        f"{textwrap.fill(check, 16)}\n{', '.join(everything.names_of(i)) or 'no label'}\n{Path(samples.images.name(i)).name}"
         for i, check in chosen
     ]
     prediction_grid(images, titles, path, title=f"{samples.source}: findings")

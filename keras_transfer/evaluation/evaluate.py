@@ -8,15 +8,24 @@ import numpy as np
 
 from keras_transfer.console import progress
 from keras_transfer.evaluation.metrics import classification_metrics
+from keras_transfer.evaluation.multilabel import multilabel_metrics
 from keras_transfer.keras_compat.locks import lock_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset, Split
 
-__all__ = ["MAX_KEPT", "evaluate_split", "kept_splits", "logits_of_batch", "predict_logits", "predict_splits"]
+__all__ = [
+    "MAX_KEPT",
+    "evaluate_split",
+    "kept_splits",
+    "logits_of_batch",
+    "metrics_of",
+    "predict_logits",
+    "predict_splits",
+]
 
 
 MAX_KEPT = 512 << 20
@@ -84,9 +93,24 @@ def evaluate_split(
     transform: Transform,
     batch_size: int = 32,
     workers: int | str = "auto",
+    thresholds: Sequence[float] | None = None,
 ) -> dict[str, Any]:
-    """Return the `classification_metrics` of a model on `split`; raises what that raises."""
+    """Return the metrics of a model on `split`; see :func:`metrics_of`."""
     logits = predict_logits(model, split, transform, batch_size, workers)
+    return metrics_of(logits, split, thresholds)
+
+
+def metrics_of(logits: np.ndarray, split: Split, thresholds: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return the metrics of logits (n, C) on a split: `classification_metrics`, or `multilabel_metrics` where an image may have several.
+
+    Args:
+        logits: float (n, C), in the order of the split.
+        split: the samples.
+        thresholds: of several labels, from which probability on an image has each; None: 0.5.
+    """
+    if split.is_multi:
+        limits = None if thresholds is None else np.asarray(thresholds, np.float64)
+        return multilabel_metrics(logits, split.labels, split.classes, split.weights, limits)
     return classification_metrics(logits, split.labels, split.classes, split.weights)
 
 

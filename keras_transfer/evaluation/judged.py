@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_transfer.evaluation.metrics import blocks, log_softmax
+from keras_transfer.evaluation.tasks import probabilities
 
 if TYPE_CHECKING:
     from keras_transfer.data.dataset import Dataset, Split
@@ -44,11 +45,14 @@ class Judged:
 
     def probabilities(self, rows: np.ndarray | int | slice) -> np.ndarray:
         """Return the probabilities of some samples, float64 (…, C): those of all would take twice the memory of the logits."""
-        return np.asarray(np.exp(log_softmax(self.logits[rows])))
+        return probabilities(self.logits[rows], self.split.is_multi)
 
     @cached_property
     def losses(self) -> np.ndarray:
-        """Cross-entropy of each sample in nats, float64 (n,)."""
+        """Cross-entropy of each sample in nats, float64 (n,); of several labels, the mean of their binary ones."""
+        if self.split.is_multi:
+            signs = np.where(self.split.labels > 0, np.float32(-1), np.float32(1))
+            return np.asarray(np.logaddexp(0, signs * self.logits).mean(axis=1), np.float64)
         found = np.empty(len(self.split))
         for rows in blocks(*self.logits.shape):
             logs = log_softmax(self.logits[rows])

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from keras_transfer.errors import UserError
 from keras_transfer.evaluation.metrics import blocks, log_softmax
 
 __all__ = ["likely_label_errors"]
@@ -24,6 +25,8 @@ def likely_label_errors(logits: np.ndarray | Sequence[np.ndarray], labels: np.nd
     Returns:
         int64 (k,), indices of the suspects.
     """
+    if labels.ndim == 2:
+        raise UserError("likely label errors are not looked for yet where an image may have several labels")
     parts = [logits] if isinstance(logits, np.ndarray) else list(logits)
     classes = parts[0].shape[1]
     own, margin, other = np.empty(len(labels)), np.empty(len(labels)), np.empty(len(labels), np.int64)

@@ -16,7 +16,8 @@ from keras_transfer import files
 from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
-from keras_transfer.evaluation.metrics import log_softmax, require_finite
+from keras_transfer.evaluation.metrics import require_finite
+from keras_transfer.evaluation.tasks import is_multi, probabilities, thresholds_of
 from keras_transfer.runtime import usable_cores
 from keras_transfer.text import one_line
 
@@ -47,16 +48,31 @@ class Prediction:
         classes: the K most probable classes, in descending order; empty if the file cannot be read.
         probabilities: their probabilities in 0..1, which sum to 1 only if K is the number of classes.
         error: why the file cannot be read, or None.
+        labels: of a model for several labels per image: those that the image has, the most probable first, by the model's thresholds; may
+            be empty. None for other models.
     """
 
     path: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+    labels: tuple[str, ...] | None = None
 
     def __repr__(self) -> str:
+        if self.labels is not None and not self.error:
+            return f"Prediction({one_line(self.path)}: {self.labelled()})"
         found = ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
         return f"Prediction({one_line(self.path)}: {one_line(self.error) if self.error else found})"
+
+    def labelled(self) -> str:
+        """Return the labels that the image has, with their probabilities, in one line; without any, the most probable one."""
+        known = dict(zip(self.classes, self.probabilities))
+        found = [
+            f"{one_line(name)} {known[name]:.3f}" if name in known else one_line(name) for name in self.labels or ()
+        ]
+        if found or not self.classes:
+            return "  ".join(found) or "no label"
+        return f"no label (most probable: {one_line(self.classes[0])} {self.probabilities[0]:.3f})"
 
 
 @dataclass(frozen=True)
@@ -170,10 +186,11 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, atomically."""
+    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, with `"labels"` if an image may have several, atomically."""
     rows = [
         {
             "path": p.path,
+            **({} if p.labels is None else {"labels": list(p.labels)}),
             "predictions": [{"class": c, "probability": v} for c, v in zip(p.classes, p.probabilities)],
             "error": p.error,
         }
@@ -185,10 +202,18 @@ def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) 
 def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:
     """Write rows of `path, class_1, probability_1, class_2 …, error` in UTF-8, atomically."""
     places = range(max((len(p.classes) for p in predictions), default=0))
-    fields = ["path", *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")), "error"]
+    several = any(p.labels is not None for p in predictions)
+    fields = [
+        "path",
+        *(["labels"] if several else []),
+        *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")),
+        "error",
+    ]
     rows = []
     for p in predictions:
         row: dict[str, Any] = {"path": p.path, "error": p.error}
+        if several:
+            row["labels"] = ";".join(p.labels or ())
         for k, (name, probability) in enumerate(zip(p.classes, p.probabilities)):
             row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
         rows.append(row)
@@ -263,10 +288,23 @@ def predict_opened(
     if top < 1:
         raise UserError(f"top must be at least 1, got {top}")
     classes = [str(c) for c in metadata["classes"]]
-    return [
-        Prediction(name, error=found) if isinstance(found, str) else Prediction(name, *_top(found, classes, top))
-        for name, found in outputs(model, metadata, images, batch_size, workers)
-    ]
+    several, limits = is_multi(metadata), thresholds_of(metadata)
+    found = outputs(model, metadata, images, batch_size, workers)
+    return [_prediction(name, one, classes, top, limits if several else None) for name, one in found]
+
+
+def _prediction(
+    name: str, found: np.ndarray | str, classes: Sequence[str], top: int, limits: np.ndarray | None
+) -> Prediction:
+    """Return the prediction from logits, or from why there are none; ``limits`` are the thresholds of several labels."""
+    if isinstance(found, str):
+        return Prediction(name, error=found)
+    shares = probabilities(found, limits is not None)
+    # A stable sort: among equals the first class wins, as in accuracy.
+    order = np.argsort(-shares, kind="stable")
+    best = order[:top]
+    labels = None if limits is None else tuple(classes[k] for k in order if shares[k] >= limits[k])
+    return Prediction(name, tuple(classes[k] for k in best), tuple(float(shares[k]) for k in best), labels=labels)
 
 
 def _ahead(
@@ -299,13 +337,6 @@ def _evaluation_transform(metadata: Mapping[str, Any]) -> Transform:
 
     height, width = metadata["image_size"]
     return Transform((int(height), int(width)), [], metadata["resize"], metadata["color"])
-
-
-def _top(logits: np.ndarray, classes: Sequence[str], top: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    probabilities = np.exp(log_softmax(logits))
-    # A stable sort: among equals the first class wins, as in accuracy.
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return tuple(classes[k] for k in order), tuple(float(probabilities[k]) for k in order)
 
 
 def _images_below(folder: Path) -> list[Path]:

@@ -18,14 +18,16 @@ __all__ = ["metrics_table", "plain_table"]
 
 
 def metrics_table(metrics: Mapping[str, Any], title: str = "", max_classes: int = 20, max_confused: int = 5) -> Group:
-    """Return the result of `classification_metrics` as a text table, for `rich.print`.
+    """Return the result of `classification_metrics` or `multilabel_metrics` as a text table, for `rich.print`.
 
     Args:
-        metrics: the result of `classification_metrics`, possibly read from JSON.
+        metrics: that result, possibly read from JSON.
         title: the heading, e.g. the name of the split.
         max_classes: of more classes, only those with the lowest F1 are listed.
         max_confused: maximum number of confused pairs.
     """
+    if "confusion" not in metrics:
+        return Group(_overall(metrics, title), _labels(metrics["per_class"], max_classes))
     parts = [_overall(metrics, title), _classes(metrics["per_class"], max_classes)]
     pairs = most_confused(metrics["confusion"], list(metrics["per_class"]), max_confused)
     if pairs:
@@ -47,8 +49,11 @@ def _overall(metrics: Mapping[str, Any], title: str) -> Table:
     heading = f"{title} · {metrics['n']:,} samples" if title else f"{metrics['n']:,} samples"
     table = plain_table(heading, "metric", "value", *(["weighted"] if weighted else []))
     rows: dict[str, tuple[str, Callable[[Any], str]]] = {
-        "accuracy": ("accuracy", _percent),
+        "mean average precision": ("mean_average_precision", _percent),
+        "micro F1": ("micro_f1", _percent),
+        "all labels right" if metrics.get("task") == "multi" else "accuracy": ("accuracy", _percent),
         "95 % interval": ("accuracy_ci95", _interval),
+        "decisions right": ("label_accuracy", _percent),
         "top-5 accuracy": ("top5_accuracy", _percent),
         "balanced accuracy": ("balanced_accuracy", _percent),
         "macro F1": ("macro_f1", _percent),
@@ -73,6 +78,20 @@ def _classes(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
         table.add_row(
             Text(one_line(name)), *(_percent(row[k]) for k in ("precision", "recall", "f1")), f"{row['support']:,}"
         )
+    return table
+
+
+def _labels(per_class: Mapping[str, Mapping[str, float]], limit: int) -> Table:
+    """Return a table of several labels per image."""
+    rows = list(per_class.items())
+    title = "by label"
+    if len(rows) > limit:
+        title = f"the {limit} of {len(rows)} labels with the lowest average precision"
+        rows = sorted(rows, key=lambda row: (row[1]["average_precision"] is None, row[1]["average_precision"]))[:limit]
+    table = plain_table(title, "label", "average precision", "precision", "recall", "F1", "samples", "from")
+    for name, row in rows:
+        figures = (_percent(row[k]) for k in ("average_precision", "precision", "recall", "f1"))
+        table.add_row(Text(one_line(name)), *figures, f"{row['support']:,}", f"{row['threshold']:.2f}")
     return table
 
 

@@ -19,11 +19,12 @@ METHODS = ("gradcam", "occlusion", "top-losses", "residuals")
 
 
 class _Shown(NamedTuple):
-    """An image of the plot: the model's input, its name, and the true class if it is known."""
+    """An image of the plot: the model's input, its name, and the true class if it is known, or several labels by name."""
 
     image: np.ndarray
     name: str
     label: int | None = None
+    labels: tuple[str, ...] | None = None
 
 
 # Eleven parameters: one for each option of the command.
@@ -51,7 +52,8 @@ def explain(
         output: the PNG file to write.
         count: maximum number of images.
         split: part of the run's data: ``train``, ``val``, ``test`` or ``all``.
-        class_name: the class to explain; None: the predicted class of each image.
+        class_name: the class to explain; None: the predicted class of each image; where an image may have several labels, each that it has
+            by the model's thresholds (without any, the most probable).
         layer: the layer whose feature map Grad-CAM uses; None: the last one. For ``residuals``: the block whose feature
             maps are drawn; None: the first, a middle and the last one.
         json_file: also write the table of ``residuals`` to this JSON file.
@@ -136,7 +138,8 @@ def _maps(
 ) -> None:
     """Compute the explanation map of every image and plot them."""
     from keras_transfer.evaluation.evaluate import logits_of_batch
-    from keras_transfer.evaluation.metrics import log_softmax
+    from keras_transfer.evaluation.tasks import is_multi, thresholds_of
+    from keras_transfer.evaluation.tasks import probabilities as shares_of
     from keras_transfer.explain.grad_cam import GradCam
     from keras_transfer.explain.occlude import occlusion
 
@@ -146,16 +149,35 @@ def _maps(
     explain_batch = partial(occlusion, model) if method == "occlusion" else GradCam(model, layer)
     shown = images()
     batches = [one.image[None] for one in shown]  # one image each: the feature maps of many may not fit in memory
-    probabilities = np.exp(log_softmax(np.concatenate([logits_of_batch(model, batch, 1) for batch in batches])))
+    logits = np.concatenate([logits_of_batch(model, batch, 1) for batch in batches])
+    probabilities = shares_of(logits, is_multi(metadata))
     chosen = probabilities.argmax(axis=1)
     if class_name is not None:
         chosen[:] = classes.index(class_name)
+    elif is_multi(metadata):
+        rows, chosen = each_label(probabilities, thresholds_of(metadata))
+        shown, batches = [shown[i] for i in rows], [batches[i] for i in rows]
+        probabilities = probabilities[rows]
     maps = []
     with progress(f"maps of {len(batches)} images", len(batches)) as advance:
         for batch, k in zip(batches, chosen):
             maps.append(explain_batch(batch, int(k))[0])
             advance(1)
     _draw(shown, maps, classes, chosen, probabilities, output, method)
+
+
+def each_label(probabilities: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and label of each map, int64 (m,): every label from its threshold on, or the most probable one of an image without.
+
+    Args:
+        probabilities: float (n, C).
+        thresholds: float (C,).
+    """
+    has = probabilities >= thresholds
+    without = np.flatnonzero(~has.any(axis=1))
+    has[without, probabilities[without].argmax(axis=1)] = True
+    rows, labels = np.nonzero(has)
+    return rows, labels
 
 
 def _images(
@@ -174,6 +196,10 @@ def _images(
         positions = [one.position for one in top_losses(model, labelled, transform, count)]
     else:
         positions = list(np.linspace(0, len(labelled) - 1, min(count, len(labelled))).astype(int))
+    if labelled.is_multi:
+        return [
+            _Shown(transform(labelled.read(i)), labelled.image_name(i), labels=labelled.names_of(i)) for i in positions
+        ]
     return [_Shown(transform(labelled.read(i)), labelled.image_name(i), int(labelled.labels[i])) for i in positions]
 
 
@@ -213,6 +239,8 @@ def _draw(
     images, titles, right = [], [], []
     for one, values, k, row in zip(shown, maps, chosen, probabilities):
         truth = "" if one.label is None else f"true: {classes[one.label]}, {row[one.label]:.1%}"
+        if one.labels is not None:
+            truth = f"true: {', '.join(one.labels) or 'no label'}"
         explained = f"{classes[k]}, {row[k]:.1%}"
         text.say(text.one_line(f"{one.name}: {explained}" + (f" ({truth})" if truth else "")))
         images += [one.image, overlay(one.image, values)]

@@ -54,6 +54,8 @@ def top_losses(model: Any, split: Split, transform: Transform, count: int = 12, 
     """
     if count < 1:
         raise UserError(f"count: expected at least 1, got {count}")
+    if split.is_multi:
+        raise UserError("top-losses is for one label per image; for several, see the report, or explain --class LABEL")
     logs = log_softmax(predict_logits(model, split, transform, batch_size))
     labels = np.asarray(split.labels)
     losses = -logs[np.arange(len(labels)), labels]

@@ -121,6 +121,7 @@ def _write_all(
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.evaluation.metrics import require_finite
+    from keras_transfer.evaluation.tasks import is_multi, thresholds_of
     from keras_transfer.export.fold import folded
     from keras_transfer.export.images import read_images
     from keras_transfer.export.rounding import round_weights
@@ -135,6 +136,7 @@ def _write_all(
     model = folded(model)
     if precision == "int8":
         round_weights(model, calibration)
+    limits = thresholds_of(metadata) if is_multi(metadata) else None
     rows = []
     for item in items:
         target = folder / item.file_name(precision)
@@ -143,7 +145,7 @@ def _write_all(
             module = item.module()
             module.write(model, made, export_metadata(metadata), precision, calibration)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
-            result = verify(module.open_file(made), images, expected, precision)
+            result = verify(module.open_file(made), images, expected, precision, limits)
             row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
                    "input_shape": list(images.shape[1:]), **result, "compared_on": origin,
                    "versions": _versions(item, precision, backend)}  # fmt: skip

@@ -10,11 +10,16 @@ import numpy as np
 
 BATCH = 32
 AGREEMENT = {"float32": 1.0, "float16": 0.99, "int8": 0.98}
-"""Minimum share of images with the same predicted class as the model's."""
+"""Minimum share of images with the same predicted class as the model's, or of equal decisions about several labels."""
+_TIE = 1e-3  # logits as close as this to a threshold may be decided either way
 
 
 def verify(
-    run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, expected: np.ndarray, precision: str
+    run: Callable[[np.ndarray], np.ndarray],
+    images: np.ndarray,
+    expected: np.ndarray,
+    precision: str,
+    thresholds: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Run an exported file on images and compare its logits with the model's.
 
@@ -25,6 +30,7 @@ def verify(
         images: float32 (n, height, width, channels).
         expected: float32 (n, C), the model's logits.
         precision: of the file; decides the label agreement required.
+        thresholds: of several labels per image, (C,); None: the label is the largest logit.
 
     Returns:
         ``max_difference`` and ``mean_difference`` of the logits, ``label_agreement`` 0..1, ``agrees``, and
@@ -39,7 +45,7 @@ def verify(
     if logits.shape != expected.shape:
         raise RuntimeError(f"the exported file returns logits of shape {logits.shape}, the model {expected.shape}")
     difference = np.abs(logits - expected)
-    agreement = float(np.mean(logits.argmax(-1) == expected.argmax(-1)))
+    agreement = _agreement(logits, expected, thresholds)
     return {
         "max_difference": float(difference.max()),
         "mean_difference": float(difference.mean()),
@@ -47,3 +53,13 @@ def verify(
         "agrees": bool(np.isfinite(logits).all()) and agreement >= AGREEMENT[precision],
         "images_per_second": (len(images) - 1) / seconds if rest else None,
     }
+
+
+def _agreement(logits: np.ndarray, expected: np.ndarray, thresholds: np.ndarray | None) -> float:
+    """Return the share of equal decisions: the predicted class, or whether an image has each of several labels."""
+    if thresholds is None:
+        return float(np.mean(logits.argmax(-1) == expected.argmax(-1)))
+    inside = np.clip(thresholds, 1e-12, 1 - 1e-12)
+    limits = np.log(inside) - np.log1p(-inside)
+    same = (logits >= limits) == (expected >= limits)
+    return float(np.mean(same | (np.abs(expected - limits) < _TIE)))

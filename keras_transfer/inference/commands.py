@@ -37,7 +37,8 @@ def evaluate(
         engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
 
     Returns:
-        See :func:`keras_transfer.evaluation.metrics.classification_metrics`.
+        See :func:`keras_transfer.evaluation.metrics.classification_metrics`, or, of several labels per image,
+        :func:`keras_transfer.evaluation.multilabel.multilabel_metrics`.
 
     Raises:
         UserError: no such model or data, or a file that cannot be written.
@@ -52,7 +53,7 @@ def evaluate(
     from keras_transfer.inference.data import images_of
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
-    metrics = evaluate_split(model, images, transform_of(metadata))
+    metrics = evaluate_split(model, images, transform_of(metadata), thresholds=metadata.get("thresholds"))
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
@@ -60,7 +61,7 @@ def evaluate(
     return metrics
 
 
-def predict(
+def predict(  # most of it documentation and the forms of output
     source: str | Path,
     paths: list[str],
     *,
@@ -111,7 +112,9 @@ def predict(
     else:
         for item in found:
             if not item.error:
-                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
+                pairs = zip(item.classes, item.probabilities)
+                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in pairs)
+                shown = shown if item.labels is None else item.labelled()
                 text.say(f"{text.one_line(item.path)}: {shown}")
     if grid_file is not None:
         from keras_transfer.plots import predicted_files

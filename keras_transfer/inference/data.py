@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.tasks import is_multi
 from keras_transfer.runs import RunDirectory, where_data_are
 from keras_transfer.typing import Say
 
@@ -83,7 +84,8 @@ def _other_data(run: RunDirectory | None, data: str, metadata: dict[str, Any], s
     classes = list(metadata["classes"])
     if source != "folder":  # folders are matched by name below; in other sources a label may be a number
         options["classes"] = classes
-    opened = build(source, evaluation=True, depth=metadata.get("depth"), **options).with_classes(classes)
+    opened = build(source, evaluation=True, depth=metadata.get("depth"), **options)
+    opened = opened.with_classes(classes).as_task(is_multi(metadata))
     has_splits = bool((opened.samples.split != "").any())
     known = run.split_of_content() if run is not None else None
     if not known or opened.content is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.tasks import is_multi
 
 
 def training_data(
@@ -68,8 +69,10 @@ def evaluation_split(metadata: Mapping[str, Any], data: Any, y: Any = None) -> S
         data = build(
             samples_of(data, y, metadata["classes"]), evaluation=True, depth=metadata.get("depth"), **_form(metadata)
         )
+        data = data.as_task(is_multi(metadata))
         if not (data.samples.split != "").any():
             return data.all
+    data = data.as_task(is_multi(metadata))
     if not len(data.test):
         raise UserError(f"{data!r} has no test images; name a split: data.val, data.train or data.all")
     return data.test

@@ -291,9 +291,21 @@ def _check_stored(stored: Any, path: Path) -> None:
         parse_depth(stored.get("depth"))
     except UserError as error:
         raise UserError(f"{str(path)!r}: damaged metadata: {error}") from None
+    _check_task(stored, path)
     classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")
+
+
+def _check_task(stored: Mapping[str, Any], path: Path) -> None:
+    """Check what is said about several labels per image."""
+    if stored.get("task", "multi") != "multi":
+        raise UserError(f"{str(path)!r}: damaged metadata: task {str(stored['task'])[:100]!r}")
+    limits = stored.get("thresholds", [])
+    numbers = isinstance(limits, list) and all(type(limit) in (int, float) and 0 <= limit <= 1 for limit in limits)
+    classes = stored.get("classes")
+    if not numbers or (limits and isinstance(classes, list) and len(limits) != len(classes)):
+        raise UserError(f"{str(path)!r}: damaged metadata: thresholds {str(limits)[:100]}")
 
 
 def _check_required(stored: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:

@@ -84,6 +84,8 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
     from keras_transfer.report.sections.confusion import matrix
     from keras_transfer.report.sections.result import headline
 
+    if figures.get("task") == "multi":
+        return _of_labels(figures)
     rows = rows_of(figures)
     if len(rows) > LONGEST:
         rows = sorted((row for row in rows if row["support"]), key=lambda row: row["f1"])[:WEAKEST]
@@ -96,6 +98,18 @@ def of_evaluation(figures: Mapping[str, Any]) -> str:
         rows=rows,
         classes=len(figures["per_class"]),
     )
+
+
+def _of_labels(figures: Mapping[str, Any]) -> str:
+    """Show headline metrics and the metrics of each of several labels."""
+    from keras_transfer.report.sections.several import headline
+
+    rows = list(figures["per_class"].items())
+    if len(rows) > LONGEST:
+        known = (row for row in rows if row[1]["average_precision"] is not None)
+        rows = sorted(known, key=lambda row: float(row[1]["average_precision"]))[:WEAKEST]
+    shown = {"headline": list(headline(figures)), "rows": rows, "labels": len(figures["per_class"])}
+    return render_view("evaluation_labels.html", __package__, figures=figures, **shown)
 
 
 def of_leaderboard(board: Leaderboard) -> str:
@@ -121,15 +135,20 @@ def of_sweep(sweep: Sweep) -> str:
 
 def _sheet(split: Split) -> list[dict[str, Any]]:
     """Return images of a split by class: as many of each as fit, or one of some classes."""
-    present = np.unique(split.labels)
+    present = np.flatnonzero(split.counts()) if split.is_multi else np.unique(split.labels)
     if not len(present):
         return []
     present = present[np.unique(np.linspace(0, len(present) - 1, SHEET).astype(int))]
     each = max(1, SHEET // len(present))
-    places = [place for c in present for place in np.flatnonzero(split.labels == c)[:each].tolist()]
+    has = split.labels.T > 0 if split.is_multi else None
+    places = [
+        place for c in present for place in np.flatnonzero(split.labels == c if has is None else has[c])[:each].tolist()
+    ]
+    if has is not None:
+        places = list(dict.fromkeys(places))
     return [
         {
-            "label": split.classes[split.labels[place]],
+            "label": ", ".join(split.names_of(place)) or "no label",
             "name": split.image_name(place),
             "image": of_sample(split, place),
         }

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.config.schema import RunConfig
+from keras_transfer.evaluation.tasks import is_multi
 
 IMAGES = 64
 
@@ -58,7 +59,8 @@ def _from_model(job: dict[str, Any], source: Path, run: str | None) -> None:
 def _batches(split: Any, transform: Any) -> tuple[np.ndarray, np.ndarray]:
     chosen = np.random.default_rng(0).permutation(len(split))[:IMAGES]
     images = np.stack([transform(split.read(i), None) for i in chosen])
-    return images, np.eye(len(split.classes), dtype=np.float32)[split.labels[chosen]]
+    labels = split.labels[chosen]
+    return images, labels.astype(np.float32) if split.is_multi else np.eye(len(split.classes), dtype=np.float32)[labels]
 
 
 def _random(metadata: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -66,4 +68,6 @@ def _random(metadata: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     channels = 1 if metadata["color"] == "grey" else 3
     images = rng.integers(0, 256, (IMAGES, *metadata["image_size"], channels), dtype=np.uint8)
     classes = len(metadata["classes"])
+    if is_multi(metadata):
+        return images, rng.integers(0, 2, (IMAGES, classes)).astype(np.float32)
     return images, np.eye(classes, dtype=np.float32)[rng.integers(0, classes, IMAGES)]

@@ -24,6 +24,7 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.tasks import is_multi
 from keras_transfer.keras_compat import all_layers
 from keras_transfer.parity.prepare import prepare
 
@@ -41,11 +42,12 @@ def gradients(job: dict[str, Any]) -> None:
 
         jax.config.update("jax_enable_x64", True)
     images, labels = _batches(job, step=0)
-    model = _without_dropout(bundle.load(job["model"], check=False)[0])
+    model, metadata = bundle.load(job["model"], check=False)
+    model = _without_dropout(model)
     unfreeze(model)  # a run keeps what its last phase has trained
     model = float64_copy(model)
     # After an SGD step of rate 1 the change of the weights is the gradient, computed by the real training path.
-    _compile(model, 1.0)
+    _compile(model, 1.0, metadata)
     before = {v.path: np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables}
     loss = model.train_on_batch(images.astype(np.float64), labels.astype(np.float64))
     found = {f"gradient_{v.path}": before[v.path] - keras.ops.convert_to_numpy(v) for v in model.trainable_variables}
@@ -68,7 +70,7 @@ def measure(job: dict[str, Any]) -> None:
     # A training step of rate 0 changes only the statistics. Everything has a name, as the order of weights may differ.
     norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     unfreeze(model)
-    _compile(model, 0.0)
+    _compile(model, 0.0, metadata)
     model.train_on_batch(images, labels)
     for variable in (v for layer in norms for v in (layer.moving_mean, layer.moving_variance)):
         found[f"statistic_{variable.path}"] = np.array(keras.ops.convert_to_numpy(variable))
@@ -76,7 +78,7 @@ def measure(job: dict[str, Any]) -> None:
         v.assign(start[v.path])
 
     freeze_batch_norm(model)
-    _compile(model, float(job["learning_rate"]))
+    _compile(model, float(job["learning_rate"]), metadata)
     losses = [
         float(model.train_on_batch(*_batches(job, step), return_dict=True)["loss"]) for step in range(int(job["steps"]))
     ]
@@ -96,7 +98,7 @@ def load(job: dict[str, Any]) -> None:
 
 
 def _batches(job: dict[str, Any], step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the uint8 images and float32 one-hot labels of a step."""
+    """Return the uint8 images of a step, and their labels of 0 and 1, float32 (b, C)."""
     batches, size = np.load(job["batches"]), int(job["batch_size"])
     chosen = (np.arange(size) + step * size) % len(batches["images"])
     return batches["images"][chosen], batches["labels"][chosen]
@@ -112,12 +114,13 @@ def _without_dropout(model: Any) -> Any:
     return model
 
 
-def _compile(model: Any, rate: float) -> None:
+def _compile(model: Any, rate: float, metadata: dict[str, Any]) -> None:
     import keras
 
+    kind = keras.losses.BinaryCrossentropy if is_multi(metadata) else keras.losses.CategoricalCrossentropy
     model.compile(
         optimizer=keras.optimizers.SGD(rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True),
+        loss=kind(from_logits=True),
         jit_compile=False if keras.backend.backend() == "torch" else "auto",
     )
 

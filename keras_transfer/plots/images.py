@@ -89,7 +89,12 @@ def predicted_files(predictions: Sequence[Prediction], path: str | os.PathLike[s
         raise UserError("no image grid: none of the files could be read")
     shown = readable[:limit]
     store = FileStore([p.path for p in shown], None)
-    titles = [f"{Path(p.path).name}\n{p.classes[0]}\n{p.probabilities[0]:.1%}" for p in shown]
+    titles = [
+        f"{Path(p.path).name}\n{p.classes[0]}\n{p.probabilities[0]:.1%}"
+        if p.labels is None
+        else f"{Path(p.path).name}\n{', '.join(p.labels) or 'no label'}"
+        for p in shown
+    ]
     note = f"the first {len(shown)} of {len(readable)} images" if len(shown) < len(readable) else ""
     prediction_grid([store.read(i) for i in range(len(shown))], titles, path, title=note)
 

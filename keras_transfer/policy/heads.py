@@ -27,7 +27,8 @@ from keras_transfer.solved.cross_validation import CrossValidation, cross_valida
 from keras_transfer.solved.evidence import losses, within_one_error
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.problem import in_sample_span
-from keras_transfer.solved.solvers import SOLVERS
+from keras_transfer.solved.solvers import solver_for
+from keras_transfer.stratify import divide
 from keras_transfer.typing import Say
 
 Blocks = dict[tuple[str, int], list[np.ndarray]]
@@ -139,6 +140,10 @@ def _judged(split: Split) -> Split:
     """Return at most MAX_JUDGED samples, the same share of every class."""
     if len(split) <= MAX_JUDGED:
         return split
+    if split.is_multi:
+        order = np.random.default_rng(0).permutation(len(split))
+        parts = divide(split.labels, (MAX_JUDGED, len(split) - MAX_JUDGED), order)
+        return split.take(np.sort(order[parts[order] == 0][:MAX_JUDGED]))
     from sklearn.model_selection import train_test_split
 
     kept, _ = train_test_split(np.arange(len(split)), train_size=MAX_JUDGED, stratify=split.labels, random_state=0)
@@ -182,7 +187,7 @@ def _parameters(classifier: keras.Model, end: str) -> int:
 
 def _judge(blocks: Sequence[np.ndarray], split: Split, folds: np.ndarray) -> CrossValidation:
     features = in_sample_span(blocks)
-    return cross_validate(SOLVERS["logistic"], features, split.labels, len(split.classes), folds, split.weights)
+    return cross_validate(solver_for(split.labels), features, split.labels, len(split.classes), folds, split.weights)
 
 
 def _entry(head: Head, found: CrossValidation, chosen: bool, reason: str) -> Entry:

@@ -15,6 +15,7 @@ import numpy as np
 from keras_transfer.data.augment import Transform
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.loading.loader import Loader
+from keras_transfer.stratify import is_multi
 
 MOST_PICTURES = 300
 LEAST_OF_A_CLASS = 10
@@ -58,15 +59,15 @@ def told_apart(plain: np.ndarray, mirrored: np.ndarray, labels: np.ndarray, seed
     Args:
         plain: float (n, features) of the images.
         mirrored: the same of their mirror images.
-        labels: int (n,).
+        labels: int (n,), or 0 and 1 (n, C): several labels for an image.
         seed: of the folds.
 
     Returns:
         The share of images that score above their own mirror image (0.5 is chance), and how many were judged.
     """
     wins = total = 0
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
+    each = labels.T > 0 if is_multi(labels) else [labels == label for label in np.unique(labels)]
+    for members in map(np.flatnonzero, each):
         if len(members) < LEAST_OF_A_CLASS:
             continue
         order = np.random.default_rng(seed).permutation(members)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group
@@ -41,10 +42,14 @@ def finish_card(view: RunView) -> Panel:
     of = {"test": "test images", "validation": "validation images", "training": "training images (out of fold)"}[
         view.kind
     ]
-    result = Text.assemble(
-        (share(accuracy), "bold green"),
-        f" right: {right:,} of {n:,} {of}\n",
-        ("95\u00a0% interval " + range_of(of_proportion(accuracy, n)), "dim"),
+    result = (
+        _of_labels(figures, of)
+        if view.is_multi
+        else Text.assemble(
+            (share(accuracy), "bold green"),
+            f" right: {right:,} of {n:,} {of}\n",
+            ("95\u00a0% interval " + range_of(of_proportion(accuracy, n)), "dim"),
+        )
     )
     noted = [_bullet(printable(line)) for line in list(remarks(view))[:MOST_REMARKS]]
     parts: list[Text | Padding] = [result]
@@ -59,12 +64,21 @@ def finish_card(view: RunView) -> Panel:
     )
 
 
+def _of_labels(figures: dict[str, Any], of: str) -> Text:
+    average = figures["mean_average_precision"]
+    parts: list[str | tuple[str, str]] = (
+        [] if average is None else [(share(average), "bold green"), " mean average precision\n"]
+    )
+    shares = f"F1 {share(figures['micro_f1'])} (micro), {share(figures['macro_f1'])} (macro); all labels right on {share(figures['accuracy'])}"
+    return Text.assemble(*parts, f"{shares} of {figures['n']:,} {of}")
+
+
 def next_commands(view: RunView) -> list[str]:
     """Return three commands to copy."""
     path = str(view.run.path)
     look = (
         ["explain", "top-losses", path, "--output", "mistakes.png"]
-        if view.split == "test"
+        if view.split == "test" and not view.is_multi
         else ["evaluate", path, "--data", "others/"]
     )
     return [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD, Judged
 from keras_transfer.evaluation.leaderboard import Leaderboard
+from keras_transfer.evaluation.tasks import MULTI
 
 if TYPE_CHECKING:
     from keras_transfer.config.resolved import ResolvedConfig
@@ -109,6 +110,11 @@ class RunView:
     def judged(self) -> Judged | None:
         """The predictions that are shown, if they are at hand."""
         return None if self.evidence is None else self.evidence.judged.get(self.split)
+
+    @property
+    def is_multi(self) -> bool:
+        """Whether an image may have several labels."""
+        return self.figures.get("task") == MULTI
 
     @cached_property
     def leaderboard(self) -> Leaderboard | None:

@@ -15,7 +15,7 @@ from keras_transfer.evaluation.judged import judged
 from keras_transfer.files import write_text
 from keras_transfer.html.templates import environment, page_file
 from keras_transfer.report.run_view import Evidence, RunView
-from keras_transfer.report.sections import FIGURES, SECTIONS
+from keras_transfer.report.sections import FIGURES, ONE_LABEL, SECTIONS
 from keras_transfer.report.sections.result import verdict
 from keras_transfer.runs import RunDirectory
 
@@ -57,7 +57,7 @@ def render(view: RunView) -> str:
     sections = []
     with progress("writing the report", len(SECTIONS)) as advance:
         for name, (title, make) in SECTIONS.items():
-            sections.append((name, title, make(view)))
+            sections.append((name, title, None if view.is_multi and name in ONE_LABEL else make(view)))
             advance(1)
     style, script = page_file(PACKAGE, "report.css"), page_file(PACKAGE, "report.js")
     return environment(PACKAGE).get_template("report.html").render(

@@ -234,14 +234,17 @@ class RunDirectory:
         Args:
             logits: (n, C), in the order of the training split, divided by the temperature if there is one; stored as
                 float32.
-            labels: (n,) integers in 0..C-1; stored as int64.
+            labels: (n,) integers in 0..C-1, stored as int64; or (n, C), several labels of 0 and 1, stored as uint8.
 
         Raises:
             ValueError: shapes that do not match.
             UserError: the file cannot be written.
         """
-        logits, labels = np.asarray(logits, np.float32), np.asarray(labels, np.int64)
-        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        logits, labels = (
+            np.asarray(logits, np.float32),
+            np.asarray(labels, np.uint8 if np.ndim(labels) == 2 else np.int64),
+        )
+        if logits.ndim != 2 or labels.shape not in (logits.shape[:1], logits.shape):
             raise ValueError(f"expected logits (n, C) and labels (n,), got {logits.shape} and {labels.shape}")
         with atomic_write(self.out_of_fold) as stream:
             np.savez(stream, logits=logits, labels=labels)
@@ -259,11 +262,11 @@ class RunDirectory:
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self.out_of_fold} is damaged: expected logits and labels ({error})") from error
-        if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        if logits.ndim != 2 or labels.shape not in (logits.shape[:1], logits.shape):
             raise UserError(
                 f"{self.out_of_fold} is damaged: expected logits (n, C) and labels (n,), got {logits.shape} and {labels.shape}"
             )
-        return np.asarray(logits, np.float32), np.asarray(labels, np.int64)
+        return np.asarray(logits, np.float32), np.asarray(labels, np.uint8 if labels.ndim == 2 else np.int64)
 
     def read_json(self, path: Path) -> Any:
         """Return the content of one of the run's JSON files."""

@@ -82,6 +82,9 @@ class Prediction(BaseModel):
 
     file: str = Field(description="The file name as sent.")
     classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
+    labels: list[str] | None = Field(
+        None, description="Of a model for several labels per image: the labels that it has, by the model's thresholds."
+    )
     image: str | None = Field(None, description="With `explain`: the model's view of the image, as a JPEG data: URI.")
     heatmap: str | None = Field(
         None,
@@ -94,6 +97,7 @@ class Answered(BaseModel):
 
     file: str = Field(description="The file name as sent.")
     classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
+    labels: list[str] | None = Field(None, description="As for a single image.")
     error: str | None = Field(None, description="Why the image cannot be used; the others are answered all the same.")
 
 
@@ -113,6 +117,10 @@ class ModelFacts(BaseModel):
     image_size: list[int] = Field(description="Height and width of the model input.")
     color: str
     resize: str
+    task: str = Field(description="`single`: an image has one class; `multi`: it has any number of labels.")
+    thresholds: list[float] | None = Field(
+        None, description="Of several labels: the probability from which an image has each, in label order."
+    )
     max_upload_bytes: int
     max_pixels: int
 
@@ -211,6 +219,7 @@ def _add_page(app: FastAPI, predictor: Predictor, corrections: Corrections, limi
     async def page() -> HTMLResponse:
         text = template.render(
             classes=predictor.classes,
+            several=predictor.several,
             names=corrections.classes,
             backbone=predictor.metadata["backbone"],
             size=predictor.metadata["image_size"],
@@ -219,7 +228,9 @@ def _add_page(app: FastAPI, predictor: Predictor, corrections: Corrections, limi
         return HTMLResponse(text, headers=_HEADERS)
 
 
-def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits, decoders: Decoders) -> None:
+def _add_api(  # the routes, and the functions that they share
+    app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits, decoders: Decoders
+) -> None:
     limiter = anyio.CapacityLimiter(_DECODERS)
 
     def read(file: UploadFile) -> bytes:
@@ -235,11 +246,11 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         classes = [
             ClassProbability(name=predictor.classes[k], probability=_probability(answer.probabilities, k)) for k in best
         ]
+        labels = predictor.labels_of(answer)
         if shown is None or answer.map is None:
-            return Prediction(file=name, classes=classes)
-        return Prediction(
-            file=name, classes=classes, image=images.image_uri(shown), heatmap=images.heat_uri(answer.map)
-        )
+            return Prediction(file=name, classes=classes, labels=labels)
+        pictures = {"image": images.image_uri(shown), "heatmap": images.heat_uri(answer.map)}
+        return Prediction(file=name, classes=classes, labels=labels, **pictures)
 
     @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
@@ -262,12 +273,16 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         limiter,
     )
 
-    _add_correct(app, corrections, decoders, read, limiter)
+    _add_correct(app, corrections, decoders, read, limiter, predictor.several)
 
     @app.get("/api/model", summary="The model and its classes")
     async def model() -> ModelFacts:
         facts = {key: predictor.metadata[key] for key in ("backbone", "classes", "image_size", "color", "resize")}
-        return ModelFacts(**facts, max_upload_bytes=limits.upload, max_pixels=limits.pixels)
+        limits_of_labels = predictor.thresholds.tolist() if predictor.several else None
+        task = "multi" if predictor.several else "single"
+        return ModelFacts(
+            **facts, task=task, thresholds=limits_of_labels, max_upload_bytes=limits.upload, max_pixels=limits.pixels
+        )
 
 
 def _add_correct(
@@ -276,8 +291,11 @@ def _add_correct(
     decoders: Decoders,
     read: Callable[[UploadFile], bytes],
     limiter: anyio.CapacityLimiter,
+    several: bool,
 ) -> None:
     def save(file: UploadFile, label: str, new: bool) -> Correction:
+        if several:
+            raise UserError("corrections are not saved yet for a model with several labels per image")
         data = read(file)
         suffix = decoders.suffix(file.filename or "image", data)
         path = corrections.save(data, label, suffix, new)
@@ -315,6 +333,7 @@ def _add_many(
             except BadImage as error:
                 return Answered(file=name, classes=[], error=error.reason)
             answer = await asyncio.wrap_future(ask(image))
-            return Answered(file=name, classes=prediction(name, answer, None, top).classes)
+            found = prediction(name, answer, None, top)
+            return Answered(file=name, classes=found.classes, labels=found.labels)
 
         return list(await asyncio.gather(*map(one, files)))

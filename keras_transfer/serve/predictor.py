@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_transfer.evaluation.evaluate import logits_of_batch
-from keras_transfer.evaluation.metrics import log_softmax, require_finite
+from keras_transfer.evaluation.metrics import require_finite
+from keras_transfer.evaluation.tasks import is_multi, thresholds_of
+from keras_transfer.evaluation.tasks import probabilities as shares_of
 from keras_transfer.explain.grad_cam import GradCam
 from keras_transfer.serve.batcher import Batcher
 
@@ -46,6 +48,16 @@ class Predictor:
         # As many batches at a time as the engine computes side by side; a framework uses all processors for one.
         self._batcher = Batcher(self._answer, SIZES[-1], getattr(self.engine, "requests", 1))
 
+    @property
+    def several(self) -> bool:
+        """Whether an image may have several labels."""
+        return is_multi(self.metadata)
+
+    @property
+    def thresholds(self) -> np.ndarray:
+        """Of several labels: the probability from which an image has each, float64 (C,)."""
+        return thresholds_of(self.metadata)
+
     def ask(self, image: np.ndarray, explain: bool = False) -> Future[Answer]:
         """Queue an image.
 
@@ -54,6 +66,14 @@ class Predictor:
             explain: also compute the map.
         """
         return self._batcher.submit((image, explain))
+
+    def labels_of(self, answer: Answer) -> list[str] | None:
+        """Return the labels that an image has, the most probable first; None if the model gives one class to each image."""
+        if not self.several:
+            return None
+        limits = self.thresholds
+        order = np.argsort(-answer.probabilities, kind="stable").tolist()
+        return [self.classes[k] for k in order if answer.probabilities[k] >= limits[k]]
 
     def warm_up(self) -> None:
         """Run a batch of each size, so that no request waits for compilation."""
@@ -71,7 +91,7 @@ class Predictor:
         logits = logits_of_batch(self.engine, images, _size_for(len(images)))
         finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
         probabilities = np.full(logits.shape, np.nan)
-        probabilities[finite] = np.exp(log_softmax(logits[finite]))
+        probabilities[finite] = shares_of(logits[finite], self.several)
         explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
         return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]

@@ -57,7 +57,7 @@ def cross_validate(
         solver: of the head.
         features: float (n, d); or (views, n, d): several views of each sample, such as the picture and its mirror image. The head is
             solved on all views, each with the weight 1/views of its sample, and predicts view 0.
-        labels: integers (n,).
+        labels: integers (n,), or 0 and 1 (n, C): several labels for a sample.
         classes: number of classes, C.
         folds: integers (n,) or (repeats, n): the fold of each sample (:func:`~keras_transfer.solved.folds.fold_numbers`).
         weights: float (n,), of the samples when the head is solved, such as class weights; None: all the same.
@@ -114,4 +114,5 @@ def stack_views(
     """Return the features of all views (views, n, d) as rows, with their labels and weights, as a solver takes them."""
     count = len(views)
     rows = views.reshape(-1, views.shape[-1])
-    return rows, np.tile(labels, count), None if weights is None else np.tile(weights / count, count)
+    repeated = np.concatenate([labels] * count)
+    return rows, repeated, None if weights is None else np.concatenate([weights / count] * count)

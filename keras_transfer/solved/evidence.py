@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.stratify import is_multi
 
 
 @dataclass(frozen=True)
@@ -38,21 +39,30 @@ class Evidence:
 
 
 def losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return −log p(label) of each sample, float64 (n,).
+    """Return −log p(label) of each sample, float64 (n,); of several labels, the mean over them.
 
     Args:
         logits: float (n, C), or (repeats, n, C): several predictions for each sample, whose losses are averaged.
-        labels: integers (n,).
+        labels: integers (n,), or 0 and 1 (n, C): several labels for a sample.
     """
     from scipy.special import logsumexp
 
     logits = _checked(logits, labels)
+    if is_multi(labels):
+        each = np.logaddexp(0, np.where(labels > 0, -logits, logits)).mean(axis=-1)
+        return np.asarray(each.reshape(-1, len(labels)).mean(axis=0))
     own = np.take_along_axis(logits, np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1)), axis=-1)[..., 0]
     return np.asarray((logsumexp(logits, axis=-1) - own).reshape(-1, len(labels)).mean(axis=0))
 
 
 def hits(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return whether each sample is predicted right, float64 (n,), 0 or 1; with repeats (see :func:`losses`), their mean."""
+    """Return whether each sample is predicted right, float64 (n,), 0 or 1; with repeats (see :func:`losses`), their mean.
+
+    Of several labels, all have to be right.
+    """
+    if is_multi(labels):
+        right = ((_checked(logits, labels) > 0) == labels).all(axis=-1)
+        return np.asarray(right.reshape(-1, len(labels)).mean(axis=0))
     return np.asarray((_checked(logits, labels).argmax(axis=-1) == labels).reshape(-1, len(labels)).mean(axis=0))
 
 

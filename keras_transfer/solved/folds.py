@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.stratify import divide, is_multi
 
 NEAR_DUPLICATE = 0.95
 """Cosine of centred features above which two pictures count as one.
@@ -43,7 +44,7 @@ def fold_numbers(
     not count: some fold is left without them in any case.
 
     Args:
-        labels: integers (n,).
+        labels: integers (n,), or 0 and 1 (n, C): several labels for a sample.
         folds: number of folds, at least 2.
         repeats: number of times that the samples are divided anew.
         seed: of the division.
@@ -52,6 +53,8 @@ def fold_numbers(
     Raises:
         UserError: fewer than two folds or samples, or only one group.
     """
+    if is_multi(labels):
+        return _of_several(labels, folds, repeats, seed, groups)
     from sklearn.model_selection import KFold, StratifiedGroupKFold, StratifiedKFold
 
     units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -78,6 +81,18 @@ def fold_numbers(
     return found
 
 
+def _of_several(labels: np.ndarray, folds: int, repeats: int, seed: int, groups: np.ndarray | None) -> np.ndarray:
+    """Return the fold of each sample that may have several labels: each label has its share in every fold, as far as that can be."""
+    units = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    if not len(labels) or units.max() == 0:
+        raise UserError(
+            f"cross-validation needs two samples that do not belong together, got {len(labels)} in one group"
+        )
+    folds = min(folds, int(units.max()) + 1)
+    orders = [np.random.default_rng([seed, repeat]).permutation(len(labels)) for repeat in range(repeats)]
+    return np.stack([divide(labels, [1.0] * folds, order, units) for order in orders])
+
+
 def folds_of(labels: np.ndarray, features: np.ndarray, groups: np.ndarray | None = None, folds: int = 0) -> np.ndarray:
     """Return the folds in which training images are judged, int64 (repeats, n): groups and near duplicates are in one fold.
 
@@ -96,6 +111,8 @@ def folds_of(labels: np.ndarray, features: np.ndarray, groups: np.ndarray | None
     number, repeats = (folds, 1) if folds else choose_folds(labels)
     given = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     tied = tie_near_duplicates(groups, features)
+    if is_multi(labels):
+        return fold_numbers(labels, number, repeats, FOLD_SEED, tied if tied.max() + 1 >= 2 * number else given)
     for label in np.unique(labels):
         if len(np.unique(tied[labels == label])) < 2 <= len(np.unique(given[labels == label])):
             tied = given

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from keras_transfer.errors import UserError
 from keras_transfer.solved.head import SolvedHead
+from keras_transfer.solved.newton import Product, minimize
 from keras_transfer.solved.problem import Problem, pose
-
-_Product = Callable[[np.ndarray], np.ndarray]
-
-_STEPS = 100
-_INNER = 250  # conjugate-gradient steps within one of Newton's
-_PRECISION = 1e-9  # of the gradient, relative to that of the penalty
-_ROUNDING = 1e-15
 
 
 class Logistic:
@@ -56,7 +50,7 @@ class Logistic:
         point = _start(problem)
         found: dict[float, np.ndarray] = {}
         for strength in sorted(set(strengths), reverse=True):
-            point = found[strength] = _minimize(problem, point, strength)
+            point = found[strength] = minimize(_Objective(problem, strength), point, strength)
         return (problem.head(found[s][:-1], found[s][-1], self.name, s) for s in strengths)
 
 
@@ -65,36 +59,6 @@ def _start(problem: Problem) -> np.ndarray:
     point = np.zeros((problem.rows.shape[1] + 1, len(problem.present)))
     point[-1] = np.log(problem.weights @ problem.one_hot)
     point[-1] -= point[-1].mean()
-    return point
-
-
-def _minimize(problem: Problem, point: np.ndarray, strength: float) -> np.ndarray:
-    from scipy.sparse.linalg import LinearOperator, cg
-
-    objective = _Objective(problem, strength)
-    loss, probabilities = objective.loss(point)
-    first = None
-    for _ in range(_STEPS):
-        gradient = objective.gradient(point, probabilities)
-        size = float(np.linalg.norm(gradient))
-        first = size if first is None else first
-        if size <= _PRECISION * strength * float(np.linalg.norm(point[:-1])) + _ROUNDING:
-            break
-        shape = (point.size, point.size)
-        curvature = LinearOperator(shape, objective.curvature(probabilities), dtype=np.float64)
-        inverse = LinearOperator(shape, objective.inverse(probabilities), dtype=np.float64)
-        wanted = min(0.1, size / first)  # quadratic convergence near the optimum, no wasted precision far from it
-        step, _ = cg(curvature, -gradient.ravel(), rtol=max(wanted, 1e-6), maxiter=_INNER, M=inverse)
-        step = step.reshape(point.shape)
-        slope, length = float((gradient * step).sum()), 1.0
-        while length > 1e-6:
-            new_loss, new_probabilities = objective.loss(point + length * step)
-            if new_loss <= loss + 1e-4 * length * slope + _ROUNDING * (1 + abs(loss)):
-                break
-            length /= 2
-        else:
-            break  # nothing left to gain within rounding
-        point, loss, probabilities = point + length * step, new_loss, new_probabilities
     return point
 
 
@@ -123,7 +87,7 @@ class _Objective:
         error[self.index, self.labels] -= self.weights[:, 0]
         return np.vstack([self.rows.T @ error + self.strength * point[:-1], error.sum(axis=0)])
 
-    def curvature(self, probabilities: np.ndarray) -> _Product:
+    def curvature(self, probabilities: np.ndarray) -> Product:
         """Return the product with the Hessian, as a function of a flat vector."""
         weighted = probabilities * self.weights
         shape = (len(self.variances) + 1, probabilities.shape[1])
@@ -137,7 +101,7 @@ class _Objective:
 
         return product
 
-    def inverse(self, probabilities: np.ndarray) -> _Product:
+    def inverse(self, probabilities: np.ndarray) -> Product:
         """Return the product with an approximate inverse of the Hessian, as a function of a flat vector."""
         weighted = probabilities * self.weights
         spread, turn = np.linalg.eigh(np.diag(weighted.sum(axis=0)) - weighted.T @ probabilities)

@@ -11,7 +11,9 @@ from keras_transfer.solved.centroid import Centroid
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.lda import Lda
 from keras_transfer.solved.logistic import Logistic
+from keras_transfer.solved.one_vs_rest import OneVsRest
 from keras_transfer.solved.ridge import Ridge
+from keras_transfer.stratify import is_multi
 
 
 class HeadSolver(Protocol):
@@ -63,4 +65,12 @@ class HeadSolver(Protocol):
 
 
 SOLVERS: dict[str, HeadSolver] = {solver.name: solver for solver in (Logistic(), Lda(), Ridge(), Centroid())}
-"""Name → solver."""
+"""Name → solver, where every sample has one label."""
+
+SEVERAL: HeadSolver = OneVsRest()
+"""The solver where a sample may have several labels."""
+
+
+def solver_for(labels: np.ndarray) -> HeadSolver:
+    """Return the solver of logistic regression for class numbers (n,), or for labels of 0 and 1 (n, C)."""
+    return SEVERAL if is_multi(labels) else SOLVERS["logistic"]

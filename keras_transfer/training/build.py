@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -17,8 +18,11 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.data.sources.list_file import by_class
 from keras_transfer.engine.features import FeatureSettings
-from keras_transfer.evaluation import classification_metrics
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.evaluate import metrics_of
 from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged
+from keras_transfer.evaluation.multilabel import best_thresholds
+from keras_transfer.evaluation.tasks import MULTI
 from keras_transfer.models.backbones import get
 from keras_transfer.models.backbones.torch_variant import suited
 from keras_transfer.models.checkpoints.reference import is_reference
@@ -28,6 +32,7 @@ from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.precision import set_precision
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.fit_result import FitResult
+from keras_transfer.training.label_losses import ASYMMETRIC
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, check_exact
 
 
@@ -42,6 +47,8 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
     Raises:
         UserError: weights that do not fit or are not available, a ``train`` pattern without match, a bad augmentation.
     """
+    if config.model.loss == ASYMMETRIC and not data.is_multi:
+        raise UserError("model.loss: asymmetric is for several labels per image; these images have one each")
     runtime.set_seed(config.seed)
     model = make_model(config, data, precision or config.precision)
     for phase in config.phases:  # report a mistake in the last phase before the first begins
@@ -52,6 +59,9 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         config.phases,
         callbacks=config.callbacks,
         label_smoothing=config.model.label_smoothing,
+        loss=None if config.model.loss == "auto" else config.model.loss,
+        several=data.is_multi,
+        class_weights=label_weights(data.train, config.data.class_weights),
         weighted=data.train.weights is not None,
         accumulate=config.data.accumulate,
         native=config.model.native,
@@ -82,7 +92,7 @@ def make_batches(settings: ResolvedData, data: Dataset, seed: int) -> tuple[Batc
     """Build the batches that ``model.fit`` trains on and validates with."""
     transform, mix = transforms(settings.augment, settings.size, settings.resize, settings.color)
     common: dict[str, Any] = {"seed": seed, "workers": settings.workers}
-    weights = class_weights(data.train, settings.class_weights)
+    weights = None if data.is_multi else class_weights(data.train, settings.class_weights)
     train = Loader(
         data.train, transform, settings.batch_size, shuffle=True, batch_transform=mix, class_weights=weights, **common
     )
@@ -115,6 +125,22 @@ def class_weights(split: Split, kind: str | dict[str, float]) -> np.ndarray | No
     return np.asarray(weights * counts.sum() / (weights * counts).sum(), np.float32)
 
 
+def label_weights(split: Split, kind: str | dict[str, float]) -> np.ndarray | None:
+    """Return the weight of each of several labels where an image has it, float32 (C,); None: 1, or the images have one label each.
+
+    Args:
+        split: the training images.
+        kind: as for :func:`class_weights`; `"balanced"`: as many times as the images without the label outnumber those with it.
+    """
+    if not split.is_multi or kind == "none":
+        return None
+    if isinstance(kind, dict):
+        return class_weights(split, kind)
+    counts = split.counts().astype(np.float64)
+    weights = np.maximum(len(split) - counts, 1) / np.maximum(counts, 1)
+    return np.asarray(np.sqrt(weights) if kind == "sqrt" else weights, np.float32)
+
+
 def feature_settings(data: ResolvedData, native: bool) -> FeatureSettings:
     """Return how features of frozen layers are computed and cached."""
     limit = int(data.cache_limit * 1024**3)
@@ -145,8 +171,11 @@ def group_shapes(model: keras.Model, backbone: str) -> str:
     return ", ".join(f"{name} {'×'.join(map(str, layers[-1].output.shape[1:]))}" for name, layers in groups)
 
 
-def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
-    """Return the metadata stored in the model file: class names, input size and how images are resized to it."""
+def metadata_of(config: ResolvedConfig, data: Dataset, thresholds: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return the metadata stored in the model file: class names, input size and how images are resized to it.
+
+    With several labels per image, also that, and the ``thresholds`` as far as they are known (:mod:`keras_transfer.evaluation.tasks`).
+    """
     return {
         "name": config.name,
         "classes": list(data.classes),
@@ -154,6 +183,8 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
         "color": config.data.color,
         "resize": config.data.resize,
         **({"depth": list(data.depth)} if data.depth is not None else {}),
+        **({"task": MULTI} if data.is_multi else {}),
+        **({"thresholds": list(thresholds)} if thresholds is not None else {}),
         "backbone": config.model.backbone,
         "weights": config.model.weights,
         "licence": get(config.model.backbone).licence,
@@ -170,15 +201,22 @@ def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:
     return np.ascontiguousarray(coarse[:, rows][:, :, columns])
 
 
-def measure(logits: dict[str, np.ndarray], data: Dataset) -> dict[str, Any]:
-    """Return the metrics of each split that has logits; without validation images, those out of fold are also called ``val``."""
-    found = {
-        name: classification_metrics(one.logits, one.split.labels, one.split.classes, one.split.weights)
-        for name, one in judged(data, logits).items()
-    }
+def measure(logits: dict[str, np.ndarray], data: Dataset, thresholds: Sequence[float] | None = None) -> dict[str, Any]:
+    """Return the metrics of each split that has logits; without validation images, those out of fold are also called ``val``.
+
+    ``thresholds`` are those of several labels per image.
+    """
+    found = {name: metrics_of(one.logits, one.split, thresholds) for name, one in judged(data, logits).items()}
     if OUT_OF_FOLD in found and not len(data.val):
         found["val"] = {**found[OUT_OF_FOLD], "of": "out-of-fold predictions for the training images"}
     return found
+
+
+def thresholds_of(logits: np.ndarray | None, split: Split) -> list[float] | None:
+    """Return the thresholds for several labels that are best on these predictions, or None: no predictions, or one label per image."""
+    if logits is None or not len(logits) or not split.is_multi:
+        return None
+    return list(map(float, best_thresholds(logits, split.labels, split.weights)))
 
 
 def draw_history(run: RunDirectory, result: FitResult) -> None:
@@ -190,6 +228,8 @@ def draw_history(run: RunDirectory, result: FitResult) -> None:
 def draw_confusion(run: RunDirectory, metrics: dict[str, Any], data: Dataset) -> None:
     """Draw the confusion matrix of the test set, or of validation where there is none (out of fold, without validation images)."""
     shown = metrics.get("test") or metrics["val"]
+    if "confusion" not in shown:  # several labels per image
+        return
     plots.confusion(shown["confusion"], list(data.classes), run.plots / "confusion.png")
 
 
@@ -197,9 +237,22 @@ def verdict(metrics: dict[str, Any]) -> str:
     """Return the result in one line."""
     name = "test" if "test" in metrics else "out-of-fold" if "of" in metrics["val"] else "val"
     shown = metrics["test" if name == "test" else "val"]
+    if shown.get("task") == MULTI:
+        return _verdict_on_labels(name, shown, metrics)
     low, high = shown["accuracy_ci95"]
     best = metrics["best"]
     return (
         f"{name} accuracy {shown['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}, {shown['n']} images); "
         f"best epoch: {best.get('epoch')} of phase {best.get('phase')}; {metrics['seconds']:.0f} s"
+    )
+
+
+def _verdict_on_labels(name: str, shown: dict[str, Any], metrics: dict[str, Any]) -> str:
+    average = shown["mean_average_precision"]
+    precision = "" if average is None else f"mean average precision {average:.4f}, "
+    best = metrics["best"]
+    return (
+        f"{name} {precision}F1 {shown['micro_f1']:.4f} micro and {shown['macro_f1']:.4f} macro, all labels right "
+        f"{shown['accuracy']:.4f} ({shown['n']} images); best epoch: {best.get('epoch')} of phase {best.get('phase')}; "
+        f"{metrics['seconds']:.0f} s"
     )

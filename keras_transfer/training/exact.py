@@ -26,10 +26,10 @@ from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
-from keras_transfer.solved.solvers import SOLVERS
+from keras_transfer.solved.solvers import solver_for
 from keras_transfer.typing import Say
 
-SOLVER = "logistic"
+SOLVER = "logistic"  # where an image has one label
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,9 @@ def head_part(model: keras.Model, train: Batches, val: Batches, settings: Featur
         raise UserError(f"solver exact needs the features of all images: {problem}") from problem
 
 
-def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Solution:
+def solve_head(
+    part: UpperPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None = None
+) -> Solution:
     """Solve the last layer on the training features, and assign the solution to its variables, float32.
 
     Class weights and sample weights are those of the training loss. Dropout and label smoothing are left out: the penalty does their work.
@@ -114,13 +116,15 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
     Args:
         part: from :func:`head_part`.
         strength: of the L2 penalty (:class:`~keras_transfer.solved.logistic.Logistic`), or ``"auto"``.
+        class_weights: of the labels, where an image may have several (:class:`~keras_transfer.training.setup.TrainingSettings`).
 
     Raises:
         UserError: features that are not finite, or too few images for cross-validation.
     """
-    loader, solver = part.train.loader, SOLVERS[SOLVER]
+    loader = part.train.loader
     split = loader.split
-    features, classes, weights = unpack(part.train.features[0]), len(split.classes), loss_weights(loader)
+    solver = solver_for(split.labels)
+    features, classes, weights = unpack(part.train.features[0]), len(split.classes), loss_weights(loader, class_weights)
     given = None if strength == "auto" else strength
     if given is None or not len(part.val.loader.split):
         found = cross_validate(
@@ -137,7 +141,14 @@ def solve_head(part: UpperPart, strength: float | Literal["auto"] | None) -> Sol
     return solution
 
 
-def loss_weights(loader: Loader) -> np.ndarray | None:
-    """Return the weights of all samples in the training loss, float32 (n,), or None."""
+def loss_weights(loader: Loader, class_weights: np.ndarray | None = None) -> np.ndarray | None:
+    """Return the weights of all samples in the training loss, float32 (n,), or None.
+
+    With weights of several labels, float32 (C,), those of each label of a sample: (n, C).
+    """
     targets = loader.targets(np.arange(len(loader.split)))
-    return targets[1] if len(targets) > 1 else None
+    weights = targets[1] if len(targets) > 1 else None
+    if class_weights is None:
+        return weights
+    each = np.where(targets[0] > 0, class_weights, np.float32(1))
+    return each if weights is None else each * weights[:, None]

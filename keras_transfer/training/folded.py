@@ -28,10 +28,10 @@ from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.solved.evidence import Evidence, difference, losses, measure
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
-from keras_transfer.solved.solvers import SOLVERS
+from keras_transfer.solved.solvers import solver_for
 from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training.accumulate import part_size
-from keras_transfer.training.exact import SOLVER, head_part, loss_weights
+from keras_transfer.training.exact import head_part, loss_weights
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.setup import PhaseStart, TrainingSetup
 from keras_transfer.typing import Say
@@ -256,8 +256,9 @@ def _heads_without_folds(
 ) -> list[_Held | None]:
     """Solve the head without each fold in turn, as it was solved on all images."""
     assert before is not None  # check_phases
-    loader, solver = setup.train.loader, SOLVERS[SOLVER]
-    split, weights = loader.split, loss_weights(loader)
+    loader = setup.train.loader
+    split, weights = loader.split, loss_weights(loader, setup.settings.class_weights)
+    solver = solver_for(split.labels)
     part = head_part(setup.model, plain, setup.val, setup.settings.features, say)
     features = unpack(part.train.features[0])
     numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]

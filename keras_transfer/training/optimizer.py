@@ -11,7 +11,7 @@ import keras
 from keras_transfer.config.keras_objects import made
 from keras_transfer.config.schema import Phase
 from keras_transfer.training.group_rates import scale_updates
-from keras_transfer.training.objectives import own_metrics, training_loss
+from keras_transfer.training.objectives import accuracy, own_metrics, training_loss
 from keras_transfer.training.setup import TrainingSettings
 
 
@@ -74,10 +74,10 @@ def compile_phase(
         rate: a learning rate or schedule in place of the phase's.
         factors: of the rate, by ``id(variable)``.
     """
-    metrics = [keras.metrics.CategoricalAccuracy(name="accuracy"), *own_metrics(settings.metrics)]
+    metrics = [accuracy(settings.several), *own_metrics(settings.metrics, settings.several)]
     model.compile(
         optimizer=make_optimizer(phase, steps, model, rate),
-        loss=training_loss(settings.loss, settings.label_smoothing),
+        loss=training_loss(settings.loss, settings.label_smoothing, settings.several, settings.class_weights),
         metrics=None if settings.weighted else metrics,
         weighted_metrics=metrics if settings.weighted else None,
         # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.

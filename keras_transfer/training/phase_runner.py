@@ -256,7 +256,7 @@ class PhaseRunner:
     def _solve(self, work: _PhaseRun, part: UpperPart) -> None:
         """Give the head its optimal weights; the epoch that follows measures them."""
         began = time.perf_counter()
-        solution = solve_head(part, work.phase.strength)
+        solution = solve_head(part, work.phase.strength, self.settings.class_weights)
         self.say(f"phase {work.phase.name}: {solution}")
         self.result.outcomes.append(solution.outcome(work.phase.name))
         self._out_of_fold.append(solution.out_of_fold())

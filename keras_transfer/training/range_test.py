@@ -96,7 +96,9 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) ->
             with begin_phase(setup, phase) as start:
                 if phase.solver == "exact":
                     part = head_part(model, start.images, setup.val, settings.features, say)
-                    say(f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength)}")
+                    say(
+                        f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength, settings.class_weights)}"
+                    )
                     continue
                 say(f"phase {phase.name}: range test of up to {steps} steps, at rates from {LOWEST:g} to {HIGHEST:g}")
                 found.append(sweep(start.model, phase, start.images, settings, start.factors, steps))

@@ -41,6 +41,7 @@ class RunEvents(TrainingEvents):
         self.run, self.config, self.data = run, config, data
         self.manifest, self.loggers, self.changed = manifest, loggers, changed
         self.wants_every_epoch = config.output.every_epoch
+        self.thresholds: list[float] | None = None
 
     def begun(self) -> None:
         """Write what changed since the run was started."""
@@ -72,7 +73,7 @@ class RunEvents(TrainingEvents):
     def save(self, model: keras.Model, path: Path, golden: bool = False) -> None:
         """Write a model file with everything that prediction needs; ``golden``: with images to verify it on load."""
         images = build.golden_images(model.input_shape[1:]) if golden else None
-        bundle.save(model, path, build.metadata_of(self.config, self.data), images)
+        bundle.save(model, path, build.metadata_of(self.config, self.data, self.thresholds), images)
 
     def _keep(self) -> None:
         self.manifest["config"] = self.config.model_dump(mode="json")

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
@@ -36,6 +37,9 @@ class TrainingSettings:
         label_smoothing: of the training loss and of ``val_loss``.
         loss: one of Keras's by name, or a Keras loss; None: cross-entropy. It chooses the best epoch too, as ``val_loss``.
         metrics: further Keras metrics, by name or as objects.
+        several: whether an image may have several labels: each is predicted on its own, by sigmoid and binary cross-entropy.
+        class_weights: with several labels, the weight of each where an image has it, float32 (C,); None: 1. With one label, class
+            weights are sample weights of the batches.
         weighted: whether batches carry sample weights, which then also weight the metrics.
         accumulate: micro-batches that every step is computed in, to save memory.
         native: whether layers run by the operations of `engine.native`; same results, faster.
@@ -48,6 +52,8 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     loss: Any = None
     metrics: tuple[Any, ...] = ()
+    several: bool = False
+    class_weights: np.ndarray | None = None
     weighted: bool = False
     accumulate: int = 1
     native: bool = True

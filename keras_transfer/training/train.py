@@ -204,15 +204,18 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
     logits: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     kept = kept_splits(data)
+    events.thresholds = build.thresholds_of(result.out_of_fold, data.train)
     for split in (data.val, data.test):
         if len(split):
             found = predict_logits(model, split, transform, settings.micro_batch_size, settings.workers)
-            metrics |= build.measure({split.name: found}, data)
+            if events.thresholds is None and split is data.val:
+                events.thresholds = build.thresholds_of(found, split)
+            metrics |= build.measure({split.name: found}, data, events.thresholds)
             if split in kept:
                 logits[split.name] = found
     if result.out_of_fold is not None:
         logits[OUT_OF_FOLD] = np.asarray(result.out_of_fold, np.float32)
-        metrics |= build.measure({OUT_OF_FOLD: logits[OUT_OF_FOLD]}, data)
+        metrics |= build.measure({OUT_OF_FOLD: logits[OUT_OF_FOLD]}, data, events.thresholds)
         events.run.write_out_of_fold(result.out_of_fold, data.train.labels)
     temperatures = [outcome["temperature"] for outcome in result.outcomes if outcome.get("accepted", True)]
     more = {"temperature": temperatures[-1]} if temperatures else {}

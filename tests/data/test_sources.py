@@ -337,7 +337,7 @@ class TestArrays:
             ({"x": X[0, 0], "y": Y}, "shape"),
             ({"x": X[:, :0], "y": Y}, "shape"),
             ({"x": X, "y": Y / 1}, "integers or class names"),
-            ({"x": X, "y": np.ones((6, 3))}, "one-hot"),
+            ({"x": X, "y": np.full((6, 3), 0.5)}, "one-hot"),
             ({"x": X, "y": np.ones((6, 3, 2))}, r"\(n,\)"),
             ({"x": X, "y": Y - 1}, r"y\[0\]: label -1 is out of range"),
             ({"x": X, "y": Y, "classes": ["a", "b"]}, r"y\[2\]: label 2 is out of range: expected 0..1"),

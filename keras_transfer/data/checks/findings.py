@@ -97,7 +97,7 @@ def _extensions(samples: SampleTable, examined: Examined) -> Iterator[Finding]:
 def _copies(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
     groups = examined.copies()
     leaked = [tuple(group) for group in groups if crossing(group, split)]
-    conflicting = [tuple(group) for group in groups if len(set(samples.labels[group].tolist())) > 1]
+    conflicting = [tuple(group) for group in groups if len({samples.labels[i].tobytes() for i in group}) > 1]
     if leaked:
         message = f"{_many(leaked, 'group')} of copies in more than one split: validation and test metrics are too good"
         yield Finding("copies across splits", "error", message, tuple(leaked))
@@ -129,17 +129,23 @@ def _classes(samples: SampleTable, examined: Examined, split: np.ndarray) -> Ite
     readable = np.array([not error for error in examined.errors], bool)
     for name in SPLITS:
         inside = (split == name) & readable
-        counts = np.bincount(samples.labels[inside], minlength=len(samples.classes))
+        counts = _counts(samples, inside)
         missing = [samples.classes[c] for c in np.flatnonzero(counts == 0)]
         if inside.any() and missing:
-            severity = "error" if name == "train" else "warning"
+            severity = "error" if name == "train" and not samples.is_multi else "warning"
             shown = ", ".join(missing[:10]) + (" …" if len(missing) > 10 else "")
             yield Finding("missing classes", severity, f"{name} has no images of: {shown}")
-    counts = np.bincount(samples.labels[readable], minlength=len(samples.classes))
+    counts = _counts(samples, readable)
     most, fewest = int(counts.max()), int(counts.min())
     if most >= UNBALANCED * max(fewest, 1):
         large, small = samples.classes[int(counts.argmax())], samples.classes[int(counts.argmin())]
         yield Finding("imbalance", "warning", f"{large} has {most:,} images, {small} only {fewest:,}")
+
+
+def _counts(samples: SampleTable, chosen: np.ndarray) -> np.ndarray:
+    if samples.is_multi:
+        return np.asarray(samples.labels[chosen].sum(axis=0), np.int64)
+    return np.bincount(samples.labels[chosen], minlength=len(samples.classes))
 
 
 def _small(examined: Examined, model_side: int | None) -> Iterator[Finding]:

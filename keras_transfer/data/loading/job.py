@@ -77,7 +77,9 @@ class Job:
         return self.transform(self.split.samples.images.open(index), generator, out)
 
     def one_hot(self, positions: np.ndarray) -> np.ndarray:
-        """Return the labels of these samples, float32 (b, C)."""
+        """Return the labels of these samples as 0 and 1, float32 (b, C)."""
+        if self.split.is_multi:
+            return np.asarray(self.split.labels[positions], np.float32)
         labels = np.zeros((len(positions), len(self.split.classes)), np.float32)
         labels[np.arange(len(positions)), self.split.labels[positions]] = 1.0
         return labels
@@ -90,7 +92,8 @@ class Job:
         weights = None if self.weights is None else self.weights[positions]
         if self.batch_transform is not None:
             generator = rng.generator(self.seed, rng.BATCH, epoch, i, self.view)
-            images, labels, weights = _mix(self.batch_transform, images, labels, weights, generator)
+            mix = _mix_several if self.split.is_multi else _mix
+            images, labels, weights = mix(self.batch_transform, images, labels, weights, generator)
         return (images, labels) if weights is None else (images, labels, weights)
 
 
@@ -109,6 +112,23 @@ def _mix(
     total = carried.sum(axis=1)
     safe = np.where(total > 0, total, 1)[:, None]
     return images, np.where(total[:, None] > 0, carried / safe, labels).astype(np.float32), total.astype(np.float32)
+
+
+def _mix_several(
+    batch_transform: BatchTransform,
+    images: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray | None,
+    generator: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Mix as `_mix` does: the weights are a column of their own, because the labels of an image need not sum to 1."""
+    if weights is None:
+        return (*batch_transform(images, labels, generator), None)
+    ones = np.ones((len(labels), 1), np.float32)
+    images, carried = batch_transform(images, np.hstack([labels, ones]) * weights[:, None], generator)
+    total = carried[:, -1:]
+    mixed = np.where(total > 0, carried[:, :-1] / np.where(total > 0, total, 1), labels)
+    return images, mixed.astype(np.float32), total[:, 0].astype(np.float32)
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

@@ -38,6 +38,7 @@ from keras_transfer.data.objects.pixels import (
     is_single,
     is_tensor,
 )
+from keras_transfer.data.objects.several import in_lists
 from keras_transfer.errors import UserError
 
 ACCEPTED = (
@@ -121,7 +122,7 @@ def _table(data: Any, what: str) -> Items:
     image = column_of(names, ("path", "file", "filename", *IMAGE_COLUMNS), what)
     label = next((name for name in LABEL_COLUMNS if name in names), None)
     items = _list(data[image].tolist(), what)
-    return replace(items, labels=None if label is None else data[label].tolist())
+    return replace(items, labels=None if label is None else in_lists(data[label].tolist(), label))
 
 
 # --- torch ---

@@ -15,11 +15,12 @@ from keras_transfer.data.objects.gathering import Items, column
 from keras_transfer.data.objects.kinds import read
 from keras_transfer.data.objects.labels import indices, plain
 from keras_transfer.data.objects.pixels import Pixels, file_of, is_encoded, is_of, is_picture, is_tensor
+from keras_transfer.data.objects.several import names_of_several
 from keras_transfer.data.objects.store import Joined, ObjectStore
 from keras_transfer.data.paths import source_of
 from keras_transfer.data.samples import SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names
-from keras_transfer.data.sources.folder import SPLIT_FOLDERS
+from keras_transfer.data.sources._split_names import SPLIT_FOLDERS
 from keras_transfer.errors import UserError
 
 
@@ -60,8 +61,11 @@ def samples_of(data: Any, y: Any = None, classes: ClassNames = None, what: str =
     }
     wanted = class_names(classes)
     own = next((items.classes for items in found.values() if items.classes), None)
-    labels = {split: plain(items.labels or (), what) for split, items in found.items()}
-    if wanted or own:  # each part by its own names: a number is a place in them
+    several = names_of_several(found.values(), wanted, own, what)
+    labels = {} if several else {split: plain(items.labels or (), what) for split, items in found.items()}
+    if several:
+        known, rows = several
+    elif wanted or own:  # each part by its own names: a number is a place in them
         shared = wanted or own
         each = [indices(labels[split], items.classes or own, shared, what) for split, items in found.items()]
         known, rows = each[0][0], np.concatenate([part for _, part in each])
@@ -72,7 +76,7 @@ def samples_of(data: Any, y: Any = None, classes: ClassNames = None, what: str =
         known, rows = indices(joined, None, None, what)
     return make_samples(
         known,
-        _store(found, [known[row] for row in rows]),
+        _store(found, [] if several else [known[row] for row in rows]),
         rows,
         [split for split, items in found.items() for _ in items.images],
         _weights(found),
@@ -117,7 +121,7 @@ def _store(found: Mapping[str, Items], labels: Sequence[str]) -> ObjectStore:
     """Return the images of all parts; their names sort as the files of a folder would, where all are files in class folders."""
     names, start = [], 0
     for split, items in found.items():
-        own = _file_names(items.images, labels[start : start + len(items.images)])
+        own = _file_names(items.images, labels[start : start + len(items.images)] or None)
         numbers = [f"{i:08d}" for i in range(len(items.images))]
         names += [f"{split}/{name}" if split else name for name in own or numbers]
         start += len(items.images)
@@ -126,10 +130,12 @@ def _store(found: Mapping[str, Items], labels: Sequence[str]) -> ObjectStore:
     return ObjectStore(Joined(images) if len(parts) > 1 else images[0], names)
 
 
-def _file_names(images: Sequence[Any], labels: Sequence[str]) -> list[str] | None:
-    """Return CLASS/FILE of each image if all are different files in folders named like their classes."""
+def _file_names(images: Sequence[Any], labels: Sequence[str] | None) -> list[str] | None:
+    """Return CLASS/FILE of each image if all are different files in folders named like their classes; None: several labels each."""
     if isinstance(images, _Opened):
         return images.names()
+    if labels is None:
+        return None
     names = []
     for image, label in zip(images, labels):
         path = image.get("path") if is_encoded(image) else file_of(image) if is_picture(image) else image

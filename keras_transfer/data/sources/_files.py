@@ -139,7 +139,7 @@ def drop_repeats(
         j = first.setdefault(name, i)
         if j == i:
             keep.append(i)
-        elif labels[i] != labels[j]:
+        elif not np.array_equal(labels[i], labels[j]):
             raise UserError(f"{where(i)}: {name!r} has another label than at {where(j)}")
         elif split[i] != split[j]:
             raise UserError(f"{where(i)}: {name!r} is in the split {split[i]!r}, but in {split[j]!r} at {where(j)}")

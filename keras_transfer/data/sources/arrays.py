@@ -16,6 +16,7 @@ from keras_transfer.data.samples import ArrayStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names, index_labels
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.safety.archive import read_npz
+from keras_transfer.stratify import is_multi
 
 KEYS = (
     *("x", "y", "weights", "groups"),
@@ -47,7 +48,7 @@ def load(
 
     Args:
         x: all images, unsplit: uint8 (n, h, w) or (n, h, w, 1 | 3 | 4), values 0..255.
-        y: their labels: integers (n,) or (n, 1), names (n,), or one-hot (n, C).
+        y: their labels: integers (n,) or (n, 1), names (n,), or 0 and 1 (n, C): one-hot, or several labels for an image, or none.
         path: an `.npz` file, read without pickle, that replaces all arrays.
         x_train: training images; likewise y_train, x_val, y_val, x_test, y_test.
         weights: sample weights (n,) of x, at least 0.
@@ -138,7 +139,7 @@ def _images(array: Any, what: str) -> np.ndarray:
 
 
 def _labels(array: Any, what: str) -> np.ndarray:
-    """Return labels (n,), integers or strings."""
+    """Return labels (n,), integers or strings; or uint8 (n, C), 0 or 1, if an image has several of them or none."""
     if isinstance(array, (set, frozenset, Mapping)):
         raise UserError(f"{what}: expected labels in the order of the images, received a {type(array).__name__}")
     _refuse_mask(array, what)
@@ -146,11 +147,11 @@ def _labels(array: Any, what: str) -> np.ndarray:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim == 2 and labels.dtype.kind in "biuf":
-        if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
-            raise UserError(f"{what}: two-dimensional labels must be one-hot")
-        return np.asarray(labels.argmax(axis=1))
+        if not ((labels == 0) | (labels == 1)).all():
+            raise UserError(f"{what}: two-dimensional labels must be 0 or 1: one-hot, or several labels for an image")
+        return labels.astype(np.uint8)
     if labels.ndim != 1:
-        raise UserError(f"{what}: labels must have the shape (n,), (n, 1) or one-hot (n, classes), not {labels.shape}")
+        raise UserError(f"{what}: labels must have the shape (n,), (n, 1) or (n, classes), not {labels.shape}")
     if labels.dtype.kind in "iu":
         return labels.astype(np.int64)
     if labels.dtype.kind in "US" or (labels.dtype == object and all(isinstance(v, str) for v in labels)):
@@ -173,6 +174,8 @@ def _classes(
         part = int(np.searchsorted(ends, i, "right"))
         return f"{source}: y{parts[part]}[{i - (ends[part - 1] if part else 0)}]"
 
+    if any(map(is_multi, labels)):
+        return _several(labels, classes, parts, source)
     kinds = {a.dtype.kind in "iu" for a in labels}
     if len(kinds) > 1:
         raise UserError(
@@ -190,6 +193,23 @@ def _classes(
             raise UserError(f"{where(wrong)}: label {written[wrong]} is out of range: expected 0..{len(classes) - 1}")
         return classes, np.array(written, np.int64)
     return index_labels([str(v) for a in labels for v in a.tolist()], classes, where)
+
+
+def _several(
+    labels: list[np.ndarray], classes: tuple[str, ...] | None, parts: list[str], source: str
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return class names, and labels of 0 and 1; class numbers where all are one-hot."""
+    shapes = {a.shape[1:] for a in labels}
+    if len(shapes) > 1:
+        listed = ", ".join(f"y{part} {a.shape}" for part, a in zip(parts, labels))
+        raise UserError(f"{source}: the labels of all parts must have as many columns, received {listed}")
+    table = np.concatenate(labels)
+    if (table.sum(axis=1) == 1).all():
+        return _classes([a.argmax(axis=1) for a in labels], classes, parts, source)
+    names = classes or tuple(map(str, range(table.shape[1])))
+    if len(names) != table.shape[1]:
+        raise UserError(f"{source}: {len(names)} class names, but labels with {table.shape[1]} columns")
+    return names, table
 
 
 def _column(

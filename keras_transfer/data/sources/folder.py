@@ -16,17 +16,11 @@ from keras_transfer.data.images.heif import is_hollow, reads_suffix
 from keras_transfer.data.leftovers import UNREAD_SUFFIXES, is_leftover, suffix_of
 from keras_transfer.data.samples import IMAGE_SUFFIXES, FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names
+from keras_transfer.data.sources._split_names import SPLIT_FOLDERS
+from keras_transfer.data.sources.csv_file import has_several, load_labels
 from keras_transfer.errors import UserError, nearest
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+LABEL_FILE = "labels.csv"
 
 
 @dataclass
@@ -70,6 +64,8 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     deeper in their class folder. Files are images by their extension (`IMAGE_SUFFIXES`); hidden and other files are
     skipped and counted in the notes. Classes are the folder names in alphabetical order, or in that of `classes`.
 
+    A folder with a file `labels.csv` that gives images several labels each is read by that file; see `csv_file.load`.
+
     Args:
         path: the folder, or a zip or tar archive of it.
         classes: class names (or a text file with one per line) to fix the order or select folders.
@@ -81,6 +77,8 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
     if not os.path.isdir(root):  # noqa: PTH112 - never raises
         what = "is a file, not a folder" if os.path.lexists(root) else "no such folder"
         raise UserError(f"{str(path)!r}: {what}{_hint(root)}")
+    if has_several(root / LABEL_FILE):
+        return load_labels(root / LABEL_FILE, classes, f"folder {path}")
     found = _Found()
     splits = _split_folders(root)
     if splits is None:
@@ -92,6 +90,7 @@ def load(path: str | os.PathLike[str], classes: ClassNames = None) -> SampleTabl
         raise UserError(
             f"no images in class folders below {str(path)!r}: expected {root.name}/CLASS/*.jpg (or .png …); "
             f"found {found.stray} images outside class folders and {found.other} other files{_of(found.unread)}"
+            + (f"; to read it by its label file: {root / LABEL_FILE}" if (root / LABEL_FILE).is_file() else "")
         )
     names = class_names(classes) or tuple(sorted(set(found.labels)))
     return _samples(root, path, found, names, bool(classes))

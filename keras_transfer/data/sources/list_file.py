@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,25 +67,26 @@ def load(
     folder = Path(root) if root is not None else next(iter(given.values())).parent
     if not folder.is_dir():
         raise UserError(f"root: no such folder: {str(folder)!r}")
-    return build(names, written, np.concatenate(split), where, folder, class_names(classes), _source(given))
+    known, found = index_labels(written, class_names(classes), where)
+    return build(names, known, found, np.concatenate(split), where, folder, _source(given))
 
 
-def build(
+def build(  # the columns of a list, and where they come from
     paths: list[str],
-    written: list[str],
+    classes: tuple[str, ...],
+    labels: np.ndarray,
     split: np.ndarray,
     where: Lines,
     root: Path,
-    classes: tuple[str, ...] | None,
     source: str,
     weights: np.ndarray | None = None,
     groups: np.ndarray | None = None,
+    notes: Sequence[str] = (),
 ) -> SampleTable:
-    """Resolve and check paths and labels, and build the samples."""
-    classes, labels = index_labels(written, classes, where)
+    """Resolve and check paths, and build the samples."""
     names = check_existence(relative_names(paths, root), root, where)
     keep, dropped = drop_repeats(names, labels, split, where)
-    notes = [f"skipped: {dropped} duplicate lines"] if dropped else []
+    notes = [*notes, *([f"skipped: {dropped} duplicate lines"] if dropped else [])]
     if keep is not None:
         names, labels, split = [names[i] for i in keep], labels[keep], split[keep]
         weights = None if weights is None else weights[keep]

@@ -17,14 +17,16 @@ from keras_transfer.report.sections import (
     mistakes,
     repeat,
     result,
+    several,
     training,
 )
 
-__all__ = ["FIGURES", "SECTIONS"]
+__all__ = ["FIGURES", "ONE_LABEL", "SECTIONS"]
 
 SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
     "result": ("Result", result.make),
     "leaderboard": ("Leaderboard", leaderboard.make),
+    "several": ("Labels", several.make),
     "mistakes": ("Worst mistakes", mistakes.make),
     "confusion": ("Confusion", confusion.make),
     "classes": ("Classes", classes.make),
@@ -37,5 +39,8 @@ SECTIONS: dict[str, tuple[str, Callable[[RunView], dict[str, Any] | None]]] = {
 }
 """Name → title, and the function that returns the template's variables, or None to leave the section out."""
 
-FIGURES = frozenset({"result", "mistakes", "confusion", "classes", "calibration", "confidence"})
+ONE_LABEL = frozenset({"mistakes", "confusion", "classes", "calibration", "confidence", "labels"})
+"""Sections that are left out where an image may have several labels."""
+
+FIGURES = frozenset({"result", "several", "mistakes", "confusion", "classes", "calibration", "confidence"})
 """Sections that show one set of images: test, else validation, else training images out of fold."""

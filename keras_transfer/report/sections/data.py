@@ -45,6 +45,10 @@ def _counts(view: RunView) -> dict[str, Any]:
         columns["train"] = view.evidence.data.train.counts().tolist()
     for name in ("val", "test"):
         if name in view.measured:
+            measured = view.measured[name]
+            if "confusion" not in measured:  # several labels per image
+                columns[name] = [row["support"] for row in measured["per_class"].values()]
+                continue
             columns[name] = Cells.read(view.measured[name]["confusion"]).totals().astype(int).tolist()
     rows = list(zip(view.classes, zip(*columns.values())))
     most = max((sum(row) for _, row in rows), default=0) or 1
@@ -88,7 +92,10 @@ def _samples(view: RunView, evidence: Evidence) -> list[dict[str, Any]]:
     from keras_transfer.data.loading.loader import Loader
 
     settings, train = view.config.data, evidence.data.train
-    firsts = np.unique(train.labels, return_index=True)[1]
+    if train.is_multi:
+        firsts = np.unique(train.labels[:, train.counts() > 0].argmax(axis=0))
+    else:
+        firsts = np.unique(train.labels, return_index=True)[1]
     chosen = train.take(firsts[np.unique(np.linspace(0, len(firsts) - 1, SHOWN).astype(int))])
     transform, mix = transforms(settings.augment, settings.size, settings.resize, settings.color)
     augments = transform.random or mix is not None
@@ -98,7 +105,7 @@ def _samples(view: RunView, evidence: Evidence) -> list[dict[str, Any]]:
     return [
         {
             "name": chosen.image_name(i),
-            "label": view.classes[chosen.labels[i]],
+            "label": ", ".join(chosen.names_of(i)) or "no label",
             "image": of_sample(chosen, i),
             "views": [of_pixels(view[i]) for view in views],
         }

@@ -9,8 +9,10 @@ import numpy as np
 
 from keras_transfer.evaluation.intervals import of_confusion, of_mean, of_proportion
 from keras_transfer.evaluation.metrics import most_confused
+from keras_transfer.evaluation.tasks import MULTI
 from keras_transfer.formatting import images, range_of, share
 from keras_transfer.report.run_view import RunView
+from keras_transfer.report.sections import several
 
 _MISCALIBRATED, _GAP, _WIDE, _WAITING, _UNBALANCED = 0.05, 0.1, 0.1, 0.2, 10
 
@@ -33,6 +35,8 @@ def make(view: RunView) -> dict[str, Any]:
 def verdict(view: RunView) -> str:
     """Return the result in one or two sentences."""
     figures = view.figures
+    if view.is_multi:
+        return several.verdict(view)
     text = (
         f"The model classifies {share(figures['accuracy'])} of {images(figures['n'], view.kind)} "
         f"correctly (95\u00a0% interval: {_proportion(figures['accuracy'], figures['n'])})."
@@ -58,6 +62,9 @@ def headline(figures: Mapping[str, Any], losses: np.ndarray | None = None) -> It
         figures: the result of `classification_metrics`.
         losses: loss of each image, (n,), if known: needed for the interval of the loss.
     """
+    if figures.get("task") == MULTI:
+        yield from several.headline(figures)
+        return
     intervals = _intervals(figures, losses)
     weighted = figures.get("weighted") or {}
     for key, name, meaning in _FIGURES:
@@ -116,11 +123,10 @@ def remarks(view: RunView) -> Iterator[str]:
             "epoch, so they are slightly optimistic."
         )
     low, high = of_proportion(figures["accuracy"], figures["n"])
-    if high - low > _WIDE:
+    if high - low > _WIDE and not view.is_multi:
         yield f"With {images(figures['n'], view.kind)} the interval is wide; more images would narrow it."
     yield from _course(view)
-    yield from _weakest(view)
-    yield from _confidence(view)
+    yield from several.remarks(view) if view.is_multi else (*_weakest(view), *_confidence(view))
     waited = [phase["name"] for phase in metrics["phases"] if (phase["data_wait"] or 0) > _WAITING]
     if waited:
         yield f"Training waited for images in {_listed(waited)}: more workers or smaller files would speed it up."

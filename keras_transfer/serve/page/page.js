@@ -2,6 +2,7 @@
 
 const AT_ONCE = 4; // concurrent requests
 const maxUpload = Number(document.body.dataset.maxUpload);
+const several = "several" in document.body.dataset; // an image may have several labels, or none
 const find = (id) => document.getElementById(id);
 const results = find("results");
 const waiting = [];
@@ -45,8 +46,10 @@ async function work() {
   try {
     if (file.size > maxUpload) throw new Error(`The file is larger than the limit of ${megabytes(maxUpload)} MiB.`);
     status.textContent = "Classifying…";
-    show(card, file, await post("api/predict?explain=true&top=5", { file }));
+    const answer = await post("api/predict?explain=true&top=5", { file });
+    show(card, file, answer);
     status.textContent = "";
+    if (answer.labels) status.textContent = answer.labels.length ? `Labels: ${answer.labels.join(", ")}` : "No label.";
   } catch (problem) {
     card.classList.add("failed");
     status.textContent = sentence(problem.message);
@@ -74,6 +77,7 @@ function show(card, file, answer) {
     card.querySelector(".bars").append(bar);
   }
   const form = card.querySelector("form");
+  if (several) return;
   form.hidden = false;
   for (const { name } of answer.classes) form.querySelector(".names").append(classButton(form, file, name));
   form.addEventListener("submit", (event) => {
