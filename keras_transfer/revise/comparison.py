@@ -16,10 +16,11 @@ from keras_transfer.evaluation.evaluate import predict_logits
 from keras_transfer.evaluation.metrics import log_softmax
 from keras_transfer.files import write_json, write_text
 from keras_transfer.formatting import share
-from keras_transfer.inference import data_of, find_model, images_of, start, transform_of
+from keras_transfer.inference import data_of, find_model, images_of, transform_of
 from keras_transfer.revise.regression import Opinion, Regression, regression, renamed
 from keras_transfer.revise.render import render
 from keras_transfer.revise.revision import pixels_digest
+from keras_transfer.revise.single_label import start_single
 from keras_transfer.runs import RunDirectory
 from keras_transfer.runs.directory import REVISED
 from keras_transfer.typing import Say
@@ -83,7 +84,7 @@ def compare_runs(
         UserError: no such run, classes that do not fit each other, or nothing to compare on.
     """
     (_, old_run), (new_file, new_run) = find_model(old), find_model(new)
-    first, second = models or (start(old, backend, device)[:2], start(new, backend, device)[:2])
+    first, second = models or (start_single(old, backend, device)[:2], start_single(new, backend, device)[:2])
     known = _revision(new_run)
     names = renamed(first[1]["classes"], known.get("renamed", {}))
     if not set(names) & set(second[1]["classes"]):

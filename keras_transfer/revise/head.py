@@ -24,11 +24,11 @@ from keras_transfer.engine.numbers import unpack
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import predict_logits
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
-from keras_transfer.inference import start
 from keras_transfer.models import bundle
 from keras_transfer.models.initial import draw_initial_weights
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.report.write import write_report
+from keras_transfer.revise.single_label import start_single
 from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.solved.cross_validation import cross_validate
 from keras_transfer.solved.evidence import losses
@@ -153,7 +153,7 @@ def solve_run(  # what a run is made from
         make: makes the new head.
     """
     began = time.perf_counter()
-    model, metadata, _ = start(old.path, backend, device)
+    model, metadata, _ = start_single(old.path, backend, device)
     resolved = complete(config)
     data = open_data(resolved)
     head = make(model, resolved, data, say)

@@ -84,10 +84,12 @@ def base_data(run: RunDirectory) -> Dataset:
     """Return the data of a finished run.
 
     Raises:
-        UserError: it did not finish, or its data have changed.
+        UserError: it did not finish, its data have changed, or its images have several labels.
     """
     run.read_json(run.metrics)
     found = data_of(run)
+    if found.samples.is_multi:
+        raise UserError(f"{run.path} gives an image several labels: such runs are not revised yet")
     if found is None:
         raise UserError(
             f"the data of {run.path} have changed since its training (images, labels or splits): bring back what it was trained on"

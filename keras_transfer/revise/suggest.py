@@ -23,10 +23,10 @@ from keras_transfer.evaluation.predict import Opened, find_images
 from keras_transfer.files import check_output, write_text
 from keras_transfer.html.templates import environment, page_file
 from keras_transfer.html.thumbnails import of_file
-from keras_transfer.inference import start
 from keras_transfer.inference.embed import embed
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.revise.badge import badge
+from keras_transfer.revise.single_label import start_single
 
 PAGE = "suggest.html"
 
@@ -78,7 +78,7 @@ def suggest(
     """
     check_output("--output", str(output), ".html")
     files = [str(Path(path).absolute()) for path in find_images(list(pictures))]
-    model, metadata, run = start(source, backend, device)
+    model, metadata, run = start_single(source, backend, device)
     known = set() if run is None else set(run.split_of_content() or {})
     new, left = _unknown(files, known)
     if left:
