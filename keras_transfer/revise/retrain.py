@@ -88,12 +88,12 @@ def base_data(run: RunDirectory) -> Dataset:
     """
     run.read_json(run.metrics)
     found = data_of(run)
-    if found.samples.is_multi:
-        raise UserError(f"{run.path} gives an image several labels: such runs are not revised yet")
     if found is None:
         raise UserError(
             f"the data of {run.path} have changed since its training (images, labels or splits): bring back what it was trained on"
         )
+    if found.samples.is_multi:
+        raise UserError(f"{run.path} gives an image several labels: such runs are not revised yet")
     return found
 
 
