@@ -335,7 +335,13 @@ class Classifier(Usage):
         split = evaluation_split(self.metadata, self.data if data is None else data, y)
         self._check_classes(split)
         return Evaluation(
-            evaluate_split(self.model, split.at_depth(self.metadata.get("depth")), self._transform(), batch_size)
+            evaluate_split(
+                self.model,
+                split.at_depth(self.metadata.get("depth")),
+                self._transform(),
+                batch_size,
+                metadata=self.metadata,
+            )
         )
 
     @checked

@@ -36,6 +36,7 @@ from keras_transfer.arguments.types import (
     Positive,
     Rate,
     Seed,
+    Share,
     Switch,
     number,
     ordered,
@@ -517,6 +518,11 @@ class RunConfig(Section):
         description="How much is tried where phases are automatic: `quick` solves a head on one backbone in seconds; `standard` also "
         "compares backbones and fine-tunes where that fits into about a minute for a few hundred images; `best` takes the time "
         "that it needs; a number: minutes for fine-tuning.",
+    )
+    reject_rate: Share | None = Field(
+        None,
+        description="Recognize images of none of the classes: the share of images of the known classes that may be rejected by mistake, "
+        "such as 0.05. The model file then has a second output, `novelty`, above 0 for such images. `null`: every image gets a class.",
     )
     data: DataConfig = Field(default_factory=DataConfig, description="The images.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")

@@ -8,10 +8,11 @@ import numpy as np
 
 from keras_transfer.console import progress
 from keras_transfer.evaluation.metrics import classification_metrics
+from keras_transfer.evaluation.novelty import novelty_metrics
 from keras_transfer.keras_compat.locks import lock_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset, Split
@@ -36,15 +37,15 @@ def predict_logits(
         workers: number of reading threads, or `"auto"`.
 
     Returns:
-        float32 (n, C); (0, C) for an empty split.
+        float32 (n, C), or of another width that the model's output has; (0, width) for an empty split.
     """
     from keras_transfer.data.loading.loader import Loader
 
     if len(split) == 0:
-        return np.zeros((0, len(split.classes)), np.float32)
+        return np.zeros((0, int(model.output_shape[-1])), np.float32)
     # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
     size = min(batch_size, len(split))
-    logits, done = np.empty((len(split), len(split.classes)), np.float32), 0
+    logits, done = np.empty((len(split), int(model.output_shape[-1])), np.float32), 0
     with (
         Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
         progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
@@ -81,10 +82,19 @@ def evaluate_split(
     transform: Transform,
     batch_size: int = 32,
     workers: int | str = "auto",
+    metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the `classification_metrics` of a model on `split`; raises what that raises."""
-    logits = predict_logits(model, split, transform, batch_size, workers)
-    return classification_metrics(logits, split.labels, split.classes, split.weights)
+    """Return the `classification_metrics` of a model on `split`; raises what that raises.
+
+    With the metadata of a model that rejects, ``novelty`` is added; see :func:`~keras_transfer.evaluation.novelty.novelty_metrics`.
+    """
+    from keras_transfer.models.novelty import NOVELTY, apart, joined
+
+    known = metadata or {}
+    rows = predict_logits(joined(model, known), split, transform, batch_size, workers)
+    logits, novelty = apart(rows, len(split.classes))
+    found = classification_metrics(logits, split.labels, split.classes, split.weights)
+    return found if novelty is None else {**found, NOVELTY: novelty_metrics(novelty, known[NOVELTY]["rate"])}
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:

@@ -36,6 +36,10 @@ __all__ = [
 ]
 
 
+NONE_OF_THESE = "none of these"
+"""What is shown for an image that a model rejects."""
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """The prediction for an image.
@@ -45,15 +49,23 @@ class Prediction:
         classes: the K most probable classes, in descending order; empty if the file cannot be read.
         probabilities: their probabilities in 0..1, which sum to 1 only if K is the number of classes.
         error: why the file cannot be read, or None.
+        novelty: how unlike the training images it is; above 0 it is taken for none of the classes. None if the model does not say.
     """
 
     path: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
     error: str | None = None
+    novelty: float | None = None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the image is taken for none of the classes."""
+        return self.novelty is not None and self.novelty > 0
 
     def __repr__(self) -> str:
-        found = ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
+        found = f"{NONE_OF_THESE}; " if self.rejected else ""
+        found += ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
         return f"Prediction({one_line(self.path)}: {one_line(self.error) if self.error else found})"
 
 
@@ -166,12 +178,14 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, atomically."""
+    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, atomically; of a model that rejects, with `novelty` and
+    `none_of_these`."""
     rows = [
         {
             "path": p.path,
             "predictions": [{"class": c, "probability": v} for c, v in zip(p.classes, p.probabilities)],
             "error": p.error,
+            **({} if p.novelty is None else {"novelty": p.novelty, "none_of_these": p.rejected}),
         }
         for p in predictions
     ]
@@ -179,14 +193,19 @@ def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) 
 
 
 def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write rows of `path, class_1, probability_1, class_2 …, error` in UTF-8, atomically."""
+    """Write rows of `path, class_1, probability_1, class_2 …, error` in UTF-8, atomically; of a model that rejects, with `novelty` and
+    `none_of_these` (yes or no) before `error`."""
     places = range(max((len(p.classes) for p in predictions), default=0))
-    fields = ["path", *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")), "error"]
+    fields = ["path", *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability"))]
+    fields += ["novelty", "none_of_these"] if any(p.novelty is not None for p in predictions) else []
+    fields.append("error")
     rows = []
     for p in predictions:
         row: dict[str, Any] = {"path": p.path, "error": p.error}
         for k, (name, probability) in enumerate(zip(p.classes, p.probabilities)):
             row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
+        if p.novelty is not None:
+            row["novelty"], row["none_of_these"] = f"{p.novelty:.6g}", "yes" if p.rejected else "no"
         rows.append(row)
     files.write_csv(path, rows, fields)
 
@@ -255,11 +274,22 @@ def predict_opened(
     """Classify images that :func:`open_images` opened; see :func:`predict_files`."""
     if top < 1:
         raise UserError(f"top must be at least 1, got {top}")
+    from keras_transfer.models.novelty import joined
+
     classes = [str(c) for c in metadata["classes"]]
     return [
-        Prediction(name, error=found) if isinstance(found, str) else Prediction(name, *_top(found, classes, top))
-        for name, found in outputs(model, metadata, images, batch_size, workers)
+        Prediction(name, error=found) if isinstance(found, str) else _prediction(name, found, classes, top)
+        for name, found in outputs(joined(model, metadata), metadata, images, batch_size, workers)
     ]
+
+
+def _prediction(name: str, row: np.ndarray, classes: Sequence[str], top: int) -> Prediction:
+    """Return the prediction from what the model computed, float32 (C,) or (C + 1,)."""
+    from keras_transfer.models.novelty import apart
+
+    logits, novelty = apart(row, len(classes))
+    names, probabilities = _top(logits, classes, top)
+    return Prediction(name, names, probabilities, novelty=None if novelty is None else float(novelty))
 
 
 def _ahead(

@@ -49,7 +49,7 @@ def evaluate(
     from keras_transfer.evaluation.table import metrics_table
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
-    metrics = evaluate_split(model, images, transform_of(metadata))
+    metrics = evaluate_split(model, images, transform_of(metadata), metadata=metadata)
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
@@ -107,7 +107,8 @@ def predict(
         for item in found:
             if not item.error:
                 shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
-                text.say(f"{text.one_line(item.path)}: {shown}")
+                rejected = f"{prediction.NONE_OF_THESE} (novelty {item.novelty:.2f})  " if item.rejected else ""
+                text.say(f"{text.one_line(item.path)}: {rejected}{shown}")
     if grid_file is not None:
         from keras_transfer.plots import predicted_files
 

@@ -27,6 +27,7 @@ from keras_transfer.files import atomic_write, is_trouble, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
 from keras_transfer.models.backbones.record import BACKBONES
 from keras_transfer.models.graph import flat_layers
+from keras_transfer.models.novelty import NOVELTY, is_novelty, main_part, with_novelty
 from keras_transfer.models.precision import as_float32, full_float32
 from keras_transfer.options import Color, Resize
 from keras_transfer.safety import Refused
@@ -65,8 +66,9 @@ def save(
     with EXCLUSIVE, temporary_folder(f"write {str(path)!r}") as folder, as_float32(model), _trained_positions(model):
         # A second model of the same layers, not compiled: no optimizer is saved.
         plain = keras.Model(model.input, model.output, name=model.name)
+        whole = with_novelty(plain, stored)
         aside = folder / "model.keras"
-        keras.saving.save_model(plain, aside)
+        keras.saving.save_model(whole, aside)
         with zipfile.ZipFile(aside, "a") as archive:
             # Half characters, which file names of unusual bytes become, are written as JSON's escapes.
             text = json.dumps(stored, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
@@ -121,6 +123,8 @@ def load(
     custom_objects = {**_plugin_objects(stored.get("backbone")), **(custom_objects or {})}
     _check_required(stored, path, custom_objects)
     model = load_keras(_with_suffix(path), custom_objects, _image_of(stored))
+    _check_outputs(stored, model, path)
+    model = main_part(model)
     _check_classes(stored, model, path)
     if golden is not None:
         _check_batch(golden, model, path)
@@ -172,6 +176,13 @@ def _created(model: keras.Model) -> dict[str, Any]:
         "versions": {"keras": keras.__version__},
         "requires": sorted({type(layer).__module__.split(".")[0] for layer in flat_layers(model)} - {"keras"}),
     }
+
+
+def _check_outputs(stored: Mapping[str, Any], model: keras.Model, path: Path) -> None:
+    """Raise Refused unless a model has one output, or, where the metadata say so, the novelty as a second one."""
+    if not (is_novelty(model) if stored.get(NOVELTY) else len(model.outputs) == 1):
+        expected = "logits and novelty" if stored.get(NOVELTY) else "one, the logits"
+        raise Refused(path, f"its model has {len(model.outputs)} outputs that do not fit, expected {expected}")
 
 
 def _check_classes(stored: Mapping[str, Any], model: keras.Model, path: Path) -> None:
@@ -286,6 +297,11 @@ def _check_stored(stored: Any, path: Path) -> None:
         parse_depth(stored.get("depth"))
     except UserError as error:
         raise UserError(f"{str(path)!r}: damaged metadata: {error}") from None
+    novelty = stored.get(NOVELTY)
+    if novelty is not None and not (
+        isinstance(novelty, dict) and isinstance(novelty.get("rate"), float) and 0 < novelty["rate"] < 1
+    ):
+        raise UserError(f"{str(path)!r}: damaged metadata: {NOVELTY} {str(novelty)[:100]}")
     classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")

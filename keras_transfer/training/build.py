@@ -56,6 +56,7 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         accumulate=config.data.accumulate,
         native=config.model.native,
         features=feature_settings(config.data, config.model.native),
+        rejects=config.reject_rate is not None,
     )
     return TrainingSetup(model, train, val, settings)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import keras
@@ -25,9 +25,11 @@ from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.engine.numbers import unpack
 from keras_transfer.models.audit import FreezeAudit
+from keras_transfer.models.novelty import FEATURES, features_model
 from keras_transfer.solved.evidence import Evidence, difference, losses, measure
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
+from keras_transfer.solved.novelty import Subspace
 from keras_transfer.solved.solvers import SOLVERS
 from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training.accumulate import part_size
@@ -58,6 +60,8 @@ class FoldedOutcome:
             before.
         seconds: that all of it took.
         folds: number of trainings.
+        residuals: for novelty (:mod:`keras_transfer.solved.novelty`): of each training image by the training without it, None where there
+            was none; empty if it was not asked for.
     """
 
     alpha: float
@@ -67,10 +71,12 @@ class FoldedOutcome:
     accepted: bool
     seconds: float
     folds: int
+    residuals: tuple[float | None, ...] = ()
 
     def as_json(self, phase: str) -> dict[str, Any]:
         """Return it for :attr:`FitResult.outcomes`, with the name of the phase."""
-        return {"phase": phase, "solver": "gradient", **asdict(self)}
+        found = {"phase": phase, "solver": "gradient", **asdict(self)}
+        return found if self.residuals else {key: value for key, value in found.items() if key != "residuals"}
 
     def __str__(self) -> str:
         verdict = "accepted" if self.accepted else "rejected, the weights stay as they were"
@@ -134,6 +140,7 @@ class _Folds:
     folds: list[_Fold]
     labels: np.ndarray
     weights: np.ndarray | None
+    judging: Batches
 
 
 def train_in_folds(
@@ -167,6 +174,7 @@ def train_in_folds(
     with _prepared(setup, phase, start, before, say) as work, _put_back(work.model) as beginning:
         logits = np.full((len(ALPHAS), len(work.labels), setup.model.output_shape[-1]), np.nan)
         total = [np.zeros(part.shape) for part in beginning]
+        residuals = np.full(len(work.labels), np.nan)
         done, rounds = 0, work.folds[: phase.rounds]
         for number, fold in enumerate(rounds, 1):
             fold_began, place = time.perf_counter(), f"fold {number} of {len(rounds)}"
@@ -177,6 +185,9 @@ def train_in_folds(
             logits[:, fold.positions] = _between(work.model, first, last, fold.judged)
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
             found = _judge(logits, work, fold.positions)
+            if setup.settings.rejects and fold.head is not None:
+                _assign_between(work.model, first, last, ALPHAS[found.best])
+                residuals[fold.positions] = _residuals(work, fold)
             figures = _figures(found, work, fold.positions)
             say(f"phase {phase.name}: {place}: {figures}, {time.perf_counter() - fold_began:.0f} s")
             if number == 1 and found.gain < -found.error:
@@ -190,6 +201,8 @@ def train_in_folds(
             audit.check(setup.model)
             total, done = work.model.get_weights(), 1
         outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, len(rounds) if accepted else done)
+        if np.isfinite(residuals).any():
+            outcome = replace(outcome, residuals=tuple(float(x) if np.isfinite(x) else None for x in residuals))
     if accepted:
         _assign_mean(work.model, beginning, [part / done for part in total], outcome)
     say(f"phase {phase.name}: {outcome}")
@@ -235,7 +248,7 @@ def _prepared(
             fold = _Fold(train.only(np.flatnonzero(~held.mask)), judged.only(out), out, held.head, held.logits)
             opened += [fold.train, fold.judged]
             folds.append(fold)
-        yield _Folds(model, train, folds, judging.loader.split.labels, judging.loader.split.weights)
+        yield _Folds(model, train, folds, judging.loader.split.labels, judging.loader.split.weights, judged)
     finally:
         for batches in opened:
             batches.loader.close()
@@ -309,9 +322,22 @@ def _between(
     """Return the logits of the judging images for the weights at each of :data:`ALPHAS`, float64 (A, m, C)."""
     found = []
     for alpha in ALPHAS:
-        model.set_weights([_on_the_way(a, b, alpha) for a, b in zip(first, last)])
+        _assign_between(model, first, last, alpha)
         found.append(np.asarray(model.predict(judged, verbose=0), np.float64))
     return np.stack(found)
+
+
+def _assign_between(model: keras.Model, first: Sequence[np.ndarray], last: Sequence[np.ndarray], alpha: float) -> None:
+    model.set_weights([_on_the_way(a, b, alpha) for a, b in zip(first, last)])
+
+
+def _residuals(work: _Folds, fold: _Fold) -> np.ndarray:
+    """Return the residuals of the images of a fold, NaN where the features that they are computed of do not train, float64 (m,)."""
+    if FEATURES not in {layer.name for layer in work.model.layers}:
+        return np.full(len(fold.positions), np.nan)
+    features = np.asarray(features_model(work.model).predict(work.judging, verbose=0), np.float64)
+    rest = np.delete(features, fold.positions, axis=0)
+    return Subspace.of(rest).residual(features[fold.positions])
 
 
 def _on_the_way(first: np.ndarray, last: np.ndarray, alpha: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from keras_transfer.arguments.types import Backend, Callbacks, Device, Printer, 
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
-from keras_transfer.data.dataset import Dataset
+from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import Interrupted, Trouble, UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
@@ -188,20 +188,33 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
     """Measure the best model in float32, as its file computes; return the metrics and the logits of each split."""
     from keras_transfer.config.open_data import evaluation_transform
     from keras_transfer.evaluation.evaluate import kept_splits, predict_logits
+    from keras_transfer.evaluation.novelty import novelty_metrics
+    from keras_transfer.models.novelty import NOVELTY, apart, joined
     from keras_transfer.models.precision import set_precision
     from keras_transfer.training import build
+    from keras_transfer.training.rejection import calibrate
 
     set_precision(model, "float32")
     settings = events.config.data
     transform = evaluation_transform(settings)
     data = events.data
+
+    def compute(part: keras.Model, split: Split) -> np.ndarray:
+        return predict_logits(part, split, transform, settings.micro_batch_size, settings.workers)
+
+    if events.config.reject_rate is not None:
+        rate, made = events.config.reject_rate, (result.out_of_fold, result.outcomes)
+        events.novelty = calibrate(model, data, rate, compute, *made)
+    both = joined(model, {NOVELTY: events.novelty})
     logits: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     kept = kept_splits(data)
     for split in (data.val, data.test):
         if len(split):
-            found = predict_logits(model, split, transform, settings.micro_batch_size, settings.workers)
+            found, novelty = apart(compute(both, split), len(data.classes))
             metrics |= build.measure({split.name: found}, data)
+            if novelty is not None:
+                metrics[split.name][NOVELTY] = novelty_metrics(novelty, events.novelty["rate"])
             if split in kept:
                 logits[split.name] = found
     if result.out_of_fold is not None:
@@ -210,7 +223,8 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
         events.run.write_out_of_fold(result.out_of_fold, data.train.labels)
     temperatures = [outcome["temperature"] for outcome in result.outcomes if outcome.get("accepted", True)]
     more = {"temperature": temperatures[-1]} if temperatures else {}
-    return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": result.outcomes}, logits
+    outcomes = [{key: value for key, value in one.items() if key != "residuals"} for one in result.outcomes]
+    return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": outcomes}, logits
 
 
 def _keep(events: RunEvents, model: keras.Model, result: FitResult, metrics: dict[str, Any]) -> None:
