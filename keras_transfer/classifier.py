@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from keras_transfer.arguments.types import (
     OptionalSize,
     Positive,
     Seed,
+    Share,
     Verbose,
     Workers,
 )
@@ -193,6 +195,7 @@ class Classifier(Usage):
         cache: Literal["auto", "off", "memory", "disk"] = "auto",
         views: Natural = 0,
         effort: Effort = "standard",
+        reject_rate: Share | None = None,
         verbose: Verbose = True,
     ) -> FitResult:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
@@ -221,6 +224,8 @@ class Classifier(Usage):
             cache: where features of frozen layers are kept: ``"auto"``, ``"off"``, ``"memory"`` or ``"disk"``.
             views: augmented views of each image whose features are cached; 0: augmented anew in every epoch.
             effort: how much is tried without phases, see :func:`keras_transfer.fine_tune`.
+            reject_rate: recognize images of none of the classes; share of images of the known classes that may be rejected by mistake,
+                calibrated on validation images or out of fold. Predictions then have ``novelty`` and ``rejected``.
             verbose: print phases and progress.
 
         Returns:
@@ -248,6 +253,8 @@ class Classifier(Usage):
             setup = self._choose(data, effort, augment, options, settings, verbose)
         else:
             setup = self._setup(data, phases, augment, options, label_smoothing, settings, loss, metrics)
+        setup.settings = replace(setup.settings, rejects=reject_rate is not None)
+        self.metadata.pop("novelty", None)  # that of other weights
         try:
             with setup, computing_in(self.model, self._training_precision()):
                 result = PhaseRunner(
@@ -260,9 +267,21 @@ class Classifier(Usage):
                 raise out_of_memory(batch_size, part_size(batch_size, setup.settings.accumulate), size) from error
             raise
         self.history, self._is_new, self.data = result.history, False, data
+        if reject_rate is not None:
+            self._reject(data, reject_rate, result)
         if self.leaderboard is not None:
             self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
+
+    def _reject(self, data: Dataset, rate: float, result: FitResult) -> None:
+        """Calibrate novelty for a false-alarm rate."""
+        from keras_transfer.evaluation.evaluate import predict_logits
+        from keras_transfer.training.rejection import calibrate
+
+        def compute(model: Any, split: Split) -> Any:
+            return predict_logits(model, split, self._transform())
+
+        self.metadata["novelty"] = calibrate(self.model, data, rate, compute, result.out_of_fold, result.outcomes)
 
     @checked
     def lr_find(  # its keywords are the configuration's keys: a settings object would only hide them

@@ -6,21 +6,28 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-INPUT, OUTPUT = "image", "logits"
-_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth", "licence")
+INPUT, OUTPUT, NOVELTY = "image", "logits", "novelty"
+_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth", "licence", "novelty")
 
 
 def export_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of an exported file, from those of the model file.
 
     ``classes`` (names in logit order), ``image_size`` [height, width], ``color``, ``resize``, ``backbone`` and
-    ``licence`` (of the backbone's weights) as in the model file, and descriptions of ``input`` and ``output``.
+    ``licence`` (of the backbone's weights) as in the model file, ``novelty`` of a model that rejects, and descriptions of ``input`` and ``output``.
     """
     channels = "grey" if metadata["color"] == "grey" else "RGB"
     kept = {key: metadata[key] for key in _KEPT if key in metadata}
     kept["input"] = f"{channels} pixels 0..255, float32 (batch, height, width, channels)"
     kept["output"] = "logits, float32 (batch, classes); apply softmax for probabilities"
+    if metadata.get(NOVELTY):
+        kept["second_output"] = "novelty, float32 (batch, 1); above 0: none of the classes"
     return kept
+
+
+def output_names(model: Any) -> list[str]:
+    """Return the names of a model's outputs in an exported file: the logits, and the novelty of a model that rejects."""
+    return [OUTPUT, NOVELTY][: len(model.outputs)]
 
 
 def as_json(value: Any) -> str:

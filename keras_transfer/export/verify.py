@@ -47,3 +47,24 @@ def verify(
         "agrees": bool(np.isfinite(logits).all()) and agreement >= AGREEMENT[precision],
         "images_per_second": (len(images) - 1) / seconds if rest else None,
     }
+
+
+def compare_novelty(
+    run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, expected: np.ndarray
+) -> dict[str, Any]:
+    """Compare the novelty of an exported file with the model's.
+
+    Args:
+        run: function from float32 (b, height, width, channels) to novelty (b, 1).
+        images: float32 (n, height, width, channels).
+        expected: float (n,), the model's.
+
+    Returns:
+        ``novelty_max_difference``, and ``novelty_agreement``: the share of images that both reject or both accept.
+    """
+    parts = [run(np.ascontiguousarray(part)) for part in np.split(images, range(BATCH, len(images), BATCH))]
+    found = np.concatenate(parts).astype(np.float32).reshape(-1)
+    return {
+        "novelty_max_difference": float(np.abs(found - expected).max()),
+        "novelty_agreement": float(np.mean((found > 0) == (expected > 0))),
+    }

@@ -81,6 +81,10 @@ class Prediction(BaseModel):
 
     file: str = Field(description="The file name as sent.")
     classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
+    novelty: float | None = Field(
+        None, description="Of a model that rejects: above 0, the image is none of the classes."
+    )
+    none_of_these: bool | None = Field(None, description="Of a model that rejects: whether it is none of the classes.")
     image: str | None = Field(None, description="With `explain`: the model's view of the image, as a JPEG data: URI.")
     heatmap: str | None = Field(
         None,
@@ -93,6 +97,10 @@ class Answered(BaseModel):
 
     file: str = Field(description="The file name as sent.")
     classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
+    novelty: float | None = Field(
+        None, description="Of a model that rejects: above 0, the image is none of the classes."
+    )
+    none_of_these: bool | None = Field(None, description="Of a model that rejects: whether it is none of the classes.")
     error: str | None = Field(None, description="Why the image cannot be used; the others are answered all the same.")
 
 
@@ -233,11 +241,11 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         classes = [
             ClassProbability(name=predictor.classes[k], probability=_probability(answer.probabilities, k)) for k in best
         ]
-        if shown is None or answer.map is None:
-            return Prediction(file=name, classes=classes)
-        return Prediction(
-            file=name, classes=classes, image=images.image_uri(shown), heatmap=images.heat_uri(answer.map)
-        )
+        strange = None if answer.novelty is None else answer.novelty > 0
+        found = Prediction(file=name, classes=classes, novelty=answer.novelty, none_of_these=strange)
+        if shown is not None and answer.map is not None:
+            found.image, found.heatmap = images.image_uri(shown), images.heat_uri(answer.map)
+        return found
 
     def save(file: UploadFile, label: str) -> Correction:
         data = read(file)
@@ -300,6 +308,7 @@ def _add_many(
             except BadImage as error:
                 return Answered(file=name, classes=[], error=error.reason)
             answer = await asyncio.wrap_future(ask(image))
-            return Answered(file=name, classes=prediction(name, answer, None, top).classes)
+            found = prediction(name, answer, None, top)
+            return Answered(file=name, classes=found.classes, novelty=found.novelty, none_of_these=found.none_of_these)
 
         return list(await asyncio.gather(*map(one, files)))

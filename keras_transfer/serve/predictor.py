@@ -11,6 +11,7 @@ import numpy as np
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax, require_finite
 from keras_transfer.explain.grad_cam import GradCam
+from keras_transfer.models.novelty import apart, joined
 from keras_transfer.serve.batcher import Batcher
 
 SIZES = (1, 4, 16)
@@ -23,10 +24,12 @@ class Answer(NamedTuple):
     Attributes:
         probabilities: float64 (classes,); not numbers if the model's outputs are not finite.
         map: float32 (h, w), Grad-CAM of the most probable class, or None if not requested.
+        novelty: above 0, the image is none of the classes; None if the model does not say.
     """
 
     probabilities: np.ndarray
     map: np.ndarray | None
+    novelty: float | None = None
 
 
 class Predictor:
@@ -40,7 +43,7 @@ class Predictor:
     def __init__(self, model: Any, metadata: Mapping[str, Any]):
         self.model, self.metadata = model, metadata
         self.classes = [str(name) for name in metadata["classes"]]
-        self._cam = GradCam(model)
+        self._cam, self._scored = GradCam(model), joined(model, metadata)
         self._batcher = Batcher(self._answer, SIZES[-1])
 
     def ask(self, image: np.ndarray, explain: bool = False) -> Future[Answer]:
@@ -65,13 +68,14 @@ class Predictor:
 
     def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
         images = np.stack([image for image, _ in questions])
-        logits = logits_of_batch(self.model, images, _size_for(len(images)))
+        logits, novelty = apart(logits_of_batch(self._scored, images, _size_for(len(images))), len(self.classes))
         finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
         probabilities = np.full(logits.shape, np.nan)
         probabilities[finite] = np.exp(log_softmax(logits[finite]))
         explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
-        return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]
+        known = [None] * len(images) if novelty is None else novelty.tolist()
+        return [Answer(one, maps.get(i), known[i]) for i, one in enumerate(probabilities)]
 
     def _maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if not len(images):

@@ -45,8 +45,10 @@ async function work() {
   try {
     if (file.size > maxUpload) throw new Error(`The file is larger than the limit of ${megabytes(maxUpload)} MiB.`);
     status.textContent = "Classifying…";
-    show(card, file, await post("api/predict?explain=true&top=5", { file }));
-    status.textContent = "";
+    const answer = await post("api/predict?explain=true&top=5", { file });
+    show(card, file, answer);
+    status.textContent = answer.none_of_these ? "None of these: unlike all the classes." : "";
+    card.classList.toggle("rejected", Boolean(answer.none_of_these));
   } catch (problem) {
     card.classList.add("failed");
     status.textContent = sentence(problem.message);
@@ -63,7 +65,8 @@ function show(card, file, answer) {
   const best = answer.classes[0];
   const image = card.querySelector(".image");
   image.src = answer.image;
-  image.alt = `${file.name || "pasted image"}: ${best.name}, ${percent(best.probability)}`;
+  const rejected = answer.none_of_these ? "none of these, most like " : "";
+  image.alt = `${file.name || "pasted image"}: ${rejected}${best.name}, ${percent(best.probability)}`;
   card.querySelector(".heat").src = answer.heatmap;
   card.querySelector("figure").hidden = false;
   for (const { name, probability } of answer.classes) {
