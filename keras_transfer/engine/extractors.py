@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -80,6 +81,8 @@ class OpenVINOExtractor:
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[self.precision],
         }
+        if runtime.usable_cores() < (os.cpu_count() or 1):
+            hints["INFERENCE_NUM_THREADS"] = str(runtime.usable_cores())
         return openvino.Core().compile_model(self._graph, "CPU", hints)
 
     def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:

@@ -25,8 +25,14 @@ from keras_transfer.engine.numbers import STORED, pack, unpack
 from keras_transfer.engine.prefix import Cut, find_cut
 from keras_transfer.typing import Say
 
-MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory for one phase
+MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory for one phase, where there is that much
 EVERY_EPOCH = "frozen layers are computed in every epoch"
+
+
+def memory_limit() -> int:
+    """Return how many bytes of features may be kept in memory: at most a third of what the process may still take."""
+    usable = runtime.usable_memory()
+    return MEMORY_LIMIT if usable is None else min(MEMORY_LIMIT, usable // 3)
 
 
 @dataclass(frozen=True)
@@ -167,7 +173,7 @@ def cut_for_phase(
     views = settings.views if augments else 1
     reason = against or (_reason_against(train.loader, epochs, views) if augments else "")
     size = (views * len(train.loader.split) + len(val.loader.split)) * _row_bytes(cut, settings.precision)
-    limit = MEMORY_LIMIT if settings.cache == "memory" else max(settings.limit, MEMORY_LIMIT)
+    limit = memory_limit() if settings.cache == "memory" else max(settings.limit, memory_limit())
     if not reason and size > limit:
         reason = f"their features would take {gib(size)}, more than {gib(limit)}"
     if reason:
@@ -267,8 +273,8 @@ class FrozenFeatures:
     def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
         dtype = STORED[self.extractor.precision]
         self._memory += int(np.prod(shape)) * dtype.itemsize
-        if self._memory > MEMORY_LIMIT:
-            raise CannotStore(f"their features would take more than {gib(MEMORY_LIMIT)} of memory")
+        if self._memory > (limit := memory_limit()):
+            raise CannotStore(f"their features would take more than {gib(limit)} of memory")
         kept = np.empty(shape, dtype)
 
         def write(start: int, rows: np.ndarray) -> None:

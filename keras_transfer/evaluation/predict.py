@@ -16,6 +16,7 @@ from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.runtime import usable_cores
 from keras_transfer.text import one_line
 
 if TYPE_CHECKING:
@@ -296,7 +297,7 @@ def _ahead(
     make: Callable[[int], np.ndarray | str], count: int, size: int, workers: int | None
 ) -> Iterator[tuple[int, list[np.ndarray | str]]]:
     """Yield `(start, [make(start), …])` for each run of `size` indices, with the next run already started."""
-    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(workers or min(8, usable_cores()))
     try:
         starts = range(0, count, size)
         runs = ([pool.submit(make, i) for i in range(start, min(start + size, count))] for start in starts)

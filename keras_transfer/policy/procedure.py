@@ -24,7 +24,7 @@ LARGE = 3000
 FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; other backbones take the gentler rate
 
 
-SECONDS = {"quick": 0.0, "standard": 80.0, "best": 1200.0}
+SECONDS = {"quick": 0.0, "standard": 65.0, "best": 1200.0}
 """Time for fine-tuning."""
 RATE, GPU_RATE, PARAMETERS = 35.0, 2000.0, 3_413_024
 """Training images per second of EfficientNet-Lite0 on two cores and on a GPU, and its parameters: rough, to plan by."""
@@ -146,8 +146,9 @@ def _fine(config: RunConfig, statistics: DataStatistics, head: Head | None, devi
     for folds, rounds, refit in PLANS:
         passes = rounds * (folds - 1) / folds + refit
         epochs = min(asked.get("epochs", wanted), int(affordable / (n * passes)))
-        # Training on all images for long is worth more than judging by all of them (docs/defaults.md).
-        least = wanted if rounds == folds else max(LEAST_EPOCHS, wanted // 2)
+        # Training on all images for long is worth more than judging by all of them (docs/defaults.md); the last plan is better than none.
+        last = (folds, rounds, refit) == PLANS[-1]
+        least = wanted if rounds == folds else LEAST_EPOCHS if last else max(LEAST_EPOCHS, wanted // 2)
         if epochs >= asked.get("epochs", least):
             return _folded(backbone, folds, rounds, refit, epochs)
     return _folded(backbone, *PLANS[-1], asked.get("epochs", LEAST_EPOCHS)) if asked else None

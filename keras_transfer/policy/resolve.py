@@ -5,7 +5,6 @@ The rules were found by experiment on small image sets; ``docs/defaults.md`` has
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -242,7 +241,7 @@ def class_weights(statistics: DataStatistics, automatic: bool = False) -> tuple[
 
 
 def _workers() -> tuple[int, str]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = runtime.usable_cores()
     return max(1, min(8, cores)), f"{cores} cores"
 
 

@@ -17,6 +17,7 @@ from keras_transfer.runtime.determinism import set_seed
 from keras_transfer.runtime.device import device_in_use
 from keras_transfer.runtime.machine import cache_dir, child_environment, hardware, limit_mlflow_retries, versions
 from keras_transfer.runtime.precision import choose_feature_precision, choose_precision
+from keras_transfer.runtime.resources import usable_cores, usable_memory
 
 __all__ = [
     "BACKENDS",
@@ -34,6 +35,8 @@ __all__ = [
     "installed_backends",
     "limit_mlflow_retries",
     "set_seed",
+    "usable_cores",
+    "usable_memory",
     "use_backend",
     "versions",
 ]

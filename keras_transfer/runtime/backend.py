@@ -19,6 +19,7 @@ from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
 from keras_transfer.runtime.device import check_device, device_in_use, set_device_variables
+from keras_transfer.runtime.resources import limit_threads, set_thread_variables
 
 
 def installed_backends() -> list[str]:
@@ -105,7 +106,9 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
     if running is None:
         _set_variables(backend)
         set_device_variables(backend, device)
+        set_thread_variables(backend)
         importlib.import_module(backend)
+        limit_threads(backend)
         # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
         with _hidden("jax"):
             importlib.import_module("keras")

@@ -43,6 +43,15 @@ def _cpuinfo(field: str) -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
+def meminfo(field: str) -> int | None:
+    """Return a field of ``/proc/meminfo`` in bytes; None on other systems."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
 def cache_dir() -> Path:
     """Return the folder for recomputable files: ``KERAS_TRANSFER_CACHE``, else one in the user's cache folder."""
     if own := os.environ.get("KERAS_TRANSFER_CACHE"):

@@ -6,6 +6,7 @@ import contextlib
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,12 @@ def _fit(
     """Train the phases. If memory runs out and the batch size was automatic, resume with smaller micro-batches."""
     from keras_transfer.training import build
     from keras_transfer.training.faults import free_memory, is_out_of_memory, out_of_memory
+    from keras_transfer.training.step_memory import fit_to_memory
 
+    fitting = fit_to_memory(events.config, setup.model, say)
+    if fitting is not events.config:
+        events.change(fitting)
+        setup.settings = replace(setup.settings, accumulate=fitting.data.accumulate)
     while True:
         try:
             with setup:

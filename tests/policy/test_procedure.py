@@ -38,7 +38,7 @@ def test_quick_only_solves_a_head():
     assert [(phase.name, phase.solver) for phase in phases(200, effort="quick")] == [("head", "exact")]
 
 
-@pytest.mark.parametrize(("n", "folds", "rounds", "refit"), [(40, 3, 3, False), (130, 3, 1, True), (400, 5, 1, False)])
+@pytest.mark.parametrize(("n", "folds", "rounds", "refit"), [(40, 3, 3, False), (100, 3, 1, True), (400, 5, 1, False)])
 def test_fine_tuning_is_judged_by_as_many_folds_as_fit(n, folds, rounds, refit):
     _, fine = phases(n)
     assert (fine.folds, fine.rounds, fine.refit) == (folds, rounds, refit) and fine.epochs >= procedure.LEAST_EPOCHS

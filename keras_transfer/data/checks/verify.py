@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -14,6 +13,7 @@ from keras_transfer.data.images.store import ArrayImage, EncodedImage
 from keras_transfer.data.samples import ArrayStore, BadImage, DecodingStore, SampleTable
 from keras_transfer.data.threads import each
 from keras_transfer.errors import UserError
+from keras_transfer.runtime import usable_cores
 from keras_transfer.text import one_line
 
 Bad = list[tuple[str, str]]
@@ -22,8 +22,7 @@ Bad = list[tuple[str, str]]
 def resolve_workers(workers: int | str) -> int:
     """Return a number of threads; `"auto"` is the number of usable processors, at most 8."""
     if workers == "auto":
-        usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(usable, 8)
+        return min(usable_cores(), 8)
     if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
         raise UserError(f"workers must be 'auto' or a whole number of at least 0, received {workers!r}")
     return workers
