@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from keras_transfer.console import progress
+from keras_transfer.evaluation.decision import decision_metrics
 from keras_transfer.evaluation.metrics import classification_metrics
 from keras_transfer.evaluation.novelty import novelty_metrics
 from keras_transfer.keras_compat.locks import lock_of
@@ -37,15 +38,15 @@ def predict_logits(
         workers: number of reading threads, or `"auto"`.
 
     Returns:
-        float32 (n, C), or of another width that the model's output has; (0, width) for an empty split.
+        float32 (n, C), or of another width that the model's output has; (0, C) for an empty split.
     """
     from keras_transfer.data.loading.loader import Loader
 
     if len(split) == 0:
-        return np.zeros((0, int(model.output_shape[-1])), np.float32)
+        return np.zeros((0, len(split.classes)), np.float32)
     # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
     size = min(batch_size, len(split))
-    logits, done = np.empty((len(split), int(model.output_shape[-1])), np.float32), 0
+    logits, done = np.empty((0, 0), np.float32), 0
     with (
         Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
         progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
@@ -54,6 +55,8 @@ def predict_logits(
             "Iterator[np.ndarray]", loader.epoch()
         ):  # in place: of many classes, a second copy would matter
             part = logits_of_batch(model, images, size)
+            if not done:
+                logits = np.empty((len(split), part.shape[-1]), np.float32)
             logits[done : done + len(part)] = part
             done += len(part)
             advance(len(part))
@@ -94,6 +97,7 @@ def evaluate_split(
     rows = predict_logits(joined(model, known), split, transform, batch_size, workers)
     logits, novelty = apart(rows, len(split.classes))
     found = classification_metrics(logits, split.labels, split.classes, split.weights)
+    found |= decision_metrics(logits, split.labels, known)
     return found if novelty is None else {**found, NOVELTY: novelty_metrics(novelty, known[NOVELTY]["rate"])}
 
 

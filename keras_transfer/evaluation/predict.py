@@ -14,6 +14,7 @@ import numpy as np
 from keras_transfer import files
 from keras_transfer.console import progress
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.decision import decisions
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
 from keras_transfer.runtime import usable_cores
@@ -51,6 +52,7 @@ class Prediction:
         probabilities: their probabilities in 0..1, which sum to 1 only if K is the number of classes.
         error: why the file cannot be read, or None.
         novelty: how unlike the training images it is; above 0 it is taken for none of the classes. None if the model does not say.
+        decision: the class with the lowest expected cost, of a model with costs of mistakes; None otherwise.
     """
 
     path: str
@@ -58,6 +60,7 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     error: str | None = None
     novelty: float | None = None
+    decision: str | None = None
 
     @property
     def rejected(self) -> bool:
@@ -186,6 +189,7 @@ def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) 
             "path": p.path,
             "predictions": [{"class": c, "probability": v} for c, v in zip(p.classes, p.probabilities)],
             "error": p.error,
+            **({} if p.decision is None else {"decision": p.decision}),
             **({} if p.novelty is None else {"novelty": p.novelty, "none_of_these": p.rejected}),
         }
         for p in predictions
@@ -198,6 +202,7 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
     `none_of_these` (yes or no) before `error`."""
     places = range(max((len(p.classes) for p in predictions), default=0))
     fields = ["path", *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability"))]
+    fields += ["decision"] if any(p.decision is not None for p in predictions) else []
     fields += ["novelty", "none_of_these"] if any(p.novelty is not None for p in predictions) else []
     fields.append("error")
     rows = []
@@ -205,6 +210,8 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
         row: dict[str, Any] = {"path": p.path, "error": p.error}
         for k, (name, probability) in enumerate(zip(p.classes, p.probabilities)):
             row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
+        if p.decision is not None:
+            row["decision"] = p.decision
         if p.novelty is not None:
             row["novelty"], row["none_of_these"] = f"{p.novelty:.6g}", "yes" if p.rejected else "no"
         rows.append(row)
@@ -279,18 +286,23 @@ def predict_opened(
 
     classes = [str(c) for c in metadata["classes"]]
     return [
-        Prediction(name, error=found) if isinstance(found, str) else _prediction(name, found, classes, top)
+        Prediction(name, error=found)
+        if isinstance(found, str)
+        else _prediction(name, found, classes, top, metadata.get("costs"))
         for name, found in outputs(joined(model, metadata), metadata, images, batch_size, workers)
     ]
 
 
-def _prediction(name: str, row: np.ndarray, classes: Sequence[str], top: int) -> Prediction:
+def _prediction(name: str, row: np.ndarray, classes: Sequence[str], top: int, costs: Any) -> Prediction:
     """Return the prediction from what the model computed, float32 (C,) or (C + 1,)."""
     from keras_transfer.models.novelty import apart
 
     logits, novelty = apart(row, len(classes))
     names, probabilities = _top(logits, classes, top)
-    return Prediction(name, names, probabilities, novelty=None if novelty is None else float(novelty))
+    decision = classes[int(decisions(logits[None], costs)[0])] if costs else None
+    return Prediction(
+        name, names, probabilities, novelty=None if novelty is None else float(novelty), decision=decision
+    )
 
 
 def _ahead(

@@ -108,7 +108,8 @@ def predict(
             if not item.error:
                 shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
                 rejected = f"{prediction.NONE_OF_THESE} (novelty {item.novelty:.2f})  " if item.rejected else ""
-                text.say(f"{text.one_line(item.path)}: {rejected}{shown}")
+                chosen = f"decision: {text.one_line(item.decision)}  " if item.decision is not None else ""
+                text.say(f"{text.one_line(item.path)}: {rejected}{chosen}{shown}")
     if grid_file is not None:
         from keras_transfer.plots import predicted_files
 

@@ -302,9 +302,25 @@ def _check_stored(stored: Any, path: Path) -> None:
         isinstance(novelty, dict) and isinstance(novelty.get("rate"), float) and 0 < novelty["rate"] < 1
     ):
         raise UserError(f"{str(path)!r}: damaged metadata: {NOVELTY} {str(novelty)[:100]}")
+    _check_decisions(stored, path)
     classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")
+
+
+def _check_decisions(stored: Mapping[str, Any], path: Path) -> None:
+    """Check costs and ranks of the classes, which predictions are decided by."""
+    count = len(stored.get("classes") or ())
+    for key, shape in (("costs", (count, count)), ("ranks", (count,))):
+        given = stored.get(key)
+        try:
+            values = None if given is None else np.array(given, np.float64)
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if values is not None and (values.shape != shape or not np.isfinite(values).all() or (values < 0).any()):
+            raise UserError(f"{str(path)!r}: damaged metadata: {key}, expected numbers {shape} of at least 0")
+        if key == "ranks" and values is not None and sorted(values.tolist()) != list(range(count)):
+            raise UserError(f"{str(path)!r}: damaged metadata: ranks, expected each of 0 to {count - 1} once")
 
 
 def _check_required(stored: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_transfer import plots, runtime
+from keras_transfer.arguments.costs import cost_matrix, ranks_of
 from keras_transfer.config.open_data import evaluation_transform
 from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
 from keras_transfer.config.schema import ModelConfig
@@ -155,12 +157,23 @@ def metadata_of(config: ResolvedConfig, data: Dataset) -> dict[str, Any]:
         "color": config.data.color,
         "resize": config.data.resize,
         **({"depth": list(data.depth)} if data.depth is not None else {}),
+        **decision_metadata(config, data.classes),
         "backbone": config.model.backbone,
         "weights": config.model.weights,
         "licence": get(config.model.backbone).licence,
         "backend": keras.backend.backend(),
         "versions": runtime.versions(),
     }
+
+
+def decision_metadata(config: ResolvedConfig, classes: Sequence[str]) -> dict[str, Any]:
+    """Return what the model file says about costs and the order of the classes: ``costs`` (C, C) and ``ranks`` (C,).
+
+    Raises:
+        UserError: classes that there are not, or an order that leaves some out.
+    """
+    costs = {} if config.costs is None else {"costs": cost_matrix(config.costs, classes).tolist()}
+    return costs if config.data.ordinal is None else {**costs, "ranks": ranks_of(config.data.ordinal, classes)}
 
 
 def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:

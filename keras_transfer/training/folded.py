@@ -186,8 +186,7 @@ def train_in_folds(
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
             found = _judge(logits, work, fold.positions)
             if setup.settings.rejects and fold.head is not None:
-                _assign_between(work.model, first, last, ALPHAS[found.best])
-                residuals[fold.positions] = _residuals(work, fold)
+                residuals[fold.positions] = _residuals(work, fold, first, last, ALPHAS[found.best])
             figures = _figures(found, work, fold.positions)
             say(f"phase {phase.name}: {place}: {figures}, {time.perf_counter() - fold_began:.0f} s")
             if number == 1 and found.gain < -found.error:
@@ -201,8 +200,7 @@ def train_in_folds(
             audit.check(setup.model)
             total, done = work.model.get_weights(), 1
         outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, len(rounds) if accepted else done)
-        if np.isfinite(residuals).any():
-            outcome = replace(outcome, residuals=tuple(float(x) if np.isfinite(x) else None for x in residuals))
+        outcome = replace(outcome, residuals=_listed(residuals))
     if accepted:
         _assign_mean(work.model, beginning, [part / done for part in total], outcome)
     say(f"phase {phase.name}: {outcome}")
@@ -331,13 +329,24 @@ def _assign_between(model: keras.Model, first: Sequence[np.ndarray], last: Seque
     model.set_weights([_on_the_way(a, b, alpha) for a, b in zip(first, last)])
 
 
-def _residuals(work: _Folds, fold: _Fold) -> np.ndarray:
-    """Return the residuals of the images of a fold, NaN where the features that they are computed of do not train, float64 (m,)."""
+def _residuals(
+    work: _Folds, fold: _Fold, first: Sequence[np.ndarray], last: Sequence[np.ndarray], alpha: float
+) -> np.ndarray:
+    """Return the residuals of the images of a fold for the weights at ``alpha``, float64 (m,).
+
+    They are NaN where the features that residuals are computed of do not train.
+    """
+    _assign_between(work.model, first, last, alpha)
     if FEATURES not in {layer.name for layer in work.model.layers}:
         return np.full(len(fold.positions), np.nan)
     features = np.asarray(features_model(work.model).predict(work.judging, verbose=0), np.float64)
     rest = np.delete(features, fold.positions, axis=0)
     return Subspace.of(rest).residual(features[fold.positions])
+
+
+def _listed(residuals: np.ndarray) -> tuple[float | None, ...]:
+    known = np.isfinite(residuals)
+    return tuple(float(x) if k else None for x, k in zip(residuals, known)) if known.any() else ()
 
 
 def _on_the_way(first: np.ndarray, last: np.ndarray, alpha: float) -> np.ndarray:

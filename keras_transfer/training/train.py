@@ -103,6 +103,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     from keras_transfer.training.loggers import Loggers
     from keras_transfer.training.run_events import RunEvents
 
+    build.decision_metadata(resolved, data.classes)
     setup = build.make_setup(resolved, data)
     loggers = Loggers(resolved, say)
     for line in build.network_notes(resolved.model):
@@ -193,6 +194,7 @@ def _run_phases(
 def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the best model in float32, as its file computes; return the metrics and the logits of each split."""
     from keras_transfer.config.open_data import evaluation_transform
+    from keras_transfer.evaluation.decision import decision_metrics
     from keras_transfer.evaluation.evaluate import kept_splits, predict_logits
     from keras_transfer.evaluation.novelty import novelty_metrics
     from keras_transfer.models.novelty import NOVELTY, apart, joined
@@ -219,6 +221,9 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
         if len(split):
             found, novelty = apart(compute(both, split), len(data.classes))
             metrics |= build.measure({split.name: found}, data)
+            metrics[split.name] |= decision_metrics(
+                found, split.labels, build.decision_metadata(events.config, data.classes)
+            )
             if novelty is not None:
                 metrics[split.name][NOVELTY] = novelty_metrics(novelty, events.novelty["rate"])
             if split in kept:

@@ -96,7 +96,7 @@ def test_calibrated_out_of_fold_it_keeps_the_rate_on_new_images():
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, "nan", "inf", "often", True])
 def test_a_rate_out_of_range_is_one_line(rate):
     with pytest.raises(UserError, match="reject_rate") as caught:
-        kt.load_config(overrides=[f"reject_rate={json.dumps(rate)}"])
+        kt.load_config("quickstart", [f"reject_rate={json.dumps(rate)}"])
     assert "\n" not in str(caught.value)
 
 
