@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
@@ -143,7 +143,7 @@ class _Folds:
     judging: Batches
 
 
-def train_in_folds(
+def train_in_folds(  # longer than others: the whole procedure in one place
     setup: TrainingSetup,
     phase: ResolvedPhase,
     start: PhaseStart,
@@ -199,8 +199,8 @@ def train_in_folds(
             _fit(setup, phase, start, work.model, work.train, watch(work.train, f"{phase.name}, all images"))
             audit.check(setup.model)
             total, done = work.model.get_weights(), 1
-        outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, len(rounds) if accepted else done)
-        outcome = replace(outcome, residuals=_listed(residuals))
+        seconds = time.perf_counter() - began
+        outcome = _outcome(found, work, seen, accepted, seconds, len(rounds) if accepted else done, residuals)
     if accepted:
         _assign_mean(work.model, beginning, [part / done for part in total], outcome)
     say(f"phase {phase.name}: {outcome}")
@@ -378,13 +378,20 @@ def _figures(found: Judgement, work: _Folds, positions: np.ndarray) -> str:
 
 
 def _outcome(
-    found: Judgement, work: _Folds, positions: np.ndarray, accepted: bool, seconds: float, folds: int
+    found: Judgement,
+    work: _Folds,
+    positions: np.ndarray,
+    accepted: bool,
+    seconds: float,
+    folds: int,
+    residuals: np.ndarray,
 ) -> FoldedOutcome:
     first, best = _measured(found, work, positions)
     temperature = found.temperatures[found.best]
     if work.folds[0].head is not None:
         temperature /= found.temperatures[0]
-    return FoldedOutcome(ALPHAS[found.best], temperature, first, best, accepted, round(seconds, 3), folds)
+    seconds = round(seconds, 3)
+    return FoldedOutcome(ALPHAS[found.best], temperature, first, best, accepted, seconds, folds, _listed(residuals))
 
 
 def _assign_mean(
