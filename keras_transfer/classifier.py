@@ -80,7 +80,8 @@ class Classifier(Usage):
         leaderboard: the candidates that :meth:`fit` chose from, a
             :class:`~keras_transfer.evaluation.leaderboard.Leaderboard`; None if it did not choose.
         data: the data set of the last :meth:`fit`; None otherwise.
-        run: run directory that it was trained in, by :func:`keras_transfer.fine_tune`; None otherwise.
+        run: run directory that it was trained in, or loaded from; None otherwise.
+        comparison: after :meth:`add_class` and its kind, the regression report; None otherwise.
 
     Raises:
         UserError: an unknown backbone, weights that do not fit or cannot be had, fewer than two classes.
@@ -590,11 +591,13 @@ def load(path: AnyPath, custom_objects: Mapping[str, Any] | None = None) -> Clas
     """
     from keras_transfer.inference import find_model
 
-    file, _ = find_model(path)
+    file, run = find_model(path)
     _ensure_backend()
     from keras_transfer.models.bundle import load as load_bundle
 
-    return Classifier._wrap(*load_bundle(file, custom_objects=custom_objects))
+    found = Classifier._wrap(*load_bundle(file, custom_objects=custom_objects))
+    found.run = None if run is None else run.path
+    return found
 
 
 def _listed(names: Sequence[str], limit: int = 20) -> str:

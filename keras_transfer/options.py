@@ -8,6 +8,8 @@ from typing import Literal
 BACKENDS = ("torch", "tensorflow", "jax")
 """Keras backends, in order of preference."""
 DEVICES = ("auto", "cpu", "gpu", "mps")
+ENGINES = ("auto", "native", "openvino")
+"""What computes predictions (:mod:`keras_transfer.engine.forward`)."""
 
 Color = Literal["rgb", "grey"]
 """Channels of an image: three or one."""

@@ -14,9 +14,10 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import AnyPath, Name, Names, Positive, Printer
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.evaluation.result import Evaluation
+from keras_transfer.revise.methods import Revising
 
 
-class Usage:
+class Usage(Revising):
     """Methods of :class:`~keras_transfer.classifier.Classifier`."""
 
     model: Any

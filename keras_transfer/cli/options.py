@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from keras_transfer.cli import shortcuts
 from keras_transfer.errors import UserError
-from keras_transfer.options import BACKENDS, DEVICES
+from keras_transfer.options import BACKENDS, DEVICES, ENGINES
 
 if TYPE_CHECKING:
     from keras_transfer.config.schema import RunConfig
@@ -102,9 +102,39 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", help=_or(DEVICES))
 
 
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add ``--engine``."""
+    parser.add_argument("--engine", default="auto", choices=ENGINES,
+                        help="what computes predictions: openvino (on the CPU), native (the backend), or auto: "
+                        "OpenVINO where it is installed and agrees with the backend (default)")  # fmt: skip
+
+
 def add_backends(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--backends A,B,…``."""
     parser.add_argument("--backends", type=words, default=(), metavar="A,B,…", help=text)
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """Add the positional ``run``: a finished run."""
+    parser.add_argument("run", metavar="RUN", help="a finished run directory; it is not changed")
+
+
+def add_new_run(parser: argparse.ArgumentParser) -> None:
+    """Add ``--output``, ``--backend`` and ``--device``; :func:`new_run` returns them."""
+    parser.add_argument("--output", metavar="DIR", help="the new run directory (default: runs/NAME-DATE-TIME)")
+    parser.add_argument("--backend", metavar="NAME", help=f"{_or(BACKENDS)} (default: that of the run)")
+    add_device(parser)
+
+
+def new_run(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what :func:`add_new_run` parsed, as keywords."""
+    return {"output": arguments.output, "backend": arguments.backend, "device": arguments.device}
+
+
+def add_fine_tune(parser: argparse.ArgumentParser) -> None:
+    """Add ``--fine-tune``."""
+    parser.add_argument("--fine-tune", action="store_true",
+                        help="train everything again, as the run was trained, instead of the last layer alone")  # fmt: skip
 
 
 def add_split(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from keras_transfer.console import progress
 from keras_transfer.evaluation.decision import decision_metrics
 from keras_transfer.evaluation.metrics import classification_metrics
-from keras_transfer.evaluation.novelty import novelty_metrics
+from keras_transfer.evaluation.novelty import apart, novelty_metrics, scored
 from keras_transfer.keras_compat.locks import lock_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def predict_logits(
     """Compute the logits of every sample of `split`, in the order of the split.
 
     Args:
-        model: a `keras.Model` from raw images (b, h, w, c) to logits (b, C).
+        model: a `keras.Model` from raw images (b, h, w, c) to logits (b, C), or another engine (:mod:`keras_transfer.engine.forward`).
         split: the samples.
         transform: the evaluation transform; it is called without a random generator.
         batch_size: images per forward pass.
@@ -51,10 +51,13 @@ def predict_logits(
         Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
         progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
     ):
-        for images in cast(
-            "Iterator[np.ndarray]", loader.epoch()
-        ):  # in place: of many classes, a second copy would matter
-            part = logits_of_batch(model, images, size)
+        batches = cast("Iterator[np.ndarray]", loader.epoch())
+        parts = (
+            model.predict_stream(batches)
+            if hasattr(model, "predict_stream")
+            else (logits_of_batch(model, images, size) for images in batches)
+        )
+        for part in parts:  # in place: of many classes, a second copy would matter
             if not done:
                 logits = np.empty((len(split), part.shape[-1]), np.float32)
             logits[done : done + len(part)] = part
@@ -70,7 +73,10 @@ def predict_splits(
 
     Where both together take more than `MAX_KEPT` bytes, only those that a report shows.
     """
-    return {split.name: predict_logits(model, split, transform, batch_size, workers) for split in kept_splits(data)}
+    return {
+        split.name: apart(predict_logits(model, split, transform, batch_size, workers), len(data.classes))[0]
+        for split in kept_splits(data)
+    }
 
 
 def kept_splits(data: Dataset) -> list[Split]:
@@ -91,14 +97,12 @@ def evaluate_split(
 
     With the metadata of a model that rejects, ``novelty`` is added; see :func:`~keras_transfer.evaluation.novelty.novelty_metrics`.
     """
-    from keras_transfer.models.novelty import NOVELTY, apart, joined
-
     known = metadata or {}
-    rows = predict_logits(joined(model, known), split, transform, batch_size, workers)
+    rows = predict_logits(scored(model, known), split, transform, batch_size, workers)
     logits, novelty = apart(rows, len(split.classes))
     found = classification_metrics(logits, split.labels, split.classes, split.weights)
     found |= decision_metrics(logits, split.labels, known)
-    return found if novelty is None else {**found, NOVELTY: novelty_metrics(novelty, known[NOVELTY]["rate"])}
+    return found if novelty is None else {**found, "novelty": novelty_metrics(novelty, known["novelty"]["rate"])}
 
 
 def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> np.ndarray:
@@ -112,6 +116,8 @@ def logits_of_batch(model: Any, images: np.ndarray, size: int | None = None) -> 
     Returns:
         float32 (b, C).
     """
+    if hasattr(model, "predict_stream"):  # an engine: needs neither padding nor a lock
+        return np.asarray(model.predict_on_batch(images), np.float32)
     count = len(images)
     if size is not None and count < size:
         images = np.concatenate([images, np.repeat(images[-1:], size - count, axis=0)])

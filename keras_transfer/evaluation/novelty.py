@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["novelty_metrics"]
+__all__ = ["apart", "novelty_metrics", "scored"]
 
 BINS = 30
 SHOWN = 12
@@ -31,3 +32,17 @@ def novelty_metrics(novelty: np.ndarray, rate: float) -> dict[str, Any]:
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
         "highest": [[int(i), float(novelty[i])] for i in highest],
     }
+
+
+def apart(rows: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Divide what a model computed, (…, C) or (…, C + 1), into logits (…, C) and novelty (…,) or None."""
+    return rows[..., :classes], rows[..., classes] if rows.shape[-1] == classes + 1 else None
+
+
+def scored(model: Any, metadata: Mapping[str, Any]) -> Any:
+    """Return what computes logits and novelty as one row, where a model has both; an engine computes all that it can anyway."""
+    if not metadata.get("novelty") or not hasattr(model, "layers"):
+        return model
+    from keras_transfer.models.novelty import joined
+
+    return joined(model, metadata)

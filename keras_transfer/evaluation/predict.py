@@ -17,6 +17,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.evaluation.decision import decisions
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.evaluation.novelty import apart, scored
 from keras_transfer.runtime import usable_cores
 from keras_transfer.text import one_line
 
@@ -282,21 +283,17 @@ def predict_opened(
     """Classify images that :func:`open_images` opened; see :func:`predict_files`."""
     if top < 1:
         raise UserError(f"top must be at least 1, got {top}")
-    from keras_transfer.models.novelty import joined
-
     classes = [str(c) for c in metadata["classes"]]
     return [
         Prediction(name, error=found)
         if isinstance(found, str)
         else _prediction(name, found, classes, top, metadata.get("costs"))
-        for name, found in outputs(joined(model, metadata), metadata, images, batch_size, workers)
+        for name, found in outputs(scored(model, metadata), metadata, images, batch_size, workers)
     ]
 
 
 def _prediction(name: str, row: np.ndarray, classes: Sequence[str], top: int, costs: Any) -> Prediction:
     """Return the prediction from what the model computed, float32 (C,) or (C + 1,)."""
-    from keras_transfer.models.novelty import apart
-
     logits, novelty = apart(row, len(classes))
     names, probabilities = _top(logits, classes, top)
     decision = classes[int(decisions(logits[None], costs)[0])] if costs else None

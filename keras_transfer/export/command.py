@@ -121,11 +121,12 @@ def _write_all(
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.evaluation.metrics import require_finite
+    from keras_transfer.evaluation.novelty import apart
     from keras_transfer.export.fold import folded
     from keras_transfer.export.images import read_images
     from keras_transfer.export.rounding import round_weights
     from keras_transfer.models.bundle import load
-    from keras_transfer.models.novelty import NOVELTY, apart, joined, with_novelty
+    from keras_transfer.models.novelty import NOVELTY, joined, with_novelty
 
     model, metadata = load(path)
     images, calibration, origin = read_images(path, run, metadata)

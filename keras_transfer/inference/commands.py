@@ -5,13 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from keras_transfer import text
 from keras_transfer.console import wrote
 from keras_transfer.files import check_output, write_json
-from keras_transfer.inference.data import images_of
-from keras_transfer.inference.model import start, transform_of
+from keras_transfer.inference.model import find_model, start_engine, transform_of
 
 if TYPE_CHECKING:
     from keras_transfer.evaluation.predict import Prediction
@@ -25,6 +22,7 @@ def evaluate(
     json_file: str | None = None,
     backend: str | None = None,
     device: str | None = None,
+    engine: str = "auto",
 ) -> dict[str, Any]:
     """Measure a model on its run's own data or on ``data``; print the metrics and return them.
 
@@ -36,6 +34,7 @@ def evaluate(
         json_file: also write the metrics here.
         backend: Keras backend.
         device: where to compute.
+        engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
 
     Returns:
         See :func:`keras_transfer.evaluation.metrics.classification_metrics`.
@@ -44,9 +43,13 @@ def evaluate(
         UserError: no such model or data, or a file that cannot be written.
     """
     check_output("--json", json_file)
-    model, metadata, run = start(source, backend, device)
+    _, run = find_model(source)
+    model, metadata = start_engine(source, engine, backend, device)
+    from rich.console import Console
+
     from keras_transfer.evaluation.evaluate import evaluate_split
     from keras_transfer.evaluation.table import metrics_table
+    from keras_transfer.inference.data import images_of
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
     metrics = evaluate_split(model, images, transform_of(metadata), metadata=metadata)
@@ -67,6 +70,7 @@ def predict(
     grid_file: str | None = None,
     backend: str | None = None,
     device: str | None = None,
+    engine: str = "auto",
 ) -> list[Prediction]:
     """Classify images; print one line per image (or write JSON or CSV) and return the predictions.
 
@@ -79,6 +83,7 @@ def predict(
         grid_file: also draw the images with their predictions here.
         backend: Keras backend.
         device: where to compute.
+        engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
 
     Returns:
         One per image, in order.
@@ -92,7 +97,7 @@ def predict(
     check_output("--csv", csv_file)
     check_output("--output", grid_file, ".png")
     prediction.find_images(paths)  # report a mistyped path before importing a framework
-    model, metadata, _ = start(source, backend, device)
+    model, metadata = start_engine(source, engine, backend, device)
     found = prediction.predict_files(model, metadata, paths, top=top)
     for item in found:
         if item.error:
@@ -106,13 +111,20 @@ def predict(
     else:
         for item in found:
             if not item.error:
-                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in zip(item.classes, item.probabilities))
-                rejected = f"{prediction.NONE_OF_THESE} (novelty {item.novelty:.2f})  " if item.rejected else ""
-                chosen = f"decision: {text.one_line(item.decision)}  " if item.decision is not None else ""
-                text.say(f"{text.one_line(item.path)}: {rejected}{chosen}{shown}")
+                text.say(_line(item))
     if grid_file is not None:
         from keras_transfer.plots import predicted_files
 
         predicted_files(found, grid_file)
         wrote(grid_file)
     return found
+
+
+def _line(item: Prediction) -> str:
+    """Return what is printed for an image."""
+    from keras_transfer.evaluation.predict import NONE_OF_THESE
+
+    parts = [f"{NONE_OF_THESE} (novelty {item.novelty:.2f})"] if item.rejected else []
+    parts += [f"decision: {text.one_line(item.decision)}"] if item.decision is not None else []
+    parts += [f"{text.one_line(name)} {share:.3f}" for name, share in zip(item.classes, item.probabilities)]
+    return f"{text.one_line(item.path)}: {'  '.join(parts)}"

@@ -6,12 +6,16 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_transfer import runtime
+import numpy as np
+
+from keras_transfer import runtime, text
 from keras_transfer.errors import UserError
 from keras_transfer.runs import RunDirectory
+from keras_transfer.typing import Say
 
 if TYPE_CHECKING:
     from keras_transfer.data.augment import Transform
+    from keras_transfer.engine.forward import Forward
 
 
 def find_model(source: str | Path) -> tuple[Path, RunDirectory | None]:
@@ -58,6 +62,49 @@ def start(
     model, metadata = load(path)
     install(model)
     return model, metadata, run
+
+
+def start_engine(
+    source: str | Path, engine: str, backend: str | None, device: str | None, say: Say = text.complain
+) -> tuple[Forward, dict[str, Any]]:
+    """Return what computes a model's predictions fastest, and the model's metadata.
+
+    Where OpenVINO is used and has loaded this model file before, neither Keras nor a framework is imported.
+
+    Args:
+        source: run directory or model file.
+        engine: ``"auto"``, ``"native"`` or ``"openvino"``; see :mod:`keras_transfer.engine.forward`.
+        backend: Keras backend.
+        device: where to compute.
+        say: gets the reason why OpenVINO is not used.
+
+    Raises:
+        UserError: as :func:`start`; or OpenVINO was asked for and cannot be used.
+    """
+    from keras_transfer.engine.forward import check_engine, without_framework
+
+    path, _ = find_model(source)
+    check_engine(engine, device)
+    if runtime.installed_backends():
+        runtime.check_device(device or "auto", runtime.choose_backend(backend).value)
+    found = without_framework(path, engine, device)
+    if found is not None:
+        return found
+    model, metadata, _ = start(source, backend, device)
+    return engine_of(model, metadata, path, engine, say), metadata
+
+
+def engine_of(model: Any, metadata: dict[str, Any], path: Path, engine: str, say: Say = text.complain) -> Forward:
+    """Return what computes the predictions of the loaded model of a file fastest; see :func:`start_engine`."""
+    from keras_transfer.engine.engine_files import digest_of
+    from keras_transfer.engine.forward import fastest
+    from keras_transfer.evaluation.novelty import scored
+    from keras_transfer.models.bundle import read_golden
+
+    golden = read_golden(path)
+    if golden is None:  # an interrupted run has none yet
+        golden = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:]), np.uint8)
+    return fastest(scored(model, metadata), metadata, golden, engine, say, digest_of(path))
 
 
 def transform_of(metadata: dict[str, Any]) -> Transform:

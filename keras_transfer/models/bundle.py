@@ -27,7 +27,7 @@ from keras_transfer.files import atomic_write, is_trouble, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
 from keras_transfer.models.backbones.record import BACKBONES
 from keras_transfer.models.graph import flat_layers
-from keras_transfer.models.novelty import NOVELTY, is_novelty, main_part, with_novelty
+from keras_transfer.models.novelty import NOVELTY, is_novelty, main_part, novelty_output, with_novelty
 from keras_transfer.models.precision import as_float32, full_float32
 from keras_transfer.options import Color, Resize
 from keras_transfer.safety import Refused
@@ -60,6 +60,8 @@ def save(
     """
     path = _with_suffix(Path(path))
     stored = {**_created(model), **metadata}
+    if stored.get(NOVELTY) and novelty_output(model) is None:
+        del stored[NOVELTY]  # made for another model
     _check_classes(stored, model, path)
     if golden_images is not None:
         _check_images(golden_images, model)

@@ -85,16 +85,13 @@ def with_novelty(model: keras.Model, metadata: Mapping[str, Any]) -> keras.Model
 
 
 def joined(model: keras.Model, metadata: Mapping[str, Any]) -> keras.Model:
-    """Return a model whose one output is (b, C + 1), logits and novelty, if it has both; else the model; see :func:`apart`."""
+    """Return a model whose one output is (b, C + 1), logits and novelty, if it has both; else the model; it may be joined already."""
+    if not metadata.get(NOVELTY) or int(model.output_shape[-1]) != len(metadata["classes"]):
+        return model
     both = with_novelty(model, metadata)
     if both is model:
         return model
     return keras.Model(model.input, keras.layers.Concatenate(dtype="float32")(both.outputs), name=model.name)
-
-
-def apart(rows: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Divide what a :func:`joined` model computed, (…, C) or (…, C + 1), into logits (…, C) and novelty (…,) or None."""
-    return rows[..., :classes], rows[..., classes] if rows.shape[-1] == classes + 1 else None
 
 
 def main_part(model: keras.Model) -> keras.Model:

@@ -12,20 +12,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from keras_transfer.config import load as config_load
-from keras_transfer.config.resolved import ResolvedConfig
-from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write, write_csv, write_json, write_text
 from keras_transfer.safety.archive import read_npz
 
+if TYPE_CHECKING:  # a prediction reads no configuration, and should not wait for pydantic
+    from keras_transfer.config.resolved import ResolvedConfig
+    from keras_transfer.config.schema import RunConfig
+
+
+REVISED = "revised"
 _FIRST = r"manifest\.json|splits\.json|pictures\.npz"
-BEGINNINGS = re.compile(rf"state|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
+BEGINNINGS = re.compile(rf"state|{REVISED}|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
 """Files that a process may leave if it is stopped before it has written `config.yaml`."""
 
 
@@ -123,6 +125,8 @@ class RunDirectory:
         Raises:
             UserError: another process trains in it, or it cannot be written.
         """
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self.state / "lock")
         try:
             self.state.mkdir(exist_ok=True)
@@ -155,12 +159,16 @@ class RunDirectory:
         self.refuse_existing(str(self.path))
         write_json(self.manifest, manifest)
         self._write_splits(splits, content)
+        from keras_transfer.config import load as config_load
+
         write_text(self.config, config_load.dump(config))  # last: it marks a started run
 
     def change(
         self, config: RunConfig, splits: dict[str, str], manifest: dict[str, Any], content: np.ndarray | None = None
     ) -> None:
         """Write what has changed before a run is resumed."""
+        from keras_transfer.config import load as config_load
+
         write_text(self.config, config_load.dump(config))
         self._write_splits(splits, content)
         write_json(self.manifest, manifest)  # last: until then, changes are reported again
@@ -199,10 +207,14 @@ class RunDirectory:
 
     def read_config(self, overrides: Sequence[str] = ()) -> RunConfig:
         """Return the stored configuration, with ``KEY=VALUE`` overrides."""
+        from keras_transfer.config import load as config_load
+
         return config_load.read_config(str(self.config), list(overrides))
 
     def read_resolved(self) -> ResolvedConfig:
         """Return the stored configuration, which is complete."""
+        from keras_transfer.config import load as config_load
+
         return config_load.complete(self.read_config())
 
     def write_history(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -284,7 +296,7 @@ def _only_begun(folder: Path) -> bool:
     """Return whether a folder is empty, or contains only an unstarted run that cannot be resumed."""
     names = {path.name for path in folder.iterdir()}
     state = folder / "state"
-    if not names:
+    if names <= {REVISED}:  # data that were written for a run
         return True
     return (
         all(map(BEGINNINGS.fullmatch, names)) and state.is_dir() and {path.name for path in state.iterdir()} <= {"lock"}

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_transfer.config.load import source_of
-from keras_transfer.config.open_data import paths_of
-from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import UserError
 from keras_transfer.runs.directory import RunDirectory
+
+if TYPE_CHECKING:
+    from keras_transfer.config.schema import RunConfig
 
 
 def as_seen_from(run: RunDirectory, config: RunConfig) -> dict[str, str]:
     """Return the paths of the data relative to the run, for its manifest."""
+    from keras_transfer.config.open_data import paths_of
+
     found = {}
     for name, path in paths_of(config.data).items():
         with suppress(ValueError):  # on another drive
@@ -33,6 +35,9 @@ def where_data_are(run: RunDirectory, data: str | None = None) -> RunConfig:
     Raises:
         UserError: they are neither where they were, nor where they would be if they had moved along with the run.
     """
+    from keras_transfer.config.load import source_of
+    from keras_transfer.config.open_data import paths_of
+
     config = run.read_config()
     if data is not None:
         return _with(config, dict(source_of(data)))

@@ -14,7 +14,7 @@ from keras_transfer.runtime.backend import (
 )
 from keras_transfer.runtime.choice import Choice
 from keras_transfer.runtime.determinism import set_seed
-from keras_transfer.runtime.device import device_in_use
+from keras_transfer.runtime.device import check_device, device_in_use
 from keras_transfer.runtime.machine import cache_dir, child_environment, hardware, limit_mlflow_retries, versions
 from keras_transfer.runtime.precision import choose_feature_precision, choose_precision
 from keras_transfer.runtime.resources import usable_cores, usable_memory
@@ -25,6 +25,7 @@ __all__ = [
     "Choice",
     "activate",
     "cache_dir",
+    "check_device",
     "child_environment",
     "choose_backend",
     "choose_feature_precision",

@@ -26,6 +26,7 @@ from keras_transfer.data.images.store import BadImage
 from keras_transfer.errors import Trouble, UserError
 from keras_transfer.evaluation.metrics import NotFinite, require_finite
 from keras_transfer.files import is_trouble
+from keras_transfer.runtime import usable_cores
 from keras_transfer.serve import images
 from keras_transfer.serve.corrections import Corrections
 from keras_transfer.serve.decoder import Decoders
@@ -43,7 +44,7 @@ _HEADERS = {
 }
 _FORM_BYTES = 64 * 1024  # form data besides the file
 MANY = "/api/predict/many"
-_DECODERS = 4  # images decoded at the same time: limits memory
+_DECODERS = min(4, usable_cores() + 1)  # images decoded at the same time: limits memory
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
     app.add_middleware(Patience, seconds=limits.patience)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     _add_errors(app)
-    _add_page(app, predictor, limits)
+    _add_page(app, predictor, corrections, limits)
     _add_api(app, predictor, corrections, limits, decoders)
     return app
 
@@ -209,7 +210,7 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": "internal error; see the server's output"}, 500)
 
 
-def _add_page(app: FastAPI, predictor: Predictor, limits: Limits) -> None:
+def _add_page(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits) -> None:
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined
     ).get_template("index.html")
@@ -218,6 +219,7 @@ def _add_page(app: FastAPI, predictor: Predictor, limits: Limits) -> None:
     async def page() -> HTMLResponse:
         text = template.render(
             classes=predictor.classes,
+            names=corrections.classes,
             backbone=predictor.metadata["backbone"],
             size=predictor.metadata["image_size"],
             max_upload=limits.upload,
@@ -247,11 +249,6 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
             found.image, found.heatmap = images.image_uri(shown), images.heat_uri(answer.map)
         return found
 
-    def save(file: UploadFile, label: str) -> Correction:
-        data = read(file)
-        suffix = decoders.suffix(file.filename or "image", data)
-        return Correction(image=str(corrections.save(data, label, suffix)), label=label, list=str(corrections.list))
-
     @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
         file: UploadFile,
@@ -273,16 +270,34 @@ def _add_api(app: FastAPI, predictor: Predictor, corrections: Corrections, limit
         limiter,
     )
 
-    @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
-    async def correct(
-        file: UploadFile, label: Annotated[str, Form(description="Name of the correct class.")]
-    ) -> Correction:
-        return await anyio.to_thread.run_sync(save, file, label, limiter=limiter)
+    _add_correct(app, corrections, decoders, read, limiter)
 
     @app.get("/api/model", summary="The model and its classes")
     async def model() -> ModelFacts:
         facts = {key: predictor.metadata[key] for key in ("backbone", "classes", "image_size", "color", "resize")}
         return ModelFacts(**facts, max_upload_bytes=limits.upload, max_pixels=limits.pixels)
+
+
+def _add_correct(
+    app: FastAPI,
+    corrections: Corrections,
+    decoders: Decoders,
+    read: Callable[[UploadFile], bytes],
+    limiter: anyio.CapacityLimiter,
+) -> None:
+    def save(file: UploadFile, label: str, new: bool) -> Correction:
+        data = read(file)
+        suffix = decoders.suffix(file.filename or "image", data)
+        path = corrections.save(data, label, suffix, new)
+        return Correction(image=str(path), label=label, list=str(corrections.list))
+
+    @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
+    async def correct(
+        file: UploadFile,
+        label: Annotated[str, Form(description="Name of the correct class.")],
+        new: Annotated[bool, Form(description="Whether it may be a class that the model does not have yet.")] = False,
+    ) -> Correction:
+        return await anyio.to_thread.run_sync(save, file, label, new, limiter=limiter)
 
 
 def _add_many(

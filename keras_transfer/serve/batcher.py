@@ -1,4 +1,4 @@
-"""Batch concurrent requests in one thread."""
+"""Batch concurrent requests."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 
 class Batcher:
     """Call a function with all waiting items at once, and return each result to its caller.
 
-    Items queue up while the function runs; no item waits for others to arrive. The function runs in a single thread.
+    Items queue up while the function runs; no item waits for others to arrive.
 
     Args:
         compute: function from a list of 1..``limit`` items to as many results. An exception is passed on to all of
             them.
         limit: maximum batch size.
+        threads: how many batches may be computed at the same time.
     """
 
-    def __init__(self, compute: Callable[[list[Any]], Sequence[Any]], limit: int):
+    def __init__(self, compute: Callable[[list[Any]], Sequence[Any]], limit: int, threads: int = 1):
         self._compute, self._limit = compute, limit
         self._waiting: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="batcher", daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._work, name="batcher", daemon=True) for _ in range(threads)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, item: Any) -> Future[Any]:
         """Queue an item; the future gets its result or the exception. An item cancelled in time is not computed."""
@@ -34,16 +37,19 @@ class Batcher:
 
     def close(self) -> None:
         """Process the waiting items and stop."""
-        self._waiting.put(None)
-        self._thread.join()
+        for _ in self._threads:
+            self._waiting.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         running = True
         while running:
             batch = [self._waiting.get()]
-            while len(batch) < self._limit and not self._waiting.empty():  # no other thread removes items
-                batch.append(self._waiting.get())
-            running = None not in batch
+            with suppress(queue.Empty):
+                while len(batch) < self._limit and batch[-1] is not None:
+                    batch.append(self._waiting.get_nowait())
+            running = batch[-1] is not None
             wanted = [one for one in batch if one is not None and one[1].set_running_or_notify_cancel()]
             if wanted:
                 self._finish([item for item, _ in wanted], [future for _, future in wanted])

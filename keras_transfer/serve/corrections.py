@@ -7,10 +7,14 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from keras_transfer.arguments.names import class_name, normal
 from keras_transfer.data.sources.list_file import class_names, index_labels, list_lines, name_lines, read_list
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.files import atomic_write, write_text
 from keras_transfer.serve.images import suffix_of
+
+MAX_NEW, MAX_NAME = 100, 100
+"""How many classes may be added on the page, and how long their names may be: anyone who can reach it can add some."""
 
 
 class Corrections:
@@ -31,27 +35,36 @@ class Corrections:
         self.folder = Path(folder)
         self.list, self.names = self.folder / "list.txt", self.folder / "classes.txt"
         self.classes = tuple(classes)
+        self._own = len(self.classes)
         self._lock = threading.Lock()
-        if self.names.is_file() and class_names(self.names) != class_names(self.classes):
-            raise UserError(
-                f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
-            )
+        if self.names.is_file():
+            stored = class_names(self.names) or ()
+            if stored[: len(self.classes)] != class_names(self.classes):
+                raise UserError(
+                    f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
+                )
+            self.classes = stored  # with classes that were added on the page
 
-    def save(self, data: bytes, label: str, suffix: str | None = None) -> Path:
+    def save(self, data: bytes, label: str, suffix: str | None = None, new: bool = False) -> Path:
         """Save an image with its correct label; return the path of the image.
 
         Args:
             data: content of a valid image file.
             label: class name.
             suffix: of the file name; None: read from the image.
+            new: whether the label may be the name of a class that the model does not have; it is then kept in ``classes.txt``.
 
         Raises:
-            UserError: no such class, or the folder cannot be written.
+            UserError: no such class, a name that no class can have, too many new ones, or the folder cannot be written.
         """
         if label not in self.classes:
-            raise unknown("class", label, self.classes)
+            if not new:
+                raise unknown("class", label, self.classes)
+            label = self._new_name(label)
         name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix or suffix_of(data)}"
         with self._lock:
+            if label not in self.classes:
+                self.classes = (*self.classes, label)
             labels = self._read()
             labels[name] = label
             with atomic_write(self.folder / name) as stream:
@@ -59,6 +72,17 @@ class Corrections:
             write_text(self.names, name_lines(self.classes))
             write_text(self.list, list_lines(labels.items()))
         return self.folder / name
+
+    def _new_name(self, label: str) -> str:
+        try:
+            name = normal(class_name(label).strip())
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        if len(name) > MAX_NAME:
+            raise UserError(f"a class name of {len(name)} characters: expected at most {MAX_NAME}")
+        if name not in self.classes and len(self.classes) - self._own >= MAX_NEW:
+            raise UserError(f"there are {MAX_NEW} new classes already; retrain with them first")
+        return name
 
     def _read(self) -> dict[str, str]:
         if not self.list.is_file():

@@ -12,7 +12,10 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -40,6 +43,7 @@ class Decoders:
         self._seconds, self._count = seconds, count
         self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
         self._closed = False
+        self._watch = _Watch(seconds)
 
     def prepare(self, name: str, data: bytes, view: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the model's input, uint8 (h, w, c), and with ``view`` the image to display; see ``images.view``.
@@ -58,6 +62,7 @@ class Decoders:
     def close(self) -> None:
         """Stop the idle processes; the others stop with their answer."""
         self._closed = True
+        self._watch.close()
         while True:
             try:
                 self._idle.get_nowait().stop()
@@ -69,29 +74,70 @@ class Decoders:
             process = self._idle.get_nowait()
         except queue.Empty:
             process = _Process()
-        late = threading.Event()
-
-        def kill() -> None:
-            late.set()
-            process.stop()
-
-        timer = threading.Timer(self._seconds, kill)
-        timer.start()
+        late = self._watch.begin(process)
         try:
             answer, arrays = process.ask({**self._job, "name": name, "wanted": wanted}, data)
         except (OSError, EOFError, ValueError):
             process.stop()
-            reason = f"it takes more than {self._seconds:g} s to decode" if late.is_set() else "its decoder failed"
+            reason = f"it takes more than {self._seconds:g} s to decode" if late.expired else "its decoder failed"
             raise BadImage(name, reason) from None
         finally:
-            timer.cancel()
-        if self._closed or late.is_set() or self._idle.qsize() >= self._count:
+            self._watch.end(late)
+        if self._closed or late.expired or self._idle.qsize() >= self._count:
             process.stop()
         else:
             self._idle.put(process)
         if "error" in answer:
             raise BadImage(name, str(answer["error"]))
         return answer, arrays
+
+
+@dataclass
+class _Deadline:
+    process: _Process
+    at: float
+    expired: bool = False
+
+
+class _Watch:
+    """Stop processes that take too long, in one thread: starting one for every image costs as much as decoding a small one."""
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._running: list[_Deadline] = []  # the first one ends first
+        self._changed = threading.Condition()
+        self._closed = False
+        threading.Thread(target=self._work, name="decoder watch", daemon=True).start()
+
+    def begin(self, process: _Process) -> _Deadline:
+        """Stop a process in some seconds, unless :meth:`end` is called before."""
+        deadline = _Deadline(process, time.monotonic() + self._seconds)
+        with self._changed:
+            self._running.append(deadline)
+            if len(self._running) == 1:  # otherwise the thread waits for an earlier one, and then looks again
+                self._changed.notify()
+        return deadline
+
+    def end(self, deadline: _Deadline) -> None:
+        """Let the process live, if it is not too late."""
+        with self._changed, suppress(ValueError):
+            self._running.remove(deadline)
+
+    def close(self) -> None:
+        """Stop watching."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _work(self) -> None:
+        with self._changed:
+            while not self._closed or self._running:
+                now = time.monotonic()
+                while self._running and self._running[0].at <= now:
+                    late = self._running.pop(0)
+                    late.expired = True
+                    late.process.stop()
+                self._changed.wait(self._running[0].at - now if self._running else None)
 
 
 class _Process:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Any
 
+import anyio
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
@@ -37,8 +37,11 @@ class Patience:
             if whole:  # what follows is only the end of the connection
                 return await receive()
             try:
-                event = await asyncio.wait_for(receive(), max(0.0, deadline - time.monotonic()))
-            except asyncio.TimeoutError:
+                with anyio.fail_after(
+                    max(0.0, deadline - time.monotonic())
+                ):  # unlike asyncio.wait_for, it makes no task
+                    event = await receive()
+            except TimeoutError:
                 raise slow from None
             deadline += len(event.get("body", b"")) / RATE
             whole = not event.get("more_body")
@@ -47,11 +50,12 @@ class Patience:
         async def timed(event: Any) -> None:
             nonlocal started
             started = True
-            await asyncio.wait_for(send(event), self.seconds)
+            with anyio.fail_after(self.seconds):
+                await send(event)
 
         try:
             return await self.app(scope, patiently, timed)
-        except (HTTPException, asyncio.TimeoutError):
+        except (HTTPException, TimeoutError):
             if started:
                 return None  # the server closes a connection whose answer is incomplete
             return await JSONResponse({"detail": slow.detail}, 408, slow.headers)(scope, receive, send)

@@ -10,8 +10,9 @@ import numpy as np
 
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import log_softmax, require_finite
+from keras_transfer.evaluation.novelty import apart
 from keras_transfer.explain.grad_cam import GradCam
-from keras_transfer.models.novelty import apart, joined
+from keras_transfer.models.novelty import joined
 from keras_transfer.serve.batcher import Batcher
 
 SIZES = (1, 4, 16)
@@ -38,13 +39,16 @@ class Predictor:
     Args:
         model: a classifier from images to logits.
         metadata: of the model file (``classes``, ``image_size``, ``color``, ``resize``, ``backbone``).
+        engine: what computes the probabilities instead of the model (:mod:`keras_transfer.engine.forward`); maps need its gradients.
     """
 
-    def __init__(self, model: Any, metadata: Mapping[str, Any]):
+    def __init__(self, model: Any, metadata: Mapping[str, Any], engine: Any = None):
         self.model, self.metadata = model, metadata
+        self.engine = joined(model, metadata) if engine is None else engine
         self.classes = [str(name) for name in metadata["classes"]]
-        self._cam, self._scored = GradCam(model), joined(model, metadata)
-        self._batcher = Batcher(self._answer, SIZES[-1])
+        self._cam = GradCam(model)
+        # As many batches at a time as the engine computes side by side; a framework uses all processors for one.
+        self._batcher = Batcher(self._answer, SIZES[-1], getattr(self.engine, "requests", 1))
 
     def ask(self, image: np.ndarray, explain: bool = False) -> Future[Answer]:
         """Queue an image.
@@ -68,7 +72,8 @@ class Predictor:
 
     def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
         images = np.stack([image for image, _ in questions])
-        logits, novelty = apart(logits_of_batch(self._scored, images, _size_for(len(images))), len(self.classes))
+        rows = logits_of_batch(self.engine, images, _size_for(len(images)))
+        logits, novelty = apart(rows, len(self.classes))
         finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
         probabilities = np.full(logits.shape, np.nan)
         probabilities[finite] = np.exp(log_softmax(logits[finite]))

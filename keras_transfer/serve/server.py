@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from keras_transfer import text
+from keras_transfer.engine.forward import check_engine
 from keras_transfer.errors import MissingExtra, UserError
-from keras_transfer.inference import find_model, start
+from keras_transfer.inference import engine_of, find_model, start
 
 _PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 _CONNECTIONS = 512  # further ones get status 503
@@ -66,6 +67,7 @@ def serve(
     backend: str | None = None,
     device: str | None = None,
     proxy: Proxy = DIRECT,
+    engine: str = "auto",
 ) -> None:
     """Serve a web page and a JSON API for a model until interrupted.
 
@@ -78,6 +80,7 @@ def serve(
         backend: Keras backend.
         device: compute device.
         proxy: how the page is reached from elsewhere.
+        engine: what computes probabilities: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
 
     Raises:
         UserError: no model; a certificate that cannot be read; corrections folder is a file; address or port not available.
@@ -87,6 +90,7 @@ def serve(
     if not 0 < max_upload <= 1024:
         raise UserError(f"--max-upload: expected more than 0 and at most 1024 MiB, got {max_upload:g}")
     proxy.check()
+    check_engine(engine, device)
     model_file, _ = find_model(source)
     folder = Path(corrections) if corrections is not None else model_file.parent / "corrections"
     if folder.exists() and not folder.is_dir():
@@ -99,21 +103,25 @@ def serve(
         from keras_transfer.serve.predictor import Predictor
 
         saved = Corrections(folder, metadata["classes"])
-        predictor = Predictor(model, metadata)
+        predictor = Predictor(model, metadata, engine_of(model, metadata, model_file, engine))
         predictor.warm_up()
         limits = Limits(upload=int(max_upload * 2**20), local=host in LOOPBACK, hosts=tuple(proxy.hosts))
         app = create_app(predictor, saved, limits)
         if host not in LOOPBACK:
-            print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
-            if proxy.certificate is None:
-                print(
-                    "warning: without encryption: give --tls-certificate and --tls-key, or let a proxy encrypt",
-                    file=sys.stderr,
-                )
+            _warn(host, proxy)
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
         text.say(f"serving {source} at {_address(host, listener, proxy)} (Ctrl-C stops)")
         sys.stdout.flush()
         _listen(app, listener, proxy, limits.patience)
+
+
+def _warn(host: str, proxy: Proxy) -> None:
+    print(f"warning: anyone who can reach {host} can use this page and save corrections", file=sys.stderr)
+    if proxy.certificate is None:
+        print(
+            "warning: without encryption: give --tls-certificate and --tls-key, or let a proxy encrypt",
+            file=sys.stderr,
+        )
 
 
 def _listen(app: Any, listener: socket.socket, proxy: Proxy, patience: float) -> None:

@@ -196,8 +196,8 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
     from keras_transfer.config.open_data import evaluation_transform
     from keras_transfer.evaluation.decision import decision_metrics
     from keras_transfer.evaluation.evaluate import kept_splits, predict_logits
-    from keras_transfer.evaluation.novelty import novelty_metrics
-    from keras_transfer.models.novelty import NOVELTY, apart, joined
+    from keras_transfer.evaluation.novelty import apart, novelty_metrics
+    from keras_transfer.models.novelty import NOVELTY, joined
     from keras_transfer.models.precision import set_precision
     from keras_transfer.training import build
     from keras_transfer.training.rejection import calibrate
@@ -213,7 +213,7 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
     if events.config.reject_rate is not None:
         rate, made = events.config.reject_rate, (result.out_of_fold, result.outcomes)
         events.novelty = calibrate(model, data, rate, compute, *made)
-    both = joined(model, {NOVELTY: events.novelty})
+    both = joined(model, {NOVELTY: events.novelty, "classes": data.classes})
     logits: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     kept = kept_splits(data)
@@ -275,6 +275,10 @@ def resume_run(path: str | Path) -> RunDirectory:
     """
     run = RunDirectory.open(path)
     run.refuse_finished()
+    if "network_of" in run.read_json(run.manifest):
+        raise UserError(
+            f"{run.path} has the network of another run and nothing to train: make it again, with another --output"
+        )
     with run.locked():  # report another process now, not after all preparations
         return run
 

@@ -46,7 +46,7 @@ def test_the_layers_compute_what_numpy_computes(run):
     residuals = held_out_residuals(features, np.arange(20) % 4)
     novelty = Novelty.calibrate(Subspace.of(features), energy_of(logits), residuals, 0.1)
     attach(clf.model, novelty)
-    rows = joined(clf.model, {"novelty": {"rate": 0.1}}).predict(images, verbose=0)
+    rows = joined(clf.model, {"novelty": {"rate": 0.1}, "classes": "abc"}).predict(images, verbose=0)
     np.testing.assert_allclose(rows[:, :3], logits, atol=1e-5)
     np.testing.assert_allclose(rows[:, 3], novelty(features, logits), atol=1e-3)
 

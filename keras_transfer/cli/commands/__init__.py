@@ -11,6 +11,7 @@ A command is a module with
 from types import ModuleType
 
 from keras_transfer.cli.commands import (
+    add_class,
     backbones,
     benchmark,
     compare,
@@ -22,9 +23,14 @@ from keras_transfer.cli.commands import (
     explain,
     export,
     lr_find,
+    merge_classes,
     parity,
     predict,
+    regression,
+    remove_class,
+    rename_class,
     report,
+    retrain,
     serve,
     train,
 )
@@ -39,6 +45,12 @@ COMMANDS: dict[str, ModuleType] = {
     "explain": explain,
     "report": report,
     "serve": serve,
+    "retrain": retrain,
+    "add-class": add_class,
+    "remove-class": remove_class,
+    "rename-class": rename_class,
+    "merge-classes": merge_classes,
+    "regression": regression,
     "export": export,
     "compare": compare,
     "parity": parity,

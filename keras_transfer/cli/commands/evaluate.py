@@ -17,10 +17,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_split(parser)
     options.add_json(parser, "the metrics")
     options.add_backend(parser)
+    options.add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     from keras_transfer.inference import evaluate
 
     evaluate(arguments.source, data=arguments.data, split=arguments.split, json_file=arguments.json_file,
-             backend=arguments.backend, device=arguments.device)  # fmt: skip
+             backend=arguments.backend, device=arguments.device, engine=arguments.engine)  # fmt: skip

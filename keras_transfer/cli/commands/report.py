@@ -14,9 +14,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="RUN", help="a finished run directory")
     parser.add_argument("--data", metavar="DATA", help="where the data of the run are now, if they have moved")
     options.add_backend(parser)
+    options.add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     from keras_transfer.report.command import report
 
-    report(arguments.source, data=arguments.data, backend=arguments.backend, device=arguments.device)
+    report(arguments.source, data=arguments.data, backend=arguments.backend, device=arguments.device,
+           engine=arguments.engine)  # fmt: skip

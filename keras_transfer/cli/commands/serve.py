@@ -26,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tls-certificate", metavar="PEM", help="certificate, to serve https")
     parser.add_argument("--tls-key", metavar="PEM", help="its private key")
     options.add_backend(parser)
+    options.add_engine(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -34,4 +35,5 @@ def run(arguments: argparse.Namespace) -> None:
     proxy = Proxy(arguments.root_path, arguments.public_host, arguments.trust_proxy, arguments.tls_certificate,
                   arguments.tls_key)  # fmt: skip
     serve(arguments.source, host=arguments.host, port=arguments.port, corrections=arguments.corrections,
-          max_upload=arguments.max_upload, backend=arguments.backend, device=arguments.device, proxy=proxy)  # fmt: skip
+          max_upload=arguments.max_upload, backend=arguments.backend, device=arguments.device, proxy=proxy,
+          engine=arguments.engine)  # fmt: skip

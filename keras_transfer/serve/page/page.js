@@ -78,10 +78,35 @@ function show(card, file, answer) {
   }
   const form = card.querySelector("form");
   form.hidden = false;
+  for (const { name } of answer.classes) form.querySelector(".names").append(classButton(form, file, name));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    correct(form, file);
+    correct(form, file, form.elements.label.value.trim());
   });
+  form.querySelector(".new").addEventListener("click", () => correct(form, file, form.elements.label.value.trim(), true));
+  const offer = () => {
+    const label = form.elements.label.value.trim();
+    form.querySelector(".new").hidden = !label || knownNames().includes(label);
+  };
+  form.elements.label.addEventListener("input", offer);
+}
+
+const knownNames = () => [...find("classes").options].map((option) => option.value);
+
+function classButton(form, file, name) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = name;
+  button.addEventListener("click", () => correct(form, file, name));
+  return button;
+}
+
+/** Offer a new class on all cards from now on. */
+function remember(name) {
+  if (knownNames().includes(name)) return;
+  const option = document.createElement("option");
+  option.value = name;
+  find("classes").append(option);
 }
 
 function percent(probability) {
@@ -90,11 +115,12 @@ function percent(probability) {
   return `${(100 * probability).toFixed(1)} %`;
 }
 
-async function correct(form, file) {
+async function correct(form, file, label, isNew = false) {
   const saved = form.querySelector(".saved");
-  const label = form.elements.label.value.trim();
   try {
-    const answer = await post("api/correct", { file, label });
+    const answer = await post("api/correct", { file, label, new: isNew });
+    remember(answer.label);
+    form.querySelector(".new").hidden = true;
     saved.classList.remove("bad");
     saved.textContent = `Saved as “${answer.label}” in ${answer.list}`;
   } catch (problem) {

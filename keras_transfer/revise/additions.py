@@ -1,0 +1,133 @@
+"""Pictures with labels that are added to the data of a run: corrections, more data, pictures of a new class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from keras_transfer.arguments.names import class_name, normal
+from keras_transfer.data.builder import load_source
+from keras_transfer.data.checks.verify import drop_bad
+from keras_transfer.data.paths import source_of
+from keras_transfer.data.samples import FileStore, ImageStore, make_samples
+from keras_transfer.data.sources.list_file import class_names, index_labels, read_list
+from keras_transfer.errors import UserError, nearest
+from keras_transfer.evaluation.predict import find_images
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Pictures that have a label, from one place.
+
+    Attributes:
+        images: the pictures, all readable; files know the hashes of their contents.
+        labels: the class name of each.
+        split: ``"train"`` or ``"test"``, for each.
+        source: where they come from, for messages.
+    """
+
+    images: ImageStore
+    labels: tuple[str, ...]
+    split: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def corrections(path: str | Path, classes: Sequence[str], new: Iterable[str] = ()) -> Additions:
+    """Read a list of ``path label`` lines, as ``serve`` and ``suggest`` write it.
+
+    Args:
+        path: the list; or the folder with ``list.txt`` in it. Paths are relative to its folder.
+        classes: class names of the run. A label is one of them, or one of ``new``, or of ``classes.txt`` beside the list.
+        new: names of classes that the run does not have.
+
+    Raises:
+        UserError: no such list, a file that is missing or cannot be read, a label that is no class.
+    """
+    file = Path(path)
+    file = file / "list.txt" if file.is_dir() else file
+    names, labels, numbers = read_list(file)
+    if not names:
+        raise UserError(f"{file}: no lines; expected `path label`")
+    beside = file.parent / "classes.txt"
+    known = (*classes, *map(normal, new), *((class_names(beside) or ()) if beside.is_file() else ()))
+    known = tuple(dict.fromkeys(known))
+    _check_known(labels, known, file)
+    found, places = index_labels(labels, known, lambda i: f"{file}:{numbers[i]}")
+    return _checked(FileStore(names, file.parent), [found[place] for place in places], str(file))
+
+
+def more_data(path: str, classes: Sequence[str], new: Iterable[str] = ()) -> Additions:
+    """Read a folder, a list, a CSV or an ``.npz`` file; pictures that it holds for testing are added to the test pictures.
+
+    Raises:
+        UserError: no such data, a picture that cannot be read, a class that is not known.
+    """
+    options: dict[str, str] = dict(source_of(path))
+    samples = load_source(options.pop("source"), options)
+    known = {normal(name): name for name in (*new, *classes)}
+    labels = [samples.classes[label] for label in samples.labels]
+    _check_known(labels, tuple(known), Path(path))
+    split = ["test" if name == "test" else "train" for name in samples.split]
+    return _checked(samples.images, [known[normal(label)] for label in labels], path, split)
+
+
+def of_class(paths: Sequence[str], label: str, test_fraction: float, seed: int) -> Additions:
+    """Return pictures of one class: files, and all images in folders. Of five or more, some are kept for testing.
+
+    Args:
+        paths: files and folders.
+        label: name of the class.
+        test_fraction: share kept for testing.
+        seed: of that choice.
+
+    Raises:
+        UserError: nothing there, a picture that cannot be read, or fewer than two pictures.
+    """
+    found = [Path(path).absolute() for path in find_images(paths)]
+    if len(found) < 2:
+        raise UserError(f"only one picture of {label!r}; expected at least two, better twenty")
+    split = np.full(len(found), "train", object)
+    if len(found) >= 5 and test_fraction > 0:
+        count = min(max(1, round(test_fraction * len(found))), len(found) - 2)
+        split[np.random.default_rng(seed).permutation(len(found))[:count]] = "test"
+    return _checked(FileStore([str(path) for path in found]), [label] * len(found), label, split.tolist())
+
+
+def new_class(name: str, classes: Sequence[str]) -> str:
+    """Return the name of a class to be added, in the form in which it is stored.
+
+    Raises:
+        UserError: it is blank, or there is such a class already.
+    """
+    try:
+        found = normal(class_name(name).strip())
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if found in map(normal, classes):
+        raise UserError(f"there is a class {found!r} already; retrain --data adds pictures to it")
+    return found
+
+
+def _check_known(labels: Iterable[str], known: Sequence[str], source: Path) -> None:
+    places = [str(place) for place in range(len(known))]  # `serve` of version 0.1 wrote some labels as places
+    odd = next((one for one in labels if normal(one) not in known and one not in places), None)
+    if odd is not None:
+        raise UserError(
+            f"{source}: {odd!r} is not a class of the run{nearest(odd, known)} (a class that is new: --new-class {odd!r})"
+        )
+
+
+def _checked(images: ImageStore, labels: Sequence[str], source: str, split: Sequence[str] | None = None) -> Additions:
+    """Return the additions without repeats of a file, all of which can be read."""
+    names = sorted(set(labels))
+    table = make_samples(
+        names, images, [names.index(label) for label in labels], split or ["train"] * len(labels), source=source
+    )
+    table, _ = drop_bad(table, "error")
+    return Additions(table.images, tuple(names[label] for label in table.labels), tuple(table.split.tolist()), source)

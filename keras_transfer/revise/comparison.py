@@ -1,0 +1,207 @@
+"""The old and the new run of a model on the same pictures, and the report of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_transfer import text
+from keras_transfer.data.dataset import Dataset, Split
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.evaluate import predict_logits
+from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.files import write_json, write_text
+from keras_transfer.formatting import share
+from keras_transfer.inference import data_of, find_model, images_of, start, transform_of
+from keras_transfer.revise.regression import Opinion, Regression, regression, renamed
+from keras_transfer.revise.render import render
+from keras_transfer.revise.revision import pixels_digest
+from keras_transfer.runs import RunDirectory
+from keras_transfer.runs.directory import REVISED
+from keras_transfer.typing import Say
+
+REPORT, FIGURES, REVISION = "regression.html", "regression.json", "revision.json"
+Loaded = tuple[Any, dict[str, Any]]
+"""A model and its metadata."""
+OUT_OF_FOLD = "out-of-fold"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What both models say, and of which pictures.
+
+    Attributes:
+        found: the comparison.
+        old, new: the runs or model files.
+        split: the pictures.
+        kind: ``"test"``, ``"val"`` or ``"out-of-fold"``.
+        notes: what was done to the data, and what was left out, one line each.
+    """
+
+    found: Regression
+    old: Path
+    new: Path
+    split: Split
+    kind: str
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as JSON can hold it."""
+        about = {"old": str(self.old), "new": str(self.new), "judged_by": self.kind, "notes": list(self.notes)}
+        return {**about, **self.found.as_json()}
+
+
+def compare_runs(
+    old: str | Path,
+    new: str | Path,
+    *,
+    data: str | None = None,
+    output: str | Path | None = None,
+    backend: str | None = None,
+    device: str | None = None,
+    models: tuple[Loaded, Loaded] | None = None,
+    say: Say = text.say,
+) -> Comparison:
+    """Compare two models on pictures that neither was trained on, and write ``regression.html`` and ``regression.json``.
+
+    Args:
+        old: run directory or model file.
+        new: run directory or model file.
+        data: other pictures to compare them on; by default the test pictures of the new run, without them its validation
+            pictures, without those the training pictures by out-of-fold predictions.
+        output: folder for both files; by default the new run.
+        backend: Keras backend.
+        device: where to compute.
+        models: both, if they are loaded already.
+        say: prints a line.
+
+    Raises:
+        UserError: no such run, classes that do not fit each other, or nothing to compare on.
+    """
+    (_, old_run), (new_file, new_run) = find_model(old), find_model(new)
+    first, second = models or (start(old, backend, device)[:2], start(new, backend, device)[:2])
+    known = _revision(new_run)
+    names = renamed(first[1]["classes"], known.get("renamed", {}))
+    if not set(names) & set(second[1]["classes"]):
+        raise UserError(f"{old} and {new} have no class in common")
+    notes = list(known.get("notes", []))
+    if data is not None:
+        split, kind = images_of(new_run, new, second[1], data, "test", say=notes.append), "test"
+    else:
+        split, kind = _judges(new_run, new)
+    split, left = _unseen(split, [run for run in (old_run, new_run) if run is not None], kind)
+    if left:
+        notes.append(f"left out: {left} pictures that one of the models was trained on")
+    if kind == OUT_OF_FOLD:
+        assert new_run is not None
+        split, opinions = _out_of_fold(old_run, new_run, split, names)
+    else:
+        opinions = _probabilities(first, split), _probabilities(second, split)
+    found = regression(
+        [split.image_name(i) for i in range(len(split))],
+        [split.classes[label] for label in split.labels],
+        Opinion(names, opinions[0]),
+        Opinion(second[1]["classes"], opinions[1]),
+    )
+    made = Comparison(found, Path(old), Path(new), split, kind, tuple(notes))
+    write(made, Path(output) if output is not None else new_file.parent)
+    tell(made, say)
+    return made
+
+
+def write(made: Comparison, folder: Path) -> None:
+    """Write the report and its figures into a folder."""
+    write_json(folder / FIGURES, made.as_json())
+    write_text(folder / REPORT, render(made.found, made.split, str(made.old), str(made.new), made.kind, made.notes))
+
+
+def tell(made: Comparison, say: Say) -> None:
+    """Print the comparison in a few lines."""
+    found = made.found
+    for note in made.notes:
+        say(note)
+    if found.n:
+        low, high = found.interval
+        say(
+            f"{made.kind}: {share(found.old_accuracy)} before, {share(found.new_accuracy)} now "
+            f"(difference {100 * found.difference:+.1f}, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} points)"
+        )
+    for title, answers in (("better", found.better), ("worse", found.worse)):
+        for one in answers[:20]:
+            say(f"{title}: {text.one_line(one.picture)} ({one.label}): {one.old} before, {one.new} now")
+        if len(answers) > 20:
+            say(f"{title}: {len(answers) - 20} more")
+    for row in found.added:
+        say(f"new class {text.one_line(row.name)}: {row.new} of {row.n} right")
+    word = {"take": "take the new model", "leave": "keep the old model", "unknown": "undecided"}[found.verdict]
+    say(f"verdict: {word}. {found.reason}")
+
+
+def _revision(run: RunDirectory | None) -> dict[str, Any]:
+    file = None if run is None else run.path / REVISED / REVISION
+    if run is None or file is None or not file.is_file():
+        return {}
+    stored = run.read_json(file)
+    return stored if isinstance(stored, dict) else {}
+
+
+def _judges(run: RunDirectory | None, source: str | Path) -> tuple[Split, str]:
+    if run is None:
+        raise UserError(
+            f"{source} is a model file without a run directory: name the pictures to compare on with --data"
+        )
+    data = data_of(run)
+    if data is None:
+        raise UserError(f"the data of {run.path} have changed; name the pictures to compare on with --data")
+    if len(data.test):
+        return data.test, "test"
+    return (data.val, "val") if len(data.val) else (data.train, OUT_OF_FOLD)
+
+
+def _unseen(split: Split, runs: Sequence[RunDirectory], kind: str) -> tuple[Split, int]:
+    """Return the pictures that no run has trained on, by their content, and how many were left out."""
+    if kind == OUT_OF_FOLD:
+        return split, 0
+    seen = {"test": ("train", "val"), "val": ("train",)}[kind]
+    content = Dataset(split.samples).content
+    if content is None:
+        return split, 0
+    bad = np.zeros(len(split), bool)
+    for run in runs:
+        was = run.split_of_content() or {}
+        bad |= np.array([was.get(bytes(content[i]), "") in seen for i in split.indices], bool)
+    return split.take(np.flatnonzero(~bad)), int(bad.sum())
+
+
+def _probabilities(loaded: Loaded, split: Split) -> np.ndarray:
+    """Return what a model says of pictures, whatever its classes are, float64 (n, C)."""
+    model, metadata = loaded
+    classes = tuple(map(str, metadata["classes"]))
+    table = replace(split.samples, classes=classes, labels=np.zeros(len(split.samples), np.int64))
+    images = Split(split.name, table, split.indices).at_depth(metadata.get("depth"))
+    return np.asarray(np.exp(log_softmax(predict_logits(model, images, transform_of(metadata)))))
+
+
+def _out_of_fold(
+    old: RunDirectory | None, new: RunDirectory, split: Split, names: Sequence[str]
+) -> tuple[Split, tuple[np.ndarray, np.ndarray]]:
+    """Return the training pictures that both runs predicted out of fold, with the same label, and both predictions."""
+    before, after = (None if run is None else run.read_out_of_fold() for run in (old, new))
+    own = None if old is None else data_of(old)
+    nothing = split.take([]), (np.zeros((0, len(names))), np.zeros((0, len(split.classes))))
+    if before is None or after is None or own is None or len(own.train) != len(before[1]):
+        return nothing
+    place: dict[tuple[bytes, str], int] = {}
+    for i, label in enumerate(own.train.labels):
+        place[pixels_digest(own.samples.images, int(own.train.indices[i])), names[label]] = i
+    keys = [
+        (pixels_digest(split.samples.images, int(split.indices[i])), split.classes[label])
+        for i, label in enumerate(split.labels)
+    ]
+    kept = [i for i, key in enumerate(keys) if key in place]
+    rows = [place[keys[i]] for i in kept]
+    return split.take(kept), (np.exp(log_softmax(before[0][rows])), np.exp(log_softmax(after[0][kept])))

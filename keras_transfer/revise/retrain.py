@@ -1,0 +1,185 @@
+"""Train a model again with pictures that were added to its data."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_transfer import text
+from keras_transfer.arguments import checked
+from keras_transfer.arguments.types import AnyPath, Backend, Device, Names, Printer, Switch
+from keras_transfer.config.open_data import open_data
+from keras_transfer.config.schema import RunConfig
+from keras_transfer.data.dataset import Dataset
+from keras_transfer.errors import UserError
+from keras_transfer.files import write_json
+from keras_transfer.inference import data_of
+from keras_transfer.revise.additions import corrections, more_data, new_class
+from keras_transfer.revise.comparison import REVISION, Comparison, compare_runs
+from keras_transfer.revise.revision import Revision
+from keras_transfer.runs import RunDirectory
+from keras_transfer.runs.directory import REVISED
+from keras_transfer.typing import Say
+
+
+@checked
+def retrain(
+    run: AnyPath,
+    *,
+    add: AnyPath | None = None,
+    data: AnyPath | None = None,
+    new_classes: Names = (),
+    head_only: Switch = False,
+    output: AnyPath | None = None,
+    backend: Backend | None = None,
+    device: Device | None = None,
+    say: Printer = text.say,
+) -> Comparison:
+    """Train the model of a run again, with corrections and further pictures, and compare it with the old one.
+
+    The new run has its own directory; the old one is only read. A picture that is added is never tested on: if it is one of the test
+    pictures, it is trained on with its new label and judges neither model.
+
+    Args:
+        run: a finished run directory.
+        add: list of corrections, as ``serve`` and ``suggest`` write it; None: those that ``serve`` keeps beside the model, if ``data``
+            is None too or there are some.
+        data: further pictures: a folder, list, CSV or ``.npz`` file.
+        new_classes: names of classes in ``add`` or ``data`` that the run does not have.
+        head_only: keep the network and only solve its last layer again: seconds instead of the whole training.
+        output: the new run directory; None: ``runs/NAME-DATE-TIME``.
+        backend: Keras backend; None: that of the run.
+        device: where to compute.
+        say: prints a line.
+
+    Returns:
+        The comparison; its ``new`` is the new run.
+
+    Raises:
+        UserError: nothing to add, a label that is no class, data that cannot be used.
+    """
+    old = RunDirectory.open(run)
+    base = base_data(old)
+    new = [new_class(name, base.classes) for name in new_classes]
+    revision = Revision.of(base)
+    kept = old.path / "corrections" / "list.txt"
+    if add is None and (kept.is_file() or data is None):
+        add = kept
+        if not kept.is_file():
+            raise UserError(f"nothing to add: {kept} does not exist; give --add corrections.txt or --data MORE")
+    if add is not None:
+        revision.add(corrections(add, base.classes, new))
+    if data is not None:
+        revision.add(more_data(str(data), (*revision.classes, *new), new))
+    if not revision.changes():
+        raise UserError("nothing to add: the data have all these pictures with these labels already")
+    return make_run(old, base, revision, head_only, output, backend, device, say)
+
+
+def base_data(run: RunDirectory) -> Dataset:
+    """Return the data of a finished run.
+
+    Raises:
+        UserError: it did not finish, or its data have changed.
+    """
+    run.read_json(run.metrics)
+    found = data_of(run)
+    if found is None:
+        raise UserError(
+            f"the data of {run.path} have changed since its training (images, labels or splits): bring back what it was trained on"
+        )
+    return found
+
+
+def make_run(  # its arguments are those of the commands
+    old: RunDirectory,
+    base: Dataset,
+    revision: Revision,
+    head_only: bool,
+    output: str | Path | None,
+    backend: str | None,
+    device: str | None,
+    say: Say,
+    columns: Sequence[int] | None = None,
+) -> Comparison:
+    """Make a run of revised data, and compare it with the old one.
+
+    Args:
+        old: the old run.
+        base: its data.
+        revision: what to train on.
+        head_only: solve the last layer only.
+        output: the new run directory, or None.
+        backend: Keras backend, or None: that of the old run.
+        device: where to compute, or None.
+        say: prints a line.
+        columns: outputs of the old model that the new one has, where nothing is to be trained; None: train.
+    """
+    check_revision(revision)
+    config = old.read_config()
+    wanted = None if output is None else str(output)
+    with _begun(RunDirectory.create(wanted, config.name)) as new:
+        table = revision.save(new.path)
+        config = revision.configuration(config, table, new.path)
+        about = {"of": str(old.path.absolute()), "notes": revision.notes, "renamed": revision.renamed}
+        if revision.withdrawn:
+            about["notes"] = [
+                *revision.notes,
+                f"{revision.withdrawn} pictures that judged the old model are trained on now, and judge neither",
+            ]
+        write_json(new.path / REVISED / REVISION, about)
+        models = None
+        if head_only:
+            from keras_transfer.revise import head
+
+            make = (
+                head.solved if columns is None else head.kept(columns, _kept_out_of_fold(old, base, revision, config))
+            )
+            models = head.solve_run(old, new, config, backend, device, say, make)
+        else:
+            from keras_transfer.training.train import train
+
+            train(config, backend=backend, device=device, say=say)
+    made = compare_runs(old.path, new.path, backend=backend, device=device, models=models, say=say)
+    say(f"regression report: {new.path / 'regression.html'}")
+    say(f"run: {new.path}")
+    return made
+
+
+def _kept_out_of_fold(old: RunDirectory, base: Dataset, revision: Revision, config: RunConfig) -> np.ndarray | None:
+    """Return the out-of-fold logits of the old run for the training pictures of the new one, float32 (n, C), if there are any."""
+    stored = old.read_out_of_fold()
+    if stored is None or len(stored[0]) != len(base.train):
+        return None
+    place = {int(row): i for i, row in enumerate(base.train.indices)}
+    rows = revision.rows_of(open_data(config).train)
+    return stored[0][[place[row.base] for row in rows if row.base is not None]]
+
+
+def check_revision(revision: Revision) -> None:
+    """Raise UserError unless there are two classes, each with two training pictures."""
+    if len(revision.classes) < 2:
+        raise UserError(f"only one class would be left ({', '.join(revision.classes)}); expected at least two")
+    counts = dict.fromkeys(revision.classes, 0)
+    for row in revision.rows:
+        counts[row.label] += row.split == "train"
+    few = [f"{name!r} ({count})" for name, count in counts.items() if count < 2]
+    if few:
+        raise UserError(f"too few training pictures of {', '.join(few[:5])}; expected at least two of each class")
+
+
+@contextlib.contextmanager
+def _begun(run: RunDirectory) -> Iterator[RunDirectory]:
+    """Remove what was written for a run that did not begin."""
+    try:
+        yield run
+    except BaseException:
+        if not run.config.is_file():
+            shutil.rmtree(run.path / REVISED, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                run.path.rmdir()
+        raise
