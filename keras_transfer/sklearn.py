@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
+from keras_transfer.arguments.types import MAX_SEED, plain
 from keras_transfer.config.schema import BACKBONE, VAL_FRACTION, Phase
+from keras_transfer.data.images.given import CHANNELS
 from keras_transfer.errors import UserError
 
 __all__ = ["ImageClassifier"]
@@ -121,7 +124,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         written = [names[row] for row in rows]  # numbers would be places in names that may be numbers, too
         given = (images, written) if sample_weight is None else (images, written, _weights(sample_weight, len(images)))
         common: dict[str, Any] = {"image_size": self.image_size, "color": self.color, "resize": self.resize}
-        seed = int(self.random_state or 0)
+        seed = _seed(self.random_state)
         try:
             model = Classifier(self.backbone, names, weights=self.weights, seed=seed, **common)
             common["image_size"] = model.metadata["image_size"]
@@ -182,6 +185,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
             raise ValueError("X: found no images, 0 sample(s); at least 1 is required")
         if not isinstance(X, np.ndarray) or (X.dtype.kind in "OU" and X.ndim == 1):
             return list(X)
+        if X.ndim == 3 and X.shape[-1] in CHANNELS:
+            raise ValueError(
+                f"X: the shape {X.shape} is that of one image; expected several: give X[None], or X[..., None] for grey ones"
+            )
         if X.ndim not in (3, 4):
             raise ValueError(
                 f"X: expected images (n, height, width[, channels]), got an array of shape {X.shape}. Reshape your data, or say the shape "
@@ -190,7 +197,10 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
         return X
 
     def _unflattened(self, X: np.ndarray) -> np.ndarray:  # noqa: N803
-        shape = tuple(self.image_shape or ())
+        shape: Any = plain(self.image_shape)
+        shape = (shape,) if isinstance(shape, int) else tuple(map(plain, shape)) if isinstance(shape, Iterable) else ()
+        if len(shape) not in (2, 3) or not all(isinstance(side, int) and side > 0 for side in shape):
+            raise ValueError(f"image_shape: expected (height, width[, channels]), got {self.image_shape!r}")
         if X.shape[1] != np.prod(shape):
             raise ValueError(f"X has {X.shape[1]} features, but images of image_shape {shape} have {np.prod(shape)}")
         return X.reshape(-1, *shape)
@@ -225,6 +235,13 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):
                 file = Path(folder) / "model.keras"
                 file.write_bytes(data)
                 self.classifier_ = load(file)
+
+
+def _seed(random_state: Any) -> int:
+    """Return a seed from what scikit-learn calls a random state: None, a number, or a generator, which is drawn from."""
+    if random_state is None or isinstance(random_state, (int, np.integer)):
+        return int(random_state or 0)
+    return int(check_random_state(random_state).randint(MAX_SEED))
 
 
 def _weights(given: Any, count: int) -> np.ndarray:

@@ -110,6 +110,7 @@ class Usage(Revising):
         """
         from keras_transfer import plots
         from keras_transfer.evaluation.evaluate import logits_of_batch
+        from keras_transfer.evaluation.metrics import require_finite
         from keras_transfer.evaluation.predict import open_images
         from keras_transfer.explain import GradCam, occlusion, overlay
         from keras_transfer.inference import transform_of
@@ -124,7 +125,9 @@ class Usage(Revising):
         maps, titles = [], []
         for image in inputs:  # one at a time: the feature maps of many may not fit in memory
             batch = image[None]
-            chosen = int(logits_of_batch(self.model, batch)[0].argmax())
+            logits = logits_of_batch(self.model, batch)
+            require_finite(logits)
+            chosen = int(logits[0].argmax())
             k = chosen if class_name is None else self.classes.index(class_name)
             maps.append(cam(batch, k)[0] if cam is not None else occlusion(self.model, batch, k)[0])
             titles.append(self.classes[k])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.decision import decisions
 from keras_transfer.evaluation.evaluate import logits_of_batch
-from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.evaluation.metrics import log_softmax, require_finite
 from keras_transfer.evaluation.novelty import apart, scored
 from keras_transfer.runtime import usable_cores
 from keras_transfer.text import one_line
@@ -170,8 +171,10 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
     if not any(is_address(path) or os.path.lexists(path) for path in given):
+        odd = any(re.match(r"[a-z][a-z0-9+.-]+:(//|image/)", str(path), re.IGNORECASE) for path in given)
         raise UserError(
             f"no such file or folder: {', '.join(one_line(path) for path in given[:5])}{' …' if len(given) > 5 else ''}"
+            + ("; of addresses, only http:// and https:// are read" if odd else "")
         )
     found: dict[Path | str, None] = {}
     for item in given:
@@ -256,6 +259,7 @@ def outputs(
 
     Raises:
         UserError: none of the images can be read.
+        NotFinite: what the model computes is not a number.
     """
     transform = _evaluation_transform(metadata)
     names, failed = images.names, []
@@ -266,7 +270,9 @@ def outputs(
     with progress(f"predicting {len(names)} images", len(names) if len(names) > size else 0) as advance:
         for start, batch in _ahead(lambda i: _input_of(images.open, transform, i), len(names), size, workers):
             good = [image for image in batch if isinstance(image, np.ndarray)]
-            computed = iter(logits_of_batch(model, np.stack(good), size) if good else ())
+            found = logits_of_batch(model, np.stack(good), size) if good else np.zeros((0, 1), np.float32)
+            require_finite(found)
+            computed = iter(found)
             for name, image in zip(names[start : start + size], batch):
                 if isinstance(image, str):
                     failed.append((name, image))

@@ -231,8 +231,13 @@ def _check_batch(golden: Mapping[str, np.ndarray], model: keras.Model, path: Pat
 
 
 def _golden(model: keras.Model, images: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    np.savez(stream, images=np.asarray(images, np.uint8), logits=_logits(model, images))
+    stream, logits = io.BytesIO(), _logits(model, images)
+    if not np.isfinite(logits).all():  # which `load` would refuse
+        raise UserError(
+            "the model is not saved: its outputs for the golden images are not finite; it has diverged (try a lower learning rate), "
+            "or has weights that are not numbers"
+        )
+    np.savez(stream, images=np.asarray(images, np.uint8), logits=logits)
     return stream.getvalue()
 
 

@@ -341,6 +341,8 @@ def _stops_explained(events: RunEvents) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stop:
+        if not run.config.exists():  # nothing to go on with
+            raise
         raise Interrupted(str(run.path)) from stop
     except LossNotFinite as trouble:
         run.write_json(run.bad_batch, trouble.where)
@@ -354,9 +356,9 @@ def _stops_explained(events: RunEvents) -> Iterator[None]:
         ) from trouble
     except Exception as error:
         if isinstance(error, Trouble) or is_trouble(error):
-            advice = (
-                f"what was saved is kept: make room, then go on with: keras-transfer train --resume --output {run.path}"
-            )
+            advice = "nothing was trained yet: make room, then give the same command again"
+            if run.config.exists():
+                advice = f"what was saved is kept: make room, then go on with: keras-transfer train --resume --output {run.path}"
             raise Trouble(f"{error}\n{advice}") from error
         if events.config.deterministic and is_not_deterministic(error):
             raise not_deterministic(error) from error

@@ -167,6 +167,7 @@ def test_a_result_or_a_user_error(name, place, data, classifier, monkeypatch):
         (lambda d, c: kt.RunConfig.model_validate({"data": {"bath_size": 3}}), "did you mean 'batch_size'"),
         (lambda d, c: c.predict(np.zeros((3, 32, 32), np.uint8)), "channels first"),
         (lambda d, c: c.predict(np.zeros((32, 32, 2), np.uint8)), "two channels"),
+        (lambda d, c: c.predict(np.zeros((32, 32, 5), np.uint8)), "5 channels, or 32 grey images 5 pixels wide"),
         (lambda d, c: c.predict(np.ma.masked_array(X[0], X[0] > 3)), "masked"),
         (lambda d, c: c.save("x.keras", golden=X / 255.0), "golden: expected uint8"),
         (lambda d, c: c.save("x.keras", golden=X[:0]), "golden: expected uint8"),

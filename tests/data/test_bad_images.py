@@ -13,6 +13,7 @@ from PIL import Image
 
 from keras_transfer import data
 from keras_transfer.cli import main
+from keras_transfer.data.images.decode import DecodeError, decode
 from keras_transfer.data.samples import BadImage, FileStore
 from keras_transfer.errors import UserError
 
@@ -84,6 +85,12 @@ KINDS |= {
     "text": (b"an image of a cat\n" * 20, "bad"),
     "html": (b"<!DOCTYPE html><html>not found</html>", "bad"),
     "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "bad"),
+    "jpeg 2000": (saved("JPEG2000"), "bad"),
+    "icon": (saved("ICO"), "bad"),
+    "photoshop": (b"8BPS\0\1" + bytes(200), "bad"),
+    "film": (b"\0\0\0\x18ftypisom" + bytes(200), "bad"),
+    "dicom": (bytes(128) + b"DICM" + bytes(200), "bad"),
+    "tiff whose directory is at 2^64": (b"II+\0\x08\0\0\0" + b"\xff" * 8 + bytes(50), "bad"),
     "pdf": (b"%PDF-1.7\n" + bytes(200), "bad"),
     "zip": (b"PK\3\4" + bytes(200), "bad"),
     "jpeg with the magic of png": (b"\x89PNG\r\n\x1a\n" + JPEG[8:], "bad"),
@@ -222,3 +229,20 @@ def test_cut_or_damaged_anywhere(tmp_path, whole):
         except BadImage:
             continue
         assert image.dtype == np.uint8 and image.shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("jpeg 2000", "JPEG 2000"),
+        ("icon", "ICO"),
+        ("photoshop", "Photoshop"),
+        ("film", "a film"),
+        ("dicom", "DICOM"),
+        ("pdf", "PDF"),
+        ("zip", "zip archive"),
+    ],
+)
+def test_other_formats_are_named(kind, words):
+    with pytest.raises(DecodeError, match=f"{words}.*, which is not read: save"):
+        decode(KINDS[kind][0])

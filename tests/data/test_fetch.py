@@ -18,7 +18,7 @@ PIXEL = bytes.fromhex(
 
 class _Answers(BaseHTTPRequestHandler):
     def do_GET(self):
-        if self.path == "/pixel.png":
+        if self.path in ("/pixel.png", "/gr%C3%BCn.png"):
             self._send(200, PIXEL)
         elif self.path == "/moved":
             self._send(302, b"", Location="/pixel.png")
@@ -68,6 +68,12 @@ def test_what_cannot_be_had_is_one_line(address, path, says):
 def test_other_schemes_are_refused(other):
     with pytest.raises(FetchError, match="http"):
         fetch(other)
+
+
+def test_letters_of_other_scripts_are_sent_as_browsers_do(address):
+    assert fetch(f"{address}/gr%C3%BCn.png") == fetch(f"{address}/gr\u00fcn.png") == PIXEL
+    with pytest.raises(FetchError, match="host"):
+        fetch("http://" + "\u00fc" * 200 + ".example/x.png")
 
 
 def test_a_list_of_files_cannot_name_an_address(address, tmp_path):

@@ -229,3 +229,25 @@ def test_labels_mean_what_they_mean_elsewhere():
     for missing in ([None, "a"] * 2, ["nan", "a"] * 2, [np.nan, 1.0] * 2, [-1, 1] * 2):
         with pytest.raises(UserError):
             kt_data.open(x, missing)
+
+
+@pytest.mark.parametrize(
+    ("item", "length", "says"),
+    [
+        (lambda i: 1 / (2 - i), 4, "item 2 of Faulty raised ZeroDivisionError: division by zero"),
+        (lambda i: [][i], 4, "item 0 of Faulty raised IndexError"),
+        (None, -1, r"len\(Faulty\) raised ValueError"),
+    ],
+)
+def test_a_data_set_whose_own_code_fails(item, length, says):
+    torch_data = pytest.importorskip("torch.utils.data")
+
+    class Faulty(torch_data.Dataset):
+        def __len__(self):
+            return length
+
+        def __getitem__(self, i):
+            return np.full((8, 8, 3), item(i), np.uint8), i % 2
+
+    with pytest.raises(UserError, match=says):
+        kt_data.open(Faulty(), classes=["a", "b"], image_size=8)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.metrics import NotFinite, classification_metrics, log_softmax, require_finite
-from keras_transfer.evaluation.predict import predict_images
+from keras_transfer.evaluation.predict import open_images, outputs, predict_images
 from keras_transfer.evaluation.table import _interval, _percent, _plain
 from keras_transfer.explain.colours import heat
 from keras_transfer.formatting import share
@@ -32,6 +32,8 @@ def test_predictions_are_refused(value):
     assert predict_images(Broken(value), METADATA, IMAGES[:1])[0].classes == ("b", "a")
     with pytest.raises(NotFinite, match="not finite for 1 of"):
         predict_images(Broken(value), METADATA, IMAGES)
+    with pytest.raises(NotFinite):  # features, which no softmax sees
+        list(outputs(Broken(value), METADATA, open_images(IMAGES), 2))
     logits = np.array([[1.0, 2.0], [value, 1.0]])
     for refused in (log_softmax, require_finite, lambda x: classification_metrics(x, np.array([0, 1]), ["a", "b"])):
         with pytest.raises(NotFinite, match="1 of 2"):
@@ -65,3 +67,18 @@ def test_serve_refuses_one_image_and_answers_the_others(tmp_path):
     with pytest.raises(NotFinite):
         require_finite(bad.probabilities)
     Image.fromarray(IMAGES[0]).save(tmp_path / "x.png")
+
+
+@pytest.mark.backend
+def test_a_classifier_that_has_diverged(tmp_path):
+    import keras_transfer as kt
+
+    clf = kt.Classifier("tiny", ["a", "b"], image_size=32, weights="none")
+    clf.model.layers[-1].bias.assign([np.nan, 0.0])
+    image = np.zeros((32, 32, 3), np.uint8)
+    for call in (clf.predict, clf.explain, lambda x: clf.explain(x, "occlusion"), lambda x: clf.evaluate(x[None], [0])):
+        with pytest.raises(NotFinite):
+            call(image)
+    with pytest.raises(UserError, match=r"not saved: .* not finite"):
+        clf.save(tmp_path / "model.keras")
+    assert not list(tmp_path.iterdir())

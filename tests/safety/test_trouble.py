@@ -112,3 +112,21 @@ def test_a_correction_that_cannot_be_written(tmp_path, monkeypatch):
     with pytest.raises(Trouble, match="No space left"):
         saved.save(encoded(), "a")
     assert np.all([not path.is_file() for path in tmp_path.rglob("*.png")])
+
+
+def test_a_run_that_never_began_is_not_to_be_resumed(tmp_path):
+    from types import SimpleNamespace
+
+    from keras_transfer.errors import Interrupted
+    from keras_transfer.runs.directory import RunDirectory
+    from keras_transfer.training.train import _stops_explained
+
+    events = SimpleNamespace(run=RunDirectory(tmp_path), config=SimpleNamespace(deterministic=False))
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    for begun, words in ((False, "give the same command again"), (True, "train --resume --output")):
+        with pytest.raises(Trouble, match=words), _stops_explained(events):
+            raise full
+        with pytest.raises(Interrupted if begun else KeyboardInterrupt) as stop, _stops_explained(events):
+            raise KeyboardInterrupt
+        assert isinstance(stop.value, Interrupted) is begun
+        (tmp_path / "config.yaml").write_text("")

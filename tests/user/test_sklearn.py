@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import check_estimator
 
 import keras_transfer as kt
-from keras_transfer.sklearn import ImageClassifier
+from keras_transfer.sklearn import ImageClassifier, _seed
 
 pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
@@ -76,11 +76,25 @@ def test_it_is_pickled_with_its_network(fitted):
         (X.reshape(24, -1), Y, "image_shape="),
         ([], [], "no images"),
         ("photos", Y, "sequence of images"),
+        (X[0], Y, "that of one image"),
     ],
 )
 def test_what_cannot_be_used_is_a_value_error(x, y, says):
     with pytest.raises(ValueError, match=says):
         tiny().fit(x, y)
+
+
+@pytest.mark.parametrize("shape", [16, "16,16,3", (-1, 3), (8,), (8.0, 8), np.array([2, 2, 2, 2])])
+def test_shapes_of_flattened_images(shape):
+    with pytest.raises(ValueError, match="image_shape: expected"):
+        tiny(image_shape=shape).fit(X.reshape(24, -1), Y)
+
+
+def test_random_states():
+    assert [_seed(state) for state in (None, 0, np.int64(3))] == [0, 0, 3]
+    assert _seed(np.random.RandomState(5)) == _seed(np.random.RandomState(5)) != _seed(np.random.RandomState(6))
+    with pytest.raises(ValueError, match="cannot be used to seed"):
+        _seed("x")
 
 
 class OfTables(ImageClassifier):

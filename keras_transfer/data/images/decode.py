@@ -297,6 +297,32 @@ def _two_sizes(height: int, width: int, *made: int) -> DecodeError:
     return DecodeError(f"its header says {width} x {height} pixels, but it holds {made[1]} x {made[0]}")
 
 
+_UNREAD = (
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "a picture in the format JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "a picture in the format JPEG 2000"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "a picture in the format JPEG XL"),
+    (b"\xff\x0a", "a picture in the format JPEG XL"),
+    (b"8BPS", "a document of Photoshop"),
+    (b"gimp xcf", "a document of GIMP"),
+    (b"%PDF-", "a PDF document"),
+    (b"%!PS", "a PostScript document"),
+    (b"\0\0\x01\0", "an icon (ICO)"),
+    (b"v/1\x01", "a picture in the format OpenEXR"),
+    (b"#?RADIANCE", "a picture in the format Radiance HDR"),
+    (b"FUJIFILMCCD-RAW", "a raw picture of a camera"),
+    (b"IIRO", "a raw picture of a camera"),
+    (b"IIU\0", "a raw picture of a camera"),
+    (b"SIMPLE  =", "a picture in the format FITS"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a file compressed by gzip"),
+    (b"Rar!", "a RAR archive"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"\x93NUMPY", "an array of NumPy"),
+    (b"\x1aE\xdf\xa3", "a film"),
+)
+"""How files begin that people take for pictures, and what they are."""
+
+
 def _what_is_it(data: bytes) -> str:
     if not data:
         return "the file is empty"
@@ -305,4 +331,11 @@ def _what_is_it(data: bytes) -> str:
         return "not an image: the file contains HTML or XML"
     if heif.kind_of(data):
         return f"a damaged picture in the format {heif.kind_of(data)}"
+    for begin, kind in _UNREAD:
+        if data.startswith(begin):
+            return f"{kind}, which is not read: save it as JPEG or PNG"
+    if data[128:132] == b"DICM":
+        return "a picture in the format DICOM, which is not read: save it as PNG"
+    if data[4:8] == b"ftyp":
+        return "a film, which is not read: save its frames as JPEG or PNG"
     return "not an image in a known format, or damaged at the start"

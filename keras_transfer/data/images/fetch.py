@@ -19,6 +19,21 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and bool(_ADDRESS.match(text))
 
 
+def _ascii(address: str) -> str:
+    """Return an address as browsers send it (RFC 3987, 3.1): letters of other scripts as percent signs, those of the host as Punycode."""
+    from urllib.parse import quote, urlsplit, urlunsplit
+
+    if address.isascii():
+        return address
+    try:
+        parts = urlsplit(address)
+        host = parts.netloc.encode("idna").decode("ascii")
+    except (UnicodeError, ValueError):
+        raise FetchError("not a web address: its host cannot be written in ASCII") from None
+    kept = "!#$%&'()*+,/:;=?@[]~"  # what has a meaning in addresses, and what is escaped already
+    return urlunsplit((parts.scheme, host, *(quote(part, safe=kept) for part in parts[2:])))
+
+
 def fetch(address: str, limit: int = MAX_BYTES, seconds: float = SECONDS) -> bytes:
     """Return what is at a web address.
 
@@ -50,7 +65,9 @@ def fetch(address: str, limit: int = MAX_BYTES, seconds: float = SECONDS) -> byt
         urllib.request.UnknownHandler,
     ):
         opener.add_handler(handler())
-    request = urllib.request.Request(address, headers={"User-Agent": "keras_transfer", "Accept": "image/*,*/*;q=0.5"})
+    request = urllib.request.Request(
+        _ascii(address), headers={"User-Agent": "keras_transfer", "Accept": "image/*,*/*;q=0.5"}
+    )
     end = time.monotonic() + seconds
     parts, size = [], 0
     try:

@@ -25,7 +25,7 @@ def check_shape(shape: tuple[int, ...]) -> None:
     """Refuse an array of three dimensions, without channels at its end, that people mean in more than one way.
 
     Raises:
-        UserError: it may have its channels first, or two of them.
+        UserError: it may have its channels first, or another number of them.
     """
     if len(shape) != 3 or shape[2] in CHANNELS:
         return
@@ -34,10 +34,11 @@ def check_shape(shape: tuple[int, ...]) -> None:
             f"the shape {shape} can be one image with its channels first, or {shape[0]} grey images: give np.moveaxis(image, 0, -1) "
             "for one image, images[..., None] for several"
         )
-    if shape[2] == 2:
+    if shape[2] < 8:  # the narrowest images that are in use: handwritten digits
+        channels = "two" if shape[2] == 2 else str(shape[2])
         raise UserError(
-            f"the shape {shape} can be one image with two channels, or {shape[0]} grey images two pixels wide: give image[..., 0] for "
-            "one grey image, images[..., None] for several"
+            f"the shape {shape} can be one image with {channels} channels, or {shape[0]} grey images {channels} pixels wide: give "
+            "image[..., 0] for one grey image, images[..., None] for several"
         )
 
 

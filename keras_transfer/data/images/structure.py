@@ -223,7 +223,7 @@ def check_directory(data: bytes) -> None:
     try:
         (offset,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
         (count,) = struct.unpack_from(order + ("Q" if big else "H"), data, offset)
-    except struct.error:
+    except (struct.error, OverflowError):  # BigTIFF has offsets of 64 bits, more than Python's own
         return  # damaged, which the reader will say
     start, size = offset + (8 if big else 2), struct.calcsize(entry)
     pointed, tile = 0, 1

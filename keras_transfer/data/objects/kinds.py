@@ -161,8 +161,9 @@ def _is_file(sample: Any) -> bool:
 
 def _indexed(data: Any, what: str) -> Items:
     """Return the images of anything with a length and items; they are kept unless they are too large for the memory."""
+    count = _length(data, what)
     try:
-        return gathered(map(sample, (data[i] for i in range(len(data)))), len(data), what, names=_class_names(data))
+        return gathered((sample(_item(data, i, what)) for i in range(count)), count, what, names=_class_names(data))
     except TooLarge:
         pass
     first, again = (_content(sample(data[0])[0]) for _ in range(2))
@@ -171,8 +172,30 @@ def _indexed(data: Any, what: str) -> Items:
             f"{what}: {type(data).__name__} gives other pixels each time (a random transform?), and is too large to keep in memory; "
             "leave the random part out and give it to fit as augment="
         )
-    labels = [sample(data[i])[1] for i in range(len(data))]
+    labels = [sample(_item(data, i, what))[1] for i in range(count)]
     return Items(_Lazy(data), labels, _class_names(data))
+
+
+def _length(data: Any, what: str) -> int:
+    try:
+        return len(data)
+    except Exception as error:
+        raise _own_fault(error, what, f"len({type(data).__name__})") from error
+
+
+def _item(data: Any, i: int, what: str) -> Any:
+    """Return an item of somebody's data set; what its code raises is told with its place."""
+    try:
+        return data[i]
+    except UserError:
+        raise
+    except Exception as error:
+        raise _own_fault(error, what, f"item {i} of {type(data).__name__}") from error
+
+
+def _own_fault(error: Exception, what: str, where: str) -> UserError:
+    said = " ".join(str(error).split())[:200]
+    return UserError(f"{what}: {where} raised {type(error).__name__}{': ' + said if said else ''}")
 
 
 class _Lazy(Sequence[Any]):

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_transfer.arguments.names import MISSING, class_name
 from keras_transfer.data.archive import is_archive, unpack
-from keras_transfer.data.images.heif import reads_suffix
+from keras_transfer.data.images.heif import is_hollow, reads_suffix
 from keras_transfer.data.leftovers import UNREAD_SUFFIXES, is_leftover, suffix_of
 from keras_transfer.data.samples import IMAGE_SUFFIXES, FileStore, SampleTable, make_samples
 from keras_transfer.data.sources._labels import ClassNames, class_names
@@ -198,7 +198,7 @@ def _read_classes(root: Path, prefix: str, split: str, found: _Found) -> None:
         if found.skip(entry.name, _is_folder(entry)):
             continue
         if not _is_folder(entry):
-            if _is_image(entry.name):
+            if _is_image(entry):
                 found.stray += 1
             else:
                 found.leave(entry.name)
@@ -251,7 +251,7 @@ def _walk(folder: str, name: str, found: _Found, above: set[tuple[int, int]]) ->
             continue
         if _is_folder(entry):
             yield from _walk(entry.path, f"{name}/{entry.name}", found, above | {here})
-        elif _is_image(entry.name):
+        elif _is_image(entry):
             yield f"{name}/{entry.name}"
         else:
             found.leave(entry.name)
@@ -271,9 +271,9 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _is_image(name: str) -> bool:
-    suffix = suffix_of(name)
-    return suffix in IMAGE_SUFFIXES or reads_suffix(suffix)
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    suffix = suffix_of(entry.name)
+    return suffix in IMAGE_SUFFIXES or (reads_suffix(suffix) and not is_hollow(entry.path))
 
 
 def _hint(path: Path) -> str:
