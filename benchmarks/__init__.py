@@ -22,5 +22,6 @@ BENCHMARKS: dict[str, str] = {
     "zoo": "benchmarks.zoo",
     "export": "benchmarks.export",
     "serve": "benchmarks.serve",
+    "evaluate": "benchmarks.evaluate",
 }
 """Name on the command line → module."""

@@ -81,6 +81,7 @@ def start_engine(
     Raises:
         UserError: as :func:`start`; or OpenVINO was asked for and cannot be used.
     """
+    from keras_transfer.engine.engine_files import digest_of
     from keras_transfer.engine.forward import check_engine, without_framework
 
     path, _ = find_model(source)
@@ -90,12 +91,25 @@ def start_engine(
     found = without_framework(path, engine, device)
     if found is not None:
         return found
+    before = digest_of(path)
     model, metadata, _ = start(source, backend, device)
-    return engine_of(model, metadata, path, engine, say), metadata
+    return engine_of(model, metadata, path, engine, before, say), metadata
 
 
-def engine_of(model: Any, metadata: dict[str, Any], path: Path, engine: str, say: Say = text.complain) -> Forward:
-    """Return what computes the predictions of the loaded model of a file fastest; see :func:`start_engine`."""
+def engine_of(
+    model: Any, metadata: dict[str, Any], path: Path, engine: str, before: str | None = None, say: Say = text.complain
+) -> Forward:
+    """Return what computes the predictions of a loaded model fastest; see :func:`start_engine`.
+
+    Args:
+        model: a `keras.Model`.
+        metadata: of its file.
+        path: its file.
+        engine: ``"auto"``, ``"native"`` or ``"openvino"``.
+        before: the file's digest from before it was loaded. The engine is kept if the file still has it: a training in progress may
+            have replaced the file meanwhile, and its new model must not be given the engine of the old one.
+        say: gets the reason why OpenVINO is not used.
+    """
     from keras_transfer.engine.engine_files import digest_of
     from keras_transfer.engine.forward import fastest
     from keras_transfer.evaluation.novelty import scored
@@ -104,7 +118,8 @@ def engine_of(model: Any, metadata: dict[str, Any], path: Path, engine: str, say
     golden = read_golden(path)
     if golden is None:  # an interrupted run has none yet
         golden = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:]), np.uint8)
-    return fastest(scored(model, metadata), metadata, golden, engine, say, digest_of(path))
+    unchanged = before is not None and digest_of(path) == before
+    return fastest(scored(model, metadata), metadata, golden, engine, say, before if unchanged else None)
 
 
 def transform_of(metadata: dict[str, Any]) -> Transform:

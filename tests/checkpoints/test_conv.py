@@ -87,7 +87,7 @@ def test_features_of_larger_networks(case: Case, tmp_path: Path) -> None:
     "name",
     [
         "test_convnext3", "convnextv2_nano", "resnet10t", "resnetrs50", "densenet121", "test_efficientnet",
-        "mobilenetv3_large_075", "RegNetForImageClassification",
+        "mobilenetv3_large_075", "RegNetForImageClassification", "fastvit_t8", "fastvit_sa12", "resnetv2_50", "resnetv2_50x1_bit",
     ],
 )  # fmt: skip
 def test_every_tensor_of_the_checkpoint_matters(name: str, saved: Make) -> None:

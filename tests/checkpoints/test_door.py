@@ -299,6 +299,21 @@ def test_a_reference_that_leads_nowhere(name, message, tmp_path, monkeypatch):
         find(name)
 
 
+def test_checkpoints_are_not_joined(folder):
+    from keras_transfer.models.backbones import get
+
+    for name in (f"{folder}+efficientnet_lite0", f"timm:vit_small_patch16_224+{folder}"):
+        with pytest.raises(UserError, match=r"only backbones of the table can be joined by \+") as error:
+            get(name)
+        assert "\n" not in str(error.value)
+
+
+def test_a_folder_may_have_a_plus_in_its_name(folder, tmp_path):
+    from keras_transfer.models.backbones import get
+
+    assert get(str(shutil.copytree(folder, tmp_path / "a+b"))).licence == "apache-2.0"
+
+
 def test_offline_the_error_names_the_layout_and_the_embedded_backbone(monkeypatch):
     import huggingface_hub.constants
 

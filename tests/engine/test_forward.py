@@ -13,7 +13,7 @@ from PIL import Image
 
 from keras_transfer.engine import engine_files, forward
 from keras_transfer.errors import UserError
-from keras_transfer.inference.model import start_engine
+from keras_transfer.inference.model import engine_of, start_engine
 from keras_transfer.models import bundle
 from keras_transfer.models.classifier import build_classifier
 from keras_transfer.training.build import golden_images
@@ -100,6 +100,12 @@ def test_another_model_file_has_another_engine(made, cache):
     bundle.save(model, cache / "model.keras", facts, golden_images((32, 32, 3)))
     assert engine_files.find(engine_files.digest_of(cache / "model.keras")) is None
     assert start_engine(cache / "model.keras", "auto", None, "cpu", _fail)[1]["classes"] == ["x", "y", "z"]
+
+
+def test_the_engine_of_a_file_that_was_replaced_while_it_was_loaded_is_not_kept(made, cache):
+    folder, model = made
+    engine = engine_of(model, {}, folder / "model.keras", "openvino", "another digest", _fail)
+    assert engine.name.startswith("OpenVINO") and not list(cache.glob("*.npz"))
 
 
 def test_an_engine_that_is_damaged_or_open_to_others_is_not_used(made, cache):

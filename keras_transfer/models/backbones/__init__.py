@@ -6,6 +6,8 @@ Another package adds a backbone by an entry point in the group ``keras_transfer.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from keras_transfer.arguments import checked
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import (
@@ -25,7 +27,7 @@ from keras_transfer.models.backbones import (
 from keras_transfer.models.backbones.joined import joined, suffix
 from keras_transfer.models.backbones.own import PREFIX
 from keras_transfer.models.backbones.record import BACKBONES, Backbone, Checkpoint, installed
-from keras_transfer.models.checkpoints.reference import is_reference
+from keras_transfer.models.checkpoints.reference import PREFIXES, is_reference
 
 __all__ = ["BACKBONES", "FAMILIES", "Backbone", "Checkpoint", "at_hand", "backbones", "get", "names", "suffix"]
 
@@ -78,12 +80,28 @@ def get(name: str) -> Backbone:
             f"the backbone {name!r} is a model that another process was given: Classifier(backbone=model) makes it known here"
         )
     if is_reference(name):
+        _refuse_joined_checkpoints(name)
         from keras_transfer.models.backbones.checkpoint import checkpoint_backbone
 
         return checkpoint_backbone(name)
     if "+" in name:
         return joined([BACKBONES.lookup(part) for part in name.split("+")])
     return BACKBONES.lookup(name)
+
+
+def _refuse_joined_checkpoints(name: str) -> None:
+    """Raise an error for checkpoints with ``+`` between them; a folder may have a ``+`` in its path."""
+    parts = name.split("+")
+    if len(parts) > 1 and not Path(name).expanduser().exists() and all(map(_is_a_name, parts)):
+        found = next(part for part in parts if is_reference(part))
+        raise UserError(
+            f"backbone {name!r}: only backbones of the table can be joined by +, and {found!r} is a checkpoint;"
+            " train each alone, or join names of the table, such as efficientnet_lite0+mobilenet_v2"
+        )
+
+
+def _is_a_name(part: str) -> bool:
+    return part in BACKBONES or part.startswith(PREFIXES) or Path(part).expanduser().is_dir()
 
 
 @checked

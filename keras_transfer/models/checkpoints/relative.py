@@ -22,17 +22,27 @@ def relative_bias(x: Tensor, name: str, table: np.ndarray, extra: np.ndarray) ->
         extra: (3, heads): from the class token to patches, from patches to it, from it to itself.
     """
     height, width = ((n + 1) // 2 for n in table.shape[:2])
-    heads, count = table.shape[2], height * width
     ones = ones_of(x, f"{name}_ones")
-    y = parameter(ones, name, table)
-    y = _spread(layers.Reshape((2 * height - 1, -1), name=f"{name}_rows")(y), height)
+    patches = patch_bias(parameter(ones, name, table), name)
+    return _with_class_token(patches, parameter(ones, f"{name}_class", extra), height * width, table.shape[2])
+
+
+def table_bias(x: Tensor, name: str, table: np.ndarray) -> Tensor:
+    """Return the bias (batch, heads, patches, patches) for attention among patches alone; the arguments are :func:`relative_bias`'s."""
+    return patch_bias(parameter(ones_of(x, f"{name}_ones"), name, table), name)
+
+
+def patch_bias(table: Tensor, name: str) -> Tensor:
+    """Spread a table (batch, 2 · rows - 1, 2 · columns - 1, heads) over all pairs: (batch, heads, patches, patches)."""
+    height, width = ((int(n) + 1) // 2 for n in table.shape[1:3])
+    heads, count = int(table.shape[3]), height * width
+    y = _spread(layers.Reshape((2 * height - 1, -1), name=f"{name}_rows")(table), height)
     y = layers.Reshape((height * height, 2 * width - 1, heads), name=f"{name}_columns")(y)
     y = layers.Permute((2, 1, 3), name=f"{name}_columns_first")(y)
     y = _spread(layers.Reshape((2 * width - 1, -1), name=f"{name}_flat")(y), width)
     y = layers.Reshape((width, width, height, height, heads), name=f"{name}_pairs")(y)
     y = layers.Permute((5, 3, 1, 4, 2), name=f"{name}_heads")(y)
-    y = layers.Reshape((heads, count, count), name=f"{name}_patches")(y)
-    return _with_class_token(y, parameter(ones, f"{name}_class", extra), count, heads)
+    return layers.Reshape((heads, count, count), name=f"{name}_patches")(y)
 
 
 def _spread(x: Tensor, count: int) -> Tensor:

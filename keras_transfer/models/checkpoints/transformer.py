@@ -143,7 +143,7 @@ def _residual(x: Tensor, y: Tensor, part: Part, scale: str, name: str) -> Tensor
 
 def attention(x: Tensor, part: Part, names: Names, style: Style) -> Tensor:
     """Apply multi-head self-attention with one matrix for queries, keys and values."""
-    weight, bias = _qkv(part, names)
+    weight, bias = joined_qkv(part, names)
     tokens, width = int(x.shape[1]), weight.shape[0] // 3
     if width % style.heads or weight.shape[0] % 3:
         raise UserError(
@@ -164,7 +164,7 @@ def attention(x: Tensor, part: Part, names: Names, style: Style) -> Tensor:
     return dense(x, part, names.proj)
 
 
-def _qkv(part: Part, names: Names) -> tuple[np.ndarray, np.ndarray | None]:
+def joined_qkv(part: Part, names: Names) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the joined weight (3 · width, channels) and bias; biases that the checkpoint lacks are zeros."""
 
     def find(key: str) -> np.ndarray | None:

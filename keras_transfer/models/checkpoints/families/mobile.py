@@ -96,6 +96,7 @@ _MOBILENET_V2 = Network("1:3 2:3*2 2:3*3 2:3*4 1:3*3 2:3*3 1:3", "relu6")
 _V3 = Network("", "hard_swish", squeeze="relu", gate="hard_sigmoid", head_bias=True)
 _V3_LARGE = replace(_V3, stages="1:3 2:3*2 2:5*3 2:3*4 1:3*2 2:5*3 1:1", relu=3)
 _V3_SMALL = replace(_V3, stages="2:3 2:3*2 2:5*3 1:5*2 2:5*3 1:1", relu=2)
+_FBNET = Network("", "hard_swish", gate="hard_sigmoid")
 _LARGE_END = "2:55*4,50,53,50*2,53,55,50*3 1:1"
 
 _EXACT = {
@@ -120,6 +121,9 @@ _EXACT = {
         "gelu",
         scaled=True,
     ),
+    "fbnetv3_b": replace(_FBNET, stages="1:3*2 2:5*4 2:5*5 2:5,3*4 1:3,5*5 2:3,5*6 1:1"),
+    "fbnetv3_d": replace(_FBNET, stages="1:3*2 2:3*6 2:5,3*4 2:3*5 1:3,5*6 2:3,5*6 1:1"),
+    "fbnetv3_g": replace(_FBNET, stages="1:3*3 2:5*5 2:5*5 2:5,3*4 1:3,5*8 2:3,5*8 1:1"),
     "mnasnet_small": Network("1:3 2:3 2:3*2 2:5*4 1:3*3 2:5*3 1:3"),
     "spnasnet_100": Network("1:3 2:3*3 2:5,3*3 2:5,3*3 1:5*4 2:5*4 1:3"),
     "efficientnet_es": _EDGE,
