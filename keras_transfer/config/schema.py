@@ -262,6 +262,7 @@ class Phase(Section):
         "it, which then has its own learning rate unless `learning_rate` is set.",
     )
     momentum: Fraction = Field(0.9, description="Momentum of `sgd`.")
+    nesterov: Switch = Field(False, description="Whether the momentum of `sgd` is Nesterov's (Sutskever et al., 2013).")
     weight_decay: NonNegative = Field(
         0.0, description="Decoupled weight decay; biases and normalization weights are exempt."
     )
@@ -275,6 +276,11 @@ class Phase(Section):
         "auto",
         description="Whether the backbone's BatchNormalization layers stay frozen or train with the layers around "
         "them; `auto`: frozen for pretrained weights.",
+    )
+    image_size: ImageSize | None = Field(
+        None,
+        description="Size that the phase trains at, if not `data.image_size`, at which images are validated and predicted. A smaller one "
+        "takes less time, and crops show things larger than whole images do (Touvron et al., 2019).",
     )
     augment: Switch = Field(
         True, description="Whether training images are augmented; if not, frozen layers are computed only once."
@@ -342,6 +348,8 @@ class Phase(Section):
             raise ValueError("strength needs solver: exact")
         if self.rounds is not None and self.rounds > self.folds:
             raise ValueError(f"rounds: expected at most the number of folds, {self.folds}, got {self.rounds}")
+        if self.nesterov and self.optimizer != "sgd":
+            raise ValueError(f"nesterov needs optimizer sgd, got {self.optimizer}")
         if self.refit and not self.folds:
             raise ValueError("refit needs folds, which say whether training helps")
         if self.folds:
@@ -381,6 +389,8 @@ class Phase(Section):
 
     def _complete_exact(self) -> None:
         """Settle the keys that have only one sensible value where the head is solved."""
+        if self.image_size is not None:
+            raise ValueError(f"solver exact takes images of data.image_size, got image_size {self.image_size}")
         if "epochs" in self.model_fields_set and self.epochs != 1:
             raise ValueError(f"solver exact takes 1 epoch, got epochs {self.epochs}")
         if self.average != "none":

@@ -73,8 +73,8 @@ class Solution:
 def at_rest(phase: ResolvedPhase) -> ResolvedPhase:
     """Return one epoch of the phase's head in which nothing moves: plain gradient descent at a rate of 0, without augmentation."""
     return phase.model_copy(
-        update={"train": "head", "folds": 0, "epochs": 1, "augment": False, "batch_norm": "frozen", "optimizer": "sgd", "momentum": 0.0, "learning_rate": 0.0, "schedule": "constant", "warmup_epochs": 0.0,
-                "weight_decay": 0.0, "clip_norm": None, "group_decay": 1.0}
+        update={"train": "head", "folds": 0, "epochs": 1, "augment": False, "batch_norm": "frozen", "optimizer": "sgd", "momentum": 0.0, "nesterov": False, "learning_rate": 0.0, "schedule": "constant", "warmup_epochs": 0.0,
+                "weight_decay": 0.0, "clip_norm": None, "group_decay": 1.0, "image_size": None}
     )  # fmt: skip
 
 

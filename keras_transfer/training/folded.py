@@ -233,8 +233,9 @@ def _prepared(
         judging = val if by_val else plain
         heads = [None] if by_val else _heads_without_folds(setup, phase, plain, before, say)
         passes = phase.epochs * max(1, phase.folds - 1)
-        upper = upper_part(setup.model, start.images, judging, passes, settings.features, say)
-        model, train, judged = (upper.model, upper.train, upper.val) if upper else (setup.model, start.images, judging)
+        against = "" if start.model is setup.model else "the phase has an image size of its own"
+        upper = upper_part(setup.model, start.images, judging, passes, settings.features, say, against)
+        model, train, judged = (upper.model, upper.train, upper.val) if upper else (start.model, start.images, judging)
         if settings.native:
             install(model)
         folds = []

@@ -98,7 +98,7 @@ def make_optimizer(
     if isinstance(phase.optimizer, dict):
         return _own_optimizer(phase, rate)
     if phase.optimizer == "sgd":
-        optimizer = keras.optimizers.SGD(momentum=phase.momentum, **common)
+        optimizer = keras.optimizers.SGD(momentum=phase.momentum, nesterov=phase.nesterov, **common)
     elif phase.optimizer not in ("adam", "adamw"):
         optimizer = keras.optimizers.get({"class_name": phase.optimizer, "config": common})
     elif phase.optimizer == "adam" or not phase.weight_decay:

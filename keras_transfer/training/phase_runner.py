@@ -247,8 +247,10 @@ class PhaseRunner:
             part = head_part(model, start.images, val, features, self.say)
             trained = (model, start.images, val) if foreign else (part.model, part.train, part.val)
             return _PhaseRun(number, at_rest(phase), start, *trained, here, audit, part)
+        if start.model is not model:
+            foreign = "the phase has an image size of its own"
         upper = upper_part(model, start.images, val, phase.epochs, features, self.say, foreign)
-        trained = (upper.model, upper.train, upper.val) if upper else (model, start.images, val)
+        trained = (upper.model, upper.train, upper.val) if upper else (start.model, start.images, val)
         return _PhaseRun(number, phase, start, *trained, here, audit)
 
     def _solve(self, work: _PhaseRun, part: UpperPart) -> None:

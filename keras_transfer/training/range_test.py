@@ -99,11 +99,11 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) ->
                     say(f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength)}")
                     continue
                 say(f"phase {phase.name}: range test of up to {steps} steps, at rates from {LOWEST:g} to {HIGHEST:g}")
-                found.append(sweep(model, phase, start.images, settings, start.factors, steps))
+                found.append(sweep(start.model, phase, start.images, settings, start.factors, steps))
                 say(str(found[-1]))
                 if number + 1 < len(settings.phases):
                     rate = found[-1].suggestion
-                    _train(model, phase, rate, start.images, settings, start.factors, steps)
+                    _train(start.model, phase, rate, start.images, settings, start.factors, steps)
     return found
 
 

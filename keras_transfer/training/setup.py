@@ -19,6 +19,7 @@ from keras_transfer.config.schema import CallbacksConfig
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import UserError
+from keras_transfer.models.any_size import any_size
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.training.group_rates import variable_factors
@@ -95,12 +96,14 @@ class PhaseStart:
 
     Attributes:
         counts: parameters that train, and those that are frozen.
-        images: training batches, augmented if the phase augments.
+        images: training batches, augmented if the phase augments, of the phase's image size.
+        model: what trains on them: the setup's model, or its layers for images of any size.
         factors: of the learning rate, by ``id(variable)``.
     """
 
     counts: TrainableCounts
     images: Batches
+    model: keras.Model
     factors: Mapping[int, float]
 
 
@@ -123,17 +126,24 @@ def begin_phase(setup: TrainingSetup, phase: ResolvedPhase) -> Iterator[PhaseSta
     """Set what of the model trains in the phase, and open its training images inside the block.
 
     Raises:
-        UserError: a ``train`` pattern that matches no layer, more groups than there are; ``solver: exact`` for more than the last layer.
+        UserError: a ``train`` pattern that matches no layer, more groups than there are; ``solver: exact`` for more than the last layer;
+            an image size that the network cannot compute.
     """
     backbone = setup.settings.backbone
     counts = apply_train(setup.model, backbone, phase.train, batch_norm=phase.batch_norm)
     check_exact(phase, counts)
     factors = variable_factors(setup.model, backbone, phase.group_decay)
-    if phase.augment:
-        yield PhaseStart(counts, setup.train, factors)
-        return
-    plain = setup.train.loader.plain()
+    own = setup.train.loader
+    loader = own if phase.augment else own.plain()
+    size, model = own.transform.image_size, setup.model
+    if phase.image_size is not None and (wanted := _pair(phase.image_size)) != size:
+        loader, model = loader.at_size(wanted), any_size(model, wanted)
     try:
-        yield PhaseStart(counts, Batches(plain), factors)
+        yield PhaseStart(counts, setup.train if loader is own else Batches(loader), model, factors)
     finally:
-        plain.close()
+        if loader is not own:
+            loader.close()
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])

@@ -32,6 +32,7 @@ from keras_transfer.cli.commands import (
     report,
     retrain,
     serve,
+    suggest,
     train,
 )
 
@@ -51,6 +52,7 @@ COMMANDS: dict[str, ModuleType] = {
     "rename-class": rename_class,
     "merge-classes": merge_classes,
     "regression": regression,
+    "suggest": suggest,
     "export": export,
     "compare": compare,
     "parity": parity,

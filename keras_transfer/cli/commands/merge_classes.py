@@ -4,7 +4,10 @@ import argparse
 
 from keras_transfer.cli import options
 
-EXAMPLES = ("keras-transfer merge-classes runs/flowers daisy dandelion --into 'small flower'",)
+EXAMPLES = (
+    "keras-transfer merge-classes runs/flowers daisy dandelion --into 'small flower'",
+    "keras-transfer merge-classes runs/flowers daisy dandelion --into daisy --output runs/flowers-4",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

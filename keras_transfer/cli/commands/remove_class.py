@@ -4,7 +4,10 @@ import argparse
 
 from keras_transfer.cli import options
 
-EXAMPLES = ("keras-transfer remove-class runs/flowers daisy",)
+EXAMPLES = (
+    "keras-transfer remove-class runs/flowers daisy",
+    "keras-transfer remove-class runs/flowers daisy tulip --output runs/flowers-3",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

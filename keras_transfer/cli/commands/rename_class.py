@@ -4,7 +4,10 @@ import argparse
 
 from keras_transfer.cli import options
 
-EXAMPLES = ("keras-transfer rename-class runs/flowers daisy 'oxeye daisy'",)
+EXAMPLES = (
+    "keras-transfer rename-class runs/flowers daisy 'oxeye daisy'",
+    "keras-transfer rename-class runs/flowers daisy Bellis --output runs/flowers-latin",
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -176,6 +176,15 @@ class Loader:
         copy._job.weights = self._job.weights
         return copy
 
+    def at_size(self, image_size: tuple[int, int]) -> Loader:
+        """Return a loader of the same batches with images of another size (height, width)."""
+        job, old = self._job, self.transform
+        transform = Transform(image_size, old.ops, old.resize, old.color)
+        copy = Loader(self.split, transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
+                      batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
+        copy._job.view, copy._job.weights, copy._served = job.view, job.weights, self._served
+        return copy
+
     def only(self, positions: np.ndarray) -> Loader:
         """Return a loader of some of the images; batches are numbered anew, positions remain those in the split.
 
