@@ -61,6 +61,7 @@ def test_serve_refuses_one_image_and_answers_the_others(tmp_path):
 
     predictor = Predictor.__new__(Predictor)
     predictor.model, predictor.metadata, predictor.classes, predictor._cam = Broken(np.nan), METADATA, ["a", "b"], Cam()
+    predictor.engine = predictor.model
     good, bad = predictor._answer([(IMAGES[0], False), (IMAGES[1], False)])
     assert good.probabilities.sum() == pytest.approx(1)
     assert np.isnan(bad.probabilities).all()  # which the application turns into a status of 500
