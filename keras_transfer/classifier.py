@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +24,7 @@ from keras_transfer.arguments.types import (
     OptionalSize,
     Positive,
     Seed,
+    Share,
     Verbose,
     Workers,
 )
@@ -195,6 +197,7 @@ class Classifier(Usage):
         cache: Literal["auto", "off", "memory", "disk"] = "auto",
         views: Natural = 0,
         effort: Effort = "standard",
+        reject_rate: Share | None = None,
         verbose: Verbose = True,
     ) -> FitResult:
         """Train through ``model.fit``, phase by phase; the model ends with the weights of the best epoch.
@@ -223,6 +226,8 @@ class Classifier(Usage):
             cache: where features of frozen layers are kept: ``"auto"``, ``"off"``, ``"memory"`` or ``"disk"``.
             views: augmented views of each image whose features are cached; 0: augmented anew in every epoch.
             effort: how much is tried without phases, see :func:`keras_transfer.fine_tune`.
+            reject_rate: recognize images of none of the classes; share of images of the known classes that may be rejected by mistake,
+                calibrated on validation images or out of fold. Predictions then have ``novelty`` and ``rejected``.
             verbose: print phases and progress.
 
         Returns:
@@ -238,6 +243,7 @@ class Classifier(Usage):
         from keras_transfer.training.faults import is_out_of_memory, out_of_memory
         from keras_transfer.training.fit_arguments import are_phases, as_phases, check_judges, phases_for
         from keras_transfer.training.phase_runner import PhaseRunner
+        from keras_transfer.training.requirements import one_class_only
 
         options = {"batch_size": batch_size, "accumulate": accumulate, "class_weights": class_weights,
                    "workers": workers, "cache": cache, "views": views}  # fmt: skip
@@ -245,12 +251,15 @@ class Classifier(Usage):
             y, phases = None, y
         data = self._open(data, y, validation_data, validation_split, text.say if verbose else None)
         self._take_task(data)
+        one_class_only(data, {"reject_rate": reject_rate})
         phases = phases_for(as_phases(phases), DEFAULT_PHASES, epochs, optimizer, loss is not None or bool(metrics))
         check_judges(phases or (), loss)
         if phases is None and self._is_new:
             setup = self._choose(data, effort, augment, options, settings, verbose)
         else:
             setup = self._setup(data, phases, augment, options, label_smoothing, settings, loss, metrics)
+        setup.settings = replace(setup.settings, rejects=reject_rate is not None)
+        self.metadata.pop("novelty", None)  # that of other weights
         try:
             with setup, computing_in(self.model, self._training_precision()):
                 result = PhaseRunner(
@@ -264,9 +273,21 @@ class Classifier(Usage):
             raise
         self.history, self._is_new, self.data = result.history, False, data
         self._take_thresholds(data, result.out_of_fold, batch_size)
+        if reject_rate is not None:
+            self._reject(data, reject_rate, result)
         if self.leaderboard is not None:
             self.leaderboard = leaderboard(self.leaderboard.as_json(), result.outcomes)
         return result
+
+    def _reject(self, data: Dataset, rate: float, result: FitResult) -> None:
+        """Calibrate novelty for a false-alarm rate."""
+        from keras_transfer.evaluation.evaluate import predict_logits
+        from keras_transfer.training.rejection import calibrate
+
+        def compute(model: Any, split: Split) -> Any:
+            return predict_logits(model, split, self._transform())
+
+        self.metadata["novelty"] = calibrate(self.model, data, rate, compute, result.out_of_fold, result.outcomes)
 
     @checked
     def lr_find(  # its keywords are the configuration's keys: a settings object would only hide them
@@ -345,7 +366,7 @@ class Classifier(Usage):
                 split.at_depth(self.metadata.get("depth")),
                 self._transform(),
                 batch_size,
-                thresholds=self.metadata.get("thresholds"),
+                metadata=self.metadata,
             )
         )
 

@@ -72,6 +72,7 @@ def _name(value: Any) -> Any:
 Switch = Annotated[bool, BeforeValidator(plain)]
 Positive = Annotated[int, BeforeValidator(number), Field(ge=1)]
 Fraction = Annotated[float, BeforeValidator(number), Field(ge=0, lt=1)]
+Share = Annotated[float, BeforeValidator(number), Field(gt=0, lt=1)]
 Rate = Annotated[float, BeforeValidator(number), Field(gt=0, allow_inf_nan=False)]
 Minutes = Annotated[float, BeforeValidator(number), Field(gt=0, le=10_080)]
 NonNegative = Annotated[float, BeforeValidator(number), Field(ge=0, allow_inf_nan=False)]

@@ -57,6 +57,10 @@ SHORTCUTS = (
     Shortcut("--seed", "seed", "N", "seed of splits, order and augmentation (default: 0)", others=("--random-state", "--random-seed")),
     Shortcut("--effort", "effort", "EFFORT", "quick, standard, best, or minutes for fine-tuning: how much is tried where no phases "
              "are given (default: standard)", others=("--time-limit", "--presets")),
+    Shortcut("--reject-rate", "reject_rate", "SHARE", "recognize images of none of the classes; so many of the known ones may be rejected "
+             "by mistake, e.g. 0.05 (default: every image gets a class)", others=("--ood", "--reject", "--unknown")),
+    Shortcut("--costs", "costs", "FILE.csv", "what mistakes cost: a line for each true class, a column for each predicted one",
+             is_text=True, others=("--cost-matrix",)),
     Shortcut("--precision", "precision", "NAME", "float32, bfloat16 or float16 (default: the fastest here)",
              others=("--amp", "--fp16", "--dtype", "--half")),
     Shortcut("--workers", "data.workers", "N", "threads that prepare images (default: one a core, at most 8)",

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from keras_transfer.arguments import Section
+from keras_transfer.arguments.costs import Costs
 from keras_transfer.arguments.names import WrittenNames
 from keras_transfer.arguments.problems import short
 from keras_transfer.arguments.types import (
@@ -36,6 +37,7 @@ from keras_transfer.arguments.types import (
     Positive,
     Rate,
     Seed,
+    Share,
     Switch,
     number,
     ordered,
@@ -73,6 +75,10 @@ def _list_or_word(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         raise ValueError(f"expected a list, which has an order, got a {type(value).__name__}")
     return value
+
+
+def _names_in_order(value: Any) -> Any:
+    return None if value is None else [str(plain(name)) for name in ordered(value)]
 
 
 Every = Annotated[str, BeforeValidator(_interval)]
@@ -135,6 +141,10 @@ class DataConfig(DatasetConfig):
         "auto",
         description="Class weights in the loss: inverse class frequency (`balanced`), its square root (`sqrt`), or weights by class "
         "name, such as `{ants: 2.0}` (1 for classes that are not named).",
+    )
+    ordinal: Annotated[list[str] | None, BeforeValidator(_names_in_order)] = Field(
+        None,
+        description="The classes from lowest to highest, if they have an order: mistakes then also count by their distance (quadratic kappa).",
     )
     augment: Annotated[list[str | dict[str, Any]] | Auto, BeforeValidator(_list_or_word)] = Field(
         "auto", description="Augmentations, by name or with parameters."
@@ -532,6 +542,16 @@ class RunConfig(Section):
         description="How much is tried where phases are automatic: `quick` solves a head on one backbone in seconds; `standard` also "
         "compares backbones and fine-tunes where that fits into about a minute for a few hundred images; `best` takes the time "
         "that it needs; a number: minutes for fine-tuning.",
+    )
+    reject_rate: Share | None = Field(
+        None,
+        description="Recognize images of none of the classes: the share of images of the known classes that may be rejected by mistake, "
+        "such as 0.05. The model file then has a second output, `novelty`, above 0 for such images. `null`: every image gets a class.",
+    )
+    costs: Costs = Field(
+        None,
+        description="What mistakes cost: a `.csv` file with a line for each true class and a column for each predicted one, or true class → "
+        "predicted class → cost (1 where left out). Decisions are then by the lowest expected cost.",
     )
     data: DataConfig = Field(default_factory=DataConfig, description="The images.")
     model: ModelConfig = Field(default_factory=ModelConfig, description="The network.")

@@ -39,13 +39,13 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
     """Build an OpenVINO graph of a model's inference, with copies of its weights.
 
     Args:
-        model: a built functional model of one input (height, width, channels) and one output, channels last. The
+        model: a built functional model of one input (height, width, channels), channels last. The
             layers' dtype policies are ignored: the graph is float32, and the precision is chosen when it is compiled.
         batch_size: images per call; -1 for a dynamic size.
         dtype: dtype of the images, uint8 or float32.
 
     Returns:
-        A graph from (batch_size, height, width, channels) to float32 (batch_size, …), channels last.
+        A graph from (batch_size, height, width, channels) to float32 (batch_size, …), channels last, with the model's outputs.
 
     Raises:
         NotTranslatable: names the layer.
@@ -63,8 +63,8 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
         if kind == "GetItem":  # what it takes is no property of the operation, but an argument of its call
             operation = Taken(operation.name, node.arguments.args[1])
         made[id(node.outputs[0])] = BUILDERS[kind](operation, [made[id(t)] for t in inputs], shapes)
-    output = model.outputs[0]
-    return Model([channels_last(made[id(output)], len(output.shape))], [pixels], model.name)
+    outputs = [channels_last(made[id(output)], len(output.shape)) for output in model.outputs]
+    return Model(outputs, [pixels], model.name)
 
 
 # === Layers with weights ===
@@ -162,6 +162,7 @@ ACTIVATIONS: dict[str, Callable[[Node], Node]] = {
     "elu": lambda x: ops.elu(x, 1.0),
     "softplus": ops.softplus,
     "softsign": ops.softsign,
+    "log_softmax": lambda x: ops.log_softmax(x, axis_of(-1, len(x.get_output_partial_shape(0)))),
     "mish": ops.mish,
     "hard_silu": ops.hswish,
     "hard_sigmoid": ops.hsigmoid,

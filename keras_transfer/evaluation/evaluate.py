@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from keras_transfer.console import progress
+from keras_transfer.evaluation.decision import decision_metrics
 from keras_transfer.evaluation.metrics import classification_metrics
 from keras_transfer.evaluation.multilabel import multilabel_metrics
+from keras_transfer.evaluation.novelty import apart, novelty_metrics, scored
 from keras_transfer.keras_compat.locks import lock_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from keras_transfer.data.augment import Transform
     from keras_transfer.data.dataset import Dataset, Split
@@ -45,7 +47,7 @@ def predict_logits(
         workers: number of reading threads, or `"auto"`.
 
     Returns:
-        float32 (n, C); (0, C) for an empty split.
+        float32 (n, C), or of another width that the model's output has; (0, C) for an empty split.
     """
     from keras_transfer.data.loading.loader import Loader
 
@@ -53,7 +55,7 @@ def predict_logits(
         return np.zeros((0, len(split.classes)), np.float32)
     # All batches get the same shape: jax and tensorflow would compile again for a shorter last one.
     size = min(batch_size, len(split))
-    logits, done = np.empty((len(split), len(split.classes)), np.float32), 0
+    logits, done = np.empty((0, 0), np.float32), 0
     with (
         Loader(split, transform, batch_size, workers=workers, with_labels=False) as loader,
         progress(f"predicting {len(split)} {split.name} images", len(split)) as advance,
@@ -65,6 +67,8 @@ def predict_logits(
             else (logits_of_batch(model, images, size) for images in batches)
         )
         for part in parts:  # in place: of many classes, a second copy would matter
+            if not done:
+                logits = np.empty((len(split), part.shape[-1]), np.float32)
             logits[done : done + len(part)] = part
             done += len(part)
             advance(len(part))
@@ -78,7 +82,10 @@ def predict_splits(
 
     Where both together take more than `MAX_KEPT` bytes, only those that a report shows.
     """
-    return {split.name: predict_logits(model, split, transform, batch_size, workers) for split in kept_splits(data)}
+    return {
+        split.name: apart(predict_logits(model, split, transform, batch_size, workers), len(data.classes))[0]
+        for split in kept_splits(data)
+    }
 
 
 def kept_splits(data: Dataset) -> list[Split]:
@@ -93,11 +100,20 @@ def evaluate_split(
     transform: Transform,
     batch_size: int = 32,
     workers: int | str = "auto",
-    thresholds: Sequence[float] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the metrics of a model on `split`; see :func:`metrics_of`."""
-    logits = predict_logits(model, split, transform, batch_size, workers)
-    return metrics_of(logits, split, thresholds)
+    """Return the metrics of a model on `split`; see :func:`metrics_of`.
+
+    With the metadata of a model, several labels are decided by its thresholds, and one class by its costs; of a model that rejects,
+    ``novelty`` is added; see :func:`~keras_transfer.evaluation.novelty.novelty_metrics`.
+    """
+    known = metadata or {}
+    rows = predict_logits(scored(model, known), split, transform, batch_size, workers)
+    logits, novelty = apart(rows, len(split.classes))
+    found = metrics_of(logits, split, known.get("thresholds"))
+    if not split.is_multi:
+        found |= decision_metrics(logits, split.labels, known)
+    return found if novelty is None else {**found, "novelty": novelty_metrics(novelty, known["novelty"]["rate"])}
 
 
 def metrics_of(logits: np.ndarray, split: Split, thresholds: Sequence[float] | None = None) -> dict[str, Any]:

@@ -15,8 +15,10 @@ import numpy as np
 from keras_transfer import files
 from keras_transfer.console import progress
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.decision import decisions
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import require_finite
+from keras_transfer.evaluation.novelty import apart, scored
 from keras_transfer.evaluation.tasks import is_multi, probabilities, thresholds_of
 from keras_transfer.runtime import usable_cores
 from keras_transfer.text import one_line
@@ -39,6 +41,10 @@ __all__ = [
 ]
 
 
+NONE_OF_THESE = "none of these"
+"""What is shown for an image that a model rejects."""
+
+
 @dataclass(frozen=True, repr=False)
 class Prediction:
     """The prediction for an image.
@@ -50,6 +56,8 @@ class Prediction:
         error: why the file cannot be read, or None.
         labels: of a model for several labels per image: those that the image has, the most probable first, by the model's thresholds; may
             be empty. None for other models.
+        novelty: how unlike the training images it is; above 0 it is taken for none of the classes. None if the model does not say.
+        decision: the class with the lowest expected cost, of a model with costs of mistakes; None otherwise.
     """
 
     path: str
@@ -57,11 +65,19 @@ class Prediction:
     probabilities: tuple[float, ...] = ()
     error: str | None = None
     labels: tuple[str, ...] | None = None
+    novelty: float | None = None
+    decision: str | None = None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the image is taken for none of the classes."""
+        return self.novelty is not None and self.novelty > 0
 
     def __repr__(self) -> str:
         if self.labels is not None and not self.error:
             return f"Prediction({one_line(self.path)}: {self.labelled()})"
-        found = ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
+        found = f"{NONE_OF_THESE}; " if self.rejected else ""
+        found += ", ".join(f"{one_line(name)} {share:.4f}" for name, share in zip(self.classes, self.probabilities))
         return f"Prediction({one_line(self.path)}: {one_line(self.error) if self.error else found})"
 
     def labelled(self) -> str:
@@ -186,13 +202,16 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 
 def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, with `"labels"` if an image may have several, atomically."""
+    """Write `[{"path", "predictions": [{"class", "probability"}], "error"}]`, atomically; with `labels` if an image may have several, and of
+    a model that rejects, with `novelty` and `none_of_these`."""
     rows = [
         {
             "path": p.path,
             **({} if p.labels is None else {"labels": list(p.labels)}),
             "predictions": [{"class": c, "probability": v} for c, v in zip(p.classes, p.probabilities)],
             "error": p.error,
+            **({} if p.decision is None else {"decision": p.decision}),
+            **({} if p.novelty is None else {"novelty": p.novelty, "none_of_these": p.rejected}),
         }
         for p in predictions
     ]
@@ -200,15 +219,15 @@ def write_json(predictions: Iterable[Prediction], path: str | os.PathLike[str]) 
 
 
 def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -> None:
-    """Write rows of `path, class_1, probability_1, class_2 …, error` in UTF-8, atomically."""
+    """Write rows of `path, class_1, probability_1, class_2 …, error` in UTF-8, atomically; of a model that rejects, with `novelty` and
+    `none_of_these` (yes or no) before `error`."""
     places = range(max((len(p.classes) for p in predictions), default=0))
     several = any(p.labels is not None for p in predictions)
-    fields = [
-        "path",
-        *(["labels"] if several else []),
-        *(f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")),
-        "error",
-    ]
+    fields = ["path", *(["labels"] if several else [])]
+    fields += [f"{kind}_{k + 1}" for k in places for kind in ("class", "probability")]
+    fields += ["decision"] if any(p.decision is not None for p in predictions) else []
+    fields += ["novelty", "none_of_these"] if any(p.novelty is not None for p in predictions) else []
+    fields.append("error")
     rows = []
     for p in predictions:
         row: dict[str, Any] = {"path": p.path, "error": p.error}
@@ -216,6 +235,10 @@ def write_csv(predictions: Sequence[Prediction], path: str | os.PathLike[str]) -
             row["labels"] = ";".join(p.labels or ())
         for k, (name, probability) in enumerate(zip(p.classes, p.probabilities)):
             row[f"class_{k + 1}"], row[f"probability_{k + 1}"] = name, f"{probability:.6g}"
+        if p.decision is not None:
+            row["decision"] = p.decision
+        if p.novelty is not None:
+            row["novelty"], row["none_of_these"] = f"{p.novelty:.6g}", "yes" if p.rejected else "no"
         rows.append(row)
     files.write_csv(path, rows, fields)
 
@@ -288,23 +311,32 @@ def predict_opened(
     if top < 1:
         raise UserError(f"top must be at least 1, got {top}")
     classes = [str(c) for c in metadata["classes"]]
-    several, limits = is_multi(metadata), thresholds_of(metadata)
-    found = outputs(model, metadata, images, batch_size, workers)
-    return [_prediction(name, one, classes, top, limits if several else None) for name, one in found]
+    limits = thresholds_of(metadata) if is_multi(metadata) else None
+    found = outputs(scored(model, metadata), metadata, images, batch_size, workers)
+    return [_prediction(name, one, classes, top, limits, metadata.get("costs")) for name, one in found]
 
 
 def _prediction(
-    name: str, found: np.ndarray | str, classes: Sequence[str], top: int, limits: np.ndarray | None
+    name: str, row: np.ndarray | str, classes: Sequence[str], top: int, limits: np.ndarray | None, costs: Any
 ) -> Prediction:
-    """Return the prediction from logits, or from why there are none; ``limits`` are the thresholds of several labels."""
-    if isinstance(found, str):
-        return Prediction(name, error=found)
-    shares = probabilities(found, limits is not None)
-    # A stable sort: among equals the first class wins, as in accuracy.
-    order = np.argsort(-shares, kind="stable")
+    """Return the prediction from what the model computed, float32 (C,) or (C + 1,), or from why it did not.
+
+    ``limits`` are the thresholds of several labels, ``costs`` those of mistakes.
+    """
+    if isinstance(row, str):
+        return Prediction(name, error=row)
+    logits, novelty = apart(row, len(classes))
+    shares = probabilities(logits, limits is not None)
+    order = np.argsort(-shares, kind="stable")  # among equals the first class wins, as in accuracy
     best = order[:top]
-    labels = None if limits is None else tuple(classes[k] for k in order if shares[k] >= limits[k])
-    return Prediction(name, tuple(classes[k] for k in best), tuple(float(shares[k]) for k in best), labels=labels)
+    return Prediction(
+        name,
+        tuple(classes[k] for k in best),
+        tuple(float(shares[k]) for k in best),
+        labels=None if limits is None else tuple(classes[k] for k in order if shares[k] >= limits[k]),
+        novelty=None if novelty is None else float(novelty),
+        decision=classes[int(decisions(logits[None], costs)[0])] if costs else None,
+    )
 
 
 def _ahead(

@@ -59,6 +59,12 @@ def _overall(metrics: Mapping[str, Any], title: str) -> Table:
         "macro F1": ("macro_f1", _percent),
         "log-loss": ("loss", _plain),
         "calibration error": ("ece", _percent),
+        "quadratic kappa": ("quadratic_kappa", _plain),
+        "mean cost": (
+            "costs",
+            lambda found: f"{found['mean']:.4f} (most probable class: {found['most_probable']:.4f})",
+        ),
+        "rejected as none": ("novelty", lambda found: f"{found['rejected']:.2%} ({found['rate']:.2%} asked for)"),
     }
     for name, (key, form) in rows.items():
         if metrics.get(key) is not None:

@@ -23,7 +23,7 @@ from keras_transfer.errors import UserError, unknown
 from keras_transfer.export import formats
 from keras_transfer.export.formats import Format
 from keras_transfer.export.metadata import export_metadata
-from keras_transfer.export.verify import verify
+from keras_transfer.export.verify import compare_novelty, verify
 from keras_transfer.files import write_json
 from keras_transfer.inference import find_model
 from keras_transfer.keras_compat.locks import EXCLUSIVE
@@ -121,19 +121,23 @@ def _write_all(
     runtime.hide_progress_bars()
     from keras_transfer.evaluation.evaluate import logits_of_batch
     from keras_transfer.evaluation.metrics import require_finite
+    from keras_transfer.evaluation.novelty import apart
     from keras_transfer.evaluation.tasks import is_multi, thresholds_of
     from keras_transfer.export.fold import folded
     from keras_transfer.export.images import read_images
     from keras_transfer.export.rounding import round_weights
     from keras_transfer.models.bundle import load
+    from keras_transfer.models.novelty import NOVELTY, joined, with_novelty
 
     model, metadata = load(path)
     images, calibration, origin = read_images(path, run, metadata)
     text.say(f"verifying on {origin['count']} images: {origin['images']}")
     batches = np.split(images, range(32, len(images), 32))
-    expected = np.concatenate([logits_of_batch(model, batch, 32) for batch in batches])
-    require_finite(expected)
-    model = folded(model)
+    both = joined(model, metadata)
+    computed = np.concatenate([logits_of_batch(both, batch, 32) for batch in batches])
+    require_finite(computed)
+    expected, novelty = apart(computed, len(metadata["classes"]))
+    model = folded(with_novelty(model, metadata))
     if precision == "int8":
         round_weights(model, calibration)
     limits = thresholds_of(metadata) if is_multi(metadata) else None
@@ -146,6 +150,8 @@ def _write_all(
             module.write(model, made, export_metadata(metadata), precision, calibration)
             size = sum(file.stat().st_size for file in aside.rglob("*") if file.is_file())
             result = verify(module.open_file(made), images, expected, precision, limits)
+            if novelty is not None:
+                result |= compare_novelty(module.open_file(made, NOVELTY), images, novelty)
             row = {"format": item.name, "file": target.name, "precision": precision, "backend": backend, "bytes": size,
                    "input_shape": list(images.shape[1:]), **result, "compared_on": origin,
                    "versions": _versions(item, precision, backend)}  # fmt: skip
@@ -197,6 +203,8 @@ def _versions(item: Format, precision: str, backend: str) -> dict[str, str]:
 def _print_row(row: dict[str, Any], target: Path) -> None:
     speed = f", {row['images_per_second']:.0f} images/s" if row["images_per_second"] else ""
     verdict = "" if row["agrees"] else ", TOO LOW: do not use this file"
+    if "novelty_max_difference" in row:
+        verdict += f", largest novelty difference {row['novelty_max_difference']:.2g}"
     text.say(
         f"{row['format']}: {target} ({row['bytes'] / 1e6:.2f} MB, {row['precision']}): largest logit difference "
         f"{row['max_difference']:.2g}, label agreement {row['label_agreement']:.1%}{verdict}{speed}"

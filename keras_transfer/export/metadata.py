@@ -8,16 +8,16 @@ from typing import Any
 
 from keras_transfer.evaluation.tasks import is_multi, thresholds_of
 
-INPUT, OUTPUT = "image", "logits"
-_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth", "licence", "task", "thresholds")
+INPUT, OUTPUT, NOVELTY = "image", "logits", "novelty"
+_KEPT = ("classes", "image_size", "color", "resize", "backbone", "depth", "licence", "task", "thresholds", "novelty")
 
 
 def export_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return the metadata of an exported file, from those of the model file.
 
     ``classes`` (names in logit order), ``image_size`` [height, width], ``color``, ``resize``, ``backbone`` and
-    ``licence`` (of the backbone's weights) as in the model file, and descriptions of ``input`` and ``output``. Of several labels per image
-    also ``task`` and ``thresholds``, a probability for each label.
+    ``licence`` (of the backbone's weights) as in the model file, ``novelty`` of a model that rejects, and descriptions of ``input`` and
+    ``output``. Of several labels per image also ``task`` and ``thresholds``, a probability for each label.
     """
     channels = "grey" if metadata["color"] == "grey" else "RGB"
     kept = {key: metadata[key] for key in _KEPT if key in metadata}
@@ -28,7 +28,14 @@ def export_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
             "logits, float32 (batch, labels); apply sigmoid for probabilities; an image has the labels from thresholds on"
         )
         kept["thresholds"] = thresholds_of(metadata).tolist()
+    if metadata.get(NOVELTY):
+        kept["second_output"] = "novelty, float32 (batch, 1); above 0: none of the classes"
     return kept
+
+
+def output_names(model: Any) -> list[str]:
+    """Return the names of a model's outputs in an exported file: the logits, and the novelty of a model that rejects."""
+    return [OUTPUT, NOVELTY][: len(model.outputs)]
 
 
 def as_json(value: Any) -> str:

@@ -39,12 +39,12 @@ def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, imag
         archive.writestr(LABELS, "\n".join(metadata["classes"]) + "\n")
 
 
-def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load the file into the LiteRT interpreter."""
+def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the file into the LiteRT interpreter; the function returns the output of that name."""
     from ai_edge_litert.interpreter import Interpreter
 
     run = Interpreter(model_path=str(path)).get_signature_runner()
-    return lambda images: run(**{INPUT: images})[OUTPUT]
+    return lambda images: run(**{INPUT: images})[output]
 
 
 def _int8(converter: Any, plain: Any, images: np.ndarray) -> bytes:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.metadata import INPUT, OUTPUT, as_json
+from keras_transfer.export.metadata import INPUT, OUTPUT, as_json, output_names
 
 _QUANTIZED = ["Conv", "MatMul", "Gemm"]
 _FIRST = 3  # convolutions kept in float32: a third less int8 error in MobileNetV2, at a quarter of OpenVINO's speed
@@ -35,12 +35,12 @@ def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, imag
     onnx.save(graph, str(path))
 
 
-def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load the file into ONNX Runtime, on the CPU."""
+def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the file into ONNX Runtime, on the CPU; the function returns the output of that name."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+    return lambda images: session.run([output], {INPUT: images})[0]
 
 
 def _from_torch(model: Any) -> Any:
@@ -50,7 +50,7 @@ def _from_torch(model: Any) -> Any:
 
     with _quiet():
         program = torch.onnx.export(
-            trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT]
+            trace(model), dynamo=True, verbose=False, input_names=[INPUT], output_names=output_names(model)
         )
     assert program is not None  # always a program with dynamo=True
     return program.model_proto

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.export.metadata import INPUT, OUTPUT, as_json
+from keras_transfer.export.metadata import INPUT, OUTPUT, as_json, output_names
 
 SECTION = "keras_transfer"
 ANY = -1  # a dynamic dimension
@@ -37,7 +37,8 @@ def _translated(model: Any) -> Any:
     except NotTranslatable as layer:
         raise UserError(f"OpenVINO export does not support the layer {layer}; export to onnx instead") from layer
     graph.input(0).set_names({INPUT})
-    graph.output(0).set_names({OUTPUT})
+    for place, name in enumerate(output_names(model)):
+        graph.output(place).set_names({name})
     return graph
 
 
@@ -52,10 +53,10 @@ def _int8(model: Any, images: np.ndarray) -> Any:
         return openvino.Core().read_model(file.read_bytes())  # from memory, so that the file can be deleted
 
 
-def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Compile the file for the CPU."""
+def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:
+    """Compile the file for the CPU; the function returns the output of that name."""
     import openvino
 
     # Without the hint OpenVINO computes in bfloat16 where that is faster.
     compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda images: compiled(images)[OUTPUT]
+    return lambda images: compiled(images)[output]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.metadata import INPUT, OUTPUT
+from keras_transfer.export.metadata import INPUT, OUTPUT, output_names
 from keras_transfer.files import write_json
 
 SIGNATURE = "serving_default"
@@ -27,24 +27,25 @@ def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, imag
 
 
 def serving_function(model: Any) -> Any:
-    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}``, for any batch size."""
+    """Return the model as a ``tf.function`` from ``image`` to ``{"logits": …}`` (and ``"novelty"``), for any batch size."""
     import tensorflow as tf
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), tf.float32, name=INPUT)])
     def serve(image: Any) -> Any:
-        return {OUTPUT: model(image, training=False)}
+        found = model(image, training=False)
+        return dict(zip(output_names(model), found if len(model.outputs) > 1 else [found]))
 
     return serve
 
 
-def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load the folder."""
+def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the folder; the function returns the output of that name."""
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
 
     def logits(images: np.ndarray) -> np.ndarray:
         # Looked up at each call: a signature alone does not keep the variables alive.
-        return loaded.signatures[SIGNATURE](**{INPUT: tf.constant(images)})[OUTPUT].numpy()
+        return loaded.signatures[SIGNATURE](**{INPUT: tf.constant(images)})[output].numpy()
 
     return logits

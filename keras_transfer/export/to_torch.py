@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_transfer.export.metadata import as_json
+from keras_transfer.export.metadata import NOVELTY, OUTPUT, as_json
 
 METADATA = "metadata.json"
 
@@ -36,14 +36,16 @@ def trace(model: Any) -> Any:
         return torch.export.export(Inference().eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def open_file(path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Load the program."""
+def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:
+    """Load the program; the function returns the output of that name."""
     import torch
 
     program = torch.export.load(str(path)).module()
 
     def logits(images: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return program(torch.from_numpy(images)).numpy()
+            found = program(torch.from_numpy(images))
+            several = isinstance(found, (list, tuple))
+            return (found[[OUTPUT, NOVELTY].index(output)] if several else found).numpy()
 
     return logits

@@ -63,3 +63,24 @@ def _agreement(logits: np.ndarray, expected: np.ndarray, thresholds: np.ndarray 
     limits = np.log(inside) - np.log1p(-inside)
     same = (logits >= limits) == (expected >= limits)
     return float(np.mean(same | (np.abs(expected - limits) < _TIE)))
+
+
+def compare_novelty(
+    run: Callable[[np.ndarray], np.ndarray], images: np.ndarray, expected: np.ndarray
+) -> dict[str, Any]:
+    """Compare the novelty of an exported file with the model's.
+
+    Args:
+        run: function from float32 (b, height, width, channels) to novelty (b, 1).
+        images: float32 (n, height, width, channels).
+        expected: float (n,), the model's.
+
+    Returns:
+        ``novelty_max_difference``, and ``novelty_agreement``: the share of images that both reject or both accept.
+    """
+    parts = [run(np.ascontiguousarray(part)) for part in np.split(images, range(BATCH, len(images), BATCH))]
+    found = np.concatenate(parts).astype(np.float32).reshape(-1)
+    return {
+        "novelty_max_difference": float(np.abs(found - expected).max()),
+        "novelty_agreement": float(np.mean((found > 0) == (expected > 0))),
+    }

@@ -53,7 +53,7 @@ def evaluate(
     from keras_transfer.inference.data import images_of
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
-    metrics = evaluate_split(model, images, transform_of(metadata), thresholds=metadata.get("thresholds"))
+    metrics = evaluate_split(model, images, transform_of(metadata), metadata=metadata)
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
@@ -112,13 +112,23 @@ def predict(  # most of it documentation and the forms of output
     else:
         for item in found:
             if not item.error:
-                pairs = zip(item.classes, item.probabilities)
-                shown = "  ".join(f"{text.one_line(name)} {p:.3f}" for name, p in pairs)
-                shown = shown if item.labels is None else item.labelled()
-                text.say(f"{text.one_line(item.path)}: {shown}")
+                text.say(_line(item))
     if grid_file is not None:
         from keras_transfer.plots import predicted_files
 
         predicted_files(found, grid_file)
         wrote(grid_file)
     return found
+
+
+def _line(item: Prediction) -> str:
+    """Return what is printed for an image."""
+    from keras_transfer.evaluation.predict import NONE_OF_THESE
+
+    parts = [f"{NONE_OF_THESE} (novelty {item.novelty:.2f})"] if item.rejected else []
+    parts += [f"decision: {text.one_line(item.decision)}"] if item.decision is not None else []
+    if item.labels is not None:
+        parts.append(item.labelled())
+    else:
+        parts += [f"{text.one_line(name)} {share:.3f}" for name, share in zip(item.classes, item.probabilities)]
+    return f"{text.one_line(item.path)}: {'  '.join(parts)}"

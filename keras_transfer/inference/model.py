@@ -112,13 +112,14 @@ def engine_of(
     """
     from keras_transfer.engine.engine_files import digest_of
     from keras_transfer.engine.forward import fastest
+    from keras_transfer.evaluation.novelty import scored
     from keras_transfer.models.bundle import read_golden
 
     golden = read_golden(path)
     if golden is None:  # an interrupted run has none yet
         golden = np.random.default_rng(0).integers(0, 256, (2, *model.input_shape[1:]), np.uint8)
     unchanged = before is not None and digest_of(path) == before
-    return fastest(model, metadata, golden, engine, say, before if unchanged else None)
+    return fastest(scored(model, metadata), metadata, golden, engine, say, before if unchanged else None)
 
 
 def transform_of(metadata: dict[str, Any]) -> Transform:

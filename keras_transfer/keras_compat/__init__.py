@@ -98,6 +98,11 @@ def calls(operation: Any) -> Sequence[Any]:
     return operation._inbound_nodes
 
 
+def consumers(tensor: keras.KerasTensor) -> list[Any]:
+    """Return the nodes of all calls that take the output of the operation that made a symbolic tensor, in whatever model."""
+    return list(producer(tensor)._outbound_nodes)
+
+
 def producer(tensor: keras.KerasTensor) -> Any:
     """Return the operation that made a symbolic tensor."""
     return tensor._keras_history.operation

@@ -27,6 +27,7 @@ from keras_transfer.files import atomic_write, is_trouble, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
 from keras_transfer.models.backbones.record import BACKBONES
 from keras_transfer.models.graph import flat_layers
+from keras_transfer.models.novelty import NOVELTY, is_novelty, main_part, novelty_output, with_novelty
 from keras_transfer.models.precision import as_float32, full_float32
 from keras_transfer.options import Color, Resize
 from keras_transfer.safety import Refused
@@ -59,14 +60,17 @@ def save(
     """
     path = _with_suffix(Path(path))
     stored = {**_created(model), **metadata}
+    if stored.get(NOVELTY) and novelty_output(model) is None:
+        del stored[NOVELTY]  # made for another model
     _check_classes(stored, model, path)
     if golden_images is not None:
         _check_images(golden_images, model)
     with EXCLUSIVE, temporary_folder(f"write {str(path)!r}") as folder, as_float32(model), _trained_positions(model):
         # A second model of the same layers, not compiled: no optimizer is saved.
         plain = keras.Model(model.input, model.output, name=model.name)
+        whole = with_novelty(plain, stored)
         aside = folder / "model.keras"
-        keras.saving.save_model(plain, aside)
+        keras.saving.save_model(whole, aside)
         with zipfile.ZipFile(aside, "a") as archive:
             # Half characters, which file names of unusual bytes become, are written as JSON's escapes.
             text = json.dumps(stored, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
@@ -121,6 +125,8 @@ def load(
     custom_objects = {**_plugin_objects(stored.get("backbone")), **(custom_objects or {})}
     _check_required(stored, path, custom_objects)
     model = load_keras(_with_suffix(path), custom_objects, _image_of(stored))
+    _check_outputs(stored, model, path)
+    model = main_part(model)
     _check_classes(stored, model, path)
     if golden is not None:
         _check_batch(golden, model, path)
@@ -172,6 +178,13 @@ def _created(model: keras.Model) -> dict[str, Any]:
         "versions": {"keras": keras.__version__},
         "requires": sorted({type(layer).__module__.split(".")[0] for layer in flat_layers(model)} - {"keras"}),
     }
+
+
+def _check_outputs(stored: Mapping[str, Any], model: keras.Model, path: Path) -> None:
+    """Raise Refused unless a model has one output, or, where the metadata say so, the novelty as a second one."""
+    if not (is_novelty(model) if stored.get(NOVELTY) else len(model.outputs) == 1):
+        expected = "logits and novelty" if stored.get(NOVELTY) else "one, the logits"
+        raise Refused(path, f"its model has {len(model.outputs)} outputs that do not fit, expected {expected}")
 
 
 def _check_classes(stored: Mapping[str, Any], model: keras.Model, path: Path) -> None:
@@ -292,6 +305,12 @@ def _check_stored(stored: Any, path: Path) -> None:
     except UserError as error:
         raise UserError(f"{str(path)!r}: damaged metadata: {error}") from None
     _check_task(stored, path)
+    novelty = stored.get(NOVELTY)
+    if novelty is not None and not (
+        isinstance(novelty, dict) and isinstance(novelty.get("rate"), float) and 0 < novelty["rate"] < 1
+    ):
+        raise UserError(f"{str(path)!r}: damaged metadata: {NOVELTY} {str(novelty)[:100]}")
+    _check_decisions(stored, path)
     classes = stored.get("classes")
     if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")
@@ -306,6 +325,21 @@ def _check_task(stored: Mapping[str, Any], path: Path) -> None:
     classes = stored.get("classes")
     if not numbers or (limits and isinstance(classes, list) and len(limits) != len(classes)):
         raise UserError(f"{str(path)!r}: damaged metadata: thresholds {str(limits)[:100]}")
+
+
+def _check_decisions(stored: Mapping[str, Any], path: Path) -> None:
+    """Check costs and ranks of the classes, which predictions are decided by."""
+    count = len(stored.get("classes") or ())
+    for key, shape in (("costs", (count, count)), ("ranks", (count,))):
+        given = stored.get(key)
+        try:
+            values = None if given is None else np.array(given, np.float64)
+        except (TypeError, ValueError):
+            values = np.empty(0)
+        if values is not None and (values.shape != shape or not np.isfinite(values).all() or (values < 0).any()):
+            raise UserError(f"{str(path)!r}: damaged metadata: {key}, expected numbers {shape} of at least 0")
+        if key == "ranks" and values is not None and sorted(values.tolist()) != list(range(count)):
+            raise UserError(f"{str(path)!r}: damaged metadata: ranks, expected each of 0 to {count - 1} once")
 
 
 def _check_required(stored: Mapping[str, Any], path: Path, custom_objects: Mapping[str, Any] | None) -> None:

@@ -8,6 +8,7 @@ from keras_transfer.plots.calibration import reliability
 from keras_transfer.plots.history import curves, iterations
 from keras_transfer.plots.images import predicted_files, prediction_grid
 from keras_transfer.plots.matrix import confusion
+from keras_transfer.plots.novelty import novelty_histogram
 from keras_transfer.plots.precision_recall import precision_recall
 from keras_transfer.plots.rates import rate_sweeps
 from keras_transfer.plots.runs import comparison
@@ -17,6 +18,7 @@ __all__ = [
     "confusion",
     "curves",
     "iterations",
+    "novelty_histogram",
     "precision_recall",
     "predicted_files",
     "prediction_grid",

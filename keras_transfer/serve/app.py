@@ -85,6 +85,10 @@ class Prediction(BaseModel):
     labels: list[str] | None = Field(
         None, description="Of a model for several labels per image: the labels that it has, by the model's thresholds."
     )
+    novelty: float | None = Field(
+        None, description="Of a model that rejects: above 0, the image is none of the classes."
+    )
+    none_of_these: bool | None = Field(None, description="Of a model that rejects: whether it is none of the classes.")
     image: str | None = Field(None, description="With `explain`: the model's view of the image, as a JPEG data: URI.")
     heatmap: str | None = Field(
         None,
@@ -98,6 +102,8 @@ class Answered(BaseModel):
     file: str = Field(description="The file name as sent.")
     classes: list[ClassProbability] = Field(description="The most probable classes, in descending order.")
     labels: list[str] | None = Field(None, description="As for a single image.")
+    novelty: float | None = Field(None, description="As for a single image.")
+    none_of_these: bool | None = Field(None, description="As for a single image.")
     error: str | None = Field(None, description="Why the image cannot be used; the others are answered all the same.")
 
 
@@ -246,11 +252,12 @@ def _add_api(  # the routes, and the functions that they share
         classes = [
             ClassProbability(name=predictor.classes[k], probability=_probability(answer.probabilities, k)) for k in best
         ]
+        strange = None if answer.novelty is None else answer.novelty > 0
         labels = predictor.labels_of(answer)
-        if shown is None or answer.map is None:
-            return Prediction(file=name, classes=classes, labels=labels)
-        pictures = {"image": images.image_uri(shown), "heatmap": images.heat_uri(answer.map)}
-        return Prediction(file=name, classes=classes, labels=labels, **pictures)
+        found = Prediction(file=name, classes=classes, labels=labels, novelty=answer.novelty, none_of_these=strange)
+        if shown is not None and answer.map is not None:
+            found.image, found.heatmap = images.image_uri(shown), images.heat_uri(answer.map)
+        return found
 
     @app.post("/api/predict", responses=_PROBLEMS, summary="Classify an image")
     async def predict(
@@ -334,6 +341,7 @@ def _add_many(
                 return Answered(file=name, classes=[], error=error.reason)
             answer = await asyncio.wrap_future(ask(image))
             found = prediction(name, answer, None, top)
-            return Answered(file=name, classes=found.classes, labels=found.labels)
+            return Answered(file=name, classes=found.classes, labels=found.labels, novelty=found.novelty,
+                            none_of_these=found.none_of_these)  # fmt: skip
 
         return list(await asyncio.gather(*map(one, files)))

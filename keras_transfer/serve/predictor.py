@@ -10,9 +10,11 @@ import numpy as np
 
 from keras_transfer.evaluation.evaluate import logits_of_batch
 from keras_transfer.evaluation.metrics import require_finite
+from keras_transfer.evaluation.novelty import apart
 from keras_transfer.evaluation.tasks import is_multi, thresholds_of
 from keras_transfer.evaluation.tasks import probabilities as shares_of
 from keras_transfer.explain.grad_cam import GradCam
+from keras_transfer.models.novelty import joined
 from keras_transfer.serve.batcher import Batcher
 
 SIZES = (1, 4, 16)
@@ -25,10 +27,12 @@ class Answer(NamedTuple):
     Attributes:
         probabilities: float64 (classes,); not numbers if the model's outputs are not finite.
         map: float32 (h, w), Grad-CAM of the most probable class, or None if not requested.
+        novelty: above 0, the image is none of the classes; None if the model does not say.
     """
 
     probabilities: np.ndarray
     map: np.ndarray | None
+    novelty: float | None = None
 
 
 class Predictor:
@@ -42,7 +46,7 @@ class Predictor:
 
     def __init__(self, model: Any, metadata: Mapping[str, Any], engine: Any = None):
         self.model, self.metadata = model, metadata
-        self.engine = model if engine is None else engine
+        self.engine = joined(model, metadata) if engine is None else engine
         self.classes = [str(name) for name in metadata["classes"]]
         self._cam = GradCam(model)
         # As many batches at a time as the engine computes side by side; a framework uses all processors for one.
@@ -88,13 +92,15 @@ class Predictor:
 
     def _answer(self, questions: Sequence[tuple[np.ndarray, bool]]) -> list[Answer]:
         images = np.stack([image for image, _ in questions])
-        logits = logits_of_batch(self.engine, images, _size_for(len(images)))
+        rows = logits_of_batch(self.engine, images, _size_for(len(images)))
+        logits, novelty = apart(rows, len(self.classes))
         finite = np.isfinite(logits).all(axis=1)  # one image must not fail the others
         probabilities = np.full(logits.shape, np.nan)
         probabilities[finite] = shares_of(logits[finite], self.several)
         explained = [i for i, (_, explain) in enumerate(questions) if explain]
         maps = dict(zip(explained, self._maps(images[explained], probabilities[explained].argmax(axis=1))))
-        return [Answer(one, maps.get(i)) for i, one in enumerate(probabilities)]
+        known = [None] * len(images) if novelty is None else novelty.tolist()
+        return [Answer(one, maps.get(i), known[i]) for i, one in enumerate(probabilities)]
 
     def _maps(self, images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         if not len(images):

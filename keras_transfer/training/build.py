@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_transfer import plots, runtime
+from keras_transfer.arguments.costs import cost_matrix, ranks_of
 from keras_transfer.config.open_data import evaluation_transform
 from keras_transfer.config.resolved import ResolvedConfig, ResolvedData
 from keras_transfer.config.schema import ModelConfig
@@ -33,6 +34,7 @@ from keras_transfer.models.precision import set_precision
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.fit_result import FitResult
 from keras_transfer.training.label_losses import ASYMMETRIC
+from keras_transfer.training.requirements import one_class_only
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, check_exact
 
 
@@ -49,6 +51,9 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
     """
     if config.model.loss == ASYMMETRIC and not data.is_multi:
         raise UserError("model.loss: asymmetric is for several labels per image; these images have one each")
+    one_class_only(
+        data, {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
+    )
     runtime.set_seed(config.seed)
     model = make_model(config, data, precision or config.precision)
     for phase in config.phases:  # report a mistake in the last phase before the first begins
@@ -66,6 +71,7 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         accumulate=config.data.accumulate,
         native=config.model.native,
         features=feature_settings(config.data, config.model.native),
+        rejects=config.reject_rate is not None,
     )
     return TrainingSetup(model, train, val, settings)
 
@@ -185,12 +191,23 @@ def metadata_of(config: ResolvedConfig, data: Dataset, thresholds: Sequence[floa
         **({"depth": list(data.depth)} if data.depth is not None else {}),
         **({"task": MULTI} if data.is_multi else {}),
         **({"thresholds": list(thresholds)} if thresholds is not None else {}),
+        **decision_metadata(config, data.classes),
         "backbone": config.model.backbone,
         "weights": config.model.weights,
         "licence": get(config.model.backbone).licence,
         "backend": keras.backend.backend(),
         "versions": runtime.versions(),
     }
+
+
+def decision_metadata(config: ResolvedConfig, classes: Sequence[str]) -> dict[str, Any]:
+    """Return what the model file says about costs and the order of the classes: ``costs`` (C, C) and ``ranks`` (C,).
+
+    Raises:
+        UserError: classes that there are not, or an order that leaves some out.
+    """
+    costs = {} if config.costs is None else {"costs": cost_matrix(config.costs, classes).tolist()}
+    return costs if config.data.ordinal is None else {**costs, "ranks": ranks_of(config.data.ordinal, classes)}
 
 
 def golden_images(shape: tuple[int, int, int], count: int = 4) -> np.ndarray:

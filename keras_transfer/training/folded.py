@@ -25,9 +25,11 @@ from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.engine.numbers import unpack
 from keras_transfer.models.audit import FreezeAudit
+from keras_transfer.models.novelty import FEATURES, features_model
 from keras_transfer.solved.evidence import Evidence, difference, losses, measure
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
+from keras_transfer.solved.novelty import Subspace
 from keras_transfer.solved.solvers import solver_for
 from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training.accumulate import part_size
@@ -58,6 +60,8 @@ class FoldedOutcome:
             before.
         seconds: that all of it took.
         folds: number of trainings.
+        residuals: for novelty (:mod:`keras_transfer.solved.novelty`): of each training image by the training without it, None where there
+            was none; empty if it was not asked for.
     """
 
     alpha: float
@@ -67,10 +71,12 @@ class FoldedOutcome:
     accepted: bool
     seconds: float
     folds: int
+    residuals: tuple[float | None, ...] = ()
 
     def as_json(self, phase: str) -> dict[str, Any]:
         """Return it for :attr:`FitResult.outcomes`, with the name of the phase."""
-        return {"phase": phase, "solver": "gradient", **asdict(self)}
+        found = {"phase": phase, "solver": "gradient", **asdict(self)}
+        return found if self.residuals else {key: value for key, value in found.items() if key != "residuals"}
 
     def __str__(self) -> str:
         verdict = "accepted" if self.accepted else "rejected, the weights stay as they were"
@@ -134,9 +140,10 @@ class _Folds:
     folds: list[_Fold]
     labels: np.ndarray
     weights: np.ndarray | None
+    judging: Batches
 
 
-def train_in_folds(
+def train_in_folds(  # longer than others: the whole procedure in one place
     setup: TrainingSetup,
     phase: ResolvedPhase,
     start: PhaseStart,
@@ -167,6 +174,7 @@ def train_in_folds(
     with _prepared(setup, phase, start, before, say) as work, _put_back(work.model) as beginning:
         logits = np.full((len(ALPHAS), len(work.labels), setup.model.output_shape[-1]), np.nan)
         total = [np.zeros(part.shape) for part in beginning]
+        residuals = np.full(len(work.labels), np.nan)
         done, rounds = 0, work.folds[: phase.rounds]
         for number, fold in enumerate(rounds, 1):
             fold_began, place = time.perf_counter(), f"fold {number} of {len(rounds)}"
@@ -177,6 +185,8 @@ def train_in_folds(
             logits[:, fold.positions] = _between(work.model, first, last, fold.judged)
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
             found = _judge(logits, work, fold.positions)
+            if setup.settings.rejects and fold.head is not None:
+                residuals[fold.positions] = _residuals(work, fold, first, last, ALPHAS[found.best])
             figures = _figures(found, work, fold.positions)
             say(f"phase {phase.name}: {place}: {figures}, {time.perf_counter() - fold_began:.0f} s")
             if number == 1 and found.gain < -found.error:
@@ -189,7 +199,8 @@ def train_in_folds(
             _fit(setup, phase, start, work.model, work.train, watch(work.train, f"{phase.name}, all images"))
             audit.check(setup.model)
             total, done = work.model.get_weights(), 1
-        outcome = _outcome(found, work, seen, accepted, time.perf_counter() - began, len(rounds) if accepted else done)
+        seconds = time.perf_counter() - began
+        outcome = _outcome(found, work, seen, accepted, seconds, len(rounds) if accepted else done, residuals)
     if accepted:
         _assign_mean(work.model, beginning, [part / done for part in total], outcome)
     say(f"phase {phase.name}: {outcome}")
@@ -236,7 +247,7 @@ def _prepared(
             fold = _Fold(train.only(np.flatnonzero(~held.mask)), judged.only(out), out, held.head, held.logits)
             opened += [fold.train, fold.judged]
             folds.append(fold)
-        yield _Folds(model, train, folds, judging.loader.split.labels, judging.loader.split.weights)
+        yield _Folds(model, train, folds, judging.loader.split.labels, judging.loader.split.weights, judged)
     finally:
         for batches in opened:
             batches.loader.close()
@@ -311,9 +322,33 @@ def _between(
     """Return the logits of the judging images for the weights at each of :data:`ALPHAS`, float64 (A, m, C)."""
     found = []
     for alpha in ALPHAS:
-        model.set_weights([_on_the_way(a, b, alpha) for a, b in zip(first, last)])
+        _assign_between(model, first, last, alpha)
         found.append(np.asarray(model.predict(judged, verbose=0), np.float64))
     return np.stack(found)
+
+
+def _assign_between(model: keras.Model, first: Sequence[np.ndarray], last: Sequence[np.ndarray], alpha: float) -> None:
+    model.set_weights([_on_the_way(a, b, alpha) for a, b in zip(first, last)])
+
+
+def _residuals(
+    work: _Folds, fold: _Fold, first: Sequence[np.ndarray], last: Sequence[np.ndarray], alpha: float
+) -> np.ndarray:
+    """Return the residuals of the images of a fold for the weights at ``alpha``, float64 (m,).
+
+    They are NaN where the features that residuals are computed of do not train.
+    """
+    _assign_between(work.model, first, last, alpha)
+    if FEATURES not in {layer.name for layer in work.model.layers}:
+        return np.full(len(fold.positions), np.nan)
+    features = np.asarray(features_model(work.model).predict(work.judging, verbose=0), np.float64)
+    rest = np.delete(features, fold.positions, axis=0)
+    return Subspace.of(rest).residual(features[fold.positions])
+
+
+def _listed(residuals: np.ndarray) -> tuple[float | None, ...]:
+    known = np.isfinite(residuals)
+    return tuple(float(x) if k else None for x, k in zip(residuals, known)) if known.any() else ()
 
 
 def _on_the_way(first: np.ndarray, last: np.ndarray, alpha: float) -> np.ndarray:
@@ -345,13 +380,20 @@ def _figures(found: Judgement, work: _Folds, positions: np.ndarray) -> str:
 
 
 def _outcome(
-    found: Judgement, work: _Folds, positions: np.ndarray, accepted: bool, seconds: float, folds: int
+    found: Judgement,
+    work: _Folds,
+    positions: np.ndarray,
+    accepted: bool,
+    seconds: float,
+    folds: int,
+    residuals: np.ndarray,
 ) -> FoldedOutcome:
     first, best = _measured(found, work, positions)
     temperature = found.temperatures[found.best]
     if work.folds[0].head is not None:
         temperature /= found.temperatures[0]
-    return FoldedOutcome(ALPHAS[found.best], temperature, first, best, accepted, round(seconds, 3), folds)
+    seconds = round(seconds, 3)
+    return FoldedOutcome(ALPHAS[found.best], temperature, first, best, accepted, seconds, folds, _listed(residuals))
 
 
 def _assign_mean(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
+from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import MissingExtra, UserError
 
 
@@ -51,4 +53,17 @@ def check_phases(phases: Sequence[ResolvedPhase], validation_images: int) -> Non
             raise UserError(
                 f"phase {phase.name} needs validation images, because phase {before.name} has trained on all others: "
                 "set data.val_fraction above 0"
+            )
+
+
+def one_class_only(data: Dataset, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that decide between classes, where an image may have several labels.
+
+    Raises:
+        UserError: one of them is set.
+    """
+    for name, value in settings.items():
+        if value is not None and data.is_multi:
+            raise UserError(
+                f"{name} decides between classes; these images may have several labels, each of which is decided on its own"
             )

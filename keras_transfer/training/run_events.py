@@ -10,6 +10,7 @@ import keras
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.models import bundle
+from keras_transfer.models.novelty import NOVELTY
 from keras_transfer.policy.resolve import decisions_as_json
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training import build
@@ -27,6 +28,9 @@ class RunEvents(TrainingEvents):
         manifest: content of ``manifest.json``.
         loggers: experiment loggers.
         changed: whether a resumed run differs from how it was started; its files are then rewritten.
+
+    Attributes:
+        novelty: what model files say about the novelty that the model computes; empty: it computes none.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class RunEvents(TrainingEvents):
         self.manifest, self.loggers, self.changed = manifest, loggers, changed
         self.wants_every_epoch = config.output.every_epoch
         self.thresholds: list[float] | None = None
+        self.novelty: dict[str, Any] = {}
 
     def begun(self) -> None:
         """Write what changed since the run was started."""
@@ -73,7 +78,8 @@ class RunEvents(TrainingEvents):
     def save(self, model: keras.Model, path: Path, golden: bool = False) -> None:
         """Write a model file with everything that prediction needs; ``golden``: with images to verify it on load."""
         images = build.golden_images(model.input_shape[1:]) if golden else None
-        bundle.save(model, path, build.metadata_of(self.config, self.data, self.thresholds), images)
+        novelty = {NOVELTY: self.novelty} if self.novelty else {}
+        bundle.save(model, path, build.metadata_of(self.config, self.data, self.thresholds) | novelty, images)
 
     def _keep(self) -> None:
         self.manifest["config"] = self.config.model_dump(mode="json")

@@ -44,6 +44,7 @@ class TrainingSettings:
         accumulate: micro-batches that every step is computed in, to save memory.
         native: whether layers run by the operations of `engine.native`; same results, faster.
         features: how features of frozen layers are computed and cached; by default in memory, in float32.
+        rejects: whether novelty is to be calibrated, for which folds compute what images held out of them are like.
     """
 
     backbone: str
@@ -58,6 +59,7 @@ class TrainingSettings:
     accumulate: int = 1
     native: bool = True
     features: FeatureSettings = field(default_factory=FeatureSettings)
+    rejects: bool = False
 
 
 @dataclass

@@ -19,7 +19,7 @@ from keras_transfer.arguments.types import Backend, Callbacks, Device, Printer, 
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
-from keras_transfer.data.dataset import Dataset
+from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import Interrupted, Trouble, UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
@@ -103,6 +103,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     from keras_transfer.training.loggers import Loggers
     from keras_transfer.training.run_events import RunEvents
 
+    build.decision_metadata(resolved, data.classes)
     setup = build.make_setup(resolved, data)
     loggers = Loggers(resolved, say)
     for line in build.network_notes(resolved.model):
@@ -193,24 +194,41 @@ def _run_phases(
 def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
     """Measure the best model in float32, as its file computes; return the metrics and the logits of each split."""
     from keras_transfer.config.open_data import evaluation_transform
+    from keras_transfer.evaluation.decision import decision_metrics
     from keras_transfer.evaluation.evaluate import kept_splits, predict_logits
+    from keras_transfer.evaluation.novelty import apart, novelty_metrics
+    from keras_transfer.models.novelty import NOVELTY, joined
     from keras_transfer.models.precision import set_precision
     from keras_transfer.training import build
+    from keras_transfer.training.rejection import calibrate
 
     set_precision(model, "float32")
     settings = events.config.data
     transform = evaluation_transform(settings)
     data = events.data
+
+    def compute(part: keras.Model, split: Split) -> np.ndarray:
+        return predict_logits(part, split, transform, settings.micro_batch_size, settings.workers)
+
+    if events.config.reject_rate is not None:
+        rate, made = events.config.reject_rate, (result.out_of_fold, result.outcomes)
+        events.novelty = calibrate(model, data, rate, compute, *made)
+    both = joined(model, {NOVELTY: events.novelty, "classes": data.classes})
     logits: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     kept = kept_splits(data)
     events.thresholds = build.thresholds_of(result.out_of_fold, data.train)
     for split in (data.val, data.test):
         if len(split):
-            found = predict_logits(model, split, transform, settings.micro_batch_size, settings.workers)
+            found, novelty = apart(compute(both, split), len(data.classes))
             if events.thresholds is None and split is data.val:
                 events.thresholds = build.thresholds_of(found, split)
             metrics |= build.measure({split.name: found}, data, events.thresholds)
+            if not data.is_multi:
+                decided = build.decision_metadata(events.config, data.classes)
+                metrics[split.name] |= decision_metrics(found, split.labels, decided)
+            if novelty is not None:
+                metrics[split.name][NOVELTY] = novelty_metrics(novelty, events.novelty["rate"])
             if split in kept:
                 logits[split.name] = found
     if result.out_of_fold is not None:
@@ -219,7 +237,8 @@ def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[
         events.run.write_out_of_fold(result.out_of_fold, data.train.labels)
     temperatures = [outcome["temperature"] for outcome in result.outcomes if outcome.get("accepted", True)]
     more = {"temperature": temperatures[-1]} if temperatures else {}
-    return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": result.outcomes}, logits
+    outcomes = [{key: value for key, value in one.items() if key != "residuals"} for one in result.outcomes]
+    return {**metrics, **more, "best": result.best, "phases": result.phases, "outcomes": outcomes}, logits
 
 
 def _keep(events: RunEvents, model: keras.Model, result: FitResult, metrics: dict[str, Any]) -> None:

@@ -191,7 +191,7 @@ def test_the_page_is_whole_and_safe(site):
 class Broken:
     """A predictor whose model fails."""
 
-    classes, metadata = CLASSES, METADATA
+    classes, metadata, several = CLASSES, METADATA, False
 
     def ask(self, image, explain=False):
         raise RuntimeError("secret details")

@@ -48,8 +48,9 @@ async function work() {
     status.textContent = "Classifying…";
     const answer = await post("api/predict?explain=true&top=5", { file });
     show(card, file, answer);
-    status.textContent = "";
+    status.textContent = answer.none_of_these ? "None of these: unlike all the classes." : "";
     if (answer.labels) status.textContent = answer.labels.length ? `Labels: ${answer.labels.join(", ")}` : "No label.";
+    card.classList.toggle("rejected", Boolean(answer.none_of_these));
   } catch (problem) {
     card.classList.add("failed");
     status.textContent = sentence(problem.message);
@@ -66,7 +67,8 @@ function show(card, file, answer) {
   const best = answer.classes[0];
   const image = card.querySelector(".image");
   image.src = answer.image;
-  image.alt = `${file.name || "pasted image"}: ${best.name}, ${percent(best.probability)}`;
+  const rejected = answer.none_of_these ? "none of these, most like " : "";
+  image.alt = `${file.name || "pasted image"}: ${rejected}${best.name}, ${percent(best.probability)}`;
   card.querySelector(".heat").src = answer.heatmap;
   card.querySelector("figure").hidden = false;
   for (const { name, probability } of answer.classes) {
