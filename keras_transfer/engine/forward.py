@@ -136,8 +136,8 @@ def _compiled(graph: bytes, weights: np.ndarray) -> OpenVINOModel:
 
     from keras_transfer.engine.openvino_model import OpenVINOModel
 
-    core = openvino.Core()
-    return OpenVINOModel(core.read_model(graph.decode(), openvino.Tensor(weights, shared_memory=True)), weights)
+    # A copy of the constants, which OpenVINO then owns: nothing here has to outlive it.
+    return OpenVINOModel(openvino.Core().read_model(graph.decode(), openvino.Tensor(weights)))
 
 
 def _reason_against(made: OpenVINOModel, golden: np.ndarray, expected: np.ndarray) -> str:

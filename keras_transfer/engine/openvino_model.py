@@ -23,7 +23,6 @@ class OpenVINOModel:
 
     Args:
         graph: an ``openvino.Model`` from uint8 (any, h, w, c) to float32 logits (any, C).
-        weights: the memory that its constants are in, which has to stay as long as the graph does.
 
     Attributes:
         name: the engine and its version.
@@ -31,8 +30,8 @@ class OpenVINOModel:
         output_shape: (None, C).
     """
 
-    def __init__(self, graph: openvino.Model, weights: object = None):
-        self._graph, self._weights = graph, weights
+    def __init__(self, graph: openvino.Model):
+        self._graph = graph
         self.name = f"OpenVINO {version()}"
         self.input_shape = (None, *(dimension.get_length() for dimension in list(graph.input(0).partial_shape)[1:]))
         self.output_shape = (None, *(dimension.get_length() for dimension in list(graph.output(0).partial_shape)[1:]))

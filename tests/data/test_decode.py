@@ -191,7 +191,7 @@ def test_damage_inside_of_a_png_is_found():
         (b"hello, this is text", "not an image"),
         (b"\xff\xd8\xff", "not an image"),
         (b"\xff\xd8\xff\xe0 nonsense that has no segments", "Truncated|not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "a PostScript document"),
     ],
 )
 def test_things_that_are_not_images(data, reason):
