@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 LARGE = 3000
 """Training images from which a part of them, held out, is evidence enough; below, every image is needed for training."""
+MANY = 1000
+"""Classes from which, with more than that many images, the head is trained by gradient descent: solving it would take hours."""
 FINE_RATES = {"efficientnet_lite0": 3.5e-4}  # MobileNetV2 forgets at 5e-4; other backbones take the gentler rate
 
 
@@ -51,7 +53,12 @@ class ChosenHead:
 
 def is_judged(config: RunConfig, statistics: DataStatistics) -> bool:
     """Return whether candidates are compared by out-of-fold predictions."""
-    return config.is_automatic and (statistics.n_train <= LARGE or config.effort == "quick")
+    solvable = statistics.n_train <= LARGE or (config.effort == "quick" and not _is_huge(statistics))
+    return config.is_automatic and solvable
+
+
+def _is_huge(statistics: DataStatistics) -> bool:
+    return statistics.n_train > LARGE and statistics.n_classes > MANY
 
 
 def backbones(config: RunConfig, statistics: DataStatistics) -> tuple[list[str], str]:
@@ -122,6 +129,8 @@ def phases(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead | N
         device: that trains.
     """
     head = Phase("head", solver="exact", strength="auto" if chosen is None else chosen.strength)
+    if _is_huge(statistics):
+        head = Phase("head", epochs=20, learning_rate=2e-3, optimizer="adamw", schedule="cosine", augment=False)
     if config.effort == "quick":
         return [head]
     if statistics.n_train > LARGE:

@@ -10,6 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from keras_transfer.errors import UserError
+from keras_transfer.runtime import usable_memory
 from keras_transfer.solved.evidence import Evidence, losses, measure
 from keras_transfer.solved.problem import in_sample_span
 from keras_transfer.solved.solvers import HeadSolver
@@ -78,6 +79,7 @@ def cross_validate(
             f"expected features (n, d) or (views, n, d), labels (n,) and folds (repeats, n), got {features.shape},"
             f" {labels.shape} and {numbers.shape}"
         )
+    _check_memory(len(strengths) * len(numbers), len(labels), classes)
     with threadpool_limits(1 if len(labels) <= _SMALL else None):
         found = _out_of_fold(solver, views, labels, classes, numbers, weights, strengths)
     temperatures = [fit_temperature(logits, labels, measured) for logits in found]
@@ -86,6 +88,19 @@ def cross_validate(
     evidence = measure(found[best] / temperatures[best], labels, measured)
     seconds = time.perf_counter() - began
     return CrossValidation(found[best].mean(axis=0), strengths[best], temperatures[best], evidence, seconds)
+
+
+def _check_memory(times: int, samples: int, classes: int) -> None:
+    """Raise UserError where the predictions of all heads do not fit into memory: the kernel would kill the process without a word."""
+    needed, usable = (
+        8 * (times + 6) * samples * classes,
+        usable_memory(),
+    )  # what a solver needs beside them is a few times as much
+    if usable is not None and needed > usable:
+        raise UserError(
+            f"solving the head for {classes:,} classes and {samples:,} images would take about {needed / 1024**3:.0f} GiB of memory, of which "
+            f"{usable / 1024**3:.1f} are left: use solver gradient for this phase"
+        )
 
 
 def _out_of_fold(

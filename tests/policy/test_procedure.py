@@ -56,6 +56,15 @@ def test_many_images_are_trained_on_as_a_whole():
     assert [phase.train for phase in phases(procedure.LARGE + 1)] == ["head", "all"]
 
 
+def test_a_head_for_thousands_of_classes_is_not_solved():
+    many = DataStatistics(50_000, 10_000, 10_000, 10_000, {}, 1.0, 300.0, False)
+    for effort in ("quick", "standard"):
+        config = validate({"effort": effort})
+        head, *more = procedure.phases(config, many, None, "cpu")
+        assert head.solver == "gradient" and head.train == "head" and not head.augment
+        assert len(more) == (effort != "quick") and not procedure.is_judged(config, many)
+
+
 def test_a_named_backbone_is_the_only_candidate():
     assert procedure.backbones(validate({"model": {"backbone": "resnet18"}}), statistics(100))[0] == ["resnet18"]
     assert procedure.backbones(validate({"effort": "quick"}), statistics(100))[0] == ["efficientnet_lite0"]
@@ -88,3 +97,18 @@ def test_a_folder_becomes_a_classifier_with_a_leaderboard(stripes, tmp_path):
     assert again.leaderboard.as_json()["entries"][0]["log_loss"] == pytest.approx(board.entries[0].log_loss, abs=1e-6)
     kernel, other = (model.model.layers[-1].get_weights()[0] for model in (clf, again))
     np.testing.assert_allclose(kernel, other, atol=1e-6)
+
+
+def test_what_is_judged_has_every_class_its_share():
+    """Also where fewer images are left out than there are classes."""
+    from keras_transfer import data
+    from keras_transfer.policy.heads import MAX_JUDGED, _judged
+
+    labels = np.concatenate([np.repeat(np.arange(900), 2), np.repeat(900, 600)])
+    images = np.zeros((len(labels), 8, 8), np.uint8)
+    images[:, 0, 0], images[:, 0, 1] = np.arange(len(labels)) % 256, np.arange(len(labels)) // 256
+    split = data.arrays(images, labels, image_size=8, val_fraction=0, test_fraction=0, workers=0).train
+    judged = _judged(split)
+    assert len(judged) == MAX_JUDGED and len(split) == 2400
+    counts = np.bincount(judged.labels, minlength=901)
+    assert abs(counts[900] - 600 * MAX_JUDGED / 2400) <= 1 and counts[:900].min() >= 1

@@ -112,3 +112,10 @@ def test_samples_that_do_not_count_change_only_the_evidence():
 def test_bad_shapes():
     with pytest.raises(UserError, match="folds"):
         cross_validate(SOLVERS["lda"], np.zeros((4, 2)), np.zeros(4, int), 2, np.zeros((1, 3), int))
+
+
+def test_what_does_not_fit_into_memory_is_refused(monkeypatch):
+    monkeypatch.setattr("keras_transfer.solved.cross_validation.usable_memory", lambda: 10**6)
+    features, labels = np.zeros((3000, 2)), np.arange(3000) % 1000
+    with pytest.raises(UserError, match=r"solving the head for 1,000 classes and 3,000 images would take about .* GiB"):
+        cross_validate(SOLVERS["logistic"], features, labels, 1000, np.arange(3000) % 5)
