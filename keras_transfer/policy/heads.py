@@ -144,10 +144,11 @@ def _judged(split: Split) -> Split:
         order = np.random.default_rng(0).permutation(len(split))
         parts = divide(split.labels, (MAX_JUDGED, len(split) - MAX_JUDGED), order)
         return split.take(np.sort(order[parts[order] == 0][:MAX_JUDGED]))
-    order = np.random.default_rng(0).permutation(len(split))
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(split))
     order = order[np.argsort(split.labels[order], kind="stable")]  # by class, at random within each
     counts = np.bincount(split.labels)
-    place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts if count])
+    place = np.concatenate([(np.arange(count) + rng.random(count)) / count for count in counts if count])
     return split.take(np.sort(order[np.argsort(place, kind="stable")[:MAX_JUDGED]]))
 
 
