@@ -181,11 +181,15 @@ def find_images(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     Raises:
         UserError: a folder without images, no paths, or no path that exists.
     """
-    from keras_transfer.data.images.fetch import is_address
+    from keras_transfer.data.images.fetch import has_password, is_address
 
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not given:
         raise UserError("nothing to predict: expected at least one file or folder")
+    if any(is_address(path) and has_password(str(path)) for path in given):
+        raise UserError(
+            "web addresses with a user or password in them are not fetched: they would be printed and stored"
+        )
     if not any(is_address(path) or os.path.lexists(path) for path in given):
         odd = any(re.match(r"[a-z][a-z0-9+.-]+:(//|image/)", str(path), re.IGNORECASE) for path in given)
         raise UserError(

@@ -9,6 +9,8 @@ import pytest
 
 from keras_transfer.data.images.fetch import FetchError, fetch
 from keras_transfer.data.images.store import BadImage, FileStore
+from keras_transfer.errors import UserError
+from keras_transfer.evaluation.predict import find_images
 
 PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
@@ -79,3 +81,14 @@ def test_letters_of_other_scripts_are_sent_as_browsers_do(address):
 def test_a_list_of_files_cannot_name_an_address(address, tmp_path):
     with pytest.raises(BadImage, match="no such file"):
         FileStore([f"{address}/pixel.png"], tmp_path).open(0)
+
+
+@pytest.mark.parametrize("address", ["http://u:p@x.example/a.png", "HTTPS://token@x.example", "http://a@b@x.example/"])
+def test_addresses_with_a_password_are_refused_without_printing_it(address):
+    with pytest.raises(UserError, match="user or password") as caught:
+        find_images(["http://x.example/@/b.png", address])
+    assert address not in str(caught.value)
+
+
+def test_an_at_sign_in_a_path_is_no_password():
+    assert find_images("http://x.example/@me/b.png?to=c@d") == ["http://x.example/@me/b.png?to=c@d"]

@@ -19,6 +19,11 @@ def is_address(text: object) -> bool:
     return isinstance(text, str) and bool(_ADDRESS.match(text))
 
 
+def has_password(address: str) -> bool:
+    """Return whether an address names a user: what follows would end up in results and messages."""
+    return "@" in _ADDRESS.sub("", address, count=1).split("/", 1)[0]
+
+
 def _ascii(address: str) -> str:
     """Return an address as browsers send it (RFC 3987, 3.1): letters of other scripts as percent signs, those of the host as Punycode."""
     from urllib.parse import quote, urlsplit, urlunsplit
