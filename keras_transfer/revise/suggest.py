@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,15 +95,16 @@ def suggest(
         Suggestion(found.names[i], classes[int(shares[i].argmax())], float(shares[i].max()))
         for i in badge(found.features, shares, count)
     ]
-    write_text(Path(output), render(chosen, classes))
+    command = shlex.join(["keras-transfer", "retrain", str(source), "--add", "labels.txt"])
+    write_text(Path(output), render(chosen, classes, command))
     say(
-        f"{len(chosen)} of {len(new)} pictures: {text.one_line(output)} (label them there, then: retrain RUN --add labels.txt)"
+        f"{len(chosen)} of {len(new)} pictures: {text.one_line(output)}; label them there, then: {text.one_line(command)}"
     )
     return chosen
 
 
-def render(chosen: Sequence[Suggestion], classes: Sequence[str]) -> str:
-    """Return the page, self-contained: it asks no server, and its button saves the list as a file."""
+def render(chosen: Sequence[Suggestion], classes: Sequence[str], command: str) -> str:
+    """Return the page, self-contained: it asks no server, and its button saves the list as a file, with which ``command`` trains."""
     script = page_file("keras_transfer.revise", "suggest.js")
     # A line of the list is its path, as the list writes it, and the label that was pressed.
     rows = [(one, list_lines([(one.path, "x")])[: -len(" x\n")], of_file(one.path)) for one in chosen]
@@ -110,6 +112,7 @@ def render(chosen: Sequence[Suggestion], classes: Sequence[str]) -> str:
     return environment("keras_transfer.revise").get_template("suggest.html").render(
         rows=rows,
         labels=labels,
+        command=command,
         style=Markup(page_file("keras_transfer.report", "report.css") + page_file("keras_transfer.revise", "suggest.css")),  # noqa: S704
         script=Markup(script),  # noqa: S704
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
