@@ -201,9 +201,9 @@ class ModelConfig(Section):
         True,
         description="On torch, and on jax on a CPU, use faster operations than Keras's own; the results are the same.",
     )
-    loss: Literal["auto", "asymmetric"] = Field(
-        "auto",
-        description="Loss of training by gradient descent: `auto`: cross-entropy, which is binary for each label where images may have "
+    loss: Literal["asymmetric"] | None = Field(
+        None,
+        description="Loss of training by gradient descent: `null`: cross-entropy, which is binary for each label where images may have "
         "several; `asymmetric`, for those only: labels that an image lacks count less the surer the model is (Ridnik et al. 2021).",
     )
     label_smoothing: Fraction | Auto = Field(

@@ -76,11 +76,11 @@ def compare_novelty(
         expected: float (n,), the model's.
 
     Returns:
-        ``novelty_max_difference``, and ``novelty_agreement``: the share of images that both reject or both accept.
+        ``novelty_max_difference``, relative to the largest novelty (at least 1), and ``novelty_agreement``: the share of images that both reject or both accept.
     """
     parts = [run(np.ascontiguousarray(part)) for part in np.split(images, range(BATCH, len(images), BATCH))]
     found = np.concatenate(parts).astype(np.float32).reshape(-1)
     return {
-        "novelty_max_difference": float(np.abs(found - expected).max()),
+        "novelty_max_difference": float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max())),
         "novelty_agreement": float(np.mean((found > 0) == (expected > 0))),
     }

@@ -64,7 +64,7 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         config.phases,
         callbacks=config.callbacks,
         label_smoothing=config.model.label_smoothing,
-        loss=None if config.model.loss == "auto" else config.model.loss,
+        loss=config.model.loss,
         several=data.is_multi,
         class_weights=label_weights(data.train, config.data.class_weights),
         weighted=data.train.weights is not None,

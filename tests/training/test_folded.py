@@ -186,7 +186,7 @@ def test_the_rule():
     labels = rng.integers(0, 3, 200)
     good = 2 * np.eye(3)[labels] + rng.normal(size=(200, 3))
     logits = np.stack([rng.normal(size=(200, 3)), good * 3, good, rng.normal(size=(200, 3)), rng.normal(size=(200, 3))])
-    found = folded._judge(logits, folded._Folds(None, None, [], labels, None), np.arange(200))
+    found = folded._judge(logits, folded._Folds(None, None, [], labels, None, None), np.arange(200))
     assert found.best in (1, 2)
     cost = [-log_softmax(part / fit_temperature(part, labels), axis=1)[range(200), labels] for part in logits]
     paired = cost[0] - cost[found.best]
