@@ -105,7 +105,13 @@ def test_without_stored_predictions_the_figures_stay(without_test, tmp_path):
     copy.out_of_fold.unlink()
     assert main(["report", str(copy.path)]) == 0
     bare, page = page_of(copy), page_of(without_test)
-    assert {a["id"] for a, _ in bare.all("section")} == set(SECTIONS) - {"mistakes", "confidence", "labels"}
+    assert {a["id"] for a, _ in bare.all("section")} == set(SECTIONS) - {
+        "mistakes",
+        "confidence",
+        "labels",
+        "several",
+        "novelty",
+    }
     assert bare.section("confusion") == page.section("confusion")
     assert "divides the logits by 1.4" in bare.section("calibration")
 

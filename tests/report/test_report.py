@@ -89,7 +89,7 @@ def test_a_screen_reader_finds_its_way(page):
     ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
     assert len(set(ids)) == len(ids)
     wanted = {a["href"][1:] for a, _ in page.all("a")} | {a["aria-labelledby"] for a, _ in page.all("section")}
-    assert wanted <= set(ids) and {"main", *SECTIONS} - {"leaderboard"} <= wanted | {"main"}
+    assert wanted <= set(ids) and {"main", *SECTIONS} - {"leaderboard", "several", "novelty"} <= wanted | {"main"}
     assert page.elements[[tag for tag, _, _ in page.elements].index("body") + 1][1]["href"] == "#main"  # the skip link
     assert [len(page.all(tag)) for tag in ("header", "nav", "main", "footer")] == [1, 1, 1, 1]
     assert page.all("html")[0][0]["lang"] == "en"
@@ -214,6 +214,8 @@ def test_without_its_images_the_figures_stay(run, page, tmp_path, capsys):
         "confidence",
         "labels",
         "leaderboard",
+        "several",  # labels
+        "novelty",
     }
     assert bare.all("h1") == page.all("h1") and bare.section("confusion") == page.section("confusion")
 
