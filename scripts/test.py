@@ -23,7 +23,17 @@ COVERED = ["--cov=keras_transfer", "--cov-report=", "--cov-append"]  # on one ba
 PARTS = [
     *(
         f"tests/{name}"
-        for name in ("models", "engine", "checkpoints", "training", "explain", "export", "parity", "evaluation")
+        for name in (
+            "models",
+            "engine",
+            "checkpoints",
+            "training",
+            "explain",
+            "export",
+            "parity",
+            "evaluation",
+            "revise",
+        )
     ),
     *(
         f"tests/test_{name}.py"

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from keras_transfer.errors import UserError
 from keras_transfer.solved.head import SolvedHead
-from keras_transfer.solved.newton import Product, minimize
+from keras_transfer.solved.newton import STRENGTHS, Product, minima
 from keras_transfer.solved.problem import Problem, pose
 
 
@@ -22,7 +21,7 @@ class Logistic:
     """
 
     name = "logistic"
-    strengths = tuple(float(f"{value:.2g}") for value in np.geomspace(1e-6, 10**-1.5, 10))
+    strengths = STRENGTHS
 
     def solve(
         self,
@@ -44,13 +43,8 @@ class Logistic:
         weights: np.ndarray | None = None,
     ) -> Iterator[SolvedHead]:
         """Return the optimal head of each strength, in the order given; each solution starts the search for the next weaker one."""
-        if not all(0 < strength < np.inf for strength in strengths):
-            raise UserError(f"strength of logistic regression: expected numbers above 0, got {list(strengths)}")
         problem = pose(features, labels, classes, weights)
-        point = _start(problem)
-        found: dict[float, np.ndarray] = {}
-        for strength in sorted(set(strengths), reverse=True):
-            point = found[strength] = minimize(_Objective(problem, strength), point, strength)
+        found = minima(lambda strength: _Objective(problem, strength), _start(problem), strengths)
         return (problem.head(found[s][:-1], found[s][-1], self.name, s) for s in strengths)
 
 

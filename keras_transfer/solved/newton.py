@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from keras_transfer.errors import UserError
+
 Product = Callable[[np.ndarray], np.ndarray]
 
+STRENGTHS = tuple(float(f"{value:.2g}") for value in np.geomspace(1e-6, 10**-1.5, 10))
+"""Sensible strengths of the penalty of logistic regression, from weak to strong."""
 _STEPS = 100
 _INNER = 250  # conjugate-gradient steps within one of Newton's
 _PRECISION = 1e-9  # of the gradient, relative to that of the penalty
@@ -29,6 +33,27 @@ class Objective(Protocol):
 
     def inverse(self, probabilities: np.ndarray) -> Product:
         """Return the product with an approximate inverse of the Hessian, as a function of a flat vector."""
+
+
+def minima(
+    objective: Callable[[float], Objective], point: np.ndarray, strengths: Sequence[float]
+) -> dict[float, np.ndarray]:
+    """Return the minimum for each strength of the penalty, float64 (r + 1, k); each starts the search for the next weaker one.
+
+    Args:
+        objective: the function for a strength.
+        point: where the search for the strongest begins.
+        strengths: in any order.
+
+    Raises:
+        UserError: a strength that is not above 0 and finite.
+    """
+    if not all(0 < strength < np.inf for strength in strengths):
+        raise UserError(f"strength of logistic regression: expected numbers above 0, got {list(strengths)}")
+    found: dict[float, np.ndarray] = {}
+    for strength in sorted(set(strengths), reverse=True):
+        point = found[strength] = minimize(objective(strength), point, strength)
+    return found
 
 
 def minimize(objective: Objective, point: np.ndarray, strength: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_transfer.errors import UserError
 from keras_transfer.solved.head import SolvedHead
-from keras_transfer.solved.newton import Product, minimize
+from keras_transfer.solved.newton import STRENGTHS, Product, minima
 from keras_transfer.solved.problem import Problem, pose
 
 
@@ -27,7 +27,7 @@ class OneVsRest:
     """
 
     name = "logistic (one versus rest)"
-    strengths = tuple(float(f"{value:.2g}") for value in np.geomspace(1e-6, 10**-1.5, 10))
+    strengths = STRENGTHS
 
     def solve(
         self,
@@ -57,8 +57,6 @@ class OneVsRest:
             strengths: of the penalty.
             weights: float (n,), of the samples, or (n, C), of each label of a sample; None: all the same.
         """
-        if not all(0 < strength < np.inf for strength in strengths):
-            raise UserError(f"strength of logistic regression: expected numbers above 0, got {list(strengths)}")
         if np.ndim(labels) != 2 or np.shape(labels)[1] != classes:
             raise UserError(f"expected labels (n, {classes}) of 0 and 1, got {np.shape(labels)}")
         each = None if weights is None or np.ndim(weights) < 2 else np.asarray(weights, np.float64)
@@ -70,12 +68,8 @@ class OneVsRest:
         if each is not None:
             shares *= each[kept] / each[kept].mean(axis=1, keepdims=True)
         varies = np.flatnonzero((targets.min(axis=0) < 1) & (targets.max(axis=0) > 0))
-        objective = _Objective(problem, targets[:, varies], shares[:, varies])
-        point = objective.start()
-        found: dict[float, np.ndarray] = {}
-        for strength in sorted(set(strengths), reverse=True):
-            objective.strength = strength
-            point = found[strength] = minimize(objective, point, strength) if len(varies) else point
+        given = problem, targets[:, varies], shares[:, varies]
+        found = minima(lambda strength: _Objective(*given, strength), _start(*given), strengths)
         return (self._head(problem, targets, varies, found[s], s) for s in strengths)
 
     def _head(
@@ -89,19 +83,20 @@ class OneVsRest:
         return SolvedHead(kernel, bias, self.name, float(strength))
 
 
+def _start(problem: Problem, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the optimum for infinite strength, float64 (r + 1, k): a kernel of 0, and a bias (the last row) of log odds."""
+    point = np.zeros((problem.rows.shape[1] + 1, targets.shape[1]))
+    share = (weights * targets).sum(axis=0) / weights.sum(axis=0)
+    point[-1] = np.log(share) - np.log1p(-share)
+    return point
+
+
 class _Objective:
     """Loss, gradient and curvature at a point, float64 (r + 1, k): kernels, and biases in the last row."""
 
-    def __init__(self, problem: Problem, targets: np.ndarray, weights: np.ndarray):
+    def __init__(self, problem: Problem, targets: np.ndarray, weights: np.ndarray, strength: float):
         self.rows, self.variances = problem.rows, problem.variances
-        self.targets, self.weights, self.strength = targets, weights, 1.0
-
-    def start(self) -> np.ndarray:
-        """Return the optimum for infinite strength: a kernel of 0, and a bias of log odds."""
-        point = np.zeros((self.rows.shape[1] + 1, self.targets.shape[1]))
-        share = (self.weights * self.targets).sum(axis=0) / self.weights.sum(axis=0)
-        point[-1] = np.log(share) - np.log1p(-share)
-        return point
+        self.targets, self.weights, self.strength = targets, weights, strength
 
     def loss(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the objective and the probabilities, float64 (n, k)."""
