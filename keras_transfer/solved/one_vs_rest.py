@@ -26,7 +26,7 @@ class OneVsRest:
     (Laplace's rule of succession).
     """
 
-    name = "logistic (one versus rest)"
+    name = "one-versus-rest logistic"
     strengths = STRENGTHS
 
     def solve(

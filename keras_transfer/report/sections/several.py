@@ -97,8 +97,8 @@ def remarks(view: RunView) -> Iterator[str]:
         yield f"There are no {view.kind} images with {listed}, so nothing is known about recall there."
     usual = sum(row["threshold"] == DEFAULT_THRESHOLD for row in rows.values())
     yield (
-        f"The thresholds of {len(rows) - usual} labels are where F1 is highest on predictions for images that were not trained on; "
-        f"{usual} labels keep {DEFAULT_THRESHOLD}."
+        f"The thresholds of {len(rows) - usual} labels are where F1 is highest on predictions for images that were not trained on"
+        + (f"; {usual} keep {DEFAULT_THRESHOLD}." if usual else ".")
     )
 
 
