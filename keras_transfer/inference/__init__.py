@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from keras_transfer.inference.commands import evaluate, predict
     from keras_transfer.inference.data import data_of, images_of
-    from keras_transfer.inference.model import engine_of, find_model, start, start_engine, transform_of
+    from keras_transfer.inference.model import engine_of, find_model, start, start_backend, start_engine, transform_of
     from keras_transfer.inference.opening import evaluation_split, training_data
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "images_of",
     "predict",
     "start",
+    "start_backend",
     "start_engine",
     "training_data",
     "transform_of",
@@ -31,7 +32,7 @@ __all__ = [
 _MODULES = {
     "commands": ("evaluate", "predict"),
     "data": ("data_of", "images_of"),
-    "model": ("engine_of", "find_model", "start", "start_engine", "transform_of"),
+    "model": ("engine_of", "find_model", "start", "start_backend", "start_engine", "transform_of"),
     "opening": ("evaluation_split", "training_data"),
 }
 

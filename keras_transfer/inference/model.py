@@ -51,17 +51,21 @@ def start(
             :func:`keras_transfer.models.bundle.load`.
     """
     path, run = find_model(source)
-    # Any backend predicts the same; prefer that of the training if it is installed.
-    trained_on = run.read_config().backend if run is not None else None
-    choice = runtime.choose_backend(backend, trained_on if trained_on in runtime.installed_backends() else None)
-    runtime.activate(choice.value, device or "auto")
-    runtime.hide_progress_bars()
+    start_backend(run, backend, device)
     from keras_transfer.engine.native import install
     from keras_transfer.models.bundle import load
 
     model, metadata = load(path)
     install(model)
     return model, metadata, run
+
+
+def start_backend(run: RunDirectory | None, backend: str | None, device: str | None) -> None:
+    """Choose and import the backend for a run's model: any predicts the same, so that of the training is preferred if it is installed."""
+    trained_on = run.read_config().backend if run is not None else None
+    choice = runtime.choose_backend(backend, trained_on if trained_on in runtime.installed_backends() else None)
+    runtime.activate(choice.value, device or "auto")
+    runtime.hide_progress_bars()
 
 
 def start_engine(

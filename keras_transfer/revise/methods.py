@@ -37,7 +37,7 @@ class Revising:
         *,
         add: AnyPath | None = None,
         data: AnyPath | None = None,
-        new_classes: Names = (),
+        new_classes: Names | None = None,
         head_only: Switch = False,
         output: AnyPath | None = None,
         say: Printer = text.say,

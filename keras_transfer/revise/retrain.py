@@ -17,7 +17,7 @@ from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import UserError
 from keras_transfer.files import write_json
-from keras_transfer.inference import data_of
+from keras_transfer.inference import data_of, start_backend
 from keras_transfer.revise.additions import corrections, more_data, new_class
 from keras_transfer.revise.comparison import REVISION, Comparison, compare_runs
 from keras_transfer.revise.revision import Revision
@@ -32,7 +32,7 @@ def retrain(
     *,
     add: AnyPath | None = None,
     data: AnyPath | None = None,
-    new_classes: Names = (),
+    new_classes: Names | None = None,
     head_only: Switch = False,
     output: AnyPath | None = None,
     backend: Backend | None = None,
@@ -64,7 +64,7 @@ def retrain(
     """
     old = RunDirectory.open(run)
     base = base_data(old)
-    new = [new_class(name, base.classes) for name in new_classes]
+    new = [new_class(name, base.classes) for name in new_classes or ()]
     revision = Revision.of(base)
     kept = old.path / "corrections" / "list.txt"
     if add is None and (kept.is_file() or data is None):
@@ -136,7 +136,8 @@ def make_run(  # its arguments are those of the commands
         write_json(new.path / REVISED / REVISION, about)
         models = None
         if head_only:
-            from keras_transfer.revise import head
+            start_backend(old, backend, device)
+            from keras_transfer.revise import head  # which imports Keras
 
             make = (
                 head.solved if columns is None else head.kept(columns, _kept_out_of_fold(old, base, revision, config))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.tasks import is_multi
 from keras_transfer.inference import start
 from keras_transfer.runs import RunDirectory
+
+if TYPE_CHECKING:
+    import keras
 
 
 def start_single(

@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--add", metavar="FILE", help="list of `path label` lines, as serve and suggest write it "
                         "(default: the corrections that serve keeps in RUN)")  # fmt: skip
     parser.add_argument("--data", metavar="DATA", help="further pictures: a folder (or .csv, .txt list, .npz)")
-    parser.add_argument("--new-class", metavar="NAME", dest="new_classes", action="append", default=[],
+    parser.add_argument("--new-class", metavar="NAME", dest="new_classes", action="append",
                         help="a class in --add or --data that the run does not have; may be repeated")  # fmt: skip
     parser.add_argument(
         "--head-only", action="store_true", help="keep the network and solve its last layer again: in seconds"
