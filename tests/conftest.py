@@ -31,10 +31,9 @@ FLAGS = (
 )  # fmt: skip
 
 
-# OpenVINO's engine is tested in a process that has loaded little else: beside what the other tests load, the process has died in it.
-# The others take longest: begun last, they would keep one core busy while the other has nothing left to do.
+# These take longest: begun last, they would keep one core busy while the other has nothing left to do.
 LONGEST = (
-    "test_forward.py", "test_examples.py", "test_kill.py", "test_parity.py", "test_recipes.py", "test_export.py", "test_wheel.py",
+    "test_examples.py", "test_kill.py", "test_parity.py", "test_recipes.py", "test_export.py", "test_wheel.py",
     "test_compare.py", "test_commands.py", "test_resume.py", "test_extending.py", "test_site.py",
 )  # fmt: skip
 

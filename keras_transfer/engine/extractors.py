@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_transfer import runtime
 from keras_transfer.engine.native import install
+from keras_transfer.engine.openvino_core import core
 from keras_transfer.typing import Say
 
 BATCH_SIZE = 16  # images per call: larger batches are no faster on a CPU, and the last batch is padded to this size
@@ -74,8 +75,6 @@ class OpenVINOExtractor:
 
     @cached_property
     def _compiled(self) -> Any:
-        import openvino
-
         # Always explicit: by default, OpenVINO computes float32 models in bfloat16 where that is faster.
         hints = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -83,7 +82,7 @@ class OpenVINOExtractor:
         }
         if runtime.usable_cores() < (os.cpu_count() or 1):
             hints["INFERENCE_NUM_THREADS"] = str(runtime.usable_cores())
-        return openvino.Core().compile_model(self._graph, "CPU", hints)
+        return core().compile_model(self._graph, "CPU", hints)
 
     def compute(self, batches: Iterable[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
         """See :class:`Extractor`."""

@@ -134,10 +134,10 @@ def _translated(model: Any) -> tuple[bytes, np.ndarray]:
 def _compiled(graph: bytes, weights: np.ndarray) -> OpenVINOModel:
     import openvino
 
+    from keras_transfer.engine.openvino_core import core
     from keras_transfer.engine.openvino_model import OpenVINOModel
 
-    # A copy of the constants, which OpenVINO then owns: nothing here has to outlive it.
-    return OpenVINOModel(openvino.Core().read_model(graph.decode(), openvino.Tensor(weights)))
+    return OpenVINOModel(core().read_model(graph.decode(), openvino.Tensor(weights, shared_memory=True)), weights)
 
 
 def _reason_against(made: OpenVINOModel, golden: np.ndarray, expected: np.ndarray) -> str:

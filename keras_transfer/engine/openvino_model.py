@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import openvino
 
+from keras_transfer.engine.openvino_core import core
 from keras_transfer.runtime import usable_cores
 
 BATCH_SIZE = 16
@@ -24,14 +25,16 @@ class OpenVINOModel:
     Args:
         graph: an ``openvino.Model`` from uint8 (any, h, w, c) to float32 logits (any, C).
 
+        weights: the memory that its constants are in, which has to stay as long as the graph does.
+
     Attributes:
         name: the engine and its version.
         input_shape: (None, h, w, c).
         output_shape: (None, C).
     """
 
-    def __init__(self, graph: openvino.Model):
-        self._graph = graph
+    def __init__(self, graph: openvino.Model, weights: object):
+        self._graph, self._weights = graph, weights
         self.name = f"OpenVINO {version()}"
         self.input_shape = (None, *(dimension.get_length() for dimension in list(graph.input(0).partial_shape)[1:]))
         self.output_shape = (None, *(dimension.get_length() for dimension in list(graph.output(0).partial_shape)[1:]))
@@ -98,7 +101,7 @@ class OpenVINOModel:
         hints = {"PERFORMANCE_HINT": hint, "INFERENCE_PRECISION_HINT": "f32"}
         if usable_cores() < (os.cpu_count() or 1):
             hints["INFERENCE_NUM_THREADS"] = str(usable_cores())
-        return openvino.Core().compile_model(graph, "CPU", hints)
+        return core().compile_model(graph, "CPU", hints)
 
 
 def version() -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_transfer.engine.openvino_core import core
 from keras_transfer.errors import UserError
 from keras_transfer.export.metadata import INPUT, OUTPUT, as_json, output_names
 
@@ -43,20 +44,16 @@ def _translated(model: Any) -> Any:
 
 
 def _int8(model: Any, images: np.ndarray) -> Any:
-    import openvino
-
     from keras_transfer.export import to_onnx
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
         to_onnx.write(model, file, {}, "int8", images)
-        return openvino.Core().read_model(file.read_bytes())  # from memory, so that the file can be deleted
+        return core().read_model(file.read_bytes())  # from memory, so that the file can be deleted
 
 
 def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:
     """Compile the file for the CPU; the function returns the output of that name."""
-    import openvino
-
     # Without the hint OpenVINO computes in bfloat16 where that is faster.
-    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda images: compiled(images)[output]

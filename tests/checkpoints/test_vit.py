@@ -76,11 +76,12 @@ def test_timm(architecture, tmp_path):
 
 
 def _by_openvino(model, images):
-    openvino = pytest.importorskip("openvino")
+    pytest.importorskip("openvino")
+    from keras_transfer.engine.openvino_core import core
     from keras_transfer.engine.openvino_graph import translate
 
     settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    return openvino.Core().compile_model(translate(model, len(images), np.float32), "CPU", settings)(images)[0]
+    return core().compile_model(translate(model, len(images), np.float32), "CPU", settings)(images)[0]
 
 
 SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 40, "patch_size": 8}
