@@ -32,6 +32,7 @@ from keras_transfer.cli.commands import (
     report,
     retrain,
     serve,
+    shard,
     suggest,
     train,
 )
@@ -58,6 +59,7 @@ COMMANDS: dict[str, ModuleType] = {
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
+    "shard": shard,
     "backbones": backbones,
     "completion": completion,
 }
