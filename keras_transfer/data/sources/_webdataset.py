@@ -106,6 +106,8 @@ def samples_in(stream: IO[bytes], name: str, size: int, column: str | None) -> I
                 sample = Sample(key)
             _add(sample, extension.lower(), member, tar.fileobj, name, column)  # type: ignore[arg-type]
             tar.members = []  # type: ignore[attr-defined]  # millions of headers would stay in memory
+        if tar.offset + tarfile.BLOCKSIZE > size:
+            raise tarfile.ReadError("it ends before the end of a tar file")
     if sample.key:
         yield sample
 
@@ -119,7 +121,7 @@ def _add(
             raise UserError(f"{name}: the sample {sample.key!r} has two pictures, {sample.picture[0]} and {extension}")
         sample.picture = extension, member.offset_data, member.size
         return
-    wanted = column.partition(".")[0] if column else None
+    wanted = "json" if column and column.partition(".")[0] == "json" else column
     if (
         (extension == "json" and wanted in (None, "json"))
         or extension == wanted

@@ -176,10 +176,10 @@ class _Writer:
             advance(done)
             waiting: deque[Record | BadImage] = deque()
             while record := self._next(records, waiting):
-                waiting.appendleft(record)
                 if self.bad and not self.skips:  # nothing is written any more, but all bad images are listed
-                    waiting.clear()
+                    self.bad += [(record.name, record.reason)] if isinstance(record, BadImage) else []
                     continue
+                waiting.appendleft(record)
                 self._shard(split, number, records, waiting, advance)
                 number += 1
 
