@@ -242,6 +242,7 @@ class TestNoFiles:
         ],
     )
     def test_folders_that_may_not_be_read(self, folder, closed, expected):
+        data.folder(folder, 8, val_fraction=0, test_fraction=0)  # imports what another user may not read
         with tempfile.TemporaryDirectory() as place:  # the folders of tests are for their own user alone
             Path(place).chmod(0o755)
             copy = shutil.copytree(folder, Path(place) / "photos")
