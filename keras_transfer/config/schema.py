@@ -92,7 +92,8 @@ class DatasetConfig(Section):
 
     source: str = Field(
         "folder",
-        description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, `shards`, or one "
+        description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, `shards`, "
+        "`parquet`, or one "
         "that another package adds.",
     )
     path: PathText | None = Field(
@@ -113,9 +114,11 @@ class DatasetConfig(Section):
         None,
         description="Leave out the images of shards that are missing or damaged, with a warning, in place of an error.",
     )
+    image_column: str | None = Field(None, description="Of Parquet files, the column of images.")
     label_column: str | None = Field(
         None,
-        description="Of shards that others wrote, what holds the label: an extension such as `cls`, or `json.FIELD`.",
+        description="Of Parquet files, the column of labels; of shards that others wrote, what holds the label: an extension such as `cls`, "
+        "or `json.FIELD`.",
     )
     labels: Literal["fine", "coarse"] | None = Field(None, description="Label set of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")

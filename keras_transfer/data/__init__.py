@@ -50,6 +50,7 @@ __all__ = [
     "idx",
     "list_file",
     "open",
+    "parquet",
     "shards",
 ]
 
@@ -249,6 +250,32 @@ def shards(
         shard_cache=shard_cache,
         skip_damaged_shards=skip_damaged_shards,
         label_column=label_column,
+        image_size=image_size,
+        **common,
+    )
+
+
+@checked
+def parquet(
+    path: AnyPath,
+    image_size: OptionalSize = None,
+    *,
+    classes: NamesOrFile = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    shard_cache: NonNegative = 20.0,
+    skip_damaged_shards: Switch = False,
+    **common: Unpack[Common],
+) -> Dataset:
+    """Parquet files with image bytes, local or at an address; see `sources.parquet.load`, and `folder` for the common options."""
+    return build(
+        "parquet",
+        path=path,
+        classes=classes,
+        image_column=image_column,
+        label_column=label_column,
+        shard_cache=shard_cache,
+        skip_damaged_shards=skip_damaged_shards,
         image_size=image_size,
         **common,
     )

@@ -11,17 +11,21 @@ _PATTERN = re.compile(r"[*?]|\{.*\}")
 
 
 def source_of(data: str) -> dict[str, str]:
-    """Return the source of a path, and the path as its option: a folder, ``.csv``, ``.npz``, a list ``.txt``, or shards."""
+    """Return the source of a path, and the path as its option: a folder, ``.csv``, ``.npz``, a list ``.txt``, ``.parquet``, or shards."""
     suffix = Path(data).suffix.lower()
     source = {".csv": "csv", ".npz": "arrays", ".txt": "list"}.get(suffix, "folder")
-    if source == "folder" and _is_shards(data):
+    if suffix == ".parquet":
+        source = "parquet"
+    elif source == "folder" and _is_parquet(data):
+        source = "parquet"
+    elif source == "folder" and _is_shards(data):
         source = "shards"
     return {"source": source, "path": data}
 
 
 def is_elsewhere(data: str) -> bool:
-    """Return whether data are not one local file or folder: an address, or a pattern of shards such as `train-{000..099}.tar`."""
-    return bool(_ADDRESS.match(data)) or (".tar" in data and bool(_PATTERN.search(data)))
+    """Return whether data are not one local file or folder: an address, or a pattern such as `train-{000..099}.tar`."""
+    return bool(_ADDRESS.match(data)) or ((".tar" in data or ".parquet" in data) and bool(_PATTERN.search(data)))
 
 
 def _is_shards(data: str) -> bool:
@@ -36,6 +40,14 @@ def _is_shards(data: str) -> bool:
             return False
         own = any(folder.glob("*.tar")) and not _has_folders(folder)
         return own or any(any((folder / split).glob("*.tar")) for split in _SPLITS)
+    except (OSError, ValueError):
+        return False
+
+
+def _is_parquet(data: str) -> bool:
+    """Return whether this is a folder of Parquet files."""
+    try:
+        return Path(data).is_dir() and not _has_folders(Path(data)) and any(Path(data).glob("*.parquet"))
     except (OSError, ValueError):
         return False
 

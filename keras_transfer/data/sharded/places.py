@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 from urllib.parse import urlsplit
 
 from keras_transfer.errors import MissingExtra, UserError
@@ -217,6 +217,16 @@ class Place:
             return sorted(glob.glob(pattern))  # noqa: PTH207 - text in, text out
         found = self._tried(pattern, lambda: self._fs.glob(pattern))
         return sorted(self._fs.unstrip_protocol(path) for path in found)
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file for reading parts of it; raises CannotRead."""
+        if not self.remote:
+            try:
+                return Path(path).open("rb")
+            except OSError as error:
+                raise CannotRead(f"{path}: {_reason(error)}") from None
+        stream: IO[bytes] = self._tried(path, lambda: self._fs.open(path, "rb", cache_type="readahead"))
+        return stream
 
     def exists(self, path: str) -> bool:
         """Return whether there is such a file."""

@@ -94,7 +94,7 @@ def _shards_at(place: Place, address: str) -> list[str]:
         ) from None
     if not found:
         hint = "; where a server lists no files, name them as train-{0000..0099}.tar" if place.remote else ""
-        raise UserError(f"{address!r}: no index.json and no .tar files there{hint}")
+        raise UserError(f"{address!r}: no index.json and no .tar files there (for Parquet files: source parquet){hint}")
     return sorted(dict.fromkeys(found))
 
 
