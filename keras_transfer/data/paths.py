@@ -14,9 +14,7 @@ def source_of(data: str) -> dict[str, str]:
     """Return the source of a path, and the path as its option: a folder, ``.csv``, ``.npz``, a list ``.txt``, ``.parquet``, or shards."""
     suffix = Path(data).suffix.lower()
     source = {".csv": "csv", ".npz": "arrays", ".txt": "list"}.get(suffix, "folder")
-    if suffix == ".parquet":
-        source = "parquet"
-    elif source == "folder" and _is_parquet(data):
+    if suffix == ".parquet" or (source == "folder" and _is_parquet(data)):
         source = "parquet"
     elif source == "folder" and _is_shards(data):
         source = "shards"
