@@ -178,7 +178,7 @@ def test_a_small_cache_visits_every_picture_once_in_a_seeded_order(shards, serve
             seen.append(sum(path.stat().st_size for path in cache.glob("*.block")))
     assert 0 < max(seen) <= limit
     shard_count = len(set(blocks))
-    assert images.located.files.fetched - before <= 2 * shard_count + 2  # and those of the next epoch
+    assert images.located.files.fetched - before < 3 * shard_count  # each twice, and some of the next epoch
     loader.close()
 
 
