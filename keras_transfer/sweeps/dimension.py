@@ -92,7 +92,8 @@ class Range:
         if step is None:
             return None
         count = math.floor((self.high - self.low) / step + 1e-9) + 1
-        return [int(self.low + k * step) if self.whole else self.low + k * step for k in range(count)]
+        # Rounded as Optuna rounds: 0.1 + 2 * 0.1 is not 0.3.
+        return [int(self.low + k * step) if self.whole else round(self.low + k * step, 12) for k in range(count)]
 
 
 Dimension = Choice | Range

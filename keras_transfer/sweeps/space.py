@@ -167,7 +167,7 @@ def _problem(make: Callable[[], RunConfig], key: str) -> str | None:
             pass
     except UserError as error:
         line = str(error).splitlines()[0]
-        return line if key in line or key.split(".")[-1] in line.split(":")[0] else f"{key}: {line}"
+        return line if key in line or key.startswith(line.partition(":")[0]) else f"{key}: {line}"
     return None
 
 

@@ -216,15 +216,21 @@ class Study:
     def _fail_dead(self) -> None:
         """Fail the trials of processes that have ended, and put their values back into the queue."""
         if not self._journal:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                optuna.storages.fail_stale_trials(self.optuna)
             return
         for one in self.trials:
-            if one.state == TrialState.RUNNING:
-                try:
-                    with self._lock(one.number).acquire(timeout=0):
-                        self.optuna.tell(one.number, state=TrialState.FAIL)
-                except Timeout:  # alive
-                    continue
-                try_again(self.optuna, one)
+            if one.state != TrialState.RUNNING:
+                continue
+            try:
+                with self._lock(one.number).acquire(timeout=0):
+                    if self.trials[one.number].state != TrialState.RUNNING:  # it ended meanwhile
+                        continue
+                    self.optuna.tell(one.number, state=TrialState.FAIL)
+            except Timeout:  # alive
+                continue
+            try_again(self.optuna, one)
 
     def _twin(self, number: int, labels: Mapping[str, Label]) -> int | None:
         """Return an earlier trial with the same values."""

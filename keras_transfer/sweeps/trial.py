@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
-
 from keras_transfer.config.open_data import evaluation_transform, open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import DatasetConfig, RunConfig
@@ -131,9 +129,8 @@ def _measured(
 
 
 def forget_models() -> None:
-    """Release what the framework keeps of the models of earlier trials."""
+    """Release the models of earlier trials, whose layers refer to each other in circles."""
     gc.collect()
-    keras.backend.clear_session()
 
 
 def _quiet(line: object = "") -> None:
