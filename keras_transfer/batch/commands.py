@@ -185,7 +185,7 @@ def _described(model: _Model, names: Sequence[str], work: Work, rows: int) -> Jo
     from keras_transfer.engine.engine_files import digest_of
 
     if rows < BATCH or rows % BATCH:
-        raise UserError(f"--rows: expected a multiple of {BATCH}, got {rows}")
+        raise UserError(f"rows: expected a multiple of {BATCH}, got {rows}")
     settings = {"top": work.top} if work.kind == "predict" else {}
     return Job(work.kind, digest_of(model.path), digest_of_names(names), len(names), rows, settings)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = 512
 """Images to a part, unless asked otherwise: a lost worker costs no more than that."""
-_JOB = "job.json"
+_JOB = "_job.json"  # readers of folders of Parquet leave out what begins so
 
 
 @dataclass(frozen=True)

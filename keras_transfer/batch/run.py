@@ -8,15 +8,13 @@ from typing import Any
 
 from keras_transfer.batch.cluster import connected, division
 from keras_transfer.batch.job import Job, Part, begin
+from keras_transfer.batch.task import compute_part
 from keras_transfer.batch.worker import Images, Work, Worker
 from keras_transfer.console import progress
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 from keras_transfer.runtime import usable_cores
 from keras_transfer.typing import Say
-
-_loaded: dict[str, Worker] = {}
-"""The worker of this process, by job: Ray gives one task after the other to the same processes."""
 
 
 def run(job: Job, work: Work, model: Path, images: Images, folder: Path, ray_address: str | None, say: Say) -> int:
@@ -66,7 +64,7 @@ def _on_ray(
         key = f"{job.kind}-{job.model}-{job.images}-{sorted(job.settings.items())}"
 
         def compute(row: dict[str, Any]) -> dict[str, Any]:
-            return _compute(key, sent, divided.cores, Part(int(row["start"]), int(row["stop"])))
+            return compute_part(key, sent, divided.cores, Part(int(row["start"]), int(row["stop"])))
 
         rows = [{"start": part.start, "stop": part.stop} for part in missing]
         _quiet(ray)
@@ -75,23 +73,6 @@ def _on_ray(
             if row["problem"]:
                 raise UserError(row["problem"])
             yield Part(int(row["start"]), int(row["stop"])), row["data"]
-
-
-def _compute(key: str, sent: Any, cores: int, part: Part) -> dict[str, Any]:
-    """Compute a part in a process of the cluster, whose model is loaded once."""
-    import ray
-
-    from keras_transfer.batch import run as here  # this module, whatever Ray has made of the function
-
-    result = {"start": part.start, "stop": part.stop, "data": b"", "problem": ""}
-    try:
-        if key not in here._loaded:
-            here._loaded.clear()
-            work, model, images = ray.get(sent)
-            here._loaded[key] = Worker(work, model, images, cores)
-        return {**result, "data": here._loaded[key](part)}
-    except UserError as error:
-        return {**result, "problem": str(error)}
 
 
 def _quiet(ray: Any) -> None:

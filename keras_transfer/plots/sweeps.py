@@ -50,7 +50,7 @@ def sweep_history(rows: Sequence[Mapping[str, Any]], name: str, higher: bool, pa
         axis.set_title(f"{name} by trial")
         axis.set_xlabel("trial")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.legend(loc="lower right" if higher else "upper right")
+        axis.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3)  # trials may be anywhere inside
         save(made, path)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import importlib.util
 import os
 import time
@@ -19,7 +21,7 @@ from keras_transfer.config.schema import RunConfig
 from keras_transfer.errors import MissingExtra, Trouble, UserError, unknown
 from keras_transfer.options import PRUNERS, SAMPLERS
 from keras_transfer.sweeps.objective import Objective, objective_named
-from keras_transfer.sweeps.result import COMPLETE, FAILED, SweepResult, figure, shown, write_results
+from keras_transfer.sweeps.result import COMPLETE, FAILED, PRUNED, SweepResult, figure, shown, write_results
 from keras_transfer.sweeps.space import Space, open_space
 from keras_transfer.typing import Say
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 TRIALS = 30
 FOLDER = "runs/sweep"
-_PATHS = ("path", "root", "train", "val", "test")
+_PATHS = ("path", "root", "train", "val", "test", "classes")
 _SMOOTHED = ("model.label_smoothing", "model.loss")
 """Keys that change what the loss of an epoch means; the final value of a trial is always the log-loss."""
 
@@ -51,6 +53,7 @@ def sweep(  # most of it documentation
     output: AnyPath | None = None,
     backend: Backend | None = None,
     device: Device | None = None,
+    ray: str | None = None,
     report: Switch = True,
     say: Printer = text.say,
 ) -> SweepResult:
@@ -72,6 +75,7 @@ def sweep(  # most of it documentation
         output: folder for the results; None: ``runs/sweep/NAME``.
         backend: Keras backend of all trials.
         device: compute device of all trials.
+        ray: run trials on a Ray cluster: ``"local"``, ``"auto"`` or ``HOST:PORT``. Its machines must reach the storage and the images.
         report: whether to write the page and its pictures.
         say: prints a line.
 
@@ -104,7 +108,9 @@ def sweep(  # most of it documentation
     plan = _Plan(start, base, found, wanted, title, folder, backend, device)
     if trials is None and minutes is None:
         trials = TRIALS
-    result = _search(plan, trials, minutes, sampler, pruner, storage, say)
+    limits = _Limits(trials, minutes, sampler, pruner)
+    elsewhere = None if ray is None else _on_ray(ray, plan, limits, storage, say)
+    result = _search(plan, limits, storage, elsewhere, say)
     if report and result.best is not None:
         from keras_transfer.sweeps.report import write_report
 
@@ -135,29 +141,38 @@ def _load(name: str) -> RunConfig:
     return load_config(None, (), name) if is_data else load_config(name)
 
 
-def _search(
-    plan: _Plan, trials: int | None, minutes: float | None, sampler: str, pruner: str, storage: str | None, say: Say
-) -> SweepResult:
+@dataclass(frozen=True)
+class _Limits:
+    """When a sweep ends, and how it chooses."""
+
+    trials: int | None
+    minutes: float | None
+    sampler: str
+    pruner: str
+
+
+Elsewhere = Callable[[Callable[[], None]], None]
+"""Runs the trials in other processes, and calls a function now and then."""
+
+
+def _search(plan: _Plan, limits: _Limits, storage: str | None, elsewhere: Elsewhere | None, say: Say) -> SweepResult:
     """Run trials until there are enough."""
     from keras_transfer.sweeps.study import Study, pruner_named, sampler_named
-    from keras_transfer.sweeps.trial import SharedData, forget_models
+    from keras_transfer.sweeps.trial import SharedData
 
-    seeded = sampler_named(sampler, plan.space, plan.start.seed)
-    RunFolder(plan.folder).check()
+    seeded = sampler_named(limits.sampler, plan.space, plan.start.seed)
+    _check_folder(plan.folder)
     opened = SharedData()
     data = opened(with_absolute_paths(plan.start))  # what is wrong with the data is said once, before the first trial
     say(data.summary())
     study = Study(storage, plan.name, plan.folder, plan.objective.direction, plan.space, _about(plan, data.fingerprint))
-    study.optuna.sampler, study.optuna.pruner = seeded, pruner_named(pruner)
-    say(_opening(plan, study, trials))
-    work = _Worker(plan, study, opened, trials, say)
-    end = None if minutes is None else time.monotonic() + 60 * minutes
+    study.optuna.sampler, study.optuna.pruner = seeded, pruner_named(limits.pruner)
+    say(_opening(plan, study, limits.trials))
     try:
-        while end is None or time.monotonic() < end:
-            if not study.run_one(trials, work, (_TrialFailed,)):
-                break
-            write_results(_result(plan, study))
-            forget_models()
+        if elsewhere is not None:
+            elsewhere(_News(plan, study, limits.trials, say))
+        else:
+            _run_here(_Worker(plan, study, opened, limits.trials, say), limits)
     finally:
         result = _result(plan, study)
         if study.trials:
@@ -165,18 +180,42 @@ def _search(
     return result
 
 
-class RunFolder:
-    """The folder of the results; refuses one that is something else."""
+def _run_here(work: _Worker, limits: _Limits) -> None:
+    """Run trials one after the other."""
+    end = None if limits.minutes is None else time.monotonic() + 60 * limits.minutes
+    while end is None or time.monotonic() < end:
+        if not work.study.run_one(limits.trials, work, (_TrialFailed,)):
+            break
+        write_results(_result(work.plan, work.study))
+        gc.collect()  # the layers of a model refer to each other in circles
 
-    def __init__(self, path: Path):
-        self.path = path
 
-    def check(self) -> None:
-        """Raise UserError for a file, or the folder of a run."""
-        if self.path.is_file():
-            raise UserError(f"the output {self.path} is a file; choose a folder with --output")
-        if (self.path / "config.yaml").is_file():
-            raise UserError(f"the output {self.path} is a run directory; choose another folder with --output")
+def _on_ray(address: str, plan: _Plan, limits: _Limits, storage: str | None, say: Say) -> Elsewhere:
+    """Return what runs the trials on a Ray cluster: this function itself, in its processes, on the same study."""
+    from keras_transfer.batch.cluster import require_ray
+    from keras_transfer.sweeps.on_ray import run_on_ray
+
+    require_ray()
+    journal = storage is not None and "://" not in storage
+    take = functools.partial(
+        sweep, with_absolute_paths(plan.start), plan.space.as_json(), trials=limits.trials, minutes=limits.minutes,
+        objective=plan.objective.name, sampler=limits.sampler, pruner=limits.pruner, name=plan.name, backend=plan.backend,
+        storage=str(Path(storage).absolute()) if storage is not None and journal else storage,
+        output=str(plan.folder.absolute()), device=plan.device, report=False, say=_nothing,
+    )  # fmt: skip
+    return lambda look: run_on_ray(address, take, look, say)
+
+
+def _nothing(line: object = "") -> None:
+    """Print nothing."""
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder for the results that is something else."""
+    if folder.is_file():
+        raise UserError(f"the output {folder} is a file; choose a folder with --output")
+    if (folder / "config.yaml").is_file():
+        raise UserError(f"the output {folder} is a run directory; choose another folder with --output")
 
 
 def _opening(plan: _Plan, study: Study, trials: int | None) -> str:
@@ -221,7 +260,7 @@ class _Worker:
 
         began = time.monotonic()
         plan = self.plan
-        settings = ", ".join(f"{key}={shown(value)}" for key, value in trial.params.items())
+        settings = _settings(trial.params)
         try:
             config = plan.space.config(plan.base, trial.params)
             found = train_trial(config, plan.backend, plan.device, self.opened, self._reporter(trial))
@@ -259,5 +298,34 @@ class _Worker:
         return on_epoch
 
     def _tell(self, number: int, what: str, settings: str) -> None:
-        of = f" ({self.study.done} of {self.trials})" if self.trials is not None else ""
-        self.say(f"trial {number}{of}: {what}; {settings}")
+        self.say(f"trial {number}{_of(self.study, self.trials)}: {what}; {settings}")
+
+
+class _News:
+    """Says which trials have ended since the last call."""
+
+    def __init__(self, plan: _Plan, study: Study, trials: int | None, say: Say):
+        self.plan, self.study, self.trials, self.say = plan, study, trials, say
+        self._known = {one.number for one in study.trials if one.state.is_finished()}
+
+    def __call__(self) -> None:
+        """Print a line for each."""
+        result = _result(self.plan, self.study)
+        for row in result.trials:
+            if row["trial"] in self._known or row["state"] not in (COMPLETE, PRUNED, FAILED):
+                continue
+            self._known.add(row["trial"])
+            what = (
+                row["state"]
+                if row["value"] is None
+                else f"{figure(self.plan.objective, row['value'])}, {row['seconds']:.1f} s"
+            )
+            self.say(f"trial {row['trial']}{_of(self.study, self.trials)}: {what}; {_settings(row['params'])}")
+
+
+def _of(study: Study, trials: int | None) -> str:
+    return f" ({study.done} of {trials})" if trials is not None else ""
+
+
+def _settings(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={shown(value)}" for key, value in params.items())

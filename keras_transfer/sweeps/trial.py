@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import time
 from collections.abc import Callable
@@ -126,11 +125,6 @@ def _measured(
     )
     thresholds = build.thresholds_of(logits, data.val)
     return build.measure({"val": logits}, data, thresholds)["val"], f"{len(data.val)} validation images"
-
-
-def forget_models() -> None:
-    """Release the models of earlier trials, whose layers refer to each other in circles."""
-    gc.collect()
 
 
 def _quiet(line: object = "") -> None:

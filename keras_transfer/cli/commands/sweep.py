@@ -11,7 +11,7 @@ from keras_transfer.options import OBJECTIVES, PRUNERS, SAMPLERS
 EXAMPLES = (
     "keras-transfer sweep photos/ --space backbones --effort quick",
     "keras-transfer sweep flowers.yaml --space space.yaml --trials 50 --output runs/sweep/flowers",
-    "keras-transfer train runs/sweep/flowers/best.yaml",
+    "keras-transfer sweep flowers.yaml --space phases --space augmentation --minutes 60 --objective loss",
 )
 
 
@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="name of the study (default: that of the configuration)")
     parser.add_argument("--output", metavar="DIR", help="folder for the results (default: runs/sweep/NAME)")
     options.add_backend(parser)
+    options.add_ray(parser, "run trials")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     from keras_transfer.sweeps.table import trials_table
 
     keywords = {key: getattr(arguments, key) for key in ("trials", "minutes", "objective", "sampler", "pruner", "storage", "name",
-                                                         "output", "backend", "device")}  # fmt: skip
+                                                         "output", "backend", "device", "ray")}  # fmt: skip
     try:
         found = sweep(options.load(arguments), arguments.space, **keywords)
     except KeyboardInterrupt:
