@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,10 @@ from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write
 from keras_transfer.runtime import usable_cores
 from keras_transfer.typing import Say
+
+
+MOST_TASKS = 20_000
+"""Ray keeps an entry for each task: of more parts than that, a task has several."""
 
 
 def run(job: Job, work: Work, model: Path, images: Images, folder: Path, ray_address: str | None, say: Say) -> int:
@@ -68,8 +73,8 @@ def _on_ray(
 
         rows = [{"start": part.start, "stop": part.stop} for part in missing]
         _quiet(ray)
-        found = ray.data.from_items(rows, override_num_blocks=len(rows)).map(compute, num_cpus=divided.cores)
-        for row in found.iter_rows(prefetch_batches=0):
+        found = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map(compute, num_cpus=divided.cores)
+        for row in found.iter_rows():
             if row["problem"]:
                 raise UserError(row["problem"])
             yield Part(int(row["start"]), int(row["stop"])), row["data"]
@@ -82,3 +87,4 @@ def _quiet(ray: Any) -> None:
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
     context.execution_options.verbose_progress = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

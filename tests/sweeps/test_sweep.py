@@ -194,5 +194,6 @@ def test_without_validation_images_trials_are_judged_out_of_fold(photos_folder, 
     config = kt.load_config(data=photos_folder, overrides=settings)
     found = kt.sweep(config, {"model.taps": [0, 3]}, trials=2, output=tmp_path, report=False, say=quiet)
     assert re.fullmatch(r"\d+ training images, out of fold", found.measured_on)
-    run = kt.train(found.config().model_copy(update={"output": config.output}), say=quiet)
+    best = kt.load_config(found.best_file, ["output.report=false"], output=tmp_path / "run")
+    run = kt.train(best, say=quiet)
     assert run.read_json(run.metrics)["out_of_fold"]["accuracy"] == found.best["value"]
