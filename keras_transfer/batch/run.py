@@ -66,7 +66,7 @@ def _on_ray(
         divided = division(ray)
         say(f"ray: {len(missing)} parts, up to {divided.workers} workers with {divided.cores} cores each")
         sent = ray.put((work, model, images))
-        key = f"{job.kind}-{job.model}-{job.images}-{sorted(job.settings.items())}"
+        key = repr((job, work))
 
         def compute(row: dict[str, Any]) -> dict[str, Any]:
             return compute_part(key, sent, divided.cores, Part(int(row["start"]), int(row["stop"])))
