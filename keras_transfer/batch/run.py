@@ -17,7 +17,6 @@ from keras_transfer.files import atomic_write
 from keras_transfer.runtime import usable_cores
 from keras_transfer.typing import Say
 
-
 MOST_TASKS = 20_000
 """Ray keeps an entry for each task: of more parts than that, a task has several."""
 
@@ -73,7 +72,9 @@ def _on_ray(
 
         rows = [{"start": part.start, "stop": part.stop} for part in missing]
         _quiet(ray)
-        found = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map(compute, num_cpus=divided.cores)
+        found = ray.data.from_items(rows, override_num_blocks=min(len(rows), MOST_TASKS)).map(
+            compute, num_cpus=divided.cores
+        )
         for row in found.iter_rows():
             if row["problem"]:
                 raise UserError(row["problem"])
