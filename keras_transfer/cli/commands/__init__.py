@@ -34,6 +34,7 @@ from keras_transfer.cli.commands import (
     serve,
     shard,
     suggest,
+    sweep,
     train,
 )
 
@@ -56,6 +57,7 @@ COMMANDS: dict[str, ModuleType] = {
     "suggest": suggest,
     "export": export,
     "compare": compare,
+    "sweep": sweep,
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
