@@ -46,6 +46,7 @@ class FeatureSettings:
         views: augmented views per image; 0: augmented images are never cached.
         native: whether the backend, where it computes them, may use native operations.
         folder: folder for features on disk; None: in the user's cache folder.
+        half: store them in bfloat16, whatever they are computed in.
     """
 
     cache: str = "memory"
@@ -54,6 +55,7 @@ class FeatureSettings:
     views: int = 0
     native: bool = True
     folder: Path | None = None
+    half: bool = False
 
 
 class FeatureBatches(Batches):
@@ -215,6 +217,16 @@ class FrozenFeatures:
         """The engine that computes them."""
         return choose_extractor(self.cut.prefix, self.settings.precision, self.settings.native, self.say)
 
+    @property
+    def stored(self) -> str:
+        """The precision in which they are stored."""
+        return "bfloat16" if self.settings.half else self.extractor.precision
+
+    @property
+    def _engine(self) -> str:
+        kept = " stored in bfloat16" if self.stored != self.extractor.precision else ""
+        return f"{self.extractor.name} {self.extractor.precision}{kept}"
+
     @cached_property
     def digest(self) -> str:
         """Digest of the prefix."""
@@ -238,13 +250,13 @@ class FrozenFeatures:
         shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.settings.precision]
         if not len(loader.split):
             return np.empty(shape, dtype)
-        dtype = STORED[self.extractor.precision]
+        dtype = STORED[self.stored]
         what = f"frozen features of {len(loader.split)} {loader.split.name} images"
         if view is not None:
             what += f", view {view + 1} of {self.settings.views}"
         if self.store is None:
             return self._in_memory(loader, view, shape, what)
-        key = features_key(self.digest, loader, view, f"{self.extractor.name} {self.extractor.precision}")
+        key = features_key(self.digest, loader, view, self._engine)
         found = self.store.find(key, shape, dtype)
         if found is not None:
             self.say(f"{what}: found in {self.store.folder}")
@@ -262,16 +274,15 @@ class FrozenFeatures:
 
     def keep(self, loader: Loader, rows: np.ndarray) -> None:
         """Store features that were computed elsewhere, float32 (samples, …), for :meth:`of`; where that is not possible, do nothing."""
-        engine = self.extractor
-        shape, dtype = (len(loader.split), *self.cut.shape), STORED[engine.precision]
+        shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.stored]
         if self.store is None or rows.shape != shape:
             return
-        key = features_key(self.digest, loader, None, f"{engine.name} {engine.precision}")
+        key = features_key(self.digest, loader, None, self._engine)
         with suppress(CannotStore), self.store.writer(key, shape, dtype) as writer:
-            writer.write(0, pack(rows, engine.precision))
+            writer.write(0, pack(rows, self.stored))
 
     def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
-        dtype = STORED[self.extractor.precision]
+        dtype = STORED[self.stored]
         self._memory += int(np.prod(shape)) * dtype.itemsize
         if self._memory > (limit := memory_limit()):
             raise CannotStore(f"their features would take more than {gib(limit)} of memory")
@@ -288,7 +299,7 @@ class FrozenFeatures:
         engine = self.extractor
         with loader.in_order(BATCH_SIZE, view) as images, progress(what, len(loader.split)) as advance:
             for number, rows in engine.compute(_batches(images)):
-                write(number * BATCH_SIZE, pack(rows, engine.precision))
+                write(number * BATCH_SIZE, pack(rows, self.stored))
                 advance(len(rows))
         seconds = max(time.perf_counter() - began, 1e-9)
         rate = len(loader.split) / seconds
