@@ -109,6 +109,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
                         "OpenVINO where it is installed and agrees with the backend (default)")  # fmt: skip
 
 
+def add_flips(parser: argparse.ArgumentParser) -> None:
+    """Add ``--flips``."""
+    parser.add_argument("--flips", action="store_true",
+                        help="average the predictions with those for the mirror images; takes twice the time")  # fmt: skip
+
+
 def add_backends(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--backends A,B,…``."""
     parser.add_argument("--backends", type=words, default=(), metavar="A,B,…", help=text)
