@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -73,6 +74,6 @@ def test_the_recipes_that_it_names_accept_its_settings():
     named = [line.split() for line in text.splitlines() if line.strip().startswith("recipe ")]
     assert len(named) == 5
     for words in named:
-        changes = [word for before, word in zip(words, words[1:]) if before == "--set"]
+        changes = [word for before, word in itertools.pairwise(words) if before == "--set"]
         assert changes
         load_config(words[1], ["data.path=x", *changes])
