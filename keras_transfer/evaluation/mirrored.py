@@ -28,7 +28,9 @@ class Mirrored:
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
         """Return float32 (b, d) for images (b, h, w, c)."""
         mirrored = np.ascontiguousarray(images[:, :, ::-1])
-        return (logits_of_batch(self.model, images) + logits_of_batch(self.model, mirrored)) / 2
+        return np.asarray(
+            np.mean([logits_of_batch(self.model, x) for x in (images, mirrored)], axis=0, dtype=np.float32)
+        )
 
     def predict_stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yield the outputs of each batch."""
