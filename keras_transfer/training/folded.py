@@ -21,6 +21,7 @@ import numpy as np
 
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.distribute import Group
 from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.engine.numbers import unpack
@@ -176,15 +177,19 @@ def train_in_folds(  # longer than others: the whole procedure in one place
         total = [np.zeros(part.shape) for part in beginning]
         residuals = np.full(len(work.labels), np.nan)
         done, rounds = 0, work.folds[: phase.rounds]
+
+        def judge(positions: np.ndarray) -> Judgement:
+            return setup.settings.group.from_main(lambda: _judge(logits, work, positions))
+
         for number, fold in enumerate(rounds, 1):
             fold_began, place = time.perf_counter(), f"fold {number} of {len(rounds)}"
             first = _begin(work.model, beginning, fold.head)
             _fit(setup, phase, start, work.model, fold.train, watch(fold.train, f"{phase.name}, {place}"))
             audit.check(setup.model)
             last = work.model.get_weights()
-            logits[:, fold.positions] = _between(work.model, first, last, fold.judged)
+            logits[:, fold.positions] = _between(work.model, first, last, fold.judged, setup.settings.group)
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
-            found = _judge(logits, work, fold.positions)
+            found = judge(fold.positions)
             if setup.settings.rejects and fold.head is not None:
                 residuals[fold.positions] = _residuals(work, fold, first, last, ALPHAS[found.best])
             figures = _figures(found, work, fold.positions)
@@ -192,7 +197,7 @@ def train_in_folds(  # longer than others: the whole procedure in one place
             if number == 1 and found.gain < -found.error:
                 break
         seen = np.sort(np.concatenate([fold.positions for fold in work.folds[:done]]))
-        found = _judge(logits, work, seen)
+        found = judge(seen)
         accepted = found.gain > found.error and done == len(rounds)
         if accepted and phase.refit and rounds[0].head is not None:
             _begin(work.model, beginning, None)
@@ -230,6 +235,9 @@ def _prepared(
         by_val = bool(len(val.loader.split))
         plain = Batches(setup.train.loader.in_order(part_size(setup.train.loader.batch_size, settings.accumulate)))
         opened.append(plain)
+        if not val.loader.shard.is_whole:
+            val = Batches(val.loader.whole())
+            opened.append(val)
         judging = val if by_val else plain
         heads = [None] if by_val else _heads_without_folds(setup, phase, plain, before, say)
         passes = phase.epochs * max(1, phase.folds - 1)
@@ -272,15 +280,19 @@ def _heads_without_folds(
     solver = solver_for(split.labels)
     part = head_part(setup.model, plain, setup.val, setup.settings.features, say)
     features = unpack(part.train.features[0])
-    numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
-    found: list[_Held | None] = []
-    for number in np.unique(numbers):
-        held = numbers == number
-        given = features[~held], split.labels[~held], len(split.classes), before.strength
-        head = solver.solve(*given, None if weights is None else weights[~held])
-        head = head.scaled(before.temperature)
-        found.append(_Held(held, head, head.logits(features[held])))
-    return found
+
+    def solve() -> list[_Held | None]:
+        numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
+        found: list[_Held | None] = []
+        for number in np.unique(numbers):
+            held = numbers == number
+            given = features[~held], split.labels[~held], len(split.classes), before.strength
+            head = solver.solve(*given, None if weights is None else weights[~held])
+            head = head.scaled(before.temperature)
+            found.append(_Held(held, head, head.logits(features[held])))
+        return found
+
+    return setup.settings.group.from_main(solve)
 
 
 @contextmanager
@@ -317,9 +329,15 @@ def _fit(
 
 
 def _between(
+    model: keras.Model, first: Sequence[np.ndarray], last: Sequence[np.ndarray], judged: Batches, group: Group
+) -> np.ndarray:
+    """Return the logits of the judging images for the weights at each of :data:`ALPHAS`, float64 (A, m, C), the same in every process."""
+    return group.from_main(lambda: _logits_between(model, first, last, judged))
+
+
+def _logits_between(
     model: keras.Model, first: Sequence[np.ndarray], last: Sequence[np.ndarray], judged: Batches
 ) -> np.ndarray:
-    """Return the logits of the judging images for the weights at each of :data:`ALPHAS`, float64 (A, m, C)."""
     found = []
     for alpha in ALPHAS:
         _assign_between(model, first, last, alpha)

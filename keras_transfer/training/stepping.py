@@ -1,0 +1,29 @@
+"""The callback that replaces Keras's training step where a step is computed in parts: micro-batches, or several processes."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.setup import TrainingSettings
+from keras_transfer.training.stopping import StopRequest
+
+
+def stepping(
+    settings: TrainingSettings, train: Batches, val: Batches | None, stop: StopRequest | None = None
+) -> list[keras.callbacks.Callback]:
+    """Return the callback for a ``fit``, to be called before all others; none where Keras's own step serves.
+
+    Args:
+        settings: of the training.
+        train: training batches.
+        val: validation batches; None: there are none.
+        stop: a request to stop, which several processes follow together.
+    """
+    size = part_size(train.loader.batch_size, settings.accumulate)
+    if settings.group.divides:
+        from keras_transfer.training.data_parallel import DataParallel
+
+        return [DataParallel(settings.group, train, val, size, stop or StopRequest(alone=False))]
+    return [Accumulate(size)] if settings.accumulate > 1 else []
