@@ -16,7 +16,7 @@ from keras_transfer.cli.parser import Parser
 from keras_transfer.distribute.place import is_follower, place, resume_command
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
 
-_PATIENCE = 5.0
+_PATIENCE = 10.0
 """Seconds in which process 0 of several may report an error that all of them have."""
 EXAMPLES = (
     "keras-transfer train photos/",
@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser().print_help()
         return 0
     arguments = _parse(words)
+    arguments.words = list(words)
     with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if arguments.debug:
             traceback.print_exc()
+        if getattr(error, "of_process_0", False):
+            return EXIT_USER_ERROR
         who = _after_process_0()
         for line in str(error).splitlines() or ["unknown problem"]:
             text.complain(f"{who}error: {line}")

@@ -25,6 +25,8 @@ def start(wanted: str, backend: str, device: str) -> Group:
         return ALONE
     if backend == "torch":
         return _on_torch(wanted, device, here)
+    if backend == "jax":
+        return _on_jax(wanted)
     if wanted == "data_parallel":
         raise UserError(f"distribute: data_parallel is not available on {backend}: use backend: torch")
     return ALONE
@@ -37,7 +39,10 @@ def _check_processes(wanted: str, backend: str, here: Place) -> None:
             "or set distribute to data_parallel"
         )
     if backend != "torch":
-        raise UserError(f"{backend} trains in one process here, not in {here.size}: use backend: torch")
+        raise UserError(
+            f"{backend} trains in one process, on all devices of a machine; this is process {here.rank} of {here.size} ({here.launcher}): "
+            "start one process, or use backend: torch"
+        )
 
 
 def _on_torch(wanted: str, device: str, here: Place | None) -> Group:
@@ -54,3 +59,12 @@ def _on_torch(wanted: str, device: str, here: Place | None) -> Group:
     from keras_transfer.distribute.torch_group import TorchGroup
 
     return TorchGroup(here, device)
+
+
+def _on_jax(wanted: str) -> Group:
+    import jax
+
+    count = jax.device_count()
+    if count == 1:
+        return Group(wanted, "one device") if wanted == "data_parallel" else ALONE
+    return Group("data_parallel", f"{count} devices of jax", parts=count)

@@ -47,6 +47,7 @@ class TorchGroup(Group):
         dist.broadcast_object_list(found, src=0, group=self._patient)
         value, error = found[0]
         if error is not None:
+            error.of_process_0 = not self.is_main  # which says it for all
             raise error
         made: T = value
         return made

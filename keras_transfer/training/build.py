@@ -104,12 +104,13 @@ def make_model(config: ResolvedConfig, data: Dataset, precision: str) -> keras.M
 def make_batches(settings: ResolvedData, data: Dataset, seed: int, shard: Shard = WHOLE) -> tuple[Batches, Batches]:
     """Build the batches that ``model.fit`` trains on and validates with, or the share of a process in them."""
     transform, mix = transforms(settings.augment, settings.size, settings.resize, settings.color)
-    common: dict[str, Any] = {"seed": seed, "workers": settings.workers, "shard": shard}
+    common: dict[str, Any] = {"seed": seed, "workers": settings.workers}
     weights = None if data.is_multi else class_weights(data.train, settings.class_weights)
     train = Loader(
         data.train, transform, settings.batch_size, shuffle=True, batch_transform=mix, class_weights=weights, **common
     )
     val = Loader(data.val, evaluation_transform(settings), settings.micro_batch_size, **common)
+    train.shard = val.shard = shard
     return Batches(train), Batches(val)
 
 

@@ -66,7 +66,7 @@ class DataParallel(keras.callbacks.Callback):
 
     def _train_step(self) -> Callable[[Any], Any]:
         model = self.model
-        parallel = DistributedDataParallel(_Forward(model), broadcast_buffers=False, gradient_as_bucket_view=True)
+        parallel = DistributedDataParallel(_Forward(model), gradient_as_bucket_view=True)
         norms = [variable for layer in _norms(model) for variable in (layer.moving_mean, layer.moving_variance)]
 
         def step(batches: Any) -> Any:

@@ -322,7 +322,8 @@ class PhaseRunner:
         if phase.average == "none":
             return []
         self.say(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
-        return [AverageWeights(phase.average, phase.ema_momentum, work.train, self._micro_batch_size, work.state)]
+        size, group = self._micro_batch_size, self.settings.group
+        return [AverageWeights(phase.average, phase.ema_momentum, work.train, size, work.state, group)]
 
     @property
     def _micro_batch_size(self) -> int:

@@ -11,8 +11,8 @@ from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.distribute import ALONE, Group
 from keras_transfer.distribute.start import start
-from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
 from keras_transfer.policy.resolve import Machine, resolve_by_evidence
 from keras_transfer.training.requirements import check_phases

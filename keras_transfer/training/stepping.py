@@ -22,6 +22,10 @@ def stepping(
         stop: a request to stop, which several processes follow together.
     """
     size = part_size(train.loader.batch_size, settings.accumulate)
+    if settings.group.divides and keras.backend.backend() == "jax":
+        from keras_transfer.training.data_parallel_jax import OnDevices
+
+        return [OnDevices(size)]
     if settings.group.divides:
         from keras_transfer.training.data_parallel import DataParallel
 

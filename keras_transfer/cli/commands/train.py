@@ -30,11 +30,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int | None:
-    if arguments.processes is not None and place() is None:
+    if arguments.processes and arguments.processes > 1 and place() is None:
         from keras_transfer.distribute.launch import launch
         from keras_transfer.runtime import choose_backend
 
-        return launch(arguments.processes, sys.argv[1:], choose_backend(arguments.backend).value)
+        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value)
     from keras_transfer.console import terminal
     from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView

@@ -18,7 +18,7 @@ from keras_transfer.data.augment.transform import BatchTransform, Transform
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.dataset import Split
 from keras_transfer.data.loading.job import Batch, Job
-from keras_transfer.distribute.shard import WHOLE, Shard
+from keras_transfer.distribute.shard import WHOLE
 from keras_transfer.errors import UserError
 
 
@@ -36,12 +36,11 @@ class Loader:
         class_weights: float32 (C,), multiplied with the sample weights.
         with_labels: False gives batches of images only.
         augment: whether to augment; None: like `shuffle`.
-        shard: what of every batch is loaded, where several processes share the batches. Numbers and positions of batches are those of
-            whole batches.
 
     With threads of its own, the first batch disables OpenCV's for the whole process: both together are slower.
 
     Attributes:
+        shard: what of every batch is loaded, where several processes share the batches; numbers and positions are those of whole batches.
         prefetch: number of batches to prepare ahead.
         waited: seconds that callers waited for batches.
         busy: seconds of work, summed over the threads.
@@ -62,14 +61,13 @@ class Loader:
         class_weights: np.ndarray | None = None,
         with_labels: bool = True,
         augment: bool | None = None,
-        shard: Shard = WHOLE,
     ):
         if batch_size < 1:
             raise UserError(f"batch_size must be at least 1, received {batch_size}")
         self.split, self.batch_size, self.shuffle, self.seed = split, int(batch_size), shuffle, int(seed)
         augment, weights = shuffle if augment is None else augment, _weights(split, class_weights)
         self._job = Job(split, transform, self.seed, augment, 0, batch_transform, weights, with_labels)
-        self._workers, self.shard = resolve_workers(workers), shard
+        self._workers, self.shard = resolve_workers(workers), WHOLE
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[tuple[int, int], Future[Batch]] = {}
         self._order: tuple[int, np.ndarray] | None = None
@@ -186,8 +184,8 @@ class Loader:
     def plain(self) -> Loader:
         """Return a loader of the same batches, without augmentation and mixing."""
         copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
-                      workers=self._workers, augment=False, shard=self.shard)  # fmt: skip
-        copy._job.weights = self._job.weights
+                      workers=self._workers, augment=False)  # fmt: skip
+        copy._job.weights, copy.shard = self._job.weights, self.shard
         return copy
 
     def at_size(self, image_size: tuple[int, int]) -> Loader:
@@ -195,9 +193,8 @@ class Loader:
         job, old = self._job, self.transform
         transform = Transform(image_size, old.ops, old.resize, old.color)
         copy = Loader(self.split, transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
-                      batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment,
-                      shard=self.shard)  # fmt: skip
-        copy._job.view, copy._job.weights, copy._served = job.view, job.weights, self._served
+                      batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
+        copy._job.view, copy._job.weights, copy._served, copy.shard = job.view, job.weights, self._served, self.shard
         return copy
 
     def only(self, positions: np.ndarray) -> Loader:
@@ -208,9 +205,8 @@ class Loader:
         """
         job = self._job
         copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
-                      batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment,
-                      shard=self.shard)  # fmt: skip
-        copy._job.view, copy._job.weights = job.view, job.weights
+                      batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
+        copy._job.view, copy._job.weights, copy.shard = job.view, job.weights, self.shard
         copy._served = np.sort(np.asarray(positions, np.int64))
         return copy
 
