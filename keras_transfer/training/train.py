@@ -29,7 +29,7 @@ from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
 from keras_transfer.training.requirements import check_packages
-from keras_transfer.typing import Say
+from keras_transfer.typing import Say, quiet
 
 if TYPE_CHECKING:
     import keras
@@ -80,7 +80,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     began = time.perf_counter()
     # 1. Open the data, start the backend, replace every `auto`. Of several processes, one prints and writes.
     follows = is_follower()
-    say = _quiet if follows else say
+    say = quiet if follows else say
     if resume is None and not follows:
         RunDirectory.refuse_existing(config.output.dir)
     check_packages(config.callbacks)
@@ -158,13 +158,9 @@ def _follow(
     run = RunDirectory(group.from_main(lambda: Path()))
     events = FollowingEvents(run, config, data)
     with stops_explained(events, group):
-        _fit(events, setup, callbacks, lambda: 0.0, _quiet)
+        _fit(events, setup, callbacks, lambda: 0.0, quiet)
         group.close()
     return run
-
-
-def _quiet(line: object) -> None:
-    """Print nothing."""
 
 
 def _fit(
