@@ -7,7 +7,7 @@ see those of the whole batch, and decide the same everywhere.
 
 A loss is weighted by the share's part of the images, not by one over the number of processes: what comes out is the mean over the
 batch however it divides. Statistics of a BatchNormalization that trains are those of each share (*local*); their moving means are
-averaged over the processes after every step.
+averaged over the processes after every step. Dropout draws for the whole batch, and takes the rows of the share.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from keras_transfer.distribute import Group
 from keras_transfer.keras_compat import loss_tracker
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.training.accumulate import parts_of
+from keras_transfer.training.dropout_masks import replace_dropout, restore_dropout
 from keras_transfer.training.stopping import StopRequest
 
 
@@ -45,15 +46,17 @@ class DataParallel(keras.callbacks.Callback):
         super().__init__()
         self.group, self.train, self.val, self.stop = group, train, val, stop
         self.size = -(-size // group.size)
-        self.images = 0
+        self.images, self.rows = 0, slice(0)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Replace the functions that Keras has just made, or would make."""
         self.model.train_function, self.model.test_function = self._train_step(), self._test_step()
+        replace_dropout(self.model, lambda: self.images, lambda factors, count: factors[self.rows])
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Let Keras make its own functions again."""
         self.model.train_function = self.model.test_function = None
+        restore_dropout(self.model)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Note the size of the whole batch."""
@@ -73,8 +76,9 @@ class DataParallel(keras.callbacks.Callback):
             model.zero_grad()
             counted, parts = self._counted(), list(parts_of(batches[0], self.size))
             exchange = _Exchange(model.metrics_variables, norms, counted / self.images)
+            first = self.group.shard.rows(self.images).start
             for number, (share, (x, y, weights)) in enumerate(parts, 1):
-                last = number == len(parts)
+                self.rows, last = slice(first, first := first + len(x)), number == len(parts)
                 with contextlib.nullcontext() if last else parallel.no_sync():
                     predicted = parallel(x)
                     loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)

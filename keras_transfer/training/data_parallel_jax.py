@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_transfer.keras_compat import stateless_metrics_update
 from keras_transfer.training.accumulate import parts_of
+from keras_transfer.training.dropout_masks import replace_dropout, restore_dropout
 
 
 class OnDevices(keras.callbacks.Callback):
@@ -35,25 +36,37 @@ class OnDevices(keras.callbacks.Callback):
         devices = _Devices()
         self.model.train_function = _train_step(self.model, self.size, devices)
         self.model.test_function = _test_step(self.model, devices)
+        replace_dropout(self.model, lambda: devices.images, _filled)
 
     def on_train_end(self, logs: dict[str, float] | None = None) -> None:
         """Let Keras make its own functions again."""
         self.model.train_function = self.model.test_function = None
+        restore_dropout(self.model)
+
+
+def _filled(factors: Any, count: int) -> Any:
+    """Return factors of 1 for what fills up a batch."""
+    return keras.ops.concatenate([factors, keras.ops.ones((count - len(factors), *factors.shape[1:]), factors.dtype)])
 
 
 class _Devices:
-    """All devices, as Keras lays data out on them."""
+    """All devices, as Keras lays data out on them.
+
+    Attributes:
+        images: in the batch that was divided last, without what fills it up.
+    """
 
     def __init__(self) -> None:
         self._layouts = keras.distribution.DataParallel(devices=keras.distribution.list_devices())
         mesh = self._layouts.device_mesh
-        self.count = int(mesh.devices.size)
+        self.count, self.images = int(mesh.devices.size), 0
         whole: Any = jax.sharding.PartitionSpec  # untyped
         self.everywhere = jax.sharding.NamedSharding(mesh.backend_mesh, whole())
 
     def divide(self, x: Any) -> Any:
         """Return images (b, …), filled up and divided among the devices."""
-        missing = -len(x) % self.count
+        self.images = len(x)
+        missing = -self.images % self.count
         if missing:
             x = np.asarray(x)
             x = np.concatenate([x, x[np.arange(missing) % len(x)]])
