@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -21,7 +22,6 @@ import numpy as np
 
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.data.loading.keras_dataset import Batches
-from keras_transfer.distribute import Group
 from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.engine.numbers import unpack
@@ -176,10 +176,10 @@ def train_in_folds(  # longer than others: the whole procedure in one place
         logits = np.full((len(ALPHAS), len(work.labels), setup.model.output_shape[-1]), np.nan)
         total = [np.zeros(part.shape) for part in beginning]
         residuals = np.full(len(work.labels), np.nan)
-        done, rounds = 0, work.folds[: phase.rounds]
+        done, rounds, group = 0, work.folds[: phase.rounds], setup.settings.group
 
         def judge(positions: np.ndarray) -> Judgement:
-            return setup.settings.group.from_main(lambda: _judge(logits, work, positions))
+            return group.from_main(lambda: _judge(logits, work, positions))
 
         for number, fold in enumerate(rounds, 1):
             fold_began, place = time.perf_counter(), f"fold {number} of {len(rounds)}"
@@ -187,7 +187,7 @@ def train_in_folds(  # longer than others: the whole procedure in one place
             _fit(setup, phase, start, work.model, fold.train, watch(fold.train, f"{phase.name}, {place}"))
             audit.check(setup.model)
             last = work.model.get_weights()
-            logits[:, fold.positions] = _between(work.model, first, last, fold.judged, setup.settings.group)
+            logits[:, fold.positions] = group.from_main(partial(_between, work.model, first, last, fold.judged))
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
             found = judge(fold.positions)
             if setup.settings.rejects and fold.head is not None:
@@ -329,15 +329,9 @@ def _fit(
 
 
 def _between(
-    model: keras.Model, first: Sequence[np.ndarray], last: Sequence[np.ndarray], judged: Batches, group: Group
-) -> np.ndarray:
-    """Return the logits of the judging images for the weights at each of :data:`ALPHAS`, float64 (A, m, C), the same in every process."""
-    return group.from_main(lambda: _logits_between(model, first, last, judged))
-
-
-def _logits_between(
     model: keras.Model, first: Sequence[np.ndarray], last: Sequence[np.ndarray], judged: Batches
 ) -> np.ndarray:
+    """Return the logits of the judging images for the weights at each of :data:`ALPHAS`, float64 (A, m, C)."""
     found = []
     for alpha in ALPHAS:
         _assign_between(model, first, last, alpha)
