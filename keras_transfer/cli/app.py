@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         if getattr(error, "of_process_0", False):
             return EXIT_USER_ERROR
-        who = _after_process_0()
+        who = _after_process_0("process 0 " in str(error))
         for line in str(error).splitlines() or ["unknown problem"]:
             text.complain(f"{who}error: {line}")
         return EXIT_USER_ERROR
@@ -65,15 +65,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _after_process_0() -> str:
-    """Return what to put before an error: nothing, or the number of this process if process 0 has not ended by the same error meanwhile."""
+def _after_process_0(gone: bool) -> str:
+    """Return what to put before an error: nothing, or the number of this process if process 0 has not ended by the same error meanwhile.
+
+    Args:
+        gone: whether process 0 is known to have ended.
+    """
     try:
         here = place()
     except UserError:  # the error itself
         return ""
     if here is None or here.is_main:
         return ""
-    time.sleep(_PATIENCE)  # the launcher ends this process as soon as another has failed
+    if not gone:
+        time.sleep(_PATIENCE)  # the launcher ends this process as soon as another has failed
     return f"process {here.rank} of {here.size}: "
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -58,6 +59,10 @@ class Group:
     def all(self, flag: bool) -> bool:
         """Return whether it is true in all processes."""
         return bool(self.sum([np.array([float(not flag)])])[0][0] == 0)
+
+    def scope(self) -> contextlib.AbstractContextManager[Any]:
+        """Return a context in which models are built and trained."""
+        return contextlib.nullcontext()
 
     def main_first(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in this process; the others begin when process 0 has finished, and find what it has stored."""

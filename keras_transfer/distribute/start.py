@@ -27,9 +27,7 @@ def start(wanted: str, backend: str, device: str) -> Group:
         return _on_torch(wanted, device, here)
     if backend == "jax":
         return _on_jax(wanted)
-    if wanted == "data_parallel":
-        raise UserError(f"distribute: data_parallel is not available on {backend}: use backend: torch")
-    return ALONE
+    return _on_tensorflow(wanted)
 
 
 def _check_processes(wanted: str, backend: str, here: Place) -> None:
@@ -68,3 +66,12 @@ def _on_jax(wanted: str) -> Group:
     if count == 1:
         return Group(wanted, "one device") if wanted == "data_parallel" else ALONE
     return Group("data_parallel", f"{count} devices of jax", parts=count)
+
+
+def _on_tensorflow(wanted: str) -> Group:
+    from keras_transfer.distribute.tensorflow_group import TensorFlowGroup, devices
+
+    found = devices()
+    if len(found) == 1:
+        return Group(wanted, "one device") if wanted == "data_parallel" else ALONE
+    return TensorFlowGroup(found)

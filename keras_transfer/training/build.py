@@ -61,7 +61,8 @@ def make_setup(
         data, {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
     )
     runtime.set_seed(config.seed)
-    model = group.main_first(lambda: make_model(config, data, precision or config.precision))
+    with group.scope():
+        model = group.main_first(lambda: make_model(config, data, precision or config.precision))
     for phase in config.phases:  # report a mistake in the last phase before the first begins
         check_exact(phase, apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm))
     train, val = make_batches(config.data, data, config.seed, group.shard)

@@ -80,10 +80,15 @@ def compile_phase(
         loss=training_loss(settings.loss, settings.label_smoothing, settings.several, settings.class_weights),
         metrics=None if settings.weighted else metrics,
         weighted_metrics=metrics if settings.weighted else None,
-        # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
-        jit_compile=False if keras.backend.backend() == "torch" else "auto",
+        jit_compile=_compiles(settings),
     )
     scale_updates(model.optimizer, factors or {})
+
+
+def _compiles(settings: TrainingSettings) -> bool | str:
+    """Say whether Keras compiles steps. On torch, that is slower; tensorflow's compiler does not divide a batch; elsewhere Keras chooses."""
+    backend = keras.backend.backend()
+    return False if backend == "torch" or (backend == "tensorflow" and settings.group.divides) else "auto"
 
 
 def make_optimizer(

@@ -21,6 +21,7 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.features import UpperPart, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
+from keras_transfer.keras_compat import forget_strategy
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import part_size
@@ -113,7 +114,7 @@ class PhaseRunner:
         self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
 
     def run(self) -> FitResult:
-        """Train through the remaining phases.
+        """Train through the remaining phases; see :meth:`train_phase`.
 
         Raises:
             UserError: a bad ``train`` pattern, a state of another model, a phase that needs validation images.
@@ -122,6 +123,12 @@ class PhaseRunner:
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         check_phases(self.settings.phases, len(self.setup.val.loader.split))
+        with self.settings.group.scope():
+            result = self._run()
+        forget_strategy(self.setup.model)
+        return result
+
+    def _run(self) -> FitResult:
         result, core = self.result, self.core
         if self.settings.label_smoothing:
             self.say(

@@ -8,8 +8,9 @@ from keras_transfer import runtime, text
 from keras_transfer.config.open_data import open_data, with_absolute_paths
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
+from keras_transfer.console import hide_progress
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.distribute import ALONE, Group
+from keras_transfer.distribute import ALONE, Group, is_follower
 from keras_transfer.distribute.start import start
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
@@ -80,6 +81,8 @@ def prepare(
         data = open_data(config)
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
+    if is_follower():
+        hide_progress()
     machine = Machine.of(config, choice)
     group = start(config.distribute, choice.value, machine.device)
     machine = replace(machine, distribute=runtime.Choice(group.kind, group.why))

@@ -91,7 +91,7 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) ->
         raise UserError("there is no learning rate to find: every phase has solver: exact")
     found: list[Sweep] = []
     model, settings = setup.model, setup.settings
-    with unchanged(model):
+    with settings.group.scope(), unchanged(model):
         for number, phase in enumerate(settings.phases):
             with begin_phase(setup, phase) as start:
                 if phase.solver == "exact":

@@ -48,5 +48,8 @@ def stops_explained(events: RunEvents, group: Group) -> Iterator[None]:
             raise not_deterministic(error) from error
         if (what := group.explain(error)) is not None:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # from the launcher, which has noticed too
-            raise UserError(f"{what}; what was saved is kept: go on with: {resume_command(run.path)}") from error
+            lost = UserError(f"{what}; what was saved is kept: go on with: {resume_command(run.path)}")
+            if not group.is_main and not what.startswith("process 0 "):
+                lost.of_process_0 = True  # type: ignore[attr-defined]
+            raise lost from error
         raise

@@ -51,6 +51,7 @@ def test_processes_train_what_one_trains(config, alone, processes):
     assert len(set(digests(output, processes))) == 1
 
 
+@pytest.mark.exhaustive
 def test_a_killed_process_ends_the_run_which_is_resumed_to_the_same_end(config, alone):
     output = config.parent / "killed"
     done = run(config, output, 2, 1, 11)  # in the second phase
