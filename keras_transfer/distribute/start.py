@@ -49,11 +49,13 @@ def _on_torch(wanted: str, device: str, here: Place | None) -> Group:
             return ALONE
         raise UserError(
             "distribute: data_parallel on torch takes a process for every device: add --processes N to keras-transfer train, "
-            "or start it with torchrun --nproc-per-node N -m keras_transfer train"
+            "start it with torchrun --nproc-per-node N -m keras_transfer train, or set distribute to none"
         )
     if here.size == 1:
         kind = "data_parallel" if wanted == "data_parallel" else "none"
         return Group(kind, f"the only process of {here.launcher}")
+    if device == "mps":
+        raise UserError("distribute: data_parallel on torch needs device cpu or gpu, received mps: set device to cpu")
     from keras_transfer.distribute.torch_group import TorchGroup
 
     return TorchGroup(here, device)

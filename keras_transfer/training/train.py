@@ -195,7 +195,7 @@ def _fit(
         setup.release()  # a framework may have lost the arrays of the failed step
         del setup
         free_memory()
-        setup = build.make_setup(events.config, events.data)
+        setup = build.make_setup(events.config, events.data, group=group)
 
 
 def _run_phases(
