@@ -111,13 +111,11 @@ class Loader:
 
         Returns:
             (x, y, w), or (x, y) if there are neither sample nor class weights, or x alone without labels: x uint8
-            (b, h, w, c), y float32 one-hot (b, C), w float32 (b,).
+            (b, h, w, c), y float32 one-hot (b, C), w float32 (b,). With a shard, only its rows.
 
         Raises:
             IndexError: there is no such batch.
             BadImage: an image can no longer be read.
-
-        With a shard, only its rows.
         """
         if not 0 <= i < len(self):
             raise IndexError(f"batch {i} of {len(self)}")
