@@ -10,6 +10,7 @@ import keras
 
 from keras_transfer.config.keras_objects import made
 from keras_transfer.config.schema import Phase
+from keras_transfer.keras_compat import build_on_first_device
 from keras_transfer.training.group_rates import scale_updates
 from keras_transfer.training.objectives import accuracy, own_metrics, training_loss
 from keras_transfer.training.setup import TrainingSettings
@@ -83,6 +84,8 @@ def compile_phase(
         jit_compile=_compiles(settings),
     )
     scale_updates(model.optimizer, factors or {})
+    if keras.backend.backend() == "tensorflow" and settings.group.divides:
+        build_on_first_device(model)
 
 
 def _compiles(settings: TrainingSettings) -> bool | str:
