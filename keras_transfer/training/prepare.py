@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from keras_transfer import runtime, text
@@ -54,6 +55,7 @@ def prepare(
     device: str | None = None,
     needs_validation: bool = True,
     say: Say = text.say,
+    opened: Callable[[RunConfig], Dataset] = open_data,
 ) -> Prepared:
     """Open the data, start the backend and replace every ``auto``; this imports Keras.
 
@@ -63,6 +65,7 @@ def prepare(
         device: overrides the configuration.
         needs_validation: refuse phases that need validation images, if there are none.
         say: prints a line about backend, device and precision.
+        opened: opens the data of a configuration; a sweep, whose trials share them, does so once.
 
     Raises:
         UserError: a backend that cannot be had, data that cannot be used.
@@ -73,12 +76,12 @@ def prepare(
     # What the caller asks for is no choice of the program's.
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")
-    data = open_data(config)
+    data = opened(config)
     if config.data.val_fraction == "auto" and config.is_automatic and len(data.train) > LARGE:
         # As the configuration of the run will say, so that a resumed run divides the images in the same way.
         images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
         config = config.model_copy(update={"data": images})
-        data = open_data(config)
+        data = opened(config)
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     if is_follower():
