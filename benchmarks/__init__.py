@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "head-phase": "benchmarks.head_phase",
     "last-block": "benchmarks.last_block",
     "pipeline": "benchmarks.pipeline",
+    "shards": "benchmarks.shards",
     "recipe": "benchmarks.recipe",
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",

@@ -13,10 +13,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from keras_transfer.data import rng
 from keras_transfer.data.augment.transform import BatchTransform, Transform
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.dataset import Split
+from keras_transfer.data.loading.blocks import BlocksAhead
 from keras_transfer.data.loading.job import Batch, Job
 from keras_transfer.distribute.shard import WHOLE
 from keras_transfer.errors import UserError
@@ -68,6 +68,7 @@ class Loader:
         augment, weights = shuffle if augment is None else augment, _weights(split, class_weights)
         self._job = Job(split, transform, self.seed, augment, 0, batch_transform, weights, with_labels)
         self._workers, self.shard = resolve_workers(workers), WHOLE
+        self._ahead = BlocksAhead(split)
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[tuple[int, int], Future[Batch]] = {}
         self._order: tuple[int, np.ndarray] | None = None
@@ -102,7 +103,7 @@ class Loader:
             if self._order is None or self._order[0] != epoch:
                 served = self._served
                 if self.shuffle:
-                    served = served[rng.permutation(len(served), self.seed, rng.ORDER, epoch)]
+                    served = served[self._ahead.shuffled(served, self.seed, epoch)]
                 self._order = epoch, served
             return self._order[1]
 
@@ -123,6 +124,7 @@ class Loader:
         with self._lock:
             if self._closed:
                 raise UserError("the loader is closed")
+            self._ahead.at(self.order, epoch, i * self.batch_size, self.shuffle)
             future = self._request(epoch, i)
             self._look_ahead(epoch, i)
         try:
@@ -225,6 +227,7 @@ class Loader:
             self._closed = True
             pool, self._pool = self._pool, None
             self._pending.clear()
+            self._ahead.close()
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
 
