@@ -1,8 +1,9 @@
-"""Pictures chosen for labelling by BADGE against random ones: accuracy of a solved head after 20, then 4 × 20 labels.
+"""What pictures without labels are worth, on the features of efficientnet_lite0 at its own size.
 
-    python -m benchmarks.second_day SET [SET …]
+    python -m benchmarks.second_day suggest SET [SET …]       chosen for labelling by BADGE, or at random: 20, then 4 × 20 labels
+    python -m benchmarks.second_day unlabelled SET [SET …]    5 labels a class, and the other training pictures without labels
 
-A SET has the folders train/CLASS and test/CLASS. Features are those of efficientnet_lite0 at its own size.
+A SET has the folders train/CLASS and test/CLASS.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 SEEDS, START, STEP, STEPS = 5, 20, 20, 4
+LABELS = 5  # of each class, beside pictures without labels
 
 
 def features_of(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -54,17 +56,63 @@ def curve(
     return accuracies
 
 
+def with_unlabelled(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int
+) -> tuple[float, float, bool]:
+    """Return the test accuracy with the labelled pictures alone, with the others beside them, and whether those were kept."""
+    from keras_transfer.solved.cross_validation import cross_validate
+    from keras_transfer.solved.folds import folds_of
+    from keras_transfer.solved.self_training import self_train
+    from keras_transfer.solved.solvers import SOLVERS
+
+    features, labels = train
+    solver, rng, classes = SOLVERS["logistic"], np.random.default_rng(seed), int(labels.max()) + 1
+    known = np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:LABELS] for label in range(classes)])
+    others = np.setdiff1d(np.arange(len(labels)), known)
+    x, y = features[known], labels[known]
+    folds = folds_of(y, x)
+    found = cross_validate(solver, x, y, classes, folds)
+    more = self_train(solver, x, y, classes, folds, features[others], found)
+    heads = solver.solve(x, y, classes, found.strength), more.head
+    before, after = ((head.logits(test[0]).argmax(axis=1) == test[1]).mean() for head in heads)
+    return float(before), float(after), more.accepted
+
+
+def show_unlabelled(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> None:
+    """Print accuracies, and the gain: that of what was kept."""
+    found = [with_unlabelled(train, test, seed) for seed in range(SEEDS)]
+    before = np.array([one[0] for one in found])
+    gain = np.array([after - first if kept else 0.0 for first, after, kept in found])
+    print(
+        f"{name}: {before.mean():.4f} without, {(before + gain).mean():.4f} with; gain {gain.mean():+.4f} ± "
+        f"{gain.std(ddof=1) / SEEDS**0.5:.4f}; kept {sum(one[2] for one in found)} of {SEEDS};",
+        " ".join(f"{value:+.3f}" for value in gain),
+        flush=True,
+    )
+
+
 def main() -> None:
-    for name in sys.argv[1:]:
+    what, *names = sys.argv[1:] or [""]
+    if what not in ("suggest", "unlabelled"):
+        raise SystemExit(__doc__)
+    for name in names:
         train, test = features_of(Path(name) / "train"), features_of(Path(name) / "test")
-        for way in ("random", "badge"):
-            found = np.array([curve(train, test, way, seed) for seed in range(SEEDS)])
-            area = found.mean(axis=1)
-            print(
-                f"{Path(name).name} {way}: area {area.mean():.4f} ± {area.std(ddof=1) / SEEDS**0.5:.4f};",
-                " ".join(f"{value:.4f}" for value in found.mean(axis=0)),
-                flush=True,
-            )
+        if what == "unlabelled":
+            show_unlabelled(Path(name).name, train, test)
+        else:
+            show_suggested(Path(name).name, train, test)
+
+
+def show_suggested(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> None:
+    """Print the areas under the accuracy curves."""
+    for way in ("random", "badge"):
+        found = np.array([curve(train, test, way, seed) for seed in range(SEEDS)])
+        area = found.mean(axis=1)
+        print(
+            f"{name} {way}: area {area.mean():.4f} ± {area.std(ddof=1) / SEEDS**0.5:.4f};",
+            " ".join(f"{value:.4f}" for value in found.mean(axis=0)),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
