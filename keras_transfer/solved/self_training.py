@@ -248,7 +248,7 @@ def spread(graph: csr_array, labels: np.ndarray) -> np.ndarray:
     for _ in range(STEPS):
         found = SPREAD * (step @ found) + (1 - SPREAD) * known
     total = found.sum(axis=1, keepdims=True)
-    return np.where(total > 1e-9, found / np.maximum(total, 1e-9), 1 / labels.shape[1])
+    return np.asarray(np.where(total > 1e-9, found / np.maximum(total, 1e-9), 1 / labels.shape[1]))
 
 
 def certainty(shares: np.ndarray) -> np.ndarray:

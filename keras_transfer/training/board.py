@@ -42,7 +42,7 @@ def _with_unlabelled(board: Leaderboard | None, outcomes: Sequence[dict[str, Any
     more = found[-1]
     n, accepted = more["evidence"]["n"], more["accepted"]
     why = f"with {more['images']} images without labels, better by more than a standard error"
-    name = "head" if board is None else board.chosen.candidate
+    name = "solved head" if board is None else board.chosen.candidate
     entry = _entry(
         f"+ {more['images']} without labels, {name}",
         more["evidence"],

@@ -66,8 +66,8 @@ def test_a_sample_that_no_label_reaches_says_nothing():
     rows = np.concatenate([np.eye(4)[:1] + 0.01 * np.eye(4), -np.eye(4)[:1] + 0.01 * np.eye(4)])
     shares = spread(neighbours(rows, 2), np.eye(3)[[0, 1]])
     np.testing.assert_allclose(shares[4:], 1 / 3)
-    assert certainty(shares[4:]).max() == 0
-    assert certainty(np.eye(3)).min() == 1
+    assert certainty(shares[4:]).max() < 1e-12
+    assert certainty(np.eye(3)).min() > 1 - 1e-9
 
 
 def test_the_head_is_that_of_all_rows_where_every_label_is_right():
