@@ -2,6 +2,7 @@
 
     python -m benchmarks.second_day suggest SET [SET …]       chosen for labelling by BADGE, or at random: 20, then 4 × 20 labels
     python -m benchmarks.second_day unlabelled SET [SET …]    5 labels a class, and the other training pictures without labels
+    python -m benchmarks.second_day corrected SET [SET …]     40 wrong labels in training, then corrected: what the report names
 
 A SET has the folders train/CLASS and test/CLASS.
 """
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 SEEDS, START, STEP, STEPS = 5, 20, 20, 4
+WRONG = 40  # labels
 LABELS = 5  # of each class, beside pictures without labels
 
 
@@ -91,11 +93,51 @@ def show_unlabelled(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple
     )
 
 
+def show_corrected(folder: Path) -> None:
+    """Train with wrong labels, retrain with the right ones, and compare the report with the predictions of both models."""
+    import keras_transfer as kt
+
+    names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    parts = {
+        part: [(file.absolute(), name) for name in names for file in sorted((folder / part / name).iterdir())]
+        for part in ("train", "test")
+    }
+    wrong = set(np.random.default_rng(0).permutation(len(parts["train"]))[:WRONG].tolist())
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        for part, rows in parts.items():
+            lines = [
+                f"{file} {names[(names.index(name) + 1) % len(names)] if part == 'train' and k in wrong else name}"
+                for k, (file, name) in enumerate(rows)
+            ]
+            (work / f"{part}.txt").write_text("\n".join(lines) + "\n")
+        right = [f"{file} {name}" for k, (file, name) in enumerate(parts["train"]) if k in wrong]
+        (work / "corrections.txt").write_text("\n".join(right) + "\n")
+        settings = ["data.source=list", f"data.train={work / 'train.txt'}", f"data.test={work / 'test.txt'}", "data.val_fraction=0",
+                    "model.backbone=efficientnet_lite0", "data.image_size=96", "phases=[{name: head, solver: exact}]", "output.report=false"]  # fmt: skip
+        old = kt.load(kt.train(kt.load_config(output=str(work / "old"), overrides=settings)).path)
+        new = old.retrain(add=work / "corrections.txt", head_only=True, output=work / "new")
+        files = [str(file) for file, _ in parts["test"]]
+        before, after = ([one.classes[0] for one in model.predict(files)] for model in (old, new))
+        changed = {file for file, a, b in zip(files, before, after) if a != b}
+        found = new.comparison.found
+        named = {one.picture for one in (*found.better, *found.worse, *found.others)}
+        print(
+            f"{folder.name}: {found.old_accuracy:.4f} before, {found.new_accuracy:.4f} now; {len(found.better)} better, {len(found.worse)} "
+            f"worse, {len(found.others)} wrong in another way; p {found.p:.3g}; verdict {found.verdict}; "
+            f"the pictures that changed: {'exactly those' if named == changed else f'{len(named ^ changed)} differ'}",
+            flush=True,
+        )
+
+
 def main() -> None:
     what, *names = sys.argv[1:] or [""]
-    if what not in ("suggest", "unlabelled"):
+    if what not in ("suggest", "unlabelled", "corrected"):
         raise SystemExit(__doc__)
     for name in names:
+        if what == "corrected":
+            show_corrected(Path(name))
+            continue
         train, test = features_of(Path(name) / "train"), features_of(Path(name) / "test")
         if what == "unlabelled":
             show_unlabelled(Path(name).name, train, test)

@@ -134,7 +134,7 @@ def make_run(  # its arguments are those of the commands
                 f"{revision.withdrawn} pictures that judged the old model are trained on now, and judge neither",
             ]
         write_json(new.path / REVISED / REVISION, about)
-        models = None
+        same = None
         if head_only:
             start_backend(old, backend, device)
             from keras_transfer.revise import head  # which imports Keras
@@ -142,12 +142,12 @@ def make_run(  # its arguments are those of the commands
             make = (
                 head.solved if columns is None else head.kept(columns, _kept_out_of_fold(old, base, revision, config))
             )
-            models = head.solve_run(old, new, config, backend, device, say, make)
+            same = head.solve_run(old, new, config, backend, device, say, make)
         else:
             from keras_transfer.training.train import train
 
             train(config, backend=backend, device=device, say=say)
-    made = compare_runs(old.path, new.path, backend=backend, device=device, models=models, say=say)
+    made = compare_runs(old.path, new.path, backend=backend, device=device, same=same, say=say)
     say(f"regression report: {new.path / 'regression.html'}")
     say(f"run: {new.path}")
     return made
