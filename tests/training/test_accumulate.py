@@ -64,6 +64,7 @@ def test_micro_batches_give_the_weights_and_metrics_of_whole_batches(name, parts
     assert_same(fit(data, parts, phases, **options), fit(data, 1, phases, **options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [False, True])
 def test_class_and_sample_weights_and_mixing_act_as_in_whole_batches(weights):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3)]
