@@ -105,5 +105,5 @@ def cross_validate(
     return crossvalidation.cross_validate(config, folds=folds, backend=backend, say=say)
 
 
-def _config(data: str, output: str | None, overrides: list[str]) -> RunConfig:
+def _config(data: str | Path, output: str | Path | None, overrides: list[str]) -> RunConfig:
     return load_config(None, overrides, os.fspath(data), None if output is None else os.fspath(output))

@@ -156,7 +156,7 @@ def _planned(config: RunConfig, data: Dataset, folds: int, work: Path, say: Say)
         )
     work.mkdir(exist_ok=True)
     write_json(file, {**plan, "numbers": numbers.tolist()})
-    return numbers
+    return np.asarray(numbers)
 
 
 def _features(config: RunConfig, data: Dataset, say: Say) -> np.ndarray:
@@ -178,7 +178,8 @@ def _features(config: RunConfig, data: Dataset, say: Say) -> np.ndarray:
     cut = cut_below(model, LOGITS)
     assert cut is not None
     with Loader(data.train, Transform(size, [], resize=data.resize, color=data.color), 32) as loader:
-        return unpack(FrozenFeatures(cut, FeatureSettings(), say).of(loader)).reshape(len(data.train), -1)
+        rows = unpack(FrozenFeatures(cut, FeatureSettings(), say).of(loader))
+    return np.asarray(rows.reshape(len(data.train), -1))
 
 
 def _tables(config: RunConfig, data: Dataset, numbers: np.ndarray) -> Iterator[dict[str, str]]:
