@@ -56,7 +56,7 @@ def correct(browser, card, label: str) -> None:
 
 
 def test_from_corrections_on_the_page_to_the_regression_report(browser, tmp_path):
-    from keras_transfer import load_config, train
+    from keras_transfer import load, load_config, train
     from keras_transfer.inference import start
     from keras_transfer.revise.retrain import retrain
     from keras_transfer.serve.predictor import Predictor
@@ -89,6 +89,7 @@ def test_from_corrections_on_the_page_to_the_regression_report(browser, tmp_path
     browser.get((tmp_path / "better" / "regression.html").as_uri())
     title = browser.find_element("css selector", "h1").text
     assert title in ("Take the new model", "Keep the old model", "Undecided")
-    assert "date palm" in browser.find_element("css selector", "#classes").text or not len(made.split)
+    assert "new class date palm: 4 pictures to train on" in browser.find_element("css selector", "header").text
+    assert list(load(made.new).classes) == ["apple", "big berry", "cherry", "date palm"]
     look(browser, "regression")
     assert browser.get_log("browser") == []
