@@ -289,6 +289,7 @@ class TestTorch:
         assert compat.torch_device() == str(names.get_device())
 
 
+@pytest.mark.exhaustive
 def test_tensorflow_is_kept_out():
     code = (
         "import sys, keras; from keras_transfer import keras_compat; keras_compat.keep_tensorflow_out();"

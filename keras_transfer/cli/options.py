@@ -153,6 +153,24 @@ def add_accept_changes(parser: argparse.ArgumentParser) -> None:
                         help="resume even if the configuration, versions or data have changed")  # fmt: skip
 
 
+def add_parts(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup, what: str) -> None:
+    """Add ``--parquet DIR``."""
+    parser.add_argument("--parquet", metavar="DIR",
+                        help=f"write {what} as Parquet, a row an image, in parts; the same command goes on with what is missing")  # fmt: skip
+
+
+def add_ray(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--ray ADDRESS``."""
+    parser.add_argument("--ray", metavar="ADDRESS",
+                        help=f"{what} on a Ray cluster: HOST:PORT, auto (the one this machine is in), or local (one on this machine)")  # fmt: skip
+
+
+def check_parts(arguments: argparse.Namespace) -> None:
+    """Refuse ``--ray`` without a folder for the parts."""
+    if arguments.ray is not None and arguments.parquet is None:
+        raise UserError("--ray needs --parquet DIR, a folder for the results")
+
+
 def add_picture(parser: argparse.ArgumentParser, dest: str, text: str, *earlier: str) -> None:
     """Add ``--output FILE.png``, for the picture that a command draws; ``earlier``: what it was called before."""
     parser.add_argument("--output", metavar="FILE.png", dest=dest, help=text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_transfer import runtime, text
@@ -49,6 +50,7 @@ def prepare(
     device: str | None = None,
     needs_validation: bool = True,
     say: Say = text.say,
+    opened: Callable[[RunConfig], Dataset] = open_data,
 ) -> Prepared:
     """Open the data, start the backend and replace every ``auto``; this imports Keras.
 
@@ -58,6 +60,7 @@ def prepare(
         device: overrides the configuration.
         needs_validation: refuse phases that need validation images, if there are none.
         say: prints a line about backend, device and precision.
+        opened: opens the data of a configuration; a sweep, whose trials share them, does so once.
 
     Raises:
         UserError: a backend that cannot be had, data that cannot be used.
@@ -68,12 +71,12 @@ def prepare(
     # What the caller asks for is no choice of the program's.
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")
-    data = open_data(config)
+    data = opened(config)
     if config.data.val_fraction == "auto" and config.is_automatic and len(data.train) > LARGE:
         # As the configuration of the run will say, so that a resumed run divides the images in the same way.
         images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
         config = config.model_copy(update={"data": images})
-        data = open_data(config)
+        data = opened(config)
     if config.data.unlabelled is not None:
         one_class_only(data, {"data.unlabelled": config.data.unlabelled})
         data = with_unlabelled(data, config.data.unlabelled, config.data.on_bad_image, config.data.workers)

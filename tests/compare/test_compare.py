@@ -95,6 +95,7 @@ def test_given_runs_need_no_configuration(compared, tmp_path, capsys):
     assert "is incomplete" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_failed_run_does_not_stop_the_others(tmp_path, photos, capsys):
     make_photos(tmp_path / "others", {"apple": 12, "berry": 12}, seed=1)

@@ -121,6 +121,7 @@ def test_a_loss_that_is_no_number_is_told():
 AUTO = [{**phase, "learning_rate": "auto"} for phase in PHASES]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_chooses_its_rates_and_keeps_them_over_a_resume(photos, tmp_path, monkeypatch):
     said = []

@@ -33,6 +33,7 @@ from keras_transfer.cli.commands import (
     retrain,
     serve,
     suggest,
+    sweep,
     train,
 )
 
@@ -55,6 +56,7 @@ COMMANDS: dict[str, ModuleType] = {
     "suggest": suggest,
     "export": export,
     "compare": compare,
+    "sweep": sweep,
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
