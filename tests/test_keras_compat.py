@@ -194,6 +194,22 @@ class TestTraining:
         callback.set_model(model)
         assert compat.model_of(callback) is model
 
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tensorflow")
+    def test_a_model_of_a_strategy(self):
+        import tensorflow as tf
+
+        strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+        with strategy.scope():
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+            model.compile("sgd", "mse")
+        assert model.distribute_strategy is strategy
+        called = []
+        compat.replace_method(model.optimizer, compat.ADD_GRADIENTS, lambda pairs: called.append(len(pairs)) or pairs)
+        model.fit(self.x, self.y, verbose=0)
+        assert set(called) == {2}
+        compat.forget_strategy(model)
+        assert model.distribute_strategy is not strategy
+
     @on_jax
     def test_jax_training_state(self, model):
         seen = []

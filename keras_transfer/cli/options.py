@@ -71,6 +71,7 @@ def config_and_data(arguments: argparse.Namespace) -> tuple[str | None, str | No
         UserError: both are data, or it is neither.
     """
     from keras_transfer.config.load import recipe_names
+    from keras_transfer.data.paths import is_elsewhere
     from keras_transfer.errors import nearest
 
     word, data = arguments.config, arguments.data
@@ -81,7 +82,7 @@ def config_and_data(arguments: argparse.Namespace) -> tuple[str | None, str | No
     path, names = Path(word), recipe_names()
     if path.suffix.lower() in (".yaml", ".yml") or (word in names and not word.endswith("/")):
         return word, data
-    if not path.exists():
+    if not (path.exists() or is_elsewhere(word)):
         raise UserError(
             f"no folder, file or configuration {word!r}{nearest(word, names)} (expected data, such as photos/, a .yaml file or one of: "
             f"{', '.join(names)})"

@@ -17,6 +17,7 @@ import numpy as np
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
+from keras_transfer.distribute import ALONE, Group
 from keras_transfer.engine.feature_cache import CannotStore
 from keras_transfer.engine.features import FeatureSettings, FrozenFeatures, UpperPart
 from keras_transfer.engine.numbers import unpack
@@ -138,7 +139,10 @@ def head_part(
 
 
 def solve_head(
-    part: HeadPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None = None
+    part: HeadPart,
+    strength: float | Literal["auto"] | None,
+    class_weights: np.ndarray | None = None,
+    group: Group = ALONE,
 ) -> Solution:
     """Solve the last layer on the training features, and assign the solution to its variables, float32.
 
@@ -152,10 +156,19 @@ def solve_head(
             they help (:func:`~keras_transfer.solved.self_training.self_train`).
         strength: of the L2 penalty (:class:`~keras_transfer.solved.logistic.Logistic`), or ``"auto"``.
         class_weights: of the labels, where an image may have several (:class:`~keras_transfer.training.setup.TrainingSettings`).
+        group: the processes that train together: one of them solves for all.
 
     Raises:
         UserError: features that are not finite, or too few images for cross-validation.
     """
+    solution = group.from_main(lambda: _solution(part, strength, class_weights))
+    kernel, bias = part.model.layers[-1].weights
+    kernel.assign(solution.head.kernel.astype(np.float32))
+    bias.assign(solution.head.bias.astype(np.float32))
+    return solution
+
+
+def _solution(part: HeadPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None) -> Solution:
     loader = part.train.loader
     split = loader.split
     solver = solver_for(split.labels)
@@ -168,18 +181,13 @@ def solve_head(
             strengths=None if given is None else (given,),
         )  # fmt: skip
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
-        solution = Solution(head, found)
-        if part.unlabelled is not None:
-            more = self_train(
-                solver, features, split.labels, classes, folds, part.unlabelled, found, weights, split.weights
-            )
-            solution = Solution(more.head if more.accepted else head, found, more)
-    else:
-        solution = Solution(solver.solve(features, split.labels, classes, given, weights), None)
-    kernel, bias = part.model.layers[-1].weights
-    kernel.assign(solution.head.kernel.astype(np.float32))
-    bias.assign(solution.head.bias.astype(np.float32))
-    return solution
+        if part.unlabelled is None:
+            return Solution(head, found)
+        more = self_train(
+            solver, features, split.labels, classes, folds, part.unlabelled, found, weights, split.weights
+        )
+        return Solution(more.head if more.accepted else head, found, more)
+    return Solution(solver.solve(features, split.labels, classes, given, weights), None)
 
 
 def loss_weights(loader: Loader, class_weights: np.ndarray | None = None) -> np.ndarray | None:

@@ -6,6 +6,7 @@ import sys
 
 from keras_transfer import text
 from keras_transfer.cli import options
+from keras_transfer.distribute.place import is_follower, place
 from keras_transfer.errors import UserError
 
 EXAMPLES = (
@@ -13,6 +14,7 @@ EXAMPLES = (
     "keras-transfer train flowers.yaml --set model.dropout=0.3 --output runs/flowers",
     "keras-transfer train --resume --output runs/flowers",
     "keras-transfer train photos/ --folds 5 --output runs/flowers",
+    "keras-transfer train flowers.yaml --processes 2",
 )
 
 
@@ -26,9 +28,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="k-fold cross-validation: train once without each of K parts of the images, which judge; then a final model "
                         "of all. The same command goes on where it was stopped")  # fmt: skip
     options.add_backend(parser)
+    parser.add_argument("--processes", type=options.positive, metavar="N",
+                        help="train in N processes of this machine, each on its share of every batch: one for each GPU, or for a part of the "
+                        "cores (torch; the other backends use all devices in one process)")  # fmt: skip
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int | None:
+    if arguments.folds and (place() is not None or (arguments.processes or 1) > 1):
+        raise UserError("--folds trains in one process: leave out --processes")
+    if arguments.processes and arguments.processes > 1 and place() is None:
+        from keras_transfer.distribute.launch import launch
+        from keras_transfer.runtime import choose_backend
+
+        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value)
     from keras_transfer.console import terminal
     from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView
@@ -60,5 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
                      accept_changes=arguments.accept_changes)  # fmt: skip
-    show(terminal(sys.stdout), RunView(done))
-    text.say(f"run: {done.path}")
+    if not is_follower():
+        show(terminal(sys.stdout), RunView(done))
+        text.say(f"run: {done.path}")
+    return None
