@@ -254,12 +254,12 @@ class TestTorch:
     @pytest.mark.parametrize("kind", ["Adam", "AdamW"])
     def test_adam(self, names, kind, amsgrad):
         optimizer = getattr(keras.optimizers, kind)(amsgrad=amsgrad)
-        assert type(optimizer) in names.FUSABLE_OPTIMIZERS
-        assert callable(getattr(type(optimizer), names.ADAM_UPDATE))
+        assert type(optimizer) in names.ADAMS
+        assert callable(getattr(type(optimizer), names.PARALLEL_UPDATE))
         variables = [keras.Variable(np.zeros(shape, "float32")) for shape in ((2, 3), (5,))]
         optimizer.build(variables)
         called = []
-        compat.replace_method(optimizer, names.ADAM_UPDATE, lambda *args: called.append(args))
+        compat.replace_method(optimizer, names.PARALLEL_UPDATE, lambda *args: called.append(args))
         gradients = [keras.ops.ones(variable.shape) for variable in variables]
         optimizer.apply(gradients, variables)
         ((grads, updated, rate),) = called
@@ -269,6 +269,16 @@ class TestTorch:
         first, second, largest = names.adam_slots(optimizer, variables)
         assert [slot.shape for slot in first] == [slot.shape for slot in second] == [(2, 3), (5,)]
         assert len(largest) == (2 if amsgrad else 0)
+
+    def test_sgd(self, names):
+        optimizer = keras.optimizers.SGD(momentum=0.9, weight_decay=0.1)
+        assert type(optimizer) is names.SGD
+        assert callable(getattr(type(optimizer), names.PARALLEL_UPDATE))
+        variables = [keras.Variable(np.zeros(shape, "float32")) for shape in ((2, 3), (5,))]
+        optimizer.exclude_from_weight_decay(var_list=variables[1:])
+        optimizer.build(variables)
+        assert [slot.shape for slot in names.momentum_slots(optimizer, variables)] == [(2, 3), (5,)]
+        assert names.decayed(optimizer, variables) == variables[:1]
 
     def test_variables(self, names):
         import torch
