@@ -24,5 +24,6 @@ BENCHMARKS: dict[str, str] = {
     "export": "benchmarks.export",
     "serve": "benchmarks.serve",
     "evaluate": "benchmarks.evaluate",
+    "data-parallel": "benchmarks.data_parallel",
 }
 """Name on the command line → module."""

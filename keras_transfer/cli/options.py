@@ -110,6 +110,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
                         "OpenVINO where it is installed and agrees with the backend (default)")  # fmt: skip
 
 
+def add_flips(parser: argparse.ArgumentParser) -> None:
+    """Add ``--flips``."""
+    parser.add_argument("--flips", action="store_true",
+                        help="average the predictions with those for the mirror images; takes twice the time")  # fmt: skip
+
+
 def add_backends(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--backends A,B,…``."""
     parser.add_argument("--backends", type=words, default=(), metavar="A,B,…", help=text)
@@ -167,9 +173,11 @@ def add_ray(parser: argparse.ArgumentParser, what: str) -> None:
 
 
 def check_parts(arguments: argparse.Namespace) -> None:
-    """Refuse ``--ray`` without a folder for the parts."""
+    """Refuse ``--ray`` without a folder for the parts, and parts with mirror images."""
     if arguments.ray is not None and arguments.parquet is None:
         raise UserError("--ray needs --parquet DIR, a folder for the results")
+    if arguments.parquet is not None and getattr(arguments, "flips", False):
+        raise UserError("--flips averages predictions that are printed or in one file: leave it out, or --parquet")
 
 
 def add_picture(parser: argparse.ArgumentParser, dest: str, text: str, *earlier: str) -> None:

@@ -46,7 +46,7 @@ from keras_transfer.arguments.types import (
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.keras_objects import configuration, is_schedule, stored_optimizer, stored_schedule
 from keras_transfer.errors import nearest, unknown
-from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
+from keras_transfer.options import DROPOUT, BatchNorm, Color, Distribute, Pooling, Resize, Stem, last_groups
 
 VAL_FRACTION = 0.15
 LABEL_SMOOTHING = 0.1
@@ -151,6 +151,15 @@ class DatasetConfig(Section):
 class DataConfig(DatasetConfig):
     """The images and how they become batches."""
 
+    splits: PathText | None = Field(
+        None,
+        description="A `splits.json` file, as every run has one: exactly these images are used, in these splits.",
+    )
+    unlabelled: PathText | None = Field(
+        None,
+        description="Folder of images without labels: a head that is solved learns from them too, by self-training, where out-of-fold "
+        "predictions say that it helps. Images that the data have already are left out, recognized by their content.",
+    )
     batch_size: Positive | Auto = Field("auto", description="Images per training step.")
     accumulate: Positive = Field(
         1,
@@ -551,6 +560,11 @@ class RunConfig(Section):
         "auto",
         description="Precision of the training computation; weights, logits and loss stay float32. `auto`: bfloat16 "
         "where it was measured to be faster.",
+    )
+    distribute: Distribute = Field(
+        "auto",
+        description="Whether several processes or devices train together, each on its share of every batch of `data.batch_size`: `none`, "
+        "`data_parallel`, or `auto`: as the process was started (`--processes`, torchrun), see scaling.md.",
     )
     deterministic: Switch = Field(
         False,

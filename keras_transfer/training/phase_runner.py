@@ -18,18 +18,19 @@ from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.loading.keras_dataset import Batches
-from keras_transfer.engine.features import UpperPart, upper_part
+from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
+from keras_transfer.keras_compat import forget_strategy
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
-from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.accumulate import part_size
 from keras_transfer.training.across_phases import AcrossPhases, check_callbacks
 from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import AsValidation, BestModel, EveryEpoch, RunHistory, StopWhenAsked
 from keras_transfer.training.core_callbacks import CoreCallbacks
 from keras_transfer.training.events import TrainingEvents
-from keras_transfer.training.exact import at_rest, head_part, solve_head
+from keras_transfer.training.exact import HeadPart, at_rest, head_part, solve_head
 from keras_transfer.training.fit_result import FitResult, History
 from keras_transfer.training.folded import SolvedBefore, train_in_folds
 from keras_transfer.training.optimizer import compile_phase
@@ -37,6 +38,7 @@ from keras_transfer.training.range_test import sweep
 from keras_transfer.training.requirements import check_phases
 from keras_transfer.training.setup import PhaseStart, TrainingSetup, begin_phase
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
+from keras_transfer.training.stepping import stepping
 from keras_transfer.training.stopping import StopRequest, stop_on_request
 from keras_transfer.typing import Say
 
@@ -49,7 +51,7 @@ class Checkpointing:
     """Where the state for resuming is stored, and the state to resume from.
 
     Attributes:
-        file: the state file; None: no state is stored.
+        file: the state file; None: no state is stored, or another process of the group stores it.
         every: interval between two writes of the state; an interval in seconds also applies to the best model.
         resume: the state to resume from.
         clock: returns the seconds of the run so far, which are stored with the state.
@@ -74,7 +76,7 @@ class _PhaseRun:
     val: Batches
     state: TrainingState | None
     audit: FreezeAudit
-    part: UpperPart | None = None
+    part: HeadPart | None = None
     evidence: dict[str, Any] | None = None
     averages: list[AverageWeights] = field(default_factory=list)
 
@@ -112,7 +114,7 @@ class PhaseRunner:
         self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
 
     def run(self) -> FitResult:
-        """Train through the remaining phases.
+        """Train through the remaining phases; see :meth:`train_phase`.
 
         Raises:
             UserError: a bad ``train`` pattern, a state of another model, a phase that needs validation images.
@@ -121,6 +123,12 @@ class PhaseRunner:
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         check_phases(self.settings.phases, len(self.setup.val.loader.split))
+        with self.settings.group.scope():
+            result = self._run()
+        forget_strategy(self.setup.model)
+        return result
+
+    def _run(self) -> FitResult:
         result, core = self.result, self.core
         if self.settings.label_smoothing:
             self.say(
@@ -244,7 +252,7 @@ class PhaseRunner:
             "" if _know_no_model(self.callbacks) else "a callback that is not Keras's own may need the whole model"
         )
         if phase.solver == "exact" or self.settings.phases[number].folds:
-            part = head_part(model, start.images, val, features, self.say)
+            part = head_part(model, start.images, val, features, self.say, self.setup.unlabelled)
             trained = (model, start.images, val) if foreign else (part.model, part.train, part.val)
             return _PhaseRun(number, at_rest(phase), start, *trained, here, audit, part)
         if start.model is not model:
@@ -253,10 +261,10 @@ class PhaseRunner:
         trained = (upper.model, upper.train, upper.val) if upper else (start.model, start.images, val)
         return _PhaseRun(number, phase, start, *trained, here, audit)
 
-    def _solve(self, work: _PhaseRun, part: UpperPart) -> None:
+    def _solve(self, work: _PhaseRun, part: HeadPart) -> None:
         """Give the head its optimal weights; the epoch that follows measures them."""
         began = time.perf_counter()
-        solution = solve_head(part, work.phase.strength, self.settings.class_weights)
+        solution = solve_head(part, work.phase.strength, self.settings.class_weights, self.settings.group)
         self.say(f"phase {work.phase.name}: {solution}")
         self.result.outcomes.append(solution.outcome(work.phase.name))
         self._out_of_fold.append(solution.out_of_fold())
@@ -265,15 +273,14 @@ class PhaseRunner:
     def _train_in_folds(self, number: int, phase: ResolvedPhase, start: PhaseStart, audit: FreezeAudit) -> None:
         """Train a phase with folds; the epoch that follows measures what came of it."""
         histories: list[RunHistory] = []
-        file = self.checkpointing.file
-        with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
+        with self._stopping() as stop:
 
             def watch(train: Batches, title: str) -> list[keras.callbacks.Callback]:
                 self._expect(number, len(histories))
-                accumulate = [Accumulate(self._micro_batch_size)] if self.settings.accumulate > 1 else []
+                steps = stepping(self.settings, train, None, stop)
                 found = self.core.within(phase, train, self._first_epoch(number), title)
                 histories.extend(part for part in found if isinstance(part, RunHistory))
-                return [*accumulate, *found, StopWhenAsked(stop)]
+                return [*steps, *found, StopWhenAsked(stop)]
 
             outcome, logits = train_in_folds(self.setup, phase, start, self._solved_before(), audit, watch, self.say)
         for history in histories:
@@ -289,7 +296,10 @@ class PhaseRunner:
     def _solved_before(self) -> SolvedBefore | None:
         """Return how the head was solved last."""
         solved = [outcome for outcome in self.result.outcomes if outcome["solver"] == "exact"]
-        return SolvedBefore(solved[-1]["strength"], solved[-1]["temperature"]) if solved else None
+        if not solved:
+            return None
+        last = solved[-1]
+        return SolvedBefore(last["strength"], last["temperature"], last.get("unlabelled", {}).get("accepted", False))
 
     def _evidence(self) -> dict[str, Any]:
         """Return the out-of-fold evidence of the weights that the model has: rejected ones are not in it."""
@@ -322,7 +332,8 @@ class PhaseRunner:
         if phase.average == "none":
             return []
         self.say(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
-        return [AverageWeights(phase.average, phase.ema_momentum, work.train, self._micro_batch_size, work.state)]
+        size, group = self._micro_batch_size, self.settings.group
+        return [AverageWeights(phase.average, phase.ema_momentum, work.train, size, work.state, group)]
 
     @property
     def _micro_batch_size(self) -> int:
@@ -345,25 +356,32 @@ class PhaseRunner:
 
     def _fit(self, work: _PhaseRun) -> None:
         """Call ``model.fit`` with all callbacks, in the order in which they must be called."""
-        model, accumulate = self.setup.model, self.settings.accumulate
+        model = self.setup.model
         schedule, begun = keras_callbacks(work.phase, self.settings.callbacks), self._begun or work.state is not None
         first_epoch, self._begun = self._first_epoch(work.number), True
         own = [AcrossPhases(each, model, first_epoch, begun, self.events.save) for each in self.callbacks]
         watchers = [*schedule, *self.callbacks]
-        stepping = [Accumulate(self._micro_batch_size)] if accumulate > 1 else []
         keeping = []
         if self.events.wants_every_epoch:
             keeping = [EveryEpoch(self.events.epoch_model, model, work.number + 1)]
         file, every = self.checkpointing.file, self.checkpointing.every
-        with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
+        with self._stopping() as stop:
             keeper = []
-            if file is not None:
+            if file is not None or self.settings.group.size > 1:  # all stop where one saves, and take up what it saved
                 fill, epochs = self._filler(work), work.phase.epochs
                 keeper = [StateKeeper(file, model, work.train, epochs, watchers, fill, every, stop, work.state)]
             judging = [] if work.evidence is None else [AsValidation(work.evidence)]
-            callbacks = [*stepping, *judging, *self.core.around([*schedule, *own]), *keeping, *work.averages, *keeper]
             val = work.val if work.evidence is None else None
+            steps = stepping(self.settings, work.train, val, stop)
+            callbacks = [*steps, *judging, *self.core.around([*schedule, *own]), *keeping, *work.averages, *keeper]
             fit_from(work.model, work.train, val, work.phase.epochs, callbacks, work.state)
+
+    def _stopping(self) -> contextlib.AbstractContextManager[StopRequest]:
+        """Turn signals into requests to stop, where what has been trained is kept, or others train with this process."""
+        alone = self.settings.group.size == 1
+        if self.checkpointing.file is None and alone:
+            return contextlib.nullcontext(StopRequest())
+        return stop_on_request(alone)
 
     def _filler(self, work: _PhaseRun) -> Callable[[TrainingState], None]:
         """Return a function that adds to a state what only the runner knows."""

@@ -18,6 +18,8 @@ import numpy as np
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.data.loading.loader import Loader
+from keras_transfer.distribute import ALONE, Group
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import UserError
 from keras_transfer.models.any_size import any_size
@@ -45,6 +47,7 @@ class TrainingSettings:
         native: whether layers run by the operations of `engine.native`; same results, faster.
         features: how features of frozen layers are computed and cached; by default in memory, in float32.
         rejects: whether novelty is to be calibrated, for which folds compute what images held out of them are like.
+        group: the processes that train together; batches are divided among them.
     """
 
     backbone: str
@@ -60,6 +63,7 @@ class TrainingSettings:
     native: bool = True
     features: FeatureSettings = field(default_factory=FeatureSettings)
     rejects: bool = False
+    group: Group = ALONE
 
 
 @dataclass
@@ -71,12 +75,14 @@ class TrainingSetup:
         train: training batches (uint8 images, one-hot labels).
         val: validation batches; the metric that they give chooses the best epoch.
         settings: how the phases train.
+        unlabelled: images without labels, in order, that a solved head may learn from too; None: there are none.
     """
 
     model: keras.Model
     train: Batches
     val: Batches
     settings: TrainingSettings
+    unlabelled: Loader | None = None
 
     def __enter__(self) -> TrainingSetup:
         return self
@@ -90,6 +96,8 @@ class TrainingSetup:
         """Stop the worker threads."""
         self.train.loader.close()
         self.val.loader.close()
+        if self.unlabelled is not None:
+            self.unlabelled.close()
 
     def release(self) -> None:
         """Drop model and batches, so that a reference to the setup does not keep them in memory."""
