@@ -23,5 +23,7 @@ BENCHMARKS: dict[str, str] = {
     "export": "benchmarks.export",
     "serve": "benchmarks.serve",
     "evaluate": "benchmarks.evaluate",
+    "batch": "benchmarks.batch",
+    "sweep": "benchmarks.sweep",
 }
 """Name on the command line → module."""
