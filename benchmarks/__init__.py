@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "head-phase": "benchmarks.head_phase",
     "last-block": "benchmarks.last_block",
     "pipeline": "benchmarks.pipeline",
+    "shards": "benchmarks.shards",
     "recipe": "benchmarks.recipe",
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",
@@ -25,5 +26,6 @@ BENCHMARKS: dict[str, str] = {
     "evaluate": "benchmarks.evaluate",
     "batch": "benchmarks.batch",
     "sweep": "benchmarks.sweep",
+    "data-parallel": "benchmarks.data_parallel",
 }
 """Name on the command line → module."""

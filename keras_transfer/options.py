@@ -29,6 +29,9 @@ Stem = Literal["keep", "small_image", "one_channel"]
 BatchNorm = Literal["train", "frozen"]
 """Whether the backbone's BatchNorm layers may train."""
 
+Distribute = Literal["none", "auto", "data_parallel"]
+"""Whether several processes or devices train together (:mod:`keras_transfer.distribute`)."""
+
 DROPOUT = 0.2
 """Default dropout rate before the logits."""
 

@@ -122,6 +122,7 @@ def test_commands(model, tmp_path, capsys):
         (["--parquet", "{file}"], "is a file; name a folder"),
         (["--parquet", "{full}"], "is not empty, and not that of such a job"),
         (["--parquet", "{new}", "--output", "x.png"], "leave it out, or --parquet"),
+        (["--parquet", "{new}", "--flips"], "leave it out, or --parquet"),
     ],
 )
 def test_mistakes_are_one_line(words, message, model, tmp_path, capsys):

@@ -62,8 +62,9 @@ def test_files_match_the_report(compared):
         table = list(csv.DictReader(lines))
     assert tuple(table[0]) == rows.FIELDS and [row["name"] for row in table] == ["one", "two"]
     assert float(table[1]["test_accuracy"]) == report["runs"][1]["test_accuracy"]
-    with Image.open(folder / "out" / "compare.png") as drawn:
-        assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
+    for name in ("compare.png", "curves.png"):
+        with Image.open(folder / "out" / name) as drawn:
+            assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
 
 
 @pytest.mark.usefixtures("nothing_trains")

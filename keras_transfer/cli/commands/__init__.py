@@ -32,6 +32,7 @@ from keras_transfer.cli.commands import (
     report,
     retrain,
     serve,
+    shard,
     suggest,
     sweep,
     train,
@@ -60,6 +61,7 @@ COMMANDS: dict[str, ModuleType] = {
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
+    "shard": shard,
     "backbones": backbones,
     "completion": completion,
 }

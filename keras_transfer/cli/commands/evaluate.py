@@ -16,6 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="DATA", help="evaluate on this data instead of the run's own")
     options.add_split(parser)
     options.add_json(parser, "the metrics")
+    options.add_flips(parser)
     options.add_backend(parser)
     options.add_engine(parser)
     options.add_parts(parser, "logits and labels")
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     from keras_transfer.inference import evaluate
 
     evaluate(arguments.source, data=arguments.data, split=arguments.split, json_file=arguments.json_file,
-             backend=arguments.backend, device=arguments.device, engine=arguments.engine)  # fmt: skip
+             backend=arguments.backend, device=arguments.device, engine=arguments.engine, flips=arguments.flips)  # fmt: skip
 
 
 def _in_parts(arguments: argparse.Namespace) -> None:

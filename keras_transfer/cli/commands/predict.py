@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--csv", metavar="FILE", dest="csv_file", help="write the predictions as CSV")
     options.add_parts(output, "the predictions")
     options.add_picture(parser, "grid_file", "draw the images with their predictions", "--grid")
+    options.add_flips(parser)
     options.add_backend(parser)
     options.add_engine(parser)
     options.add_ray(parser, "predict")
@@ -40,4 +41,4 @@ def run(arguments: argparse.Namespace) -> None:
 
     predict(arguments.source, arguments.paths, top=arguments.top, json_file=arguments.json_file,
             csv_file=arguments.csv_file, grid_file=arguments.grid_file, backend=arguments.backend,
-            device=arguments.device, engine=arguments.engine)  # fmt: skip
+            device=arguments.device, engine=arguments.engine, flips=arguments.flips)  # fmt: skip
