@@ -18,6 +18,7 @@ from keras_transfer.arguments.types import AnyPath, Backend, Device, Minutes, Po
 from keras_transfer.config.load import load_config
 from keras_transfer.config.open_data import with_absolute_paths
 from keras_transfer.config.schema import RunConfig
+from keras_transfer.distribute.place import place
 from keras_transfer.errors import MissingExtra, Trouble, UserError, unknown
 from keras_transfer.options import PRUNERS, SAMPLERS
 from keras_transfer.sweeps.objective import Objective, objective_named
@@ -98,6 +99,7 @@ def sweep(  # most of it documentation
     for kind, value, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if value not in known:
             raise unknown(kind, value, known)
+    _refuse_launcher()
     wanted = objective_named(objective)
     start = config if isinstance(config, RunConfig) else _load(os.fspath(config))
     base = start.model_dump(mode="json", exclude_unset=True, exclude={"name", "output"})
@@ -119,6 +121,16 @@ def sweep(  # most of it documentation
         reasons = dict.fromkeys(str(row["reason"]).splitlines()[0] for row in result.trials if row["state"] == FAILED)
         raise UserError("\n".join(f"every trial failed: {reason}" for reason in list(reasons)[:3]))
     return result
+
+
+def _refuse_launcher() -> None:
+    """Refuse processes that a launcher has started to train one model together: each would take a trial of its own."""
+    here = place()
+    if here is not None and here.size > 1:
+        raise UserError(
+            f"a sweep shares trials between processes that know nothing of each other; this is process {here.rank} of {here.size} "
+            f"({here.launcher}): give the plain command, as many times as there shall be processes"
+        )
 
 
 @dataclass(frozen=True)
