@@ -138,7 +138,7 @@ for precision in bfloat16 float32; do
     recipe fashion_mnist_resnet18_scratch 150 fashion-mnist --set data.batch_size=512 --set phases.0.learning_rate=0.3 \
         --set phases.1.learning_rate=0.3 --set phases.1.epochs=14
     recipe cifar10_efficientnet_lite0 180 cifar10.tar.gz --set data.batch_size=256 --set phases.1.learning_rate=0.002 \
-        --set phases.2.learning_rate=0.0015 --set phases.2.epochs=8
+        --set phases.2.learning_rate=0.0016 --set phases.2.epochs=10
     recipe cifar10_alexnet_scratch 150 cifar10.tar.gz --set data.batch_size=512 --set phases.0.learning_rate=0.001 \
         --set phases.0.epochs=50
     step resume 90 "$OUT/resume.json" $PYTHON scripts/kill_test.py --backend torch --moments $MOMENTS --deterministic \
