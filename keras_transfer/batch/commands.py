@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keras_transfer.data.dataset import Split
 
 
-def predict_parts(
+def predict_parts(  # the options of the command, each by name
     source: str | Path,
     paths: Sequence[str],
     folder: str | Path,
@@ -84,7 +84,7 @@ def embed_parts(
     return _job(model, images, Path(folder), Work("embed", backend=model.backend, device=device), rows, ray, say)
 
 
-def evaluate_parts(
+def evaluate_parts(  # the options of the command, each by name
     source: str | Path,
     folder: str | Path,
     *,
