@@ -144,7 +144,9 @@ for precision in bfloat16 float32; do
     step resume 90 "$OUT/resume.json" $PYTHON scripts/kill_test.py --backend torch --moments $MOMENTS --deterministic \
         --json "$OUT/resume.json"
     step data-parallel 90 "$OUT/data-parallel" $PYTHON -m torch.distributed.run --standalone --nproc-per-node 1 -m keras_transfer \
-        train quickstart --set phases.0.epochs=1 --set phases.1.epochs=1 --backend torch --output "$OUT/data-parallel"
+        train quickstart --set distribute=data_parallel --set phases.0.epochs=1 --set phases.1.epochs=1 --backend torch --output "$OUT/data-parallel"
+    step process-group 60 "$OUT/process-group.json" $PYTHON -m torch.distributed.run --standalone --nproc-per-node 1 \
+        -m benchmarks.gpu group --json "$OUT/process-group.json"
     step memory 60 "$OUT/memory.json" $PYTHON -m benchmarks.gpu memory --json "$OUT/memory.json"
 done
 echo "results: $RESULTS"
