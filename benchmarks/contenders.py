@@ -97,6 +97,17 @@ def throughput(step: Callable[[int], None], batch: int) -> Callable[[], float]:
 
 def keras_classifier(model: str, size: int, precision: str, backend: str, ours: bool) -> Any:
     """Build our classifier with random weights, with native operations if `ours`."""
+    return prepared(lambda: _untrained(model, size), precision, backend, ours)
+
+
+def _untrained(model: str, size: int) -> Any:
+    from keras_transfer.models.classifier import build_classifier
+
+    return build_classifier(model, CLASSES, size, weights="none", dropout=0.0)
+
+
+def prepared(build: Callable[[], Any], precision: str, backend: str, ours: bool) -> Any:
+    """Activate a backend and build a classifier, with native operations if `ours`."""
     from keras_transfer import runtime
 
     if importlib.util.find_spec(backend) is None:
@@ -104,10 +115,9 @@ def keras_classifier(model: str, size: int, precision: str, backend: str, ours: 
     runtime.activate(backend)
     runtime.hide_progress_bars()
     from keras_transfer.engine.native import install
-    from keras_transfer.models.classifier import build_classifier
     from keras_transfer.models.precision import set_precision
 
-    classifier = build_classifier(model, CLASSES, size, weights="none", dropout=0.0)
+    classifier = build()
     set_precision(classifier, precision)
     if ours:
         install(classifier)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.checkpoints.references import (
+    by_openvino,
     check_every_weight_matters,
     check_its_file_is_taken,
     computed,
@@ -69,19 +70,9 @@ def test_timm(architecture, tmp_path):
         if not hasattr(theirs, "head_dist"):
             logits = features @ theirs.head.weight.numpy().T + theirs.head.bias.numpy()
             assert relative(logits, theirs(nchw(noise(trained))).numpy()) < 1e-5
-    if not architecture.startswith("beit_"):  # its relative positions have no builder for OpenVINO
-        assert relative(_by_openvino(ours, noise(trained)), features) < 1e-5
+    assert relative(by_openvino(ours, noise(trained)), features) < 1e-5
     theirs.set_input_size(other)
     assert relative(computed(converted(tmp_path, other), noise(other)), timm_features(theirs, noise(other))) < 1e-5
-
-
-def _by_openvino(model, images):
-    pytest.importorskip("openvino")
-    from keras_transfer.engine.openvino_core import core
-    from keras_transfer.engine.openvino_graph import translate
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    return core().compile_model(translate(model, len(images), np.float32), "CPU", settings)(images)[0]
 
 
 SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 40, "patch_size": 8}

@@ -11,6 +11,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.families.vit import model_args, network
 from keras_transfer.models.checkpoints.layers import Tensor
+from keras_transfer.models.checkpoints.layers_conv import numbers
 from keras_transfer.models.checkpoints.relative import relative_bias, resample_linear
 from keras_transfer.models.checkpoints.resample import resample
 from keras_transfer.models.checkpoints.tensors import Part
@@ -84,12 +85,12 @@ def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> kera
     style = Style(heads, float(config.get("layer_norm_eps", 1e-12)), str(config.get("hidden_act", "gelu")))
     if checkpoint.has(f"encoder.layer.0.{_TABLE_OF_TRANSFORMERS}"):
         style = replace(style, bias=lambda tokens, part: _bilinear_bias(tokens, part, grid, heads))
-    for number in range(checkpoint.count("encoder.layer")):
+    (depth,) = numbers([config.get("num_hidden_layers", 12)], "num_hidden_layers")
+    checkpoint.check_alike([f"encoder.layer.{number}" for number in range(depth)], ("relative_position_index",))
+    for number in range(depth):
         x = block(x, checkpoint.part(f"encoder.layer.{number}", f"block{number}"), _NAMES_OF_TRANSFORMERS, style)
-    if checkpoint.has("layernorm.weight"):
-        x = norm(x, head, "layernorm", style.epsilon)
-    if not checkpoint.has("pooler.layernorm.weight"):
-        return keras.Model(image, x[:, 0], name="beit")
+    if not config.get("use_mean_pooling", True):
+        return keras.Model(image, norm(x, head, "layernorm", style.epsilon)[:, 0], name="beit")
     x = norm(mean_of(x[:, 1:], "head_mean"), head, "pooler.layernorm", style.epsilon)
     return keras.Model(image, x, name="beit")
 
