@@ -81,9 +81,11 @@ def kernel_variable(layer: keras.layers.Layer) -> keras.Variable:
 
 def remove_adapter(layer: keras.layers.Layer) -> None:
     """Undo ``layer.enable_lora`` without merging: the kernel is what it was, and trains."""
+    import keras
+
     for name in ("lora_kernel_a", "lora_kernel_b"):
         layer._untrack_variable(getattr(layer, name))
-        layer.__dict__.pop(name)  # `del` would collect garbage, once for each layer
+        super(keras.layers.Layer, layer).__delattr__(name)  # Keras's own collects garbage each time
     layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
     layer.trainable = layer.trainable  # sets it on the kernel
 

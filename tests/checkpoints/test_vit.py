@@ -121,12 +121,31 @@ TRANSFORMERS = {
     ),
     "beit": (lambda: T.BeitForImageClassification(T.BeitConfig(**WIDE, use_relative_position_bias=True)), None),
     "beit without a mean": (lambda: T.BeitModel(T.BeitConfig(**WIDE, use_mean_pooling=False)), "pooler_output"),
+    "data2vec": (
+        lambda: T.Data2VecVisionForImageClassification(T.Data2VecVisionConfig(**WIDE, use_relative_position_bias=True)),
+        None,
+    ),
+    "mae": (
+        lambda: T.ViTMAEForPreTraining(
+            T.ViTMAEConfig(
+                **WIDE,
+                mask_ratio=0.0,
+                decoder_hidden_size=16,
+                decoder_num_attention_heads=2,
+                decoder_num_hidden_layers=1,
+                decoder_intermediate_size=16,
+            )
+        ),
+        lambda m, x, **k: m.vit(x, **k).last_hidden_state[:, 0],
+    ),
+    "msn": (lambda: T.ViTMSNForImageClassification(T.ViTMSNConfig(**WIDE)), None),
+    "ijepa": (lambda: T.IJepaForImageClassification(T.IJepaConfig(**WIDE)), None),
     "siglip classifier": (
         lambda: T.SiglipForImageClassification(_two_towers(T.SiglipConfig, T.SiglipTextConfig, T.SiglipVisionConfig)),
         None,
     ),
 }
-_ANY_SIZE = ("dinov2", "dinov3", "beit")  # these need no word to interpolate
+_ANY_SIZE = ("dinov2", "dinov3", "beit", "data2vec")  # these need no word to interpolate
 
 
 @pytest.mark.parametrize("name", _some(TRANSFORMERS, ("dinov2 registers", "siglip")))

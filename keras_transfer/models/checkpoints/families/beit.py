@@ -1,4 +1,7 @@
-"""BEiT of timm and transformers: a vision transformer with relative positions (Bao et al. 2021, https://arxiv.org/abs/2106.08254)."""
+"""BEiT of timm and transformers: a vision transformer with relative positions (Bao et al. 2021, https://arxiv.org/abs/2106.08254).
+
+transformers' data2vec (Baevski et al. 2022, https://arxiv.org/abs/2202.03555) is the same network.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,8 @@ _TABLE_OF_TRANSFORMERS = "attention.attention.relative_position_bias.relative_po
 def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network of a model of transformers; see :class:`.family.Family`."""
     config = checkpoint.facts.config
-    checkpoint = checkpoint.part("beit", "") if checkpoint.has("beit.embeddings.cls_token") else checkpoint
+    prefix = checkpoint.facts.architecture.replace("-", "_")
+    checkpoint = checkpoint.part(prefix, "") if checkpoint.has(f"{prefix}.embeddings.cls_token") else checkpoint
     stem, head = checkpoint.part("", "stem"), checkpoint.part("", "head")
     image = keras.Input((*image_size, 3), name="pixels")
     x, grid = patches(image, stem, "embeddings.patch_embeddings.projection")
@@ -120,7 +124,7 @@ FAMILY = Family(
 FAMILY_OF_TRANSFORMERS = Family(
     name="BEiT (transformers)",
     timm="",
-    transformers=("beit",),
+    transformers=("beit", "data2vec-vision"),
     build=build_of_transformers,
     left_out=(r"classifier\..*", r".*mask_token", r"lm_head\..*"),
     examples=(),

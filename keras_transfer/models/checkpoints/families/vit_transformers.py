@@ -1,4 +1,4 @@
-"""The vision transformers of Hugging Face transformers: ViT, DeiT, DINOv2, DINOv3, CLIP, MetaCLIP 2, SigLIP, SigLIP 2.
+"""The vision transformers of Hugging Face transformers: ViT, DeiT, MAE, MSN, I-JEPA, DINOv2, DINOv3, CLIP, MetaCLIP 2, SigLIP, SigLIP 2.
 
 Of models with two towers, the vision tower is taken.
 """
@@ -133,6 +133,9 @@ _SIGLIP_LAYOUT = replace(
 _LAYOUTS = {
     "vit": _VIT_LAYOUT,
     "deit": _VIT_LAYOUT,
+    "vit_mae": _VIT_LAYOUT,
+    "vit_msn": replace(_VIT_LAYOUT, defaults={**_VIT_LAYOUT.defaults, "layer_norm_eps": 1e-6}),
+    "ijepa": replace(_VIT_LAYOUT, tokens=(), defaults={**_VIT_LAYOUT.defaults, "vision_use_head": False}),
     "dinov2": _DINOV2_LAYOUT,
     "dinov2_with_registers": replace(_DINOV2_LAYOUT, interpolation=("bicubic", True)),
     "dinov3_vit": _DINOV3_LAYOUT,
@@ -258,7 +261,7 @@ def _pooled(x: Tensor, head: Part, layout: _Layout, config: Mapping[str, Any], s
         head.leave("post_layernorm.")
         return mean_of(x[:, prefix:], "head_mean")
     x = norm(x, head, layout.final_norm, style.epsilon)
-    if not layout.tokens:  # SigLIP
+    if not layout.tokens:  # SigLIP, I-JEPA
         if config.get("vision_use_head", True) and not classifier:
             return _siglip_pool(x, head.part("head", "head"), style)
         head.leave("head.")
