@@ -80,9 +80,17 @@ def _repeat_vector(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
 
 
 def _permute(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
-    rank = len(shapes[0])
-    x = ops.transpose(channels_last(inputs[0], rank), integers(0, *layer.dims))
-    return channels_first(x, rank)
+    shape, rank = shapes[0], len(shapes[0])
+    if None in shape[1:]:
+        raise NotTranslatable(f"{layer.name} (Permute of an unknown size)")
+    x = channels_last(inputs[0], rank)
+    # Axes of size 1 are left out meanwhile: OpenVINO 2026.4 takes such a transposition after another for a plain reshape.
+    order = [0, *(axis for axis in layer.dims if shape[axis] != 1)]
+    kept = sorted(order)
+    x = ops.reshape(x, integers(0, *(shape[axis] for axis in kept[1:])), True)
+    if order != kept:
+        x = ops.transpose(x, integers(*(kept.index(axis) for axis in order)))
+    return channels_first(ops.reshape(x, integers(0, *(shape[axis] for axis in layer.dims)), True), rank)
 
 
 ARRAY_BUILDERS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,10 @@ def relative(received: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(received - expected).max() / np.abs(expected).max())
 
 
-def check_every_weight_matters(model, images: np.ndarray) -> None:
+def check_every_weight_matters(model, images: np.ndarray, but: str = "nothing") -> None:
     """A small change of any one weight changes the features; otherwise it is not in the network.
+
+    ``but`` is a regular expression for weights that cancel out, such as what is added to every key of an attention.
 
     Told by derivatives, which one pass computes for all weights; networks consist of the same layers on every backend.
     """
@@ -136,7 +139,8 @@ def check_every_weight_matters(model, images: np.ndarray) -> None:
     idle = [
         variable.path
         for variable, slope in zip(model.weights, slopes)
-        if float((slope * (0.01 * variable.value.abs() + 0.025)).abs().max()) < 1e-6 * largest
+        if not re.search(but, variable.path)
+        and float((slope * (0.01 * variable.value.detach().abs() + 0.025)).abs().max()) < 1e-6 * largest
     ]
     for value in frozen:
         value.requires_grad_(False)

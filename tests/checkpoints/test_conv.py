@@ -64,7 +64,7 @@ def _check(case: Case, ref: Reference) -> None:
             logits = ref.logits(images)
             assert np.abs(found @ ref.head[0].T + ref.head[1] - logits).max() <= TOLERANCE * np.abs(logits).max()
     check_its_file_is_taken(network)
-    check_every_weight_matters(network, images)
+    check_every_weight_matters(network, images, "attn_key_norm/(beta|moving_mean)")
     assert len(network.weights) == len(list(checkpoint.tensors)) - len(checkpoint.tensors.left())
 
 

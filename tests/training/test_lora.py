@@ -15,7 +15,7 @@ from keras_transfer.models.freeze import apply_train, unfreeze
 from keras_transfer.training.train import train
 from tests.checkpoints.references import timm_folder
 from tests.conftest import make_photos
-from tests.training.small import StopAt, assert_same, resume, settings
+from tests.training.small import StopAt, assert_same, like_keras, resume, settings
 
 pytestmark = pytest.mark.backend
 RANK = 2
@@ -81,7 +81,7 @@ def test_an_interrupted_run_resumes_to_the_same_bits(folder, photos, run, tmp_pa
         with pytest.raises(Interrupted):
             train(
                 _settings(folder, photos, output, save_every="1 step"),
-                callbacks=[StopAt(epochs, batch)],
+                callbacks=[like_keras(StopAt)(epochs, batch)],
                 say=lambda _: None,
             )
         assert_same(run, resume(output))

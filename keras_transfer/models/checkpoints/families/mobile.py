@@ -104,7 +104,7 @@ _LARGE_END = "2:55*4,50,53,50*2,53,55,50*3 1:1"
 
 _EXACT = {
     "mobilenetv1_100": _V1,
-    "mobilenetv1_100h": _V1,
+    "mobilenetv1_100h": replace(_V1, head="map"),
     "mobilenetv1_125": _V1,
     "mobilenetv2_110d": _MOBILENET_V2.deeper(1.2, ends=False),
     "mobilenetv2_120d": _MOBILENET_V2.deeper(1.4, ends=False),

@@ -157,7 +157,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
     layout = _LAYOUTS[checkpoint.facts.architecture.removesuffix("_vision_model")]
     config = _config(checkpoint, layout)
-    checkpoint = _tower(checkpoint, layout)
+    root, checkpoint = checkpoint, _tower(checkpoint, layout)
     stem, head = checkpoint.part("", "stem"), checkpoint.part("", "head")
     image = keras.Input((*image_size, 3), name="pixels")
     x = conv_of(image, stem.name(layout.patches), *_patch_kernel(stem, layout.patches, bias=not layout.pre_norm))
@@ -177,9 +177,11 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
         x = norm(x, stem, layout.pre_norm, style.epsilon)
     names = _SWIGLU if checkpoint.has(f"{layout.blocks}.0.mlp.weights_in.weight") else layout.names
     (depth,) = numbers([config["num_hidden_layers"]], "num_hidden_layers")
-    checkpoint.check_alike([f"{layout.blocks}.{number}" for number in range(depth)])
+    # Checkpoints of MSN's classifier have the blocks beside the tower.
+    blocks = root if root.has(f"{layout.blocks}.0.{layout.names.norm1}.weight") else checkpoint
+    blocks.check_alike([f"{layout.blocks}.{number}" for number in range(depth)])
     for number in range(depth):
-        x = block(x, checkpoint.part(f"{layout.blocks}.{number}", f"block{number}"), names, style)
+        x = block(x, blocks.part(f"{layout.blocks}.{number}", f"block{number}"), names, style)
     x = _pooled(x, head, layout, config, style, prefix)
     return keras.Model(image, x, name="vit")
 
