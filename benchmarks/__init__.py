@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "head-phase": "benchmarks.head_phase",
     "last-block": "benchmarks.last_block",
     "pipeline": "benchmarks.pipeline",
+    "shards": "benchmarks.shards",
     "recipe": "benchmarks.recipe",
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",
@@ -24,5 +25,6 @@ BENCHMARKS: dict[str, str] = {
     "export": "benchmarks.export",
     "serve": "benchmarks.serve",
     "evaluate": "benchmarks.evaluate",
+    "data-parallel": "benchmarks.data_parallel",
 }
 """Name on the command line → module."""

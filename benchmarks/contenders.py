@@ -15,6 +15,8 @@ from keras_transfer.runtime import BACKENDS
 
 MODELS = ("resnet50", "mobilenet_v2", "vgg16", "efficientnet_lite0")
 PRECISIONS = ("float32", "bfloat16")
+MORE_MODELS = ("vit_small",)
+"""Only on request: needs timm, which is the rival and whose configuration ours reads."""
 BATCH, SIZE, CLASSES = 16, 224, 10
 HAND_WRITTEN = ("PyTorch eager", "PyTorch compiled")
 ROUND_SECONDS = 4.0
@@ -32,7 +34,7 @@ def cases(options: Options, module: str, more: Sequence[str] = ()) -> list[Case]
     """
     backends = options.choose("backends", BACKENDS)
     found = []
-    for model in options.choose("models", MODELS):
+    for model in options.choose("models", (*MODELS, *MORE_MODELS)) if options.models else MODELS:
         for precision in options.choose("precisions", PRECISIONS):
             common: dict[str, Any] = {
                 "model": model,
@@ -101,9 +103,11 @@ def keras_classifier(model: str, size: int, precision: str, backend: str, ours: 
 
 
 def _untrained(model: str, size: int) -> Any:
+    from benchmarks.torch_models import checkpoint
     from keras_transfer.models.classifier import build_classifier
 
-    return build_classifier(model, CLASSES, size, weights="none", dropout=0.0)
+    name = checkpoint(model) if model in MORE_MODELS else model
+    return build_classifier(name, CLASSES, size, weights="none", dropout=0.0)
 
 
 def prepared(build: Callable[[], Any], precision: str, backend: str, ours: bool) -> Any:

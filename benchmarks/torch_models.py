@@ -6,7 +6,13 @@ in PyTorch, which saves a little work.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+
 from torch import Tensor, nn
+
+from keras_transfer.errors import UserError
 
 CLASSES = 10
 
@@ -124,7 +130,32 @@ def vgg16() -> nn.Module:
     return classifier(*layers, channels=512)
 
 
+def vit_small() -> nn.Module:
+    """timm's ViT-S/16 (Dosovitskiy et al., 2020) at 224 px, with its attention in one kernel."""
+    return nn.Sequential(Scale(), _timm_vit_small())
+
+
+def _timm_vit_small() -> nn.Module:
+    try:
+        import timm
+    except ImportError:
+        raise UserError("vit_small needs timm: pip install timm") from None
+    return timm.create_model("vit_small_patch16_224", num_classes=CLASSES)
+
+
+def checkpoint(name: str) -> str:
+    """Write timm's vit_small with random weights as a checkpoint and return its folder, which is removed at exit."""
+    from timm.models import save_for_hf
+
+    assert name == "vit_small"
+    folder = tempfile.mkdtemp(prefix="keras_transfer_benchmark_")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    save_for_hf(_timm_vit_small(), folder, safe_serialization=True)
+    return folder
+
+
 MODELS = {
+    "vit_small": vit_small,
     "resnet50": resnet50,
     "mobilenet_v2": mobilenet_v2,
     "vgg16": vgg16,

@@ -34,6 +34,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "RunConfig": ("keras_transfer.config.schema", "RunConfig"),
     "load_config": ("keras_transfer.config.load", "load_config"),
     "train": ("keras_transfer.training.train", "train"),
+    "sweep": ("keras_transfer.sweeps.sweep", "sweep"),
     "UserError": ("keras_transfer.errors", "UserError"),
 }
 

@@ -34,6 +34,14 @@ def is_live(console: Console) -> bool:
     return console.is_terminal and console.file.isatty() and not console.is_dumb_terminal and not in_notebook()
 
 
+_hidden: list[bool] = []
+
+
+def hide_progress() -> None:
+    """Show no more bars in this process: another one, which works with it, shows them."""
+    _hidden.append(True)
+
+
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a bar with the time left, inside the block and on a terminal only.
@@ -46,7 +54,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         A function that is called with the number of steps done since its last call.
     """
     console = terminal()
-    if not is_live(console) or total < 1:
+    if _hidden or not is_live(console) or total < 1:
         yield lambda steps: None
         return
     from rich.markup import escape

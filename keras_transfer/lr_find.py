@@ -9,9 +9,10 @@ from typing import Any
 from keras_transfer import text
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.console import wrote
+from keras_transfer.distribute import is_follower
 from keras_transfer.files import check_output, write_json
 from keras_transfer.training.prepare import prepare
-from keras_transfer.typing import Say
+from keras_transfer.typing import Say, quiet
 
 
 def lr_find(
@@ -39,8 +40,11 @@ def lr_find(
     Raises:
         UserError: what a training with this configuration would refuse; a file that cannot be written.
     """
-    check_output("--output", output, ".png")
-    check_output("--json", json_file)
+    follows = is_follower()  # another process prints and writes
+    say = quiet if follows else say
+    if not follows:
+        check_output("--output", output, ".png")
+        check_output("--json", json_file)
     prepared = prepare(config, backend=backend, device=device, needs_validation=False, say=say)
     prepared.say_choices(say)
 
@@ -48,8 +52,11 @@ def lr_find(
     from keras_transfer.training.build import make_setup
     from keras_transfer.training.range_test import find_rates
 
-    with make_setup(prepared.config, prepared.data) as setup:
+    with make_setup(prepared.config, prepared.data, group=prepared.group) as setup:
         found = find_rates(setup, say=say)
+    prepared.group.close()
+    if follows:
+        return found
     if output is not None:
         plots.rate_sweeps(found, output)
         wrote(output)

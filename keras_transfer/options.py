@@ -11,6 +11,13 @@ DEVICES = ("auto", "cpu", "gpu", "mps")
 ENGINES = ("auto", "native", "openvino")
 """What computes predictions (:mod:`keras_transfer.engine.forward`)."""
 
+SAMPLERS = ("tpe", "random", "grid")
+"""How a sweep chooses values: by a model of what was good so far, at random, or all combinations."""
+PRUNERS = ("median", "hyperband", "none")
+"""Which trials of a sweep end early: those below the median of others in the same epoch, those that successive halving drops, or none."""
+OBJECTIVES = ("accuracy", "loss", "balanced_accuracy", "macro_f1", "mean_average_precision")
+"""Figures that a sweep can optimize."""
+
 Color = Literal["rgb", "grey"]
 """Channels of an image: three or one."""
 Resize = Literal["squash", "crop", "pad"]
@@ -21,6 +28,9 @@ Stem = Literal["keep", "small_image", "one_channel"]
 """What is done to the first layers of a backbone (:mod:`keras_transfer.models.stem`)."""
 BatchNorm = Literal["train", "frozen"]
 """Whether the backbone's BatchNorm layers may train."""
+
+Distribute = Literal["none", "auto", "data_parallel"]
+"""Whether several processes or devices train together (:mod:`keras_transfer.distribute`)."""
 
 DROPOUT = 0.2
 """Default dropout rate before the logits."""

@@ -154,21 +154,27 @@ def main() -> int:
     parser.add_argument("--moments", type=int, default=30, metavar="N", help="number of kills (default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the moments (default: 0)")
     parser.add_argument("--json", metavar="FILE", help="also write the kills as JSON")
+    parser.add_argument(
+        "--deterministic", action="store_true", help="deterministic operations, which a GPU needs for the same bytes"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kill_test_") as folder:
-        kills, good = kill_all(Path(folder), options.backend, options.moments, options.seed)
+        kills, good = kill_all(Path(folder), options.backend, options.moments, options.seed, options.deterministic)
     print(f"{good} of {len(kills)} kills: the resumed run ended with the same bytes ({options.backend})")
     if options.json:
         write_json(options.json, {"backend": options.backend, "good": good, "kills": [asdict(kill) for kill in kills]})
     return 0 if good == len(kills) else 1
 
 
-def kill_all(folder: Path, backend: str, moments: int, seed: int) -> tuple[list[Kill], int]:
+def kill_all(
+    folder: Path, backend: str, moments: int, seed: int, deterministic: bool = False
+) -> tuple[list[Kill], int]:
     """Kill ``moments`` times; return the kills, and how many were in a run that ended with the expected result."""
     rng = random.Random(seed)
     make_images(folder / "images")
     config = folder / "config.yaml"
-    config.write_text(yaml.safe_dump({**CONFIG, "data": {**CONFIG["data"], "path": str(folder / "images")}}))  # type: ignore[dict-item]
+    data = {**CONFIG["data"], "path": str(folder / "images")}  # type: ignore[dict-item]
+    config.write_text(yaml.safe_dump({**CONFIG, "data": data, "deterministic": deterministic}))
     life = Process(folder / "whole", config, folder / "cache", backend).finish()
     expected = result_of(folder / "whole")
     print(f"uninterrupted run: {life:.1f} s after its imports, {len(expected[0])} weights")

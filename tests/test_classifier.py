@@ -113,6 +113,7 @@ def test_cached_features_give_what_training_the_whole_model_gives(data):
     np.testing.assert_allclose(heads[0], heads[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["auto", "bfloat16"])
 def test_training_precision_is_that_of_fit_alone_unless_it_was_asked_for(data, monkeypatch, precision):
     from keras_transfer import runtime

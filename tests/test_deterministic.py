@@ -46,7 +46,7 @@ def weights_of(command, photos, output, backend, **more) -> bytes:
 
 @pytest.mark.no_cover
 @pytest.mark.slow
-@pytest.mark.parametrize("deterministic", ["true", "false"])
+@pytest.mark.parametrize("deterministic", ["true", pytest.param("false", marks=pytest.mark.exhaustive)])
 def test_two_processes_give_the_same_bytes_of_weights(command, photos, tmp_path, backend, deterministic):
     one, other = (
         weights_of(command, photos, tmp_path / name, backend, deterministic=deterministic) for name in ("one", "other")

@@ -21,7 +21,7 @@ import yaml
 
 import keras_transfer as kt
 from keras_transfer.cli import COMMANDS, build_parser
-from keras_transfer.config.load import _number, parse_overrides, section_of, validate
+from keras_transfer.config.load import as_numbers, parse_overrides, section_of, validate
 from keras_transfer.config.schema import DataConfig, RunConfig
 from keras_transfer.data.augment import AUGMENTATIONS, make_op
 from keras_transfer.data.sources import SOURCES
@@ -165,7 +165,7 @@ def test_all_keys_of_a_phase_are_explained():
 
 @pytest.mark.parametrize("text", _blocks("yaml"))
 def test_configurations_are_valid(text: str):
-    config = validate(_number(yaml.safe_load(text)))
+    config = validate(as_numbers(yaml.safe_load(text)))
     if config.data.augment != "auto":
         for spec in config.data.augment:
             make_op(spec)

@@ -125,7 +125,10 @@ def test_each_block_runs(text: str, place: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.no_cover
-@pytest.mark.parametrize("alone", runtime.installed_backends())
+@pytest.mark.parametrize(
+    "alone",  # the others take one to two minutes
+    [pytest.param(x, marks=[pytest.mark.exhaustive] * (x != "torch")) for x in runtime.installed_backends()],
+)
 def test_the_readme_runs_with_one_backend_installed(alone: str, place: Path, tmp_path: Path):
     text = (ROOT / "README.md").read_text("utf-8")
     lines = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)[0]

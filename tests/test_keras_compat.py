@@ -194,6 +194,22 @@ class TestTraining:
         callback.set_model(model)
         assert compat.model_of(callback) is model
 
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of tensorflow")
+    def test_a_model_of_a_strategy(self):
+        import tensorflow as tf
+
+        strategy = tf.distribute.MirroredStrategy(["/cpu:0"])
+        with strategy.scope():
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+            model.compile("sgd", "mse")
+        assert model.distribute_strategy is strategy
+        called = []
+        compat.replace_method(model.optimizer, compat.ADD_GRADIENTS, lambda pairs: called.append(len(pairs)) or pairs)
+        model.fit(self.x, self.y, verbose=0)
+        assert set(called) == {2}
+        compat.forget_strategy(model)
+        assert model.distribute_strategy is not strategy
+
     @on_jax
     def test_jax_training_state(self, model):
         seen = []
@@ -238,12 +254,12 @@ class TestTorch:
     @pytest.mark.parametrize("kind", ["Adam", "AdamW"])
     def test_adam(self, names, kind, amsgrad):
         optimizer = getattr(keras.optimizers, kind)(amsgrad=amsgrad)
-        assert type(optimizer) in names.FUSABLE_OPTIMIZERS
-        assert callable(getattr(type(optimizer), names.ADAM_UPDATE))
+        assert type(optimizer) in names.ADAMS
+        assert callable(getattr(type(optimizer), names.PARALLEL_UPDATE))
         variables = [keras.Variable(np.zeros(shape, "float32")) for shape in ((2, 3), (5,))]
         optimizer.build(variables)
         called = []
-        compat.replace_method(optimizer, names.ADAM_UPDATE, lambda *args: called.append(args))
+        compat.replace_method(optimizer, names.PARALLEL_UPDATE, lambda *args: called.append(args))
         gradients = [keras.ops.ones(variable.shape) for variable in variables]
         optimizer.apply(gradients, variables)
         ((grads, updated, rate),) = called
@@ -253,6 +269,16 @@ class TestTorch:
         first, second, largest = names.adam_slots(optimizer, variables)
         assert [slot.shape for slot in first] == [slot.shape for slot in second] == [(2, 3), (5,)]
         assert len(largest) == (2 if amsgrad else 0)
+
+    def test_sgd(self, names):
+        optimizer = keras.optimizers.SGD(momentum=0.9, weight_decay=0.1)
+        assert type(optimizer) is names.SGD
+        assert callable(getattr(type(optimizer), names.PARALLEL_UPDATE))
+        variables = [keras.Variable(np.zeros(shape, "float32")) for shape in ((2, 3), (5,))]
+        optimizer.exclude_from_weight_decay(var_list=variables[1:])
+        optimizer.build(variables)
+        assert [slot.shape for slot in names.momentum_slots(optimizer, variables)] == [(2, 3), (5,)]
+        assert names.decayed(optimizer, variables) == variables[:1]
 
     def test_variables(self, names):
         import torch
@@ -289,6 +315,7 @@ class TestTorch:
         assert compat.torch_device() == str(names.get_device())
 
 
+@pytest.mark.exhaustive
 def test_tensorflow_is_kept_out():
     code = (
         "import sys, keras; from keras_transfer import keras_compat; keras_compat.keep_tensorflow_out();"

@@ -6,14 +6,18 @@ import argparse
 import contextlib
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 
 from keras_transfer import text
 from keras_transfer.cli.commands import COMMANDS
 from keras_transfer.cli.parser import Parser
+from keras_transfer.distribute.place import is_follower, place, resume_command
 from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
 
+_PATIENCE = 10.0
+"""Seconds in which process 0 of several may report an error that all of them have."""
 EXAMPLES = (
     "keras-transfer train photos/",
     "keras-transfer train photos/ --backbone resnet50 --image-size 224 --batch-size 32 --epochs 5 --lr 1e-4",
@@ -34,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         build_parser().print_help()
         return 0
     arguments = _parse(words)
+    arguments.words = list(words)
     with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
@@ -41,18 +46,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if arguments.debug:
             traceback.print_exc()
+        if getattr(error, "of_process_0", False):
+            return EXIT_USER_ERROR
+        who = _after_process_0("process 0 " in str(error))
         for line in str(error).splitlines() or ["unknown problem"]:
-            text.complain(f"error: {line}")
+            text.complain(f"{who}error: {line}")
         return EXIT_USER_ERROR
     except Interrupted as stop:
-        text.complain(f"interrupted; resume with: keras-transfer train --resume --output {stop.run}")
+        if not is_follower():
+            text.complain(f"interrupted; resume with: {resume_command(stop.run)}")
         return EXIT_INTERRUPTED
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        if not is_follower():
+            print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; Python would complain again at exit
         return 0
+
+
+def _after_process_0(gone: bool) -> str:
+    """Return what to put before an error: nothing, or the number of this process if process 0 has not ended by the same error meanwhile.
+
+    Args:
+        gone: whether process 0 is known to have ended.
+    """
+    try:
+        here = place()
+    except UserError:  # the error itself
+        return ""
+    if here is None or here.is_main:
+        return ""
+    if not gone:
+        time.sleep(_PATIENCE)  # the launcher ends this process as soon as another has failed
+    return f"process {here.rank} of {here.size}: "
 
 
 def script(command: str) -> None:

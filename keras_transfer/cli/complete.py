@@ -17,6 +17,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "--device": DEVICES,
     "--backbone": tuple(BACKBONES),
     "--effort": ("quick", "standard", "best"),
+    "--space": ("phases", "backbones", "augmentation"),
     "--precision": ("float32", "bfloat16", "float16"),
 }
 

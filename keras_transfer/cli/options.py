@@ -71,6 +71,7 @@ def config_and_data(arguments: argparse.Namespace) -> tuple[str | None, str | No
         UserError: both are data, or it is neither.
     """
     from keras_transfer.config.load import recipe_names
+    from keras_transfer.data.paths import is_elsewhere
     from keras_transfer.errors import nearest
 
     word, data = arguments.config, arguments.data
@@ -81,7 +82,7 @@ def config_and_data(arguments: argparse.Namespace) -> tuple[str | None, str | No
     path, names = Path(word), recipe_names()
     if path.suffix.lower() in (".yaml", ".yml") or (word in names and not word.endswith("/")):
         return word, data
-    if not path.exists():
+    if not (path.exists() or is_elsewhere(word)):
         raise UserError(
             f"no folder, file or configuration {word!r}{nearest(word, names)} (expected data, such as photos/, a .yaml file or one of: "
             f"{', '.join(names)})"
@@ -107,6 +108,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engine", default="auto", choices=ENGINES,
                         help="what computes predictions: openvino (on the CPU), native (the backend), or auto: "
                         "OpenVINO where it is installed and agrees with the backend (default)")  # fmt: skip
+
+
+def add_flips(parser: argparse.ArgumentParser) -> None:
+    """Add ``--flips``."""
+    parser.add_argument("--flips", action="store_true",
+                        help="average the predictions with those for the mirror images; takes twice the time")  # fmt: skip
 
 
 def add_backends(parser: argparse.ArgumentParser, text: str) -> None:
@@ -151,6 +158,26 @@ def add_accept_changes(parser: argparse.ArgumentParser) -> None:
     """Add ``--accept-changes``."""
     parser.add_argument("--accept-changes", action="store_true",
                         help="resume even if the configuration, versions or data have changed")  # fmt: skip
+
+
+def add_parts(parser: argparse.ArgumentParser | argparse._MutuallyExclusiveGroup, what: str) -> None:
+    """Add ``--parquet DIR``."""
+    parser.add_argument("--parquet", metavar="DIR",
+                        help=f"write {what} as Parquet, a row an image, in parts; the same command goes on with what is missing")  # fmt: skip
+
+
+def add_ray(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--ray ADDRESS``."""
+    parser.add_argument("--ray", metavar="ADDRESS",
+                        help=f"{what} on a Ray cluster: HOST:PORT, auto (the one this machine is in), or local (one on this machine)")  # fmt: skip
+
+
+def check_parts(arguments: argparse.Namespace) -> None:
+    """Refuse ``--ray`` without a folder for the parts, and parts with mirror images."""
+    if arguments.ray is not None and arguments.parquet is None:
+        raise UserError("--ray needs --parquet DIR, a folder for the results")
+    if arguments.parquet is not None and getattr(arguments, "flips", False):
+        raise UserError("--flips averages predictions that are printed or in one file: leave it out, or --parquet")
 
 
 def add_picture(parser: argparse.ArgumentParser, dest: str, text: str, *earlier: str) -> None:

@@ -43,7 +43,7 @@ def compare(
         sources: configurations (paths, or names in `configs/`) and finished run directories.
         overrides: ``KEY=VALUE`` for all configurations.
         output: folder for the runs, each named like its configuration file, and for `compare.json`,
-            `compare.csv` and `compare.png`.
+            `compare.csv`, `compare.png` and `curves.png`.
         backends: train every configuration on each of these; by default on the one that `train` would choose.
         device: compute device.
         accept_changes: resume a run even if versions or data changed.
@@ -152,6 +152,8 @@ def _write(
     finished = [row for row in rows if row["state"] == "finished"]
     if finished:
         plots.comparison(finished, folder / "compare.png")
+        histories = {entry.name: entry.run.read_history() for entry in entries if entry.run.is_finished()}
+        plots.compared_curves(histories, folder / "curves.png")
 
 
 def _row(entry: Entry, problems: dict[str, tuple[str, str]]) -> dict[str, Any]:

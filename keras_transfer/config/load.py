@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from keras_transfer.data.paths import source_of
 from keras_transfer.errors import UserError, unknown
 
 __all__ = [
+    "apply_overrides",
+    "as_numbers",
     "complete",
     "complete_data",
     "dump",
@@ -158,21 +160,21 @@ def parse_overrides(items: list[str]) -> list[tuple[list[str], Any]]:
         except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
             why = getattr(error, "problem", None) if isinstance(error, yaml.constructor.ConstructorError) else None
             raise UserError(f"--set {key}: {text!r} is not a valid value{f' ({why})' if why else ''}") from error
-        parsed.append((key.strip().split("."), _number(value)))
+        parsed.append((key.strip().split("."), as_numbers(value)))
     return parsed
 
 
-def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-3 as a string, but it always means the number.
+def as_numbers(value: Any) -> Any:
+    """Return what YAML gave, with numbers such as 1e-3, which YAML 1.1 reads as text, as numbers."""
     if isinstance(value, str):
         try:
             return float(value) if "e" in value.lower() else value
         except ValueError:
             return value
     if isinstance(value, list):
-        return [_number(item) for item in value]
+        return [as_numbers(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _number(item) for key, item in value.items()}
+        return {str(key): as_numbers(item) for key, item in value.items()}
     return value
 
 
@@ -201,6 +203,14 @@ def apply_override(tree: dict[str, Any], keys: list[str], value: Any) -> None:
         else:
             above = ".".join(keys[:depth])
             raise UserError(f"--set {dotted}: {above} is the value {node!r} and has no keys inside")
+
+
+def apply_overrides(tree: dict[str, Any], items: Iterable[tuple[list[str], Any]]) -> None:
+    """Set values at dotted paths of a configuration, in this order; where its phases are automatic, those are changes of what will be chosen."""
+    for keys, value in items:
+        if keys[0] == "phases" and len(keys) > 1 and tree.get("phases", "auto") == "auto":
+            tree["phases"] = {}
+        apply_override(tree, keys, value)
 
 
 @checked
@@ -240,7 +250,7 @@ def read_config(
     """Build a configuration like :func:`load_config`, whose data source need not be known here."""
     if name is None and data is None:
         name = _without_config(overrides or [])
-    tree = _number(read_yaml(find_config(name))) if name else {}
+    tree = as_numbers(read_yaml(find_config(name))) if name else {}
     if data is not None:
         options = tree.get("data") or {}
         if not isinstance(options, dict):
@@ -253,10 +263,7 @@ def read_config(
         tree["data"] = {**keep, **source_of(data)}
         if name is None:
             tree["name"] = "".join(c if c.isalnum() or c in "_.-" else "_" for c in Path(data).resolve().stem) or "run"
-    for keys, value in parse_overrides(overrides or []):
-        if keys[0] == "phases" and len(keys) > 1 and tree.get("phases", "auto") == "auto":
-            tree["phases"] = {}  # changes of the phases that will be chosen from the data
-        apply_override(tree, keys, value)
+    apply_overrides(tree, parse_overrides(overrides or []))
     if output is not None:
         apply_override(tree, ["output", "dir"], output)
     return validate(tree)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from keras_transfer.arguments.types import Bits, ClassWeights, Fraction, ImageSize, Natural, Positive, Value
 from keras_transfer.config.keras_objects import title
@@ -103,6 +103,11 @@ class ResolvedPhase(Phase):
     batch_norm: BatchNorm
 
 
+def _alone_if_unknown(value: Any) -> Any:
+    """Take ``auto`` for ``none``: runs of versions without the key have trained in one process."""
+    return "none" if value == "auto" else value
+
+
 class ResolvedConfig(RunConfig):
     """A complete run, without ``auto``.
 
@@ -113,6 +118,7 @@ class ResolvedConfig(RunConfig):
     backend: Literal["torch", "tensorflow", "jax"]
     device: Literal["cpu", "gpu", "mps"]
     precision: Literal["float32", "bfloat16", "float16"]
+    distribute: Annotated[Literal["none", "data_parallel"], BeforeValidator(_alone_if_unknown)] = "none"
     data: ResolvedData
     model: ResolvedModel
     phases: tuple[ResolvedPhase, ...]

@@ -46,7 +46,7 @@ from keras_transfer.arguments.types import (
 from keras_transfer.config.interval import Interval
 from keras_transfer.config.keras_objects import configuration, is_schedule, stored_optimizer, stored_schedule
 from keras_transfer.errors import nearest, unknown
-from keras_transfer.options import DROPOUT, BatchNorm, Color, Pooling, Resize, Stem, last_groups
+from keras_transfer.options import DROPOUT, BatchNorm, Color, Distribute, Pooling, Resize, Stem, last_groups
 
 VAL_FRACTION = 0.15
 LABEL_SMOOTHING = 0.1
@@ -92,15 +92,34 @@ class DatasetConfig(Section):
 
     source: str = Field(
         "folder",
-        description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, or one that another "
-        "package adds.",
+        description="Type of data source: `digits`, `folder`, `list`, `csv`, `arrays`, `idx`, `cifar10`, `cifar100`, `shards`, "
+        "`parquet`, or one "
+        "that another package adds.",
     )
-    path: PathText | None = Field(None, description="Folder, archive, `.npz` or `.csv` file.")
+    path: PathText | None = Field(
+        None,
+        description="Folder, archive, `.npz` or `.csv` file; or the address of shards, such as `s3://bucket/photos`.",
+    )
     root: PathText | None = Field(None, description="Base folder of relative paths in a list or CSV file.")
     train: PathText | None = Field(None, description="List file of the training images, one `path label` per line.")
     val: PathText | None = Field(None, description="List file of the validation images.")
     test: PathText | None = Field(None, description="List file of the test images.")
     classes: WrittenNames = Field(None, description="Class names, or a text file with one per line.")
+    shard_cache: NonNegative | None = Field(
+        None,
+        description="Size in GiB of the copies of remote shards that are kept on this machine (default: 20); data that do not fit are "
+        "shuffled within as many shards as half of it holds.",
+    )
+    skip_damaged_shards: Switch | None = Field(
+        None,
+        description="Leave out the images of shards that are missing or damaged, with a warning, in place of an error.",
+    )
+    image_column: str | None = Field(None, description="Of Parquet files, the column of images.")
+    label_column: str | None = Field(
+        None,
+        description="Of Parquet files, the column of labels; of shards that others wrote, what holds the label: an extension such as `cls`, "
+        "or `json.FIELD`.",
+    )
     labels: Literal["fine", "coarse"] | None = Field(None, description="Label set of `cifar100`.")
     image_size: ImageSize | Auto = Field("auto", description="Input size in pixels: one number or [height, width].")
     color: Color | Auto = Field("auto", description="Colour channels of the model's input.")
@@ -542,6 +561,11 @@ class RunConfig(Section):
         "auto",
         description="Precision of the training computation; weights, logits and loss stay float32. `auto`: bfloat16 "
         "where it was measured to be faster.",
+    )
+    distribute: Distribute = Field(
+        "auto",
+        description="Whether several processes or devices train together, each on its share of every batch of `data.batch_size`: `none`, "
+        "`data_parallel`, or `auto`: as the process was started (`--processes`, torchrun), see scaling.md.",
     )
     deterministic: Switch = Field(
         False,

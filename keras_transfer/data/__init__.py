@@ -20,10 +20,12 @@ from keras_transfer.arguments.types import (
     Depth,
     Fraction,
     Name,
+    NonNegative,
     OptionalSize,
     Positive,
     Seed,
     SplitTable,
+    Switch,
     Workers,
 )
 from keras_transfer.data.samples import SPLITS, BadImage
@@ -48,6 +50,8 @@ __all__ = [
     "idx",
     "list_file",
     "open",
+    "parquet",
+    "shards",
 ]
 
 
@@ -225,6 +229,56 @@ def idx(
 ) -> Dataset:
     """A folder with MNIST-like IDX files; see `sources.idx.load`, and `folder` for the common options."""
     return build("idx", path=path, classes=classes, image_size=image_size, **common)
+
+
+@checked
+def shards(
+    path: AnyPath,
+    image_size: OptionalSize = None,
+    *,
+    classes: NamesOrFile = None,
+    shard_cache: NonNegative = 20.0,
+    skip_damaged_shards: Switch = False,
+    label_column: str | None = None,
+    **common: Unpack[Common],
+) -> Dataset:
+    """Tar shards, local or at an address; see `sources.shards.load`, and `folder` for the common options."""
+    return build(
+        "shards",
+        path=path,
+        classes=classes,
+        shard_cache=shard_cache,
+        skip_damaged_shards=skip_damaged_shards,
+        label_column=label_column,
+        image_size=image_size,
+        **common,
+    )
+
+
+@checked
+def parquet(
+    path: AnyPath,
+    image_size: OptionalSize = None,
+    *,
+    classes: NamesOrFile = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    shard_cache: NonNegative = 20.0,
+    skip_damaged_shards: Switch = False,
+    **common: Unpack[Common],
+) -> Dataset:
+    """Parquet files with image bytes, local or at an address; see `sources.parquet.load`, and `folder` for the common options."""
+    return build(
+        "parquet",
+        path=path,
+        classes=classes,
+        image_column=image_column,
+        label_column=label_column,
+        shard_cache=shard_cache,
+        skip_damaged_shards=skip_damaged_shards,
+        image_size=image_size,
+        **common,
+    )
 
 
 @checked

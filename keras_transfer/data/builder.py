@@ -30,7 +30,7 @@ from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.images.depth import FULL, remark
 from keras_transfer.data.images.depth import chosen as choose_span
 from keras_transfer.data.images.depth import parse as parse_depth
-from keras_transfer.data.samples import DecodingStore, SampleTable
+from keras_transfer.data.samples import DecodingStore, FileStore, SampleTable
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.data.split import apply_table, assign, missing_from
 from keras_transfer.data.statistics import sample_images
@@ -205,9 +205,24 @@ def _check_classes(samples: SampleTable) -> None:
     for least, what in ((0, "no image"), (1, "only one image")):
         few = [samples.classes[c] for c in np.flatnonzero(counts == least)]
         if few:
+            closed = _closed(samples, np.flatnonzero(counts == least)) if least else ""
             raise UserError(
-                f"{samples.source}: {what} of {_shown(few)}; expected at least two of each class{_hint(few)}"
+                f"{samples.source}: {what} of {_shown(few)}; expected at least two of each class{closed or _hint(few)}"
             )
+
+
+def _closed(samples: SampleTable, classes: np.ndarray) -> str:
+    """Return which folder of these classes may not be listed and therefore counts as one image, or nothing."""
+    if not isinstance(samples.images, FileStore):
+        return ""
+    for number in np.flatnonzero(np.isin(samples.labels, classes)):
+        path = samples.images.path(int(number))
+        try:
+            if path.is_dir():
+                list(path.iterdir())
+        except OSError as error:
+            return f"; cannot read the folder {str(path)!r}: {error.strerror or error}"
+    return ""
 
 
 def _hint(names: Sequence[str]) -> str:

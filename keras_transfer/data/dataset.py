@@ -14,6 +14,7 @@ from keras_transfer.arguments.names import ClassNames, normal
 from keras_transfer.arguments.types import Name, Place
 from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.data.images.given import as_array
+from keras_transfer.data.images.protocols import in_storage_order
 from keras_transfer.data.samples import SPLITS, ArrayStore, DecodingStore, SampleTable, fingerprint
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.options import Color, Resize
@@ -47,7 +48,7 @@ class Split:
     Attributes:
         name: "train", "val" or "test".
         samples: the samples of the whole data set.
-        indices: int64 (n,), rows of `samples`, ascending.
+        indices: int64 (n,), rows of `samples`: ascending, or as images lie in shards that cannot all be kept.
         classes: class names.
         labels: int64 (n,), or uint8 (n, C) of 0 and 1 where an image may have several.
         weights: float32 (n,), or None if the data has no sample weights.
@@ -178,7 +179,7 @@ class Dataset:
     @cached_property
     def all(self) -> Split:
         """All samples, regardless of split."""
-        return Split("all", self.samples, np.arange(len(self.samples)))
+        return Split("all", self.samples, in_storage_order(self.samples.images, np.arange(len(self.samples))))
 
     @checked
     def with_classes(self, classes: ClassNames) -> Dataset:
@@ -245,7 +246,8 @@ class Dataset:
         return None
 
     def _split(self, name: str) -> Split:
-        return Split(name, self.samples, np.flatnonzero(self.samples.split == name))
+        rows = np.flatnonzero(self.samples.split == name)
+        return Split(name, self.samples, in_storage_order(self.samples.images, rows))
 
     def split_table(self) -> dict[str, str]:
         """Return sample name → split, to be saved as JSON and passed as `split_table=` to restore the splits."""

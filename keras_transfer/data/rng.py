@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 # Streams: part of the key, so that e.g. the order of an epoch and its pixels are independent.
-SPLIT_TEST, SPLIT_VAL, LIMIT, LIMIT_TEST, ORDER, PIXELS, BATCH, VIEW = range(8)
+SPLIT_TEST, SPLIT_VAL, LIMIT, LIMIT_TEST, ORDER, PIXELS, BATCH, VIEW, BLOCKS, WRITTEN = range(10)
 
 _WORD = (1 << 64) - 1
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_transfer.data.dataset import Dataset
+from keras_transfer.data.images.protocols import BlockStore
 from keras_transfer.data.samples import ImageStore
 
 MAX_SAMPLED = 200
@@ -59,6 +60,8 @@ def sample_images(images: ImageStore, indices: np.ndarray, limit: int = MAX_SAMP
     """Return the shorter sides of at most `limit` evenly spaced images, and whether all of them are grey."""
     chosen = indices[np.unique(np.linspace(0, len(indices) - 1, min(limit, len(indices))).astype(np.int64))]
     sides, grey = [], True
+    if isinstance(images, BlockStore):
+        images.gather(chosen)
     for i in chosen.tolist():
         image = images.open(i)
         sides.append(min(image.height, image.width))

@@ -18,6 +18,8 @@ from keras_transfer.console import progress
 from keras_transfer.data import rng
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
+from keras_transfer.distribute import ALONE, Group
+from keras_transfer.distribute.shard import Shard
 from keras_transfer.engine.extractors import BATCH_SIZE, Extractor, choose_extractor
 from keras_transfer.engine.feature_cache import CannotStore, FeatureStore, gib
 from keras_transfer.engine.keys import features_key, prefix_digest
@@ -25,6 +27,10 @@ from keras_transfer.engine.numbers import STORED, pack, unpack
 from keras_transfer.engine.prefix import Cut, find_cut
 from keras_transfer.typing import Say
 
+Write = Callable[[int, np.ndarray], object]
+"""Takes rows, and the number of the first."""
+Place = tuple[str, tuple[int, ...], np.dtype[Any]]
+"""Key, shape and dtype of a stored array."""
 MEMORY_LIMIT = 2 * 1024**3  # bytes of features kept in memory for one phase, where there is that much
 EVERY_EPOCH = "frozen layers are computed in every epoch"
 
@@ -46,6 +52,7 @@ class FeatureSettings:
         views: augmented views per image; 0: augmented images are never cached.
         native: whether the backend, where it computes them, may use native operations.
         folder: folder for features on disk; None: in the user's cache folder.
+        group: the processes that train together: each computes its part of the images, and process 0 stores all.
     """
 
     cache: str = "memory"
@@ -54,6 +61,7 @@ class FeatureSettings:
     views: int = 0
     native: bool = True
     folder: Path | None = None
+    group: Group = ALONE
 
 
 class FeatureBatches(Batches):
@@ -71,7 +79,7 @@ class FeatureBatches(Batches):
 
     def batch(self, number: int) -> tuple[np.ndarray, ...]:
         """Return batch ``number`` of the epoch."""
-        positions = self.loader.positions(self.epoch, number)
+        positions = self.loader.share(self.epoch, number)
         return (unpack(self._gather(positions)), *self.loader.targets(positions))
 
     def only(self, positions: np.ndarray) -> FeatureBatches:
@@ -176,6 +184,7 @@ def cut_for_phase(
     limit = memory_limit() if settings.cache == "memory" else max(settings.limit, memory_limit())
     if not reason and size > limit:
         reason = f"their features would take {gib(size)}, more than {gib(limit)}"
+    reason = settings.group.from_main(lambda: reason)  # the memory at hand may differ
     if reason:
         say(f"{EVERY_EPOCH}: {reason}")
         return None
@@ -242,9 +251,11 @@ class FrozenFeatures:
         what = f"frozen features of {len(loader.split)} {loader.split.name} images"
         if view is not None:
             what += f", view {view + 1} of {self.settings.views}"
+        key = features_key(self.digest, loader, view, f"{self.extractor.name} {self.extractor.precision}")
+        if self.settings.group.size > 1:
+            return self._together(loader, view, (key, shape, dtype), what)
         if self.store is None:
             return self._in_memory(loader, view, shape, what)
-        key = features_key(self.digest, loader, view, f"{self.extractor.name} {self.extractor.precision}")
         found = self.store.find(key, shape, dtype)
         if found is not None:
             self.say(f"{what}: found in {self.store.folder}")
@@ -270,29 +281,72 @@ class FrozenFeatures:
         with suppress(CannotStore), self.store.writer(key, shape, dtype) as writer:
             writer.write(0, pack(rows, engine.precision))
 
-    def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
-        dtype = STORED[self.extractor.precision]
+    def _together(self, loader: Loader, view: int | None, place: Place, what: str) -> np.ndarray:
+        """Return the features where several processes compute them: each its part, stored by process 0 where all find them."""
+        group, store = self.settings.group, self.store
+        found = store.find(*place) if store is not None else None
+        if group.all(found is not None) and found is not None:
+            self.say(f"{what}: found in {store.folder if store else ''}")
+            return found
+        first, end = Shard(group.rank, group.size).bounds(len(loader.split))
+        part = np.empty((end - first, *place[1][1:]), place[2])
+        if len(part):
+            self._compute(loader, view, _into(part), what, np.arange(first, end))
+        rows = group.gather(part)
+        if store is not None:
+            problem = group.from_main(lambda: _stored(store, place, rows))
+            found = None if problem else store.find(*place)
+            if group.all(found is not None) and found is not None:
+                return found
+            self.say(f"{what} cannot be kept on disk: {problem or 'the processes share no folder'}")
+        group.from_main(lambda: self._take_memory(*place[1:]))
+        return np.asarray(group.from_main(lambda: rows))
+
+    def _take_memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self._memory += int(np.prod(shape)) * dtype.itemsize
         if self._memory > (limit := memory_limit()):
             raise CannotStore(f"their features would take more than {gib(limit)} of memory")
+
+    def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
+        dtype = STORED[self.extractor.precision]
+        self._take_memory(shape, dtype)
         kept = np.empty(shape, dtype)
-
-        def write(start: int, rows: np.ndarray) -> None:
-            kept[start : start + len(rows)] = rows
-
-        self._compute(loader, view, write, what)
+        self._compute(loader, view, _into(kept), what)
         return kept
 
-    def _compute(self, loader: Loader, view: int | None, write: Callable[[int, np.ndarray], Any], what: str) -> None:
+    def _compute(
+        self, loader: Loader, view: int | None, write: Write, what: str, only: np.ndarray | None = None
+    ) -> None:
         began = time.perf_counter()
-        engine = self.extractor
-        with loader.in_order(BATCH_SIZE, view) as images, progress(what, len(loader.split)) as advance:
+        engine, count = self.extractor, len(loader.split) if only is None else len(only)
+        ordered = loader.in_order(BATCH_SIZE, view)
+        ordered = ordered if only is None else ordered.only(only)
+        with ordered as images, progress(what, count) as advance:
             for number, rows in engine.compute(_batches(images)):
                 write(number * BATCH_SIZE, pack(rows, engine.precision))
                 advance(len(rows))
         seconds = max(time.perf_counter() - began, 1e-9)
-        rate = len(loader.split) / seconds
+        rate = count / seconds
         self.say(f"{what}: {seconds:.1f} s, {rate:.0f} images/s, by {engine.name}, {engine.precision}")
+
+
+def _into(rows: np.ndarray) -> Write:
+    """Return a function that writes into an array."""
+
+    def write(start: int, more: np.ndarray) -> None:
+        rows[start : start + len(more)] = more
+
+    return write
+
+
+def _stored(store: FeatureStore, place: Place, rows: np.ndarray | None) -> str:
+    """Store an array, and return what was against it, if anything."""
+    try:
+        with store.writer(*place) as writer:
+            writer.write(0, np.asarray(rows))
+    except CannotStore as problem:
+        return str(problem)
+    return ""
 
 
 def _batches(loader: Loader) -> Iterator[np.ndarray]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def install(model: keras.Model, graph: bool = True, keep_memory: bool = True) -> Report:
     """Give every supported layer of a built model, nested models included, its native operation.
 
-    On torch, an Adam or AdamW optimizer that the model is compiled with, now or later, updates in one pass on the CPU.
+    On torch, an Adam, AdamW or SGD optimizer that the model is compiled with, now or later, updates in one pass on the CPU.
 
     Installing twice is the same as once. Call it again after changing layers (not after changing ``trainable``, weights or
     dtype policies: those are read at every step).

@@ -25,6 +25,7 @@ __all__ = [
     "kept_splits",
     "logits_of_batch",
     "metrics_of",
+    "metrics_of_outputs",
     "predict_logits",
     "predict_splits",
 ]
@@ -108,12 +109,22 @@ def evaluate_split(
     ``novelty`` is added; see :func:`~keras_transfer.evaluation.novelty.novelty_metrics`.
     """
     known = metadata or {}
-    rows = predict_logits(scored(model, known), split, transform, batch_size, workers)
+    return metrics_of_outputs(predict_logits(scored(model, known), split, transform, batch_size, workers), split, known)
+
+
+def metrics_of_outputs(rows: np.ndarray, split: Split, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metrics of what a model computed for a split; see :func:`evaluate_split`.
+
+    Args:
+        rows: float32 (n, C), or (n, C + 1) with the novelty, in the order of the split.
+        split: the images.
+        metadata: of the model.
+    """
     logits, novelty = apart(rows, len(split.classes))
-    found = metrics_of(logits, split, known.get("thresholds"))
+    found = metrics_of(logits, split, metadata.get("thresholds"))
     if not split.is_multi:
-        found |= decision_metrics(logits, split.labels, known)
-    return found if novelty is None else {**found, "novelty": novelty_metrics(novelty, known["novelty"]["rate"])}
+        found |= decision_metrics(logits, split.labels, metadata)
+    return found if novelty is None else {**found, "novelty": novelty_metrics(novelty, metadata["novelty"]["rate"])}
 
 
 def metrics_of(logits: np.ndarray, split: Split, thresholds: Sequence[float] | None = None) -> dict[str, Any]:

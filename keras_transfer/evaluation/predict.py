@@ -36,6 +36,7 @@ __all__ = [
     "predict_files",
     "predict_images",
     "predict_opened",
+    "predicted",
     "write_csv",
     "write_json",
 ]
@@ -312,12 +313,19 @@ def predict_opened(
     model: Any, metadata: Mapping[str, Any], images: Opened, top: int, batch_size: int, workers: int | None = None
 ) -> list[Prediction]:
     """Classify images that :func:`open_images` opened; see :func:`predict_files`."""
+    return list(predicted(model, metadata, images, top, batch_size, workers))
+
+
+def predicted(
+    model: Any, metadata: Mapping[str, Any], images: Opened, top: int, batch_size: int, workers: int | None = None
+) -> Iterator[Prediction]:
+    """Yield what :func:`predict_opened` returns, as it is computed; if none can be read, the error comes after all of them."""
     if top < 1:
         raise UserError(f"top must be at least 1, got {top}")
     classes = [str(c) for c in metadata["classes"]]
     limits = thresholds_of(metadata) if is_multi(metadata) else None
-    found = outputs(scored(model, metadata), metadata, images, batch_size, workers)
-    return [_prediction(name, one, classes, top, limits, metadata.get("costs")) for name, one in found]
+    for name, one in outputs(scored(model, metadata), metadata, images, batch_size, workers):
+        yield _prediction(name, one, classes, top, limits, metadata.get("costs"))
 
 
 def _prediction(

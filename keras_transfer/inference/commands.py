@@ -23,6 +23,7 @@ def evaluate(
     backend: str | None = None,
     device: str | None = None,
     engine: str = "auto",
+    flips: bool = False,
 ) -> dict[str, Any]:
     """Measure a model on its run's own data or on ``data``; print the metrics and return them.
 
@@ -35,6 +36,7 @@ def evaluate(
         backend: Keras backend.
         device: where to compute.
         engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
+        flips: average the outputs for each image with those for its mirror image.
 
     Returns:
         See :func:`keras_transfer.evaluation.metrics.classification_metrics`, or, of several labels per image,
@@ -53,7 +55,7 @@ def evaluate(
     from keras_transfer.inference.data import images_of
 
     images = images_of(run, source, metadata, data, split, say=text.complain)
-    metrics = evaluate_split(model, images, transform_of(metadata), metadata=metadata)
+    metrics = evaluate_split(_averaged(model, flips), images, transform_of(metadata), metadata=metadata)
     Console().print(metrics_table(metrics))
     if json_file is not None:
         write_json(json_file, metrics)
@@ -72,6 +74,7 @@ def predict(  # most of it documentation and the forms of output
     backend: str | None = None,
     device: str | None = None,
     engine: str = "auto",
+    flips: bool = False,
 ) -> list[Prediction]:
     """Classify images; print one line per image (or write JSON or CSV) and return the predictions.
 
@@ -85,6 +88,7 @@ def predict(  # most of it documentation and the forms of output
         backend: Keras backend.
         device: where to compute.
         engine: what computes: ``"auto"``, ``"native"`` (the backend) or ``"openvino"``.
+        flips: average the outputs for each image with those for its mirror image.
 
     Returns:
         One per image, in order.
@@ -99,7 +103,7 @@ def predict(  # most of it documentation and the forms of output
     check_output("--output", grid_file, ".png")
     prediction.find_images(paths)  # report a mistyped path before importing a framework
     model, metadata = start_engine(source, engine, backend, device)
-    found = prediction.predict_files(model, metadata, paths, top=top)
+    found = prediction.predict_files(_averaged(model, flips), metadata, paths, top=top)
     for item in found:
         if item.error:
             text.complain(f"skipped: {text.one_line(item.path)}: {text.one_line(item.error)}")
@@ -119,6 +123,12 @@ def predict(  # most of it documentation and the forms of output
         predicted_files(found, grid_file)
         wrote(grid_file)
     return found
+
+
+def _averaged(model: Any, flips: bool) -> Any:
+    from keras_transfer.evaluation.mirrored import Mirrored
+
+    return Mirrored(model) if flips else model
 
 
 def _line(item: Prediction) -> str:

@@ -151,6 +151,10 @@ APPLY_DECAY = "_apply_weight_decay"
 """Optimizer method (variables) that subtracts ``weight_decay`` times the learning rate."""
 
 
+ADD_GRADIENTS = "_all_reduce_sum_gradients"
+"""Optimizer method (pairs of gradient and variable) that adds gradients over the devices of tensorflow."""
+
+
 def updated_variables(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
     """Return the variables that an optimizer was built for, in the order of its slots; none before it is built."""
     return getattr(optimizer, "_trainable_variables", [])
@@ -181,6 +185,30 @@ def jax_training_state(model: keras.Model) -> Mapping[str, Any] | None:
     """
     state = getattr(model, "_jax_state", None)
     return state if state and not model._jax_state_synced else None
+
+
+def build_on_first_device(model: keras.Model) -> None:
+    """Have ``fit``, in the scope of tensorflow's strategy, build metrics from the first device's share of a batch.
+
+    Keras takes the mean of all shares, which fails where they differ in size.
+    """
+
+    def build(iterator: Any = None, data_batch: Any = None) -> None:
+        strategy = model.distribute_strategy
+        if iterator is not None:
+            _, _, batches = next(iter(iterator))
+            data_batch = tuple(strategy.experimental_local_results(part)[0] for part in next(batches))
+        with strategy.scope():
+            model._symbolic_build(data_batch=data_batch)
+
+    replace_method(model, "_maybe_symbolic_build", build)
+
+
+def forget_strategy(model: keras.Model) -> None:
+    """Have a model that was made in the scope of tensorflow's strategy compute on one device again."""
+    if getattr(model, "_distribute_strategy", None) is not None:
+        model._distribute_strategy = None
+        restore_method(model, "_maybe_symbolic_build")
 
 
 # === Process ===

@@ -11,17 +11,20 @@ from typing import Any
 import keras
 from keras.src.backend.common import masking, stateless_scope
 from keras.src.backend.torch import core
-from keras.src.backend.torch.optimizers import torch_adam, torch_adamw
+from keras.src.backend.torch.optimizers import torch_adam, torch_adamw, torch_sgd
 from keras.src.models import functional
 
 Functional = functional.Functional
 """Class of functional models; ``keras.Model(inputs, outputs)`` makes one."""
 
-FUSABLE_OPTIMIZERS = (torch_adam.Adam, torch_adamw.AdamW)
+ADAMS = (torch_adam.Adam, torch_adamw.AdamW)
 """Classes behind ``keras.optimizers.Adam`` and ``AdamW`` on torch."""
 
-ADAM_UPDATE = "_parallel_update_step"
-"""Method (grads, variables, learning rate) in which Adam and AdamW update all variables on torch."""
+SGD = torch_sgd.SGD
+"""Class behind ``keras.optimizers.SGD`` on torch."""
+
+PARALLEL_UPDATE = "_parallel_update_step"
+"""Method (grads, variables, learning rate) in which Adam, AdamW and SGD update all variables on torch."""
 
 raw_value = attrgetter("_value")
 """Variable → its tensor, without the checks and casts of ``variable.value``."""
@@ -50,3 +53,13 @@ def adam_slots(optimizer: Any, variables: list[keras.Variable]) -> tuple[list[ke
     index = [optimizer._get_variable_index(variable) for variable in variables]
     slots = (optimizer._momentums, optimizer._velocities, optimizer._velocity_hats if optimizer.amsgrad else None)
     return tuple([] if slot is None else [slot[i] for i in index] for slot in slots)
+
+
+def momentum_slots(optimizer: Any, variables: list[keras.Variable]) -> list[keras.Variable]:
+    """Return the momentum buffers of SGD for ``variables``; its momentum is not 0."""
+    return [optimizer.momentums[optimizer._get_variable_index(variable)] for variable in variables]
+
+
+def decayed(optimizer: Any, variables: list[keras.Variable]) -> list[keras.Variable]:
+    """Return those of ``variables`` that an optimizer's weight decay is for."""
+    return [variable for variable in variables if optimizer._use_weight_decay(variable)]

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from keras_transfer.plots.style import BLUE, GREY, INK, ORANGE, figure, save, shorten, styled
+from keras_transfer.plots.style import BLUE, GREEN, GREY, INK, ORANGE, figure, save, shorten, styled
 
-__all__ = ["comparison", "duration"]
+__all__ = ["compared_curves", "comparison", "duration"]
 
 _UNITS = ((7200, 3600, "hours"), (120, 60, "minutes"), (0, 1, "seconds"))
 
@@ -43,6 +43,52 @@ def comparison(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) 
         left.tick_params(axis="y", colors=INK)
         left.set_ylim(len(rows) - 0.4, -0.6)
         save(made, path)
+
+
+def compared_curves(histories: Mapping[str, Sequence[Mapping[str, Any]]], path: str | os.PathLike[str]) -> None:
+    """Draw the validation accuracy of several runs, by epoch and by time (training and validation of the epochs).
+
+    Args:
+        histories: name of a run → its `history.csv`, as :meth:`~keras_transfer.runs.RunDirectory.read_history` returns it; an
+            accuracy that is missing leaves a gap.
+        path: the PNG to write.
+
+    Raises:
+        ValueError: there are no runs.
+        UserError: the file cannot be written.
+    """
+    if not histories:
+        raise ValueError("expected at least one run")
+    names = [shorten(name, 32) for name in histories]
+    longest = max((float(np.nansum(_figures(rows, "seconds"))) for rows in histories.values()), default=0.0)
+    _, unit, unit_name = next(found for found in _UNITS if longest >= found[0])
+    with styled(names):
+        made = figure(8.6, 3.6)
+        left, right = made.subplots(1, 2, sharey=True)
+        for number, (name, rows) in enumerate(zip(names, histories.values())):
+            accuracy = _figures(rows, "val_accuracy")
+            style: dict[str, Any] = {
+                "color": (BLUE, ORANGE, GREEN, GREY)[number % 4],
+                "linestyle": ("-", "--", ":")[number // 4 % 3],
+                "marker": "o",
+                "markersize": 3,
+            }
+            left.plot(np.arange(1, len(rows) + 1), accuracy, label=name, **style)
+            right.plot(np.cumsum(_figures(rows, "seconds")) / unit, accuracy, **style)
+        left.set_title("Validation accuracy")
+        left.set_xlabel("epoch")
+        left.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        left.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        right.set_title("By time")
+        right.set_xlabel(unit_name)
+        left.legend(loc="lower right", frameon=False)
+        save(made, path)
+
+
+def _figures(rows: Sequence[Mapping[str, Any]], key: str) -> np.ndarray:
+    """Return float64 (epochs,), with NaN for values that are missing."""
+    values = [row.get(key) for row in rows]
+    return np.array([value if isinstance(value, (int, float)) else np.nan for value in values], np.float64)
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ from keras_transfer.config.resolved import Decision, ResolvedConfig, settle_batc
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.data.statistics import DataStatistics, describe
+from keras_transfer.distribute import place
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy import procedure
@@ -25,6 +26,9 @@ SMALL_SIDE = 48  # pixels: grey images up to this size are signs and characters,
 BUDGET = 16_000  # images times epochs at the first of SIZES: about a quarter of an hour on two cores
 
 
+ALONE = runtime.Choice("none", "one process")
+
+
 @dataclass(frozen=True)
 class Machine:
     """Backend, device and precisions of a run, with reasons.
@@ -34,12 +38,14 @@ class Machine:
         device: ``cpu``, ``gpu`` or ``mps``.
         precision: of training.
         feature_precision: of cached features.
+        distribute: whether several processes or devices train together.
     """
 
     backend: runtime.Choice
     device: str
     precision: runtime.Choice
     feature_precision: runtime.Choice
+    distribute: runtime.Choice = ALONE
 
     @classmethod
     def of(cls, config: RunConfig, backend: runtime.Choice) -> Machine:
@@ -147,6 +153,7 @@ def _resolve(
             choices.choose("data.augment", [], "nothing is trained on augmented images")
     choices.choose("backend", machine.backend.value, machine.backend.why)
     choices.choose("device", machine.device, f"where {machine.backend.value} computes")
+    choices.choose("distribute", machine.distribute.value, machine.distribute.why)
     choices.choose("precision", machine.precision.value, machine.precision.why)
     choices.choose("data.cache_precision", machine.feature_precision.value, machine.feature_precision.why)
     choices.tree["backend"], choices.tree["device"] = machine.backend.value, machine.device
@@ -241,7 +248,8 @@ def class_weights(statistics: DataStatistics, automatic: bool = False) -> tuple[
 
 
 def _workers() -> tuple[int, str]:
-    cores = runtime.usable_cores()
+    here = place()
+    cores = max(1, runtime.usable_cores() // (here.local_size if here else 1))
     return max(1, min(8, cores)), f"{cores} cores"
 
 

@@ -18,7 +18,7 @@ from keras_transfer.keras_compat import keep_tensorflow_out
 from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
-from keras_transfer.runtime.device import check_device, device_in_use, set_device_variables
+from keras_transfer.runtime.device import bind_local_gpu, check_device, device_in_use, set_device_variables
 from keras_transfer.runtime.resources import limit_threads, set_thread_variables
 
 
@@ -109,6 +109,7 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
         set_thread_variables(backend)
         importlib.import_module(backend)
         limit_threads(backend)
+        bind_local_gpu(backend, device)
         # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
         with _hidden("jax"):
             importlib.import_module("keras")

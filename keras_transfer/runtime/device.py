@@ -29,6 +29,28 @@ def set_device_variables(backend: str, device: str) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
 
 
+def bind_local_gpu(backend: str, device: str) -> None:
+    """Give each of several processes of a machine that torchrun started a GPU of its own; call it before Keras is imported.
+
+    Raises:
+        UserError: there are fewer GPUs than processes.
+    """
+    rank = os.environ.get("LOCAL_RANK", "")
+    if backend != "torch" or device not in ("auto", "gpu") or not rank.isdecimal():
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        return
+    if int(rank) >= torch.cuda.device_count():
+        raise UserError(
+            f"process {rank} of this machine has no GPU of its own ({torch.cuda.device_count()} there are): start one process for each, "
+            "or set device: cpu"
+        )
+    torch.cuda.set_device(int(rank))
+    os.environ["KERAS_TORCH_DEVICE"] = f"cuda:{rank}"
+
+
 def device_in_use() -> str:
     """Return ``"cpu"``, ``"gpu"`` or ``"mps"``: where the running backend puts its tensors."""
     import keras

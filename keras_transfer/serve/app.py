@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -162,7 +161,7 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        decoders.close()
+        await decoders.close()
         predictor.close()
 
     # Without FastAPI's documentation pages, which load scripts from the internet; the schema stays.
@@ -176,11 +175,6 @@ def create_app(predictor: Predictor, corrections: Corrections, limits: Limits | 
     _add_page(app, predictor, corrections, limits)
     _add_api(app, predictor, corrections, limits, decoders)
     return app
-
-
-def _probability(probabilities: np.ndarray, k: int) -> float:
-    require_finite(probabilities)
-    return min(1.0, float(probabilities[k]))
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -237,21 +231,20 @@ def _add_page(app: FastAPI, predictor: Predictor, corrections: Corrections, limi
 def _add_api(  # the routes, and the functions that they share
     app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits, decoders: Decoders
 ) -> None:
-    limiter = anyio.CapacityLimiter(_DECODERS)
-
-    def read(file: UploadFile) -> bytes:
+    async def read(file: UploadFile) -> bytes:
         if (file.size or 0) > limits.upload:
             raise BadImage("", f"the file is larger than the limit of {limits.upload / 2**20:.3g} MiB")
-        return file.file.read()
+        return await file.read()
 
-    def prepare(file: UploadFile, explain: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        return decoders.prepare(file.filename or "image", read(file), explain)
+    async def answer_for(file: UploadFile, explain: bool) -> tuple[Answer, np.ndarray | None]:
+        image, shown = await decoders.prepare(file.filename or "image", await read(file), explain)
+        return await asyncio.wrap_future(predictor.ask(image, explain)), shown
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
-        best = np.argsort(-answer.probabilities, kind="stable")[:top]
-        classes = [
-            ClassProbability(name=predictor.classes[k], probability=_probability(answer.probabilities, k)) for k in best
-        ]
+        require_finite(answer.probabilities)
+        shares = np.minimum(answer.probabilities, 1.0).tolist()
+        best = np.argsort(-answer.probabilities, kind="stable")[:top].tolist()
+        classes = [ClassProbability(name=predictor.classes[k], probability=shares[k]) for k in best]
         strange = None if answer.novelty is None else answer.novelty > 0
         labels = predictor.labels_of(answer)
         found = Prediction(file=name, classes=classes, labels=labels, novelty=answer.novelty, none_of_these=strange)
@@ -265,22 +258,13 @@ def _add_api(  # the routes, and the functions that they share
         top: Annotated[int, Query(ge=1, description="Number of classes, at most all.")] = 5,
         explain: Annotated[bool, Query(description="Also return the image and its Grad-CAM map.")] = False,
     ) -> Prediction:
-        image, shown = await anyio.to_thread.run_sync(prepare, file, explain, limiter=limiter)
-        answer = await asyncio.wrap_future(predictor.ask(image, explain))
+        answer, shown = await answer_for(file, explain)
         if not explain:
             return prediction(file.filename or "", answer, None, top)
-        return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top, limiter=limiter)
+        return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top)
 
-    _add_many(
-        app,
-        limits,
-        lambda file: prepare(file, False)[0],
-        lambda image: predictor.ask(image, False),
-        prediction,
-        limiter,
-    )
-
-    _add_correct(app, corrections, decoders, read, limiter, predictor.several)
+    _add_many(app, limits, answer_for, prediction)
+    _add_correct(app, corrections, decoders, read, predictor.several)
 
     @app.get("/api/model", summary="The model and its classes")
     async def model() -> ModelFacts:
@@ -296,34 +280,28 @@ def _add_correct(
     app: FastAPI,
     corrections: Corrections,
     decoders: Decoders,
-    read: Callable[[UploadFile], bytes],
-    limiter: anyio.CapacityLimiter,
+    read: Callable[[UploadFile], Awaitable[bytes]],
     several: bool,
 ) -> None:
-    def save(file: UploadFile, label: str, new: bool) -> Correction:
-        if several:
-            raise UserError("corrections are not saved yet for a model with several labels per image")
-        data = read(file)
-        suffix = decoders.suffix(file.filename or "image", data)
-        path = corrections.save(data, label, suffix, new)
-        return Correction(image=str(path), label=label, list=str(corrections.list))
-
     @app.post("/api/correct", responses=_PROBLEMS, summary="Save an image with its correct label")
     async def correct(
         file: UploadFile,
         label: Annotated[str, Form(description="Name of the correct class.")],
         new: Annotated[bool, Form(description="Whether it may be a class that the model does not have yet.")] = False,
     ) -> Correction:
-        return await anyio.to_thread.run_sync(save, file, label, new, limiter=limiter)
+        if several:
+            raise UserError("corrections are not saved yet for a model with several labels per image")
+        data = await read(file)
+        suffix = await decoders.suffix(file.filename or "image", data)
+        path = await anyio.to_thread.run_sync(corrections.save, data, label, suffix, new)
+        return Correction(image=str(path), label=label, list=str(corrections.list))
 
 
 def _add_many(
     app: FastAPI,
     limits: Limits,
-    prepare: Callable[[UploadFile], np.ndarray],
-    ask: Callable[[np.ndarray], Future[Answer]],
+    answer_for: Callable[[UploadFile, bool], Awaitable[tuple[Answer, np.ndarray | None]]],
     prediction: Callable[[str, Answer, np.ndarray | None, int], Prediction],
-    limiter: anyio.CapacityLimiter,
 ) -> None:
     @app.post(MANY, responses=_PROBLEMS, summary="Classify several images")
     async def predict_many(
@@ -336,10 +314,9 @@ def _add_many(
         async def one(file: UploadFile) -> Answered:
             name = file.filename or ""
             try:
-                image = await anyio.to_thread.run_sync(prepare, file, limiter=limiter)
+                answer, _ = await answer_for(file, False)
             except BadImage as error:
                 return Answered(file=name, classes=[], error=error.reason)
-            answer = await asyncio.wrap_future(ask(image))
             found = prediction(name, answer, None, top)
             return Answered(file=name, classes=found.classes, labels=found.labels, novelty=found.novelty,
                             none_of_these=found.none_of_these)  # fmt: skip

@@ -6,16 +6,12 @@ a decoder costs one answer. Both sides exchange a line of JSON and raw bytes.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-import queue
-import subprocess
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -28,147 +24,127 @@ MEMORY = 4 << 30
 
 
 class Decoders:
-    """Up to ``count`` decoding processes, started when they are needed.
+    """Up to ``count`` decoding processes, started when they are needed, for one event loop.
+
+    The loop itself talks to them: threads that wait for pipes would take turns with it at every byte.
 
     Args:
         metadata: of the model: ``image_size``, ``resize`` and ``color`` are used.
         max_pixels: height × width of an image.
         seconds: for one image.
-        count: decoding at the same time; the caller has no more threads than that.
+        count: decoding at the same time; further images wait.
     """
 
     def __init__(self, metadata: Any, max_pixels: int, seconds: float, count: int):
         needed = {key: metadata.get(key) for key in ("image_size", "resize", "color", "depth")}
         self._job = {"metadata": needed, "max_pixels": max_pixels}
-        self._seconds, self._count = seconds, count
-        self._idle: queue.LifoQueue[_Process] = queue.LifoQueue()
+        self._seconds = seconds
+        self._idle: list[_Process] = []
+        self._free = asyncio.Semaphore(count)
+        self._ending: set[asyncio.Future[None]] = set()
         self._closed = False
-        self._watch = _Watch(seconds)
 
-    def prepare(self, name: str, data: bytes, view: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    async def prepare(self, name: str, data: bytes, view: bool) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the model's input, uint8 (h, w, c), and with ``view`` the image to display; see ``images.view``.
 
         Raises:
             BadImage: not an image, damaged, too large, or it takes too long.
             Trouble: no process can be started.
         """
-        _, arrays = self._ask(name, data, "view" if view else "input")
+        _, arrays = await self._ask(name, data, "view" if view else "input")
         return arrays[0], arrays[1] if view else None
 
-    def suffix(self, name: str, data: bytes) -> str:
+    async def suffix(self, name: str, data: bytes) -> str:
         """Decode an image, and return the file name suffix of its format; raises as :meth:`prepare`."""
-        return str(self._ask(name, data, "suffix")[0]["suffix"])
+        return str((await self._ask(name, data, "suffix"))[0]["suffix"])
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stop the idle processes; the others stop with their answer."""
         self._closed = True
-        self._watch.close()
-        while True:
-            try:
-                self._idle.get_nowait().stop()
-            except queue.Empty:
-                return
+        while self._idle:
+            self._end(self._idle.pop())
+        await asyncio.gather(*self._ending)
 
-    def _ask(self, name: str, data: bytes, wanted: str) -> tuple[dict[str, Any], list[np.ndarray]]:
-        try:
-            process = self._idle.get_nowait()
-        except queue.Empty:
-            process = _Process()
-        late = self._watch.begin(process)
-        try:
-            answer, arrays = process.ask({**self._job, "name": name, "wanted": wanted}, data)
-        except (OSError, EOFError, ValueError):
-            process.stop()
-            reason = f"it takes more than {self._seconds:g} s to decode" if late.expired else "its decoder failed"
-            raise BadImage(name, reason) from None
-        finally:
-            self._watch.end(late)
-        if self._closed or late.expired or self._idle.qsize() >= self._count:
-            process.stop()
-        else:
-            self._idle.put(process)
+    def _end(self, process: _Process) -> None:
+        """Stop a process, and wait for its end in the background."""
+        ending = asyncio.ensure_future(process.stop())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+
+    async def _ask(self, name: str, data: bytes, wanted: str) -> tuple[dict[str, Any], list[np.ndarray]]:
+        async with self._free:
+            process = self._idle.pop() if self._idle else await _Process.start()
+            late = asyncio.get_running_loop().call_later(self._seconds, process.expire)
+            try:
+                answer, arrays = await process.ask({**self._job, "name": name, "wanted": wanted}, data)
+            except (OSError, EOFError, ValueError):
+                self._end(process)
+                reason = f"it takes more than {self._seconds:g} s to decode" if process.late else "its decoder failed"
+                raise BadImage(name, reason) from None
+            except BaseException:  # the request was cancelled: an answer that nobody reads is still to come
+                self._end(process)
+                raise
+            finally:
+                late.cancel()
+            if self._closed or process.late:
+                self._end(process)
+            else:
+                self._idle.append(process)
         if "error" in answer:
             raise BadImage(name, str(answer["error"]))
         return answer, arrays
 
 
-@dataclass
-class _Deadline:
-    process: _Process
-    at: float
-    expired: bool = False
-
-
-class _Watch:
-    """Stop processes that take too long, in one thread: starting one for every image costs as much as decoding a small one."""
-
-    def __init__(self, seconds: float):
-        self._seconds = seconds
-        self._running: list[_Deadline] = []  # the first one ends first
-        self._changed = threading.Condition()
-        self._closed = False
-        threading.Thread(target=self._work, name="decoder watch", daemon=True).start()
-
-    def begin(self, process: _Process) -> _Deadline:
-        """Stop a process in some seconds, unless :meth:`end` is called before."""
-        deadline = _Deadline(process, time.monotonic() + self._seconds)
-        with self._changed:
-            self._running.append(deadline)
-            if len(self._running) == 1:  # otherwise the thread waits for an earlier one, and then looks again
-                self._changed.notify()
-        return deadline
-
-    def end(self, deadline: _Deadline) -> None:
-        """Let the process live, if it is not too late."""
-        with self._changed, suppress(ValueError):
-            self._running.remove(deadline)
-
-    def close(self) -> None:
-        """Stop watching."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    def _work(self) -> None:
-        with self._changed:
-            while not self._closed or self._running:
-                now = time.monotonic()
-                while self._running and self._running[0].at <= now:
-                    late = self._running.pop(0)
-                    late.expired = True
-                    late.process.stop()
-                self._changed.wait(self._running[0].at - now if self._running else None)
-
-
 class _Process:
-    def __init__(self) -> None:
+    def __init__(self, child: asyncio.subprocess.Process):
+        assert child.stdin is not None and child.stdout is not None
+        self._child, self._in, self._out = child, child.stdin, child.stdout
+        self.late = False
+
+    @classmethod
+    async def start(cls) -> _Process:
         one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MPLBACKEND": "agg"}
         try:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "keras_transfer.serve.decoder"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "keras_transfer.serve.decoder",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
                 env={**os.environ, **one, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-            self._read().readline()  # its imports do not count
         except OSError as error:
             raise Trouble(f"cannot start a process that decodes images: {error.strerror or error}") from error
+        process = cls(child)
+        await process._out.readline()  # its imports do not count
+        return process
 
-    def _read(self) -> IO[bytes]:
-        assert self._child.stdout is not None
-        return self._child.stdout
-
-    def ask(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
-        assert self._child.stdin is not None
-        _write(self._child.stdin, {**job, "bytes": len(data)}, [data])
-        answer = json.loads(self._read().readline() or "null")
+    async def ask(self, job: dict[str, Any], data: bytes) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """Raises OSError, EOFError or ValueError if the process ends or answers nonsense."""
+        self._in.write(json.dumps({**job, "bytes": len(data)}).encode() + b"\n" + data)
+        await self._in.drain()
+        answer = json.loads(await self._out.readline() or "null")
         if answer is None:
             raise EOFError
-        return answer, [_array(self._read(), shape) for shape in answer.get("shapes", [])]
+        arrays = []
+        for shape in answer.get("shapes", []):
+            content = await self._out.readexactly(int(np.prod(shape)))
+            arrays.append(np.frombuffer(content, np.uint8).reshape(shape))
+        return answer, arrays
 
-    def stop(self) -> None:
-        self._child.kill()
-        self._child.wait()
+    def expire(self) -> None:
+        """End a process that takes too long."""
+        self.late = True
+        self._kill()
+
+    async def stop(self) -> None:
+        """End it, and wait for its end."""
+        self._kill()
+        await self._child.wait()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            self._child.kill()
 
 
 def _write(stream: IO[bytes], head: dict[str, Any], parts: Sequence[bytes]) -> None:
@@ -176,10 +152,6 @@ def _write(stream: IO[bytes], head: dict[str, Any], parts: Sequence[bytes]) -> N
     for part in parts:
         stream.write(part)
     stream.flush()
-
-
-def _array(stream: IO[bytes], shape: Sequence[int]) -> np.ndarray:
-    return np.frombuffer(_exactly(stream, int(np.prod(shape))), np.uint8).reshape(shape)
 
 
 def _exactly(stream: IO[bytes], count: int) -> bytes:

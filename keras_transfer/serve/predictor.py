@@ -17,8 +17,8 @@ from keras_transfer.explain.grad_cam import GradCam
 from keras_transfer.models.novelty import joined
 from keras_transfer.serve.batcher import Batcher
 
-SIZES = (1, 4, 16)
-"""Batches are padded to one of these sizes: backends that compile do so once for each."""
+SIZES = (1, 2, 4, 8, 16)
+"""Batches have one of these sizes: what compiles for a size does so once for each. Few waiting images are divided, not padded."""
 
 
 class Answer(NamedTuple):
@@ -50,7 +50,7 @@ class Predictor:
         self.classes = [str(name) for name in metadata["classes"]]
         self._cam = GradCam(model)
         # As many batches at a time as the engine computes side by side; a framework uses all processors for one.
-        self._batcher = Batcher(self._answer, SIZES[-1], getattr(self.engine, "requests", 1))
+        self._batcher = Batcher(self._answer, SIZES, getattr(self.engine, "requests", 1))
 
     @property
     def several(self) -> bool:

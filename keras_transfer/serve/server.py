@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import importlib.util
 import socket
 import ssl
@@ -112,6 +113,8 @@ def serve(
         listener.listen(_CONNECTIONS)  # from here on clients can connect; they wait for the server
         text.say(f"serving {source} at {_address(host, listener, proxy)} (Ctrl-C stops)")
         sys.stdout.flush()
+        gc.collect()
+        gc.freeze()  # looking through a framework's objects again takes as long as a hundred requests
         _listen(app, listener, proxy, limits.patience)
 
 

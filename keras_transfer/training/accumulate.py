@@ -44,7 +44,7 @@ class Accumulate(keras.callbacks.Callback):
         self.model.train_function = None
 
 
-def _parts(batch: Any, size: int) -> Iterator[tuple[float, tuple[Any, Any, Any]]]:
+def parts_of(batch: Any, size: int) -> Iterator[tuple[float, tuple[Any, Any, Any]]]:
     """Yield (share of the batch, (x, y, sample weights or None)) for every micro-batch."""
     x, y, weights = keras.utils.unpack_x_y_sample_weight(batch)
     for start in range(0, len(x), size):
@@ -58,7 +58,7 @@ def _torch_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
     def step(batches: Any) -> Any:
         model.zero_grad()
         logs = {}
-        for share, (x, y, weights) in _parts(batches[0], size):
+        for share, (x, y, weights) in parts_of(batches[0], size):
             predicted = model(x, training=True)
             loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=True)
             loss_tracker(model).update_state(loss, sample_weight=len(x))
@@ -99,7 +99,7 @@ def _tensorflow_step(model: keras.Model, size: int) -> Callable[[Any], Any]:
     def step(iterator: Any) -> Any:
         logs: Any = {}
         gradients = [tf.zeros(variable.shape, variable.dtype) for variable in trained]
-        for share, part in _parts(next(iterator), size):
+        for share, part in parts_of(next(iterator), size):
             logs, gradients = add(gradients, tf.constant(share, tf.float32), *part)
         apply(gradients)
         return logs
@@ -133,7 +133,7 @@ def _jax_step(model: keras.Model, size: int) -> Callable[[Any, Any], Any]:
     def step(state: Any, iterator: Any) -> Any:
         logs: Any = {}
         gradients = [jax.numpy.zeros_like(value) for value in state[0]]
-        for share, part in _parts(next(iterator), size):
+        for share, part in parts_of(next(iterator), size):
             logs, state, gradients = add(state, gradients, share, *part)
         return logs, apply(state, gradients)
 

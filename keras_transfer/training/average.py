@@ -21,6 +21,7 @@ import keras
 import numpy as np
 
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.distribute import ALONE, Group
 from keras_transfer.keras_compat import jax_training_state, model_of
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.training.state import TrainingState, assign, check_shapes, values
@@ -37,14 +38,21 @@ class AverageWeights(keras.callbacks.Callback):
         train: training batches.
         micro_batch_size: maximum images computed at once.
         resumed: a state to restore the averages from, if it has averages of this kind.
+        group: the processes that train together.
     """
 
     def __init__(
-        self, kind: str, momentum: float, train: Batches, micro_batch_size: int, resumed: TrainingState | None = None
+        self,
+        kind: str,
+        momentum: float,
+        train: Batches,
+        micro_batch_size: int,
+        resumed: TrainingState | None = None,
+        group: Group = ALONE,
     ):
         super().__init__()
         self.kind, self.momentum, self.train, self.micro_batch_size = kind, momentum, train, micro_batch_size
-        self.count = 0
+        self.count, self.group = 0, group
         self._averages: list[Any] | None = None
         self._weights: list[Any] | None = None  # the training weights while the averages are swapped in
         self._epoch = 0
@@ -83,7 +91,7 @@ class AverageWeights(keras.callbacks.Callback):
         assert self._averages is not None
         self._weights = self._exchange(self._averages)
         if self.kind == "swa":
-            measure_statistics(self.model, self.train, self._epoch, self.micro_batch_size)
+            measure_statistics(self.model, self.train, self._epoch, self.micro_batch_size, self.group)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Swap the training weights back in."""
@@ -119,7 +127,9 @@ def averaged_variables(model: keras.Model) -> list[Any]:
     return [*model.trainable_variables, *(v for layer in _norms(model) for v in _statistics(layer))]
 
 
-def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_batch_size: int) -> None:
+def measure_statistics(
+    model: keras.Model, train: Batches, epoch: int, micro_batch_size: int, group: Group = ALONE
+) -> None:
     """Set the statistics of trainable BatchNormalization layers to their means over the batches of an epoch.
 
     Args:
@@ -127,6 +137,7 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_bat
         train: training batches.
         epoch: epoch of the batches.
         micro_batch_size: maximum images computed at once; larger batches are split.
+        group: the processes that train together: each takes its share of the batches.
     """
     norms = _norms(model)
     if not norms:
@@ -143,7 +154,8 @@ def measure_statistics(model: keras.Model, train: Batches, epoch: int, micro_bat
                 for total, value in zip(sums, values(statistics)):
                     total += len(part) * value.astype(np.float64)
                 count += len(part)
-    assign(statistics, [(total / count).astype(np.float32) for total in sums])
+    *sums, counted = group.sum([*sums, np.array([count], np.float64)])
+    assign(statistics, [(total / counted[0]).astype(np.float32) for total in sums])
 
 
 def _values_now(model: keras.Model, variables: list[Any]) -> list[Any]:

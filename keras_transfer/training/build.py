@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -18,6 +19,8 @@ from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.data.sources.list_file import by_class
+from keras_transfer.distribute import ALONE, Group
+from keras_transfer.distribute.shard import WHOLE, Shard
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import metrics_of
@@ -38,13 +41,16 @@ from keras_transfer.training.requirements import one_class_only
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, check_exact
 
 
-def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = None) -> TrainingSetup:
+def make_setup(
+    config: ResolvedConfig, data: Dataset, precision: str | None = None, group: Group = ALONE
+) -> TrainingSetup:
     """Build the model, its batches and the settings of the training; worker threads run until the setup is closed.
 
     Args:
         config: of the run.
         data: the opened data set.
         precision: what the model computes in, if not in the configured precision.
+        group: the processes that train together.
 
     Raises:
         UserError: weights that do not fit or are not available, a ``train`` pattern without match, a bad augmentation.
@@ -55,10 +61,11 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         data, {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
     )
     runtime.set_seed(config.seed)
-    model = make_model(config, data, precision or config.precision)
+    with group.scope():
+        model = group.main_first(lambda: make_model(config, data, precision or config.precision))
     for phase in config.phases:  # report a mistake in the last phase before the first begins
         check_exact(phase, apply_train(model, config.model.backbone, phase.train, batch_norm=phase.batch_norm))
-    train, val = make_batches(config.data, data, config.seed)
+    train, val = make_batches(config.data, data, config.seed, group.shard)
     settings = TrainingSettings(
         config.model.backbone,
         config.phases,
@@ -70,8 +77,9 @@ def make_setup(config: ResolvedConfig, data: Dataset, precision: str | None = No
         weighted=data.train.weights is not None,
         accumulate=config.data.accumulate,
         native=config.model.native,
-        features=feature_settings(config.data, config.model.native),
+        features=replace(feature_settings(config.data, config.model.native), group=group),
         rejects=config.reject_rate is not None,
+        group=group,
     )
     return TrainingSetup(model, train, val, settings)
 
@@ -94,8 +102,8 @@ def make_model(config: ResolvedConfig, data: Dataset, precision: str) -> keras.M
     return model
 
 
-def make_batches(settings: ResolvedData, data: Dataset, seed: int) -> tuple[Batches, Batches]:
-    """Build the batches that ``model.fit`` trains on and validates with."""
+def make_batches(settings: ResolvedData, data: Dataset, seed: int, shard: Shard = WHOLE) -> tuple[Batches, Batches]:
+    """Build the batches that ``model.fit`` trains on and validates with, or the share of a process in them."""
     transform, mix = transforms(settings.augment, settings.size, settings.resize, settings.color)
     common: dict[str, Any] = {"seed": seed, "workers": settings.workers}
     weights = None if data.is_multi else class_weights(data.train, settings.class_weights)
@@ -103,6 +111,7 @@ def make_batches(settings: ResolvedData, data: Dataset, seed: int) -> tuple[Batc
         data.train, transform, settings.batch_size, shuffle=True, batch_transform=mix, class_weights=weights, **common
     )
     val = Loader(data.val, evaluation_transform(settings), settings.micro_batch_size, **common)
+    train.shard = val.shard = shard
     return Batches(train), Batches(val)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.data.loading.loader import Loader
+from keras_transfer.distribute import ALONE, Group
 from keras_transfer.engine.feature_cache import CannotStore
 from keras_transfer.engine.features import FeatureSettings, FrozenFeatures, UpperPart
 from keras_transfer.engine.numbers import unpack
@@ -104,7 +105,10 @@ def head_part(model: keras.Model, train: Batches, val: Batches, settings: Featur
 
 
 def solve_head(
-    part: UpperPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None = None
+    part: UpperPart,
+    strength: float | Literal["auto"] | None,
+    class_weights: np.ndarray | None = None,
+    group: Group = ALONE,
 ) -> Solution:
     """Solve the last layer on the training features, and assign the solution to its variables, float32.
 
@@ -117,10 +121,19 @@ def solve_head(
         part: from :func:`head_part`.
         strength: of the L2 penalty (:class:`~keras_transfer.solved.logistic.Logistic`), or ``"auto"``.
         class_weights: of the labels, where an image may have several (:class:`~keras_transfer.training.setup.TrainingSettings`).
+        group: the processes that train together: one of them solves for all.
 
     Raises:
         UserError: features that are not finite, or too few images for cross-validation.
     """
+    solution = group.from_main(lambda: _solution(part, strength, class_weights))
+    kernel, bias = part.model.layers[-1].weights
+    kernel.assign(solution.head.kernel.astype(np.float32))
+    bias.assign(solution.head.bias.astype(np.float32))
+    return solution
+
+
+def _solution(part: UpperPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None) -> Solution:
     loader = part.train.loader
     split = loader.split
     solver = solver_for(split.labels)
@@ -132,13 +145,8 @@ def solve_head(
             strengths=None if given is None else (given,),
         )  # fmt: skip
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
-        solution = Solution(head, found)
-    else:
-        solution = Solution(solver.solve(features, split.labels, classes, given, weights), None)
-    kernel, bias = part.model.layers[-1].weights
-    kernel.assign(solution.head.kernel.astype(np.float32))
-    bias.assign(solution.head.bias.astype(np.float32))
-    return solution
+        return Solution(head, found)
+    return Solution(solver.solve(features, split.labels, classes, given, weights), None)
 
 
 def loss_weights(loader: Loader, class_weights: np.ndarray | None = None) -> np.ndarray | None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -175,16 +176,20 @@ def train_in_folds(  # longer than others: the whole procedure in one place
         logits = np.full((len(ALPHAS), len(work.labels), setup.model.output_shape[-1]), np.nan)
         total = [np.zeros(part.shape) for part in beginning]
         residuals = np.full(len(work.labels), np.nan)
-        done, rounds = 0, work.folds[: phase.rounds]
+        done, rounds, group = 0, work.folds[: phase.rounds], setup.settings.group
+
+        def judge(positions: np.ndarray) -> Judgement:
+            return group.from_main(lambda: _judge(logits, work, positions))
+
         for number, fold in enumerate(rounds, 1):
             fold_began, place = time.perf_counter(), f"fold {number} of {len(rounds)}"
             first = _begin(work.model, beginning, fold.head)
             _fit(setup, phase, start, work.model, fold.train, watch(fold.train, f"{phase.name}, {place}"))
             audit.check(setup.model)
             last = work.model.get_weights()
-            logits[:, fold.positions] = _between(work.model, first, last, fold.judged)
+            logits[:, fold.positions] = group.from_main(partial(_between, work.model, first, last, fold.judged))
             total, done = [sum_ + part for sum_, part in zip(total, last)], number
-            found = _judge(logits, work, fold.positions)
+            found = judge(fold.positions)
             if setup.settings.rejects and fold.head is not None:
                 residuals[fold.positions] = _residuals(work, fold, first, last, ALPHAS[found.best])
             figures = _figures(found, work, fold.positions)
@@ -192,7 +197,7 @@ def train_in_folds(  # longer than others: the whole procedure in one place
             if number == 1 and found.gain < -found.error:
                 break
         seen = np.sort(np.concatenate([fold.positions for fold in work.folds[:done]]))
-        found = _judge(logits, work, seen)
+        found = judge(seen)
         accepted = found.gain > found.error and done == len(rounds)
         if accepted and phase.refit and rounds[0].head is not None:
             _begin(work.model, beginning, None)
@@ -230,6 +235,9 @@ def _prepared(
         by_val = bool(len(val.loader.split))
         plain = Batches(setup.train.loader.in_order(part_size(setup.train.loader.batch_size, settings.accumulate)))
         opened.append(plain)
+        if not val.loader.shard.is_whole:
+            val = Batches(val.loader.whole())
+            opened.append(val)
         judging = val if by_val else plain
         heads = [None] if by_val else _heads_without_folds(setup, phase, plain, before, say)
         passes = phase.epochs * max(1, phase.folds - 1)
@@ -272,15 +280,19 @@ def _heads_without_folds(
     solver = solver_for(split.labels)
     part = head_part(setup.model, plain, setup.val, setup.settings.features, say)
     features = unpack(part.train.features[0])
-    numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
-    found: list[_Held | None] = []
-    for number in np.unique(numbers):
-        held = numbers == number
-        given = features[~held], split.labels[~held], len(split.classes), before.strength
-        head = solver.solve(*given, None if weights is None else weights[~held])
-        head = head.scaled(before.temperature)
-        found.append(_Held(held, head, head.logits(features[held])))
-    return found
+
+    def solve() -> list[_Held | None]:
+        numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
+        found: list[_Held | None] = []
+        for number in np.unique(numbers):
+            held = numbers == number
+            given = features[~held], split.labels[~held], len(split.classes), before.strength
+            head = solver.solve(*given, None if weights is None else weights[~held])
+            head = head.scaled(before.temperature)
+            found.append(_Held(held, head, head.logits(features[held])))
+        return found
+
+    return setup.settings.group.from_main(solve)
 
 
 @contextmanager

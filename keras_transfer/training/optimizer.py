@@ -10,6 +10,7 @@ import keras
 
 from keras_transfer.config.keras_objects import made
 from keras_transfer.config.schema import Phase
+from keras_transfer.keras_compat import build_on_first_device
 from keras_transfer.training.group_rates import scale_updates
 from keras_transfer.training.objectives import accuracy, own_metrics, training_loss
 from keras_transfer.training.setup import TrainingSettings
@@ -80,10 +81,17 @@ def compile_phase(
         loss=training_loss(settings.loss, settings.label_smoothing, settings.several, settings.class_weights),
         metrics=None if settings.weighted else metrics,
         weighted_metrics=metrics if settings.weighted else None,
-        # On torch, compiled steps are slower than eager ones; elsewhere Keras chooses.
-        jit_compile=False if keras.backend.backend() == "torch" else "auto",
+        jit_compile=_compiles(settings),
     )
     scale_updates(model.optimizer, factors or {})
+    if keras.backend.backend() == "tensorflow" and settings.group.divides:
+        build_on_first_device(model)
+
+
+def _compiles(settings: TrainingSettings) -> bool | str:
+    """Say whether Keras compiles steps. On torch, that is slower; tensorflow's compiler does not divide a batch; elsewhere Keras chooses."""
+    backend = keras.backend.backend()
+    return False if backend == "torch" or (backend == "tensorflow" and settings.group.divides) else "auto"
 
 
 def make_optimizer(

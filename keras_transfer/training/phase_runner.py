@@ -21,10 +21,11 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.features import UpperPart, upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
+from keras_transfer.keras_compat import forget_strategy
 from keras_transfer.models.adapters import attach, merge
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
-from keras_transfer.training.accumulate import Accumulate, part_size
+from keras_transfer.training.accumulate import part_size
 from keras_transfer.training.across_phases import AcrossPhases, check_callbacks
 from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import AsValidation, BestModel, EveryEpoch, RunHistory, StopWhenAsked
@@ -38,6 +39,7 @@ from keras_transfer.training.range_test import sweep
 from keras_transfer.training.requirements import check_phases
 from keras_transfer.training.setup import PhaseStart, TrainingSetup, begin_phase
 from keras_transfer.training.state import StateKeeper, TrainingState, assign
+from keras_transfer.training.stepping import stepping
 from keras_transfer.training.stopping import StopRequest, stop_on_request
 from keras_transfer.typing import Say
 
@@ -50,7 +52,7 @@ class Checkpointing:
     """Where the state for resuming is stored, and the state to resume from.
 
     Attributes:
-        file: the state file; None: no state is stored.
+        file: the state file; None: no state is stored, or another process of the group stores it.
         every: interval between two writes of the state; an interval in seconds also applies to the best model.
         resume: the state to resume from.
         clock: returns the seconds of the run so far, which are stored with the state.
@@ -113,7 +115,7 @@ class PhaseRunner:
         self.core = CoreCallbacks(best, setup.model, self.events.epoch_ended, verbose)
 
     def run(self) -> FitResult:
-        """Train through the remaining phases.
+        """Train through the remaining phases; see :meth:`train_phase`.
 
         Raises:
             UserError: a bad ``train`` pattern, a state of another model, a phase that needs validation images.
@@ -122,6 +124,12 @@ class PhaseRunner:
             AuditError: a frozen variable moved, or a trainable one did not.
         """
         check_phases(self.settings.phases, len(self.setup.val.loader.split))
+        with self.settings.group.scope():
+            result = self._run()
+        forget_strategy(self.setup.model)
+        return result
+
+    def _run(self) -> FitResult:
         result, core = self.result, self.core
         if self.settings.label_smoothing:
             self.say(
@@ -262,7 +270,7 @@ class PhaseRunner:
     def _solve(self, work: _PhaseRun, part: UpperPart) -> None:
         """Give the head its optimal weights; the epoch that follows measures them."""
         began = time.perf_counter()
-        solution = solve_head(part, work.phase.strength, self.settings.class_weights)
+        solution = solve_head(part, work.phase.strength, self.settings.class_weights, self.settings.group)
         self.say(f"phase {work.phase.name}: {solution}")
         self.result.outcomes.append(solution.outcome(work.phase.name))
         self._out_of_fold.append(solution.out_of_fold())
@@ -271,15 +279,14 @@ class PhaseRunner:
     def _train_in_folds(self, number: int, phase: ResolvedPhase, start: PhaseStart, audit: FreezeAudit) -> None:
         """Train a phase with folds; the epoch that follows measures what came of it."""
         histories: list[RunHistory] = []
-        file = self.checkpointing.file
-        with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
+        with self._stopping() as stop:
 
             def watch(train: Batches, title: str) -> list[keras.callbacks.Callback]:
                 self._expect(number, len(histories))
-                accumulate = [Accumulate(self._micro_batch_size)] if self.settings.accumulate > 1 else []
+                steps = stepping(self.settings, train, None, stop)
                 found = self.core.within(phase, train, self._first_epoch(number), title)
                 histories.extend(part for part in found if isinstance(part, RunHistory))
-                return [*accumulate, *found, StopWhenAsked(stop)]
+                return [*steps, *found, StopWhenAsked(stop)]
 
             outcome, logits = train_in_folds(self.setup, phase, start, self._solved_before(), audit, watch, self.say)
         for history in histories:
@@ -328,7 +335,8 @@ class PhaseRunner:
         if phase.average == "none":
             return []
         self.say(f"phase {phase.name}: validated and kept are averages of the weights ({phase.average})")
-        return [AverageWeights(phase.average, phase.ema_momentum, work.train, self._micro_batch_size, work.state)]
+        size, group = self._micro_batch_size, self.settings.group
+        return [AverageWeights(phase.average, phase.ema_momentum, work.train, size, work.state, group)]
 
     @property
     def _micro_batch_size(self) -> int:
@@ -351,25 +359,32 @@ class PhaseRunner:
 
     def _fit(self, work: _PhaseRun) -> None:
         """Call ``model.fit`` with all callbacks, in the order in which they must be called."""
-        model, accumulate = self.setup.model, self.settings.accumulate
+        model = self.setup.model
         schedule, begun = keras_callbacks(work.phase, self.settings.callbacks), self._begun or work.state is not None
         first_epoch, self._begun = self._first_epoch(work.number), True
         own = [AcrossPhases(each, model, first_epoch, begun, self.events.save) for each in self.callbacks]
         watchers = [*schedule, *self.callbacks]
-        stepping = [Accumulate(self._micro_batch_size)] if accumulate > 1 else []
         keeping = []
         if self.events.wants_every_epoch:
             keeping = [EveryEpoch(self.events.epoch_model, model, work.number + 1)]
         file, every = self.checkpointing.file, self.checkpointing.every
-        with stop_on_request() if file else contextlib.nullcontext(StopRequest()) as stop:
+        with self._stopping() as stop:
             keeper = []
-            if file is not None:
+            if file is not None or self.settings.group.size > 1:  # all stop where one saves, and take up what it saved
                 fill, epochs = self._filler(work), work.phase.epochs
                 keeper = [StateKeeper(file, model, work.train, epochs, watchers, fill, every, stop, work.state)]
             judging = [] if work.evidence is None else [AsValidation(work.evidence)]
-            callbacks = [*stepping, *judging, *self.core.around([*schedule, *own]), *keeping, *work.averages, *keeper]
             val = work.val if work.evidence is None else None
+            steps = stepping(self.settings, work.train, val, stop)
+            callbacks = [*steps, *judging, *self.core.around([*schedule, *own]), *keeping, *work.averages, *keeper]
             fit_from(work.model, work.train, val, work.phase.epochs, callbacks, work.state)
+
+    def _stopping(self) -> contextlib.AbstractContextManager[StopRequest]:
+        """Turn signals into requests to stop, where what has been trained is kept, or others train with this process."""
+        alone = self.settings.group.size == 1
+        if self.checkpointing.file is None and alone:
+            return contextlib.nullcontext(StopRequest())
+        return stop_on_request(alone)
 
     def _filler(self, work: _PhaseRun) -> Callable[[TrainingState], None]:
         """Return a function that adds to a state what only the runner knows."""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from keras_transfer import runtime, text
 from keras_transfer.config.open_data import open_data, with_absolute_paths
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import VAL_FRACTION, RunConfig
+from keras_transfer.console import hide_progress
 from keras_transfer.data.dataset import Dataset
+from keras_transfer.distribute import ALONE, Group, is_follower
+from keras_transfer.distribute.start import start
+from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
 from keras_transfer.policy.resolve import Machine, resolve_by_evidence
 from keras_transfer.training.requirements import check_phases
 from keras_transfer.typing import Say
 
-_PRINTED = ("backend", "device", "precision", "data.cache_precision")
+_PRINTED = ("backend", "device", "precision", "data.cache_precision", "distribute")
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class Prepared:
         data: checked and split.
         machine: backend, device and precisions, with reasons.
         leaderboard: the candidates that were compared; None where nothing was.
+        group: the processes that train together.
     """
 
     config: ResolvedConfig
     data: Dataset
     machine: Machine
     leaderboard: Leaderboard | None = None
+    group: Group = field(default=ALONE)
 
     def say_choices(self, say: Say) -> None:
         """Print a line for each automatic choice, except those that :func:`prepare` has printed."""
@@ -48,6 +55,7 @@ def prepare(
     device: str | None = None,
     needs_validation: bool = True,
     say: Say = text.say,
+    opened: Callable[[RunConfig], Dataset] = open_data,
 ) -> Prepared:
     """Open the data, start the backend and replace every ``auto``; this imports Keras.
 
@@ -57,6 +65,7 @@ def prepare(
         device: overrides the configuration.
         needs_validation: refuse phases that need validation images, if there are none.
         say: prints a line about backend, device and precision.
+        opened: opens the data of a configuration; a sweep, whose trials share them, does so once.
 
     Raises:
         UserError: a backend that cannot be had, data that cannot be used.
@@ -67,17 +76,37 @@ def prepare(
     # What the caller asks for is no choice of the program's.
     config = config.model_copy(update={"backend": backend or config.backend, "device": device or config.device})
     say(f"backend: {choice}")
-    data = open_data(config)
+    data = opened(config)
     if config.data.val_fraction == "auto" and config.is_automatic and len(data.train) > LARGE:
         # As the configuration of the run will say, so that a resumed run divides the images in the same way.
         images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
         config = config.model_copy(update={"data": images})
-        data = open_data(config)
+        data = opened(config)
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
+    if is_follower():
+        hide_progress()
     machine = Machine.of(config, choice)
-    resolved, board = resolve_by_evidence(config, data, machine, say)
+    group = start(config.distribute, choice.value, machine.device)
+    machine = replace(machine, distribute=runtime.Choice(group.kind, group.why))
+    _check_data(data, group)
+    resolved, board = group.from_main(lambda: resolve_by_evidence(config, data, machine, say))
     if needs_validation:
         check_phases(resolved.phases, len(data.val))
     say(str(machine))
-    return Prepared(resolved, data, machine, board)
+    if group.divides:
+        say(
+            f"distribute: data_parallel ({group.why}), each on its share of every batch of {resolved.data.batch_size} images"
+        )
+    return Prepared(resolved, data, machine, board, group)
+
+
+def _check_data(data: Dataset, group: Group) -> None:
+    """Refuse to train if the processes see different data.
+
+    Raises:
+        UserError: a process has found other images, labels or splits than process 0.
+    """
+    expected = group.from_main(lambda: data.fingerprint)
+    if not group.all(expected == data.fingerprint):
+        raise UserError("the processes see different data: give all of them the same images, under the same path")

@@ -23,12 +23,12 @@ from keras_transfer.data.loading.keras_dataset import Batches
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.models.freeze import kept_flags
-from keras_transfer.training.accumulate import Accumulate, part_size
 from keras_transfer.training.callbacks import RunHistory
 from keras_transfer.training.exact import head_part, solve_head
 from keras_transfer.training.optimizer import compile_phase
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, begin_phase
 from keras_transfer.training.state import assign, values
+from keras_transfer.training.stepping import stepping
 from keras_transfer.typing import Say
 
 STEPS = 100
@@ -91,13 +91,13 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) ->
         raise UserError("there is no learning rate to find: every phase has solver: exact")
     found: list[Sweep] = []
     model, settings = setup.model, setup.settings
-    with unchanged(model):
+    with settings.group.scope(), unchanged(model):
         for number, phase in enumerate(settings.phases):
             with begin_phase(setup, phase) as start:
                 if phase.solver == "exact":
                     part = head_part(model, start.images, setup.val, settings.features, say)
                     say(
-                        f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength, settings.class_weights)}"
+                        f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength, settings.class_weights, settings.group)}"
                     )
                     continue
                 say(f"phase {phase.name}: range test of up to {steps} steps, at rates from {LOWEST:g} to {HIGHEST:g}")
@@ -168,9 +168,7 @@ def _train(
         install(trained)
     compile_phase(trained, phase, steps, settings, rate, factors)
     cycle, epoch = _Cycle(train, steps), train.epoch
-    callbacks: list[keras.callbacks.Callback] = []
-    if settings.accumulate > 1:
-        callbacks.append(Accumulate(part_size(train.loader.batch_size, settings.accumulate)))
+    callbacks = stepping(settings, cycle, None)
     if watch is not None:
         watch.train = cycle
         callbacks.append(watch)

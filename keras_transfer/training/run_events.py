@@ -85,3 +85,23 @@ class RunEvents(TrainingEvents):
         self.manifest["config"] = self.config.model_dump(mode="json")
         self.manifest["chosen"] = decisions_as_json(self.config.decisions)
         self.run.change(self.config, self.data.split_table(), self.manifest, self.data.content)
+
+
+class FollowingEvents(RunEvents):
+    """Events of a process that trains with others, one of which writes: nothing is written."""
+
+    def __init__(self, run: RunDirectory, config: ResolvedConfig, data: Dataset):
+        self.run, self.config, self.data = run, config, data
+        self.changed = self.wants_every_epoch = False
+
+    def improved(self, model: keras.Model) -> None:
+        """Do nothing."""
+
+    def epoch_ended(self, rows: list[dict[str, Any]]) -> None:
+        """Do nothing."""
+
+    def save(self, model: keras.Model, path: Path, golden: bool = False) -> None:
+        """Do nothing."""
+
+    def _keep(self) -> None:
+        """Do nothing."""

@@ -18,6 +18,7 @@ import numpy as np
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.distribute import ALONE, Group
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import UserError
 from keras_transfer.models.adapters import attach, merge
@@ -46,6 +47,7 @@ class TrainingSettings:
         native: whether layers run by the operations of `engine.native`; same results, faster.
         features: how features of frozen layers are computed and cached; by default in memory, in float32.
         rejects: whether novelty is to be calibrated, for which folds compute what images held out of them are like.
+        group: the processes that train together; batches are divided among them.
     """
 
     backbone: str
@@ -61,6 +63,7 @@ class TrainingSettings:
     native: bool = True
     features: FeatureSettings = field(default_factory=FeatureSettings)
     rejects: bool = False
+    group: Group = ALONE
 
 
 @dataclass

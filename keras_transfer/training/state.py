@@ -186,7 +186,8 @@ class StateKeeper(keras.callbacks.Callback):
     """Save the state during a phase. Must be the last callback, so that the others are up to date.
 
     Args:
-        path: the state file; a state from within an epoch is stored beside it until the end of the epoch is saved.
+        path: the state file; a state from within an epoch is stored beside it until the end of the epoch is saved. None: nothing is
+            written, because another process of a group does; the rest is done all the same.
         whole: the complete model; only its upper part may be trained.
         train: training batches.
         epochs: number of epochs of the phase.
@@ -199,7 +200,7 @@ class StateKeeper(keras.callbacks.Callback):
 
     def __init__(
         self,
-        path: Path,
+        path: Path | None,
         whole: keras.Model,
         train: Batches,
         epochs: int,
@@ -260,6 +261,8 @@ class StateKeeper(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
     def _save(self, state: TrainingState) -> None:
+        if self.path is None:
+            return
         model = self.model  # on jax, copies the trained values back to the variables
         state.model = values(self.whole.variables)
         if not all(np.isfinite(array).all() for array in state.model):

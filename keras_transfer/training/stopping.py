@@ -14,20 +14,34 @@ NOTICE = "stopping after the state is saved (press Ctrl-C again to stop immediat
 
 
 class StopRequest:
-    """Whether a stop was requested."""
+    """Whether a stop was requested.
 
-    def __init__(self) -> None:
-        self.asked = False
+    Args:
+        alone: whether this process may stop as soon as it wants to; otherwise the processes of a group agree first.
+
+    Attributes:
+        asked: whether to stop now.
+        wanted: whether this process was told to stop.
+    """
+
+    def __init__(self, alone: bool = True) -> None:
+        self.asked = self.wanted = False
+        self._alone = alone
+
+    def want(self) -> None:
+        """Request a stop."""
+        self.wanted = True
+        self.asked |= self._alone
 
 
 @contextmanager
-def stop_on_request() -> Iterator[StopRequest]:
+def stop_on_request(alone: bool = True) -> Iterator[StopRequest]:
     """Turn the first signal inside the block into a stop request; the next one is handled as before.
 
     The previous handlers are restored with the first signal or at the end of the block. Ignored signals stay ignored.
-    Outside the main thread nothing changes.
+    Outside the main thread nothing changes. ``alone``: see :class:`StopRequest`.
     """
-    request = StopRequest()
+    request = StopRequest(alone)
     before: dict[signal.Signals, Any] = {}
 
     def restore() -> None:
@@ -35,7 +49,7 @@ def stop_on_request() -> Iterator[StopRequest]:
             signal.signal(kind, handler)
 
     def ask(*_: Any) -> None:
-        request.asked = True
+        request.want()
         restore()
         # Starts a new line, as output may be incomplete; a failure to print must not end training.
         with suppress(OSError, ValueError, RuntimeError):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,17 +19,17 @@ from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset, Split
-from keras_transfer.errors import Interrupted, Trouble, UserError
+from keras_transfer.distribute import Group, is_follower
+from keras_transfer.errors import UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
-from keras_transfer.files import is_trouble
 from keras_transfer.policy.resolve import decisions_as_json
 from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training.board import leaderboard
 from keras_transfer.training.changes import changes, differences, refuse
 from keras_transfer.training.prepare import Prepared, prepare
 from keras_transfer.training.requirements import check_packages
-from keras_transfer.typing import Say
+from keras_transfer.typing import Say, quiet
 
 if TYPE_CHECKING:
     import keras
@@ -79,13 +78,15 @@ def train(  # longer than others: the whole run in one place, most of it documen
         True
     """
     began = time.perf_counter()
-    # 1. Open the data, start the backend, replace every `auto`.
-    if resume is None:
+    # 1. Open the data, start the backend, replace every `auto`. Of several processes, one prints and writes.
+    follows = is_follower()
+    say = quiet if follows else say
+    if resume is None and not follows:
         RunDirectory.refuse_existing(config.output.dir)
     check_packages(config.callbacks)
     told = _told(resume, config)
     prepared = prepare(config, backend=backend, device=device, say=say)
-    resolved, data = prepared.config, prepared.data
+    resolved, data, group = prepared.config, prepared.data, prepared.group
     say(data.summary())
     prepared.say_choices(say)
     if prepared.leaderboard is not None:
@@ -94,7 +95,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     # 2. A resumed run keeps its earlier choices; other changes are reported, and rejected unless accepted.
     resolved = _with_earlier_decisions(resolved, resume, told)
     manifest = _manifest(prepared, resolved)
-    changed = _changes(resume, manifest, told, accept_changes)
+    changed = group.from_main(lambda: _changes(resume, manifest, told, accept_changes))
     for line in changed:
         say(f"changed: {line}")
 
@@ -102,9 +103,12 @@ def train(  # longer than others: the whole run in one place, most of it documen
     from keras_transfer.training import build
     from keras_transfer.training.loggers import Loggers
     from keras_transfer.training.run_events import RunEvents
+    from keras_transfer.training.stops import stops_explained
 
     build.decision_metadata(resolved, data.classes)
-    setup = build.make_setup(resolved, data)
+    setup = build.make_setup(resolved, data, group=group)
+    if follows:
+        return _follow(group, setup, resolved, data, callbacks)
     loggers = Loggers(resolved, say)
     for line in build.network_notes(resolved.model):
         say(line)
@@ -113,7 +117,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     # 4. Create or open the run directory, for this process alone.
     run = resume or RunDirectory.create(resolved.output.dir, resolved.name)
     events = RunEvents(run, resolved, data, manifest, loggers, bool(changed))
-    with run.locked(), loggers, _stops_explained(events):
+    with run.locked(), loggers, stops_explained(events, group):
         manifest["data_from_run"] = as_seen_from(run, resolved)
         if resume is None:
             run.start(resolved, data.split_table(), manifest, data.content)
@@ -121,6 +125,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
             run.refuse_finished()
         began -= _seconds_before(run, resolved, say)
         loggers.begin(run, resolved)
+        group.from_main(lambda: run.path)
 
         # 5. Train the phases, through model.fit.
         model, result = _fit(events, setup, callbacks, lambda: time.perf_counter() - began, say)
@@ -139,6 +144,22 @@ def train(  # longer than others: the whole run in one place, most of it documen
     # 7. Write the report; the run is complete without it.
     if resolved.output.report:
         _report(run, data, model, logits, say)
+    group.close()
+    return run
+
+
+def _follow(
+    group: Group, setup: TrainingSetup, config: ResolvedConfig, data: Dataset, callbacks: Sequence[Any]
+) -> RunDirectory:
+    """Train in a process that another one writes for, and wait until that has finished the run."""
+    from keras_transfer.training.run_events import FollowingEvents
+    from keras_transfer.training.stops import stops_explained
+
+    run = RunDirectory(group.from_main(lambda: Path()))
+    events = FollowingEvents(run, config, data)
+    with stops_explained(events, group):
+        _fit(events, setup, callbacks, lambda: 0.0, quiet)
+        group.close()
     return run
 
 
@@ -150,8 +171,9 @@ def _fit(
     from keras_transfer.training.faults import free_memory, is_out_of_memory, out_of_memory
     from keras_transfer.training.step_memory import fit_to_memory
 
-    fitting = fit_to_memory(events.config, setup.model, say)
-    if fitting is not events.config:
+    group = setup.settings.group
+    fitting = group.from_main(lambda: fit_to_memory(events.config, setup.model, say))
+    if fitting != events.config:
         events.change(fitting)
         setup.settings = replace(setup.settings, accumulate=fitting.data.accumulate)
     while True:
@@ -162,7 +184,7 @@ def _fit(
             data = events.config.data
             if not is_out_of_memory(error):
                 raise
-            if not events.config.decided("data.batch_size") or data.micro_batch_size == 1:
+            if not events.config.decided("data.batch_size") or data.micro_batch_size == 1 or group.size > 1:
                 raise out_of_memory(data.batch_size, data.micro_batch_size, data.size) from error
         events.change(events.config.in_smaller_parts())
         smaller = events.config.data
@@ -173,7 +195,7 @@ def _fit(
         setup.release()  # a framework may have lost the arrays of the failed step
         del setup
         free_memory()
-        setup = build.make_setup(events.config, events.data)
+        setup = build.make_setup(events.config, events.data, group=group)
 
 
 def _run_phases(
@@ -184,11 +206,19 @@ def _run_phases(
     from keras_transfer.training.phase_runner import Checkpointing, PhaseRunner
     from keras_transfer.training.state import newest_state
 
-    config, run = events.config, events.run
-    save_every = Interval.parse(config.output.save_every)
-    checkpointing = Checkpointing(run.state_file, save_every, newest_state(run.state_file), clock)
-    callbacks = [*build.tensorboard(config, run), *callbacks]
-    return PhaseRunner(setup, callbacks=callbacks, events=events, checkpointing=checkpointing, say=say).run()
+    config, run, group = events.config, events.run, setup.settings.group
+    state = group.from_main(lambda: newest_state(run.state_file))
+    file = run.state_file if group.is_main else None
+    checkpointing = Checkpointing(file, Interval.parse(config.output.save_every), state, clock)
+    board = build.tensorboard(config, run) if group.is_main else []
+    return PhaseRunner(
+        setup,
+        callbacks=[*board, *callbacks],
+        events=events,
+        checkpointing=checkpointing,
+        say=say,
+        verbose=group.is_main,
+    ).run()
 
 
 def _measure(events: RunEvents, model: keras.Model, result: FitResult) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -282,6 +312,8 @@ def resume_run(path: str | Path) -> RunDirectory:
         raise UserError(
             f"{run.path} has the network of another run and nothing to train: make it again, with another --output"
         )
+    if is_follower():  # process 0 has the run
+        return run
     with run.locked():  # report another process now, not after all preparations
         return run
 
@@ -331,41 +363,6 @@ def _changes(run: RunDirectory | None, manifest: dict[str, Any], told: set[str],
     manifest["started"] = before.get("started", manifest["started"])
     manifest["changes"] = [*before.get("changes", []), *found.values()]
     return list(found.values())
-
-
-@contextlib.contextmanager
-def _stops_explained(events: RunEvents) -> Iterator[None]:
-    """Explain how to continue after an interrupt, a full disk, a non-finite loss, or an operation without a deterministic form."""
-    from keras_transfer.training.callbacks import LossNotFinite
-    from keras_transfer.training.faults import is_not_deterministic, not_deterministic
-    from keras_transfer.training.state import forget_unproven
-
-    run = events.run
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if not run.config.exists():  # nothing to go on with
-            raise
-        raise Interrupted(str(run.path)) from stop
-    except LossNotFinite as trouble:
-        run.write_json(run.bad_batch, trouble.where)
-        forget_unproven(run.state_file)
-        number = [phase.name for phase in events.config.phases].index(trouble.where["phase"])
-        rate = events.config.phases[number].rate
-        raise UserError(
-            f"{trouble}\nthe images of the batch are listed in {run.bad_batch}; the best model is kept; go on from the last "
-            f"epoch that ended well with: keras-transfer train --resume --output {run.path} "
-            f"--set phases.{number}.learning_rate={rate / 10:g}"
-        ) from trouble
-    except Exception as error:
-        if isinstance(error, Trouble) or is_trouble(error):
-            advice = "nothing was trained yet: make room, then give the same command again"
-            if run.config.exists():
-                advice = f"what was saved is kept: make room, then go on with: keras-transfer train --resume --output {run.path}"
-            raise Trouble(f"{error}\n{advice}") from error
-        if events.config.deterministic and is_not_deterministic(error):
-            raise not_deterministic(error) from error
-        raise
 
 
 def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:

@@ -62,8 +62,9 @@ def test_files_match_the_report(compared):
         table = list(csv.DictReader(lines))
     assert tuple(table[0]) == rows.FIELDS and [row["name"] for row in table] == ["one", "two"]
     assert float(table[1]["test_accuracy"]) == report["runs"][1]["test_accuracy"]
-    with Image.open(folder / "out" / "compare.png") as drawn:
-        assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
+    for name in ("compare.png", "curves.png"):
+        with Image.open(folder / "out" / name) as drawn:
+            assert len(np.unique(np.asarray(drawn.convert("L")))) > 20
 
 
 @pytest.mark.usefixtures("nothing_trains")
@@ -95,6 +96,7 @@ def test_given_runs_need_no_configuration(compared, tmp_path, capsys):
     assert "is incomplete" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_failed_run_does_not_stop_the_others(tmp_path, photos, capsys):
     make_photos(tmp_path / "others", {"apple": 12, "berry": 12}, seed=1)

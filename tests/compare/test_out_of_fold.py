@@ -14,6 +14,7 @@ from tests.report.folded import fold
 pytestmark = [pytest.mark.backend, pytest.mark.slow]
 
 
+@pytest.mark.exhaustive
 def test_their_figures_are_marked(compared, tmp_path):
     folder, _ = compared
     own = RunDirectory.open(folder / "out" / "one")

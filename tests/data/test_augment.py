@@ -338,6 +338,21 @@ class TestColor:
 
 
 class TestErasing:
+    def test_cutout(self):
+        image = np.full((20, 30, 3), 100, np.uint8)
+        spec = {"name": "cutout", "size": 0.5, "fill": 7}
+        areas, rows = set(), np.zeros(20, int)
+        for out in draws([spec], 300, image=image, size=(20, 30)):
+            y, x = np.where((out == 7).all(axis=2))
+            assert len(y) == (np.ptp(y) + 1) * (np.ptp(x) + 1)  # one box, nothing else
+            assert set(np.unique(out)) == {7, 100}
+            assert max(np.ptp(y), np.ptp(x)) + 1 <= 10
+            areas.add(len(y))
+            rows[np.unique(y)] += 1
+        assert max(areas) == 100 and min(areas) < 60  # whole squares, and some that are cut off by the border
+        assert rows.min() > 50
+        assert (draws([{**spec, "p": 0}], 1, image=image, size=(20, 30))[0] == 100).all()
+
     def test_area_and_value(self):
         image = np.full((50, 50, 3), 100, np.uint8)
         spec = {"name": "random_erasing", "p": 1, "scale": [0.1, 0.2], "fill": 7}
@@ -397,6 +412,7 @@ class TestSpecs:
             ({"name": "padded_random_crop", "padding": 1.5}, "whole number"),
             ({"name": "random_erasing", "fill": "black"}, "0..255 or 'noise'"),
             ({"name": "random_erasing", "fill": 256}, "fill must be"),
+            ({"name": "cutout", "size": 0}, "size must be"),
             ({"name": "rand_augment", "magnitude": 31}, "magnitude"),
             ({"name": "mixup", "alpha": 0}, "alpha"),
             ({"name": "center_crop", "fraction": 2}, "fraction"),

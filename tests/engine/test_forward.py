@@ -60,6 +60,7 @@ def test_it_computes_the_models_logits_for_any_number_of_images(made, count):
         np.testing.assert_allclose(part, wanted, rtol=0, atol=within)
 
 
+@pytest.mark.slow
 def test_predict_imports_no_framework_and_prints_the_same(made, cache):
     """The first prediction makes the engine; with it, a new process imports no framework and answers the same."""
     folder, _ = made
@@ -91,6 +92,7 @@ def test_predict_imports_no_framework_and_prints_the_same(made, cache):
     np.testing.assert_allclose(*shares, rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_another_model_file_has_another_engine(made, cache):
     folder, model = made
     start_engine(folder / "model.keras", "auto", None, "cpu", _fail)

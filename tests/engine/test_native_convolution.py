@@ -51,6 +51,28 @@ def test_values_and_gradients(name, dtype, activation):
         assert float((ours.double() - theirs).abs().max()) <= tolerance * float(theirs.abs().max())
 
 
+@pytest.mark.parametrize("activation", [LINEAR, RELU], ids=["linear", "relu"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("side", [1, 3])
+def test_a_window_that_covers_the_image(dtype, side, activation):
+    torch.manual_seed(0)
+    x = torch.randn(4, 6, side, side, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(5, 6, side, side, dtype=dtype).to(memory_format=torch.channels_last).requires_grad_()
+    bias = torch.randn(5).requires_grad_()  # stays float32
+    y = autograd.convolution(x, weight, bias, None, ((1, 1), ((0, 0), (0, 0)), (1, 1), 1), activation)
+    truth = [tensor.detach().double().requires_grad_() for tensor in (x, weight, bias)]
+    exact = F.conv2d(*truth)
+    exact = F.relu(exact) if activation is RELU else exact
+    slope = torch.randn_like(y)
+    y.backward(slope)
+    exact.backward(slope.double() * (y.detach() != 0) if activation is RELU else slope.double())
+    tolerance = 2**-6 if dtype == torch.bfloat16 else 1e-5
+    pairs = ((y, exact), (x.grad, truth[0].grad), (weight.grad, truth[1].grad), (bias.grad, truth[2].grad))
+    for ours, theirs in pairs:
+        assert ours.shape == theirs.shape
+        assert float((ours.double() - theirs).detach().abs().max()) <= tolerance * float(theirs.detach().abs().max())
+
+
 def test_many_channels_and_few_positions_make_a_matrix_product():
     deep, wide = torch.zeros(2, 96, 3, 3, dtype=torch.bfloat16), torch.zeros(2, 96, 30, 30, dtype=torch.bfloat16)
     weight = torch.zeros(64, 96, 1, 1, dtype=torch.bfloat16)

@@ -1,4 +1,4 @@
-"""The fused Adam against the stock one and against the formula in float64."""
+"""The fused Adam and SGD against the stock ones and against the formula in float64."""
 
 import keras
 import numpy as np
@@ -12,7 +12,8 @@ if keras.backend.backend() != "torch":
 import torch  # noqa: E402
 
 from keras_transfer.engine import native  # noqa: E402
-from keras_transfer.engine.torch_native.optimizers import FusedAdam, install_optimizer  # noqa: E402
+from keras_transfer.engine.torch_native.optimizers import FusedAdam, install_optimizer, remove_optimizer  # noqa: E402
+from keras_transfer.training.group_rates import scale_updates  # noqa: E402
 
 SHAPES = [(3, 3, 4, 8), (8,), (16, 5), ()]
 
@@ -43,6 +44,12 @@ OPTIMIZERS = {
     "global_clipnorm": lambda: keras.optimizers.Adam(0.01, global_clipnorm=0.1),
     "ema": lambda: keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9),
     "accumulation": lambda: keras.optimizers.Adam(0.01, gradient_accumulation_steps=2),
+    "sgd": lambda: keras.optimizers.SGD(0.01),
+    "momentum": lambda: keras.optimizers.SGD(schedule(), momentum=0.9, weight_decay=0.1),
+    "nesterov": lambda: keras.optimizers.SGD(schedule(), momentum=0.9, nesterov=True, weight_decay=0.1),
+    "sgd_clipped": lambda: keras.optimizers.SGD(0.01, momentum=0.8, nesterov=True, global_clipnorm=0.1),
+    "sgd_at_rest": lambda: keras.optimizers.SGD(0.0, momentum=0.9, weight_decay=0.1),
+    "sgd_accumulation": lambda: keras.optimizers.SGD(0.01, momentum=0.9, gradient_accumulation_steps=2),
 }
 
 
@@ -84,8 +91,39 @@ def test_fused_adam_follows_the_formula():
         np.testing.assert_allclose(variable.numpy(), x, rtol=2e-6)
 
 
-def test_gradients_of_any_layout():
-    optimizers = [keras.optimizers.Adam(0.01), keras.optimizers.Adam(0.01)]
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_fused_sgd_follows_the_formula(nesterov):
+    rate = keras.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    optimizer = keras.optimizers.SGD(rate, momentum=0.9, nesterov=nesterov, weight_decay=0.2)
+    install_optimizer(optimizer)
+    variable = keras.Variable(np.ones(4))
+    x, v = np.ones(4), np.zeros(4)
+    rng = np.random.default_rng(0)
+    for step in range(5):
+        g, lr = rng.standard_normal(4).astype("float32"), 0.1 * 0.5**step
+        optimizer.apply([torch.from_numpy(g.copy())], [variable])
+        x = x * (1 - 0.2 * lr)  # decoupled: the momentum does not see it
+        v = 0.9 * v - lr * g
+        x = x + (0.9 * v - lr * g if nesterov else v)
+        np.testing.assert_allclose(variable.numpy(), x, rtol=2e-6)
+
+
+def test_decay_of_layer_groups_is_left_alone():
+    optimizer = keras.optimizers.SGD(1.0, momentum=0.9, weight_decay=0.1)
+    optimizer.build([keras.Variable(np.ones(3)), keras.Variable(np.ones(3))])
+    first, second = optimizer._trainable_variables
+    scale_updates(optimizer, {id(first): 0.0})
+    assert install_optimizer(optimizer)
+    optimizer.apply([torch.zeros(3), torch.zeros(3)], [first, second])
+    np.testing.assert_allclose([first.numpy()[0], second.numpy()[0]], [1.0, 0.9], rtol=1e-6)
+    remove_optimizer(optimizer)
+    assert "_apply_weight_decay" in optimizer.__dict__
+
+
+@pytest.mark.parametrize("cls", [keras.optimizers.Adam, keras.optimizers.SGD])
+def test_gradients_of_any_layout(cls):
+    options = {"momentum": 0.9} if cls is keras.optimizers.SGD else {}
+    optimizers = [cls(0.01, **options), cls(0.01, **options)]
     install_optimizer(optimizers[1])
     results = []
     for optimizer in optimizers:
@@ -108,7 +146,7 @@ def test_half_precision_variables_run_stock():
     np.testing.assert_array_equal(*results)
 
 
-@pytest.mark.parametrize("cls", [keras.optimizers.SGD, keras.optimizers.RMSprop, keras.optimizers.Nadam])
+@pytest.mark.parametrize("cls", [keras.optimizers.RMSprop, keras.optimizers.Nadam])
 def test_other_optimizers_are_left_alone(cls):
     assert install_optimizer(cls(0.01)) is False
 

@@ -175,6 +175,7 @@ def test_an_average_over_one_sided_padding_is_what_the_backend_makes_of_it():
     assert furthest(computed(extractor, [x]), np.asarray(model.predict(x, verbose=0))) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not runtime.precision.processor_has_bfloat16(), reason="needs a processor with bfloat16")
 def test_bfloat16_points_the_same_way_as_float32():
     model = build_classifier("efficientnet_lite0", 3, image_size=96)

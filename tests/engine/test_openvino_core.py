@@ -42,6 +42,7 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
 
 
+@pytest.mark.slow
 def test_ctrl_c_after_predictions_is_an_interruption_and_no_crash():
     """The CPU plugin of each `openvino.Core` installs a stack for signal handlers; two of them may leave one that is unmapped."""
     done = run(INTERRUPTED)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from keras_transfer import data
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation import evaluate_split, predict_logits
 from keras_transfer.evaluation.evaluate import logits_of_batch
+from keras_transfer.evaluation.mirrored import Mirrored
 
 
 @pytest.fixture
@@ -43,6 +45,31 @@ def test_logits_come_in_the_order_of_the_split(model, colours, batch_size, worke
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, expected, rtol=1e-6)
     assert {shape[0] for shape in model.shapes} == {min(batch_size, len(split))}
+
+
+def test_flips_average_an_image_with_its_mirror_image():
+    class Columns:
+        """Rows of the first two columns' means; not for a batch of another size."""
+
+        shapes: ClassVar[list[int]] = []
+
+        def predict_on_batch(self, images):
+            self.shapes.append(len(images))
+            return images[:, :, :2, 0].mean(axis=1).astype(np.float32)
+
+    images = np.random.default_rng(0).integers(0, 256, (10, 5, 6, 3), np.uint8)
+    expected = (images[:, :, [0, 1], 0].mean(axis=1) + images[:, :, [5, 4], 0].mean(axis=1)) / 2
+    model = Mirrored(Columns())
+    np.testing.assert_allclose(model.predict_on_batch(images), expected, rtol=1e-6)
+    stream = np.concatenate(list(model.predict_stream([images[:4], images[4:8], images[8:]])))
+    np.testing.assert_allclose(stream, expected, rtol=1e-6)
+    assert Columns.shapes == [10, 10, *[4] * 6]
+    split = data.arrays(images, np.arange(10) % 2, classes=["a", "b"], image_size=(5, 6), test_fraction=0.0).train
+    from keras_transfer.data.augment import Transform
+
+    logits = predict_logits(model, split, Transform((5, 6)), 4)
+    order = [next(i for i in range(10) if (images[i] == split.read(k)).all()) for k in range(len(split))]
+    np.testing.assert_allclose(logits, expected[order], rtol=1e-6)
 
 
 def test_an_empty_split_has_no_logits_and_cannot_be_scored(model, colours):

@@ -38,6 +38,7 @@ def test_the_runs_own_images(run, tmp_path, capsys, method):
         assert drawn.width > 400 and len(np.unique(np.asarray(drawn.convert("L")))) > 20
 
 
+@pytest.mark.slow
 def test_given_images_and_a_bad_one(run, tmp_path, capsys):
     photos = run.parent / "photos"
     (tmp_path / "bad.png").write_bytes(b"broken")

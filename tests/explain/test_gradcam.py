@@ -39,6 +39,7 @@ def test_same_as_pytorch(pooling, classes, images):
     assert not maps[[i for i in range(5) if i not in visible]].any()
 
 
+@pytest.mark.slow
 def test_same_on_every_backend(backend, images, tmp_path):
     from keras_transfer.models.bundle import save
     from keras_transfer.runtime import child_environment, installed_backends

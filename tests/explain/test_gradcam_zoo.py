@@ -15,7 +15,7 @@ pytestmark = pytest.mark.backend
     ("name", "weights"),
     [
         ("efficientnet_lite0", "imagenet"),
-        ("mobilenet_v2", "none"),
+        pytest.param("mobilenet_v2", "none", marks=pytest.mark.slow),
         pytest.param("resnet50", "none", marks=pytest.mark.exhaustive),
     ],
 )

@@ -205,6 +205,7 @@ def test_works_while_keras_runs_on_another_backend(run, backend, tmp_path, monke
     assert row["backend"] == other and row["agrees"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not {"torch", "tensorflow"} <= set(runtime.installed_backends()), reason="needs both")
 def test_formats_of_two_backends_in_one_command(run, backend, tmp_path):
     if backend != "torch":

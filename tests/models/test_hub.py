@@ -60,6 +60,7 @@ def test_record_takes_preprocessing_and_size_from_the_preset(preset):
     np.testing.assert_allclose(record.preprocessing.offset, OFFSET)
 
 
+@pytest.mark.slow
 def test_features_equal_the_presets_own(preset, resnet):
     model = build_classifier(preset, 3, weights="imagenet")
     expected = resnet.predict(PIXELS * np.array(SCALE, np.float32) + np.array(OFFSET, np.float32), verbose=0)

@@ -51,6 +51,27 @@ def rows(phases, **override):
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 
 
+def test_curves_of_several_runs_by_epoch_and_by_time(tmp_path, monkeypatch):
+    from keras_transfer.plots import runs
+
+    caught = []
+    monkeypatch.setattr(runs, "save", lambda figure, path: caught.append(figure))
+    slow = [{**row, "seconds": 600.0} for row in rows([("head", 2, 1.0), ("all", 3, 0.1)])]
+    fast = [{**row, "seconds": 60.0} for row in rows([("all", 4, 0.1)])]
+    fast[1]["val_accuracy"] = None  # an epoch without a figure
+    plots.compared_curves({"slow": slow, "fast": fast}, tmp_path / "c.png")
+    left, right = caught[0].axes
+    assert [line.get_label() for line in left.lines] == ["slow", "fast"]
+    np.testing.assert_allclose(left.lines[0].get_xdata(), [1, 2, 3, 4, 5])
+    np.testing.assert_allclose(right.lines[0].get_xdata(), [10, 20, 30, 40, 50])
+    np.testing.assert_allclose(right.lines[1].get_xdata(), [1, 2, 3, 4])
+    np.testing.assert_allclose(right.lines[0].get_ydata(), [row["val_accuracy"] for row in slow])
+    assert np.isnan(right.lines[1].get_ydata()).tolist() == [False, True, False, False]
+    assert right.get_xlabel() == "minutes"
+    with pytest.raises(ValueError, match="at least one run"):
+        plots.compared_curves({}, tmp_path / "c.png")
+
+
 def artists(monkeypatch, draw):
     """The figure that a plot function saves."""
     caught = []

@@ -109,6 +109,7 @@ def test_the_pictures_that_changed_are_those_that_the_models_say(untouched, tmp_
         assert sorted("/" + one.picture.lstrip("/") for one in getattr(made.found, kind)) == sorted(paths)
 
 
+@pytest.mark.slow
 def test_add_class(untouched, tmp_path):
     from keras_transfer.revise.classes import add_class
 
@@ -120,6 +121,7 @@ def test_add_class(untouched, tmp_path):
     assert kt.load(tmp_path / "new").classes == ("apple", "berry", "cherry", "date")
 
 
+@pytest.mark.slow
 def test_removing_and_renaming_are_arithmetic(untouched, tmp_path):
     import keras_transfer as kt
     from keras_transfer.revise.classes import remove_class, rename_class
@@ -135,6 +137,7 @@ def test_removing_and_renaming_are_arithmetic(untouched, tmp_path):
     np.testing.assert_allclose(logits[2], logits[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_merge_classes(untouched, tmp_path):
     import keras_transfer as kt
 

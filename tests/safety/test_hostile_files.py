@@ -130,7 +130,13 @@ def test_memory_stays_below_a_gigabyte(read):
     assert read["peak"] < 1024, grown
 
 
-@pytest.mark.parametrize("name", ["lambda_layer", "hdf5_external_link", "member_that_is_a_link"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lambda_layer",
+        *(pytest.param(n, marks=pytest.mark.exhaustive) for n in ("hdf5_external_link", "member_that_is_a_link")),
+    ],
+)
 def test_the_command_says_it_and_exits_with_2(good, tmp_path, photos, command, name):
     path = FILES[name][2](good, tmp_path / "file.keras")
     done = command("predict", path, photos)

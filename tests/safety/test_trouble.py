@@ -117,16 +117,17 @@ def test_a_correction_that_cannot_be_written(tmp_path, monkeypatch):
 def test_a_run_that_never_began_is_not_to_be_resumed(tmp_path):
     from types import SimpleNamespace
 
+    from keras_transfer.distribute import ALONE
     from keras_transfer.errors import Interrupted
     from keras_transfer.runs.directory import RunDirectory
-    from keras_transfer.training.train import _stops_explained
+    from keras_transfer.training.stops import stops_explained
 
     events = SimpleNamespace(run=RunDirectory(tmp_path), config=SimpleNamespace(deterministic=False))
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     for begun, words in ((False, "give the same command again"), (True, "train --resume --output")):
-        with pytest.raises(Trouble, match=words), _stops_explained(events):
+        with pytest.raises(Trouble, match=words), stops_explained(events, ALONE):
             raise full
-        with pytest.raises(Interrupted if begun else KeyboardInterrupt) as stop, _stops_explained(events):
+        with pytest.raises(Interrupted if begun else KeyboardInterrupt) as stop, stops_explained(events, ALONE):
             raise KeyboardInterrupt
         assert isinstance(stop.value, Interrupted) is begun
         (tmp_path / "config.yaml").write_text("")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 import uuid
@@ -104,21 +105,41 @@ def test_bombs_get_a_message(strict, name):
 
 class TestDecoders:
     def test_an_image_that_takes_too_long(self):
-        decoders = Decoders(METADATA, 40_000_000, 0.001, 2)
-        with pytest.raises(BadImage, match=r"more than 0\.001 s"):
-            decoders.prepare("x", encoded(size=(3000, 3000)), False)
-        decoders.close()
+        async def ask() -> None:
+            decoders = Decoders(METADATA, 40_000_000, 0.001, 2)
+            with pytest.raises(BadImage, match=r"more than 0\.001 s"):
+                await decoders.prepare("x", encoded(size=(3000, 3000)), False)
+            await decoders.close()
+
+        asyncio.run(ask())
 
     def test_a_decoder_that_dies_costs_one_answer(self):
-        decoders = Decoders(METADATA, 40_000_000, 30, 2)
-        first, _ = decoders.prepare("x", encoded(), False)
-        decoders._idle.queue[0]._child.kill()
-        with pytest.raises(BadImage, match="its decoder failed"):
-            decoders.prepare("x", encoded(), False)
-        again, view = decoders.prepare("x", encoded(), True)
-        np.testing.assert_array_equal(first, again)
-        assert view is not None and view.shape == (60, 90, 3)
-        decoders.close()
+        async def ask() -> None:
+            decoders = Decoders(METADATA, 40_000_000, 30, 2)
+            first, _ = await decoders.prepare("x", encoded(), False)
+            await decoders._idle[0].stop()
+            with pytest.raises(BadImage, match="its decoder failed"):
+                await decoders.prepare("x", encoded(), False)
+            again, view = await decoders.prepare("x", encoded(), True)
+            np.testing.assert_array_equal(first, again)
+            assert view is not None and view.shape == (60, 90, 3)
+            await decoders.close()
+
+        asyncio.run(ask())
+
+    def test_a_request_that_is_given_up_leaves_no_answer_for_the_next(self):
+        async def ask() -> None:
+            decoders = Decoders(METADATA, 40_000_000, 30, 1)
+            small = encoded(size=(8, 8))
+            first, _ = await decoders.prepare("x", small, False)
+            given_up = asyncio.create_task(decoders.prepare("x", encoded(size=(3000, 3000)), False))
+            await asyncio.sleep(0.01)
+            given_up.cancel()
+            again, _ = await decoders.prepare("x", small, False)
+            np.testing.assert_array_equal(first, again)
+            await decoders.close()
+
+        asyncio.run(ask())
 
 
 class TestProxy:

@@ -64,6 +64,7 @@ def test_micro_batches_give_the_weights_and_metrics_of_whole_batches(name, parts
     assert_same(fit(data, parts, phases, **options), fit(data, 1, phases, **options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", [False, True])
 def test_class_and_sample_weights_and_mixing_act_as_in_whole_batches(weights):
     phases = [kt.Phase("all", epochs=2, learning_rate=1e-3)]
@@ -86,13 +87,13 @@ def test_phases_on_cached_features_use_micro_batches_too():
 def test_equal_weights_for_unequal_micro_batches_would_be_noticed(monkeypatch):
     phases, data = [kt.Phase("all", epochs=2, learning_rate=1e-2, optimizer="sgd")], images()
     whole = fit(data, 1, phases)
-    parts = accumulate._parts
+    parts = accumulate.parts_of
 
     def alike(batch, size):
         found = list(parts(batch, size))
         return [(1 / len(found), part) for _, part in found]
 
-    monkeypatch.setattr(accumulate, "_parts", alike)
+    monkeypatch.setattr(accumulate, "parts_of", alike)
     with pytest.raises(AssertionError):
         assert_same(fit(data, 3, phases), whole)
 

@@ -96,6 +96,7 @@ def test_the_head_given_the_features_is_the_same_on_every_backend(data):
     loader.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["auto", "memory", "off"])
 def test_the_row_of_the_history_has_the_figures_of_the_head(data, cache):
     clf = classifier(data)
@@ -137,6 +138,7 @@ def test_class_weights_and_sample_weights_count(data):
     assert abs(head_of(plain)[0] - head_of(weighted)[0]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_automatic_strength_and_a_phase_after_it(data):
     clf = classifier(data)
     phases = [kt.Phase("head", solver="exact"), kt.Phase("all", epochs=1, learning_rate=1e-4)]
@@ -146,6 +148,7 @@ def test_automatic_strength_and_a_phase_after_it(data):
     assert np.isfinite(softmax(logits)).all()
 
 
+@pytest.mark.slow
 def test_the_same_with_a_callback_that_wants_the_whole_model(data):
     class Mine(keras.callbacks.Callback):
         inputs = ()
@@ -160,6 +163,7 @@ def test_the_same_with_a_callback_that_wants_the_whole_model(data):
     np.testing.assert_array_equal(head_of(one)[0], head_of(other)[0])
 
 
+@pytest.mark.slow
 def test_a_run_with_a_solved_head_is_complete(photos, tmp_path):
     lines: list[str] = []
     run = train(
@@ -215,6 +219,7 @@ def test_patterns_that_match_only_the_head_are_solved(data):
     )
 
 
+@pytest.mark.slow
 def test_an_automatic_phase_can_be_solved(photos, tmp_path):
     tree = settings(photos, tmp_path / "run", phases="auto").model_dump()
     tree["phases"] = {0: {"solver": "exact", "train": "head", "name": "head"}, 1: {"epochs": 1}}
@@ -226,6 +231,7 @@ def test_an_automatic_phase_can_be_solved(photos, tmp_path):
     assert isinstance(run, RunDirectory) and len(run.read_history()) == 1
 
 
+@pytest.mark.slow
 def test_the_range_test_solves_the_head_and_goes_on(data):
     clf = classifier(data)
     before = clf.model.get_weights()
@@ -238,6 +244,7 @@ def test_the_range_test_solves_the_head_and_goes_on(data):
         clf.lr_find(data, phases[:1], workers=0, steps=20, verbose=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [1e-3, "auto"])
 def test_without_validation_images_the_out_of_fold_figures_stand_for_them(photos, strength):
     from sklearn.metrics import log_loss
@@ -263,6 +270,7 @@ def test_without_validation_images_the_out_of_fold_figures_stand_for_them(photos
     assert result.best == {"phase": "head", "epoch": 1, "val_loss": row["val_loss"]}
 
 
+@pytest.mark.slow
 def test_features_are_float32_whatever_the_run_computes_in(photos, tmp_path):
     lines: list[str] = []
     tree = {"cache_precision": "bfloat16", "path": str(photos), "image_size": 32, "batch_size": 16, "workers": 0}

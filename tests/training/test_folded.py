@@ -100,6 +100,7 @@ def test_the_outcome_is_the_mean_of_the_folds(data, trainings, monkeypatch):
     assert result.best["phase"] == "top"
 
 
+@pytest.mark.slow
 def test_once_accepted_all_images_are_trained_on_again(data, trainings, monkeypatch):
     decide(monkeypatch, accepted=True)
     ends, fit_fold = [], folded._fit
@@ -123,6 +124,7 @@ def test_once_accepted_all_images_are_trained_on_again(data, trainings, monkeypa
         )
 
 
+@pytest.mark.slow
 def test_what_is_rejected_is_not_trained_again(data, trainings, monkeypatch):
     decide(monkeypatch, accepted=False)
     clf = classifier(data)
@@ -130,6 +132,7 @@ def test_what_is_rejected_is_not_trained_again(data, trainings, monkeypatch):
     assert len(trainings) == 1 and not result.outcomes[-1]["accepted"]
 
 
+@pytest.mark.slow
 def test_the_logits_are_those_of_models_that_did_not_see_the_image(data, trainings, monkeypatch):
     decide(monkeypatch, accepted=True)
     clf = classifier(data)
@@ -154,6 +157,7 @@ def test_the_logits_are_those_of_models_that_did_not_see_the_image(data, trainin
     assert row["val_loss"] == outcome["evidence"]["log_loss"]
 
 
+@pytest.mark.slow
 def test_each_fold_begins_with_a_head_that_did_not_see_it(data, trainings):
     from keras_transfer.solved.solvers import SOLVERS
 
@@ -168,6 +172,7 @@ def test_each_fold_begins_with_a_head_that_did_not_see_it(data, trainings):
         np.testing.assert_allclose(first[-2], reference.kernel, atol=2e-3 * abs(reference.kernel).max())
 
 
+@pytest.mark.slow
 def test_a_rejected_training_leaves_no_trace(data, monkeypatch):
     decide(monkeypatch, accepted=False)
     before, after = classifier(data), classifier(data)
@@ -194,6 +199,7 @@ def test_the_rule():
     assert found.error == pytest.approx(paired.std(ddof=1) / np.sqrt(200))
 
 
+@pytest.mark.slow
 def test_a_hopeless_first_fold_is_the_last(data, trainings, monkeypatch):
     worse = {**TOP, "learning_rate": 30.0, "optimizer": "sgd", "clip_norm": 1.0, "folds": 3, "schedule": "constant"}
     monkeypatch.setattr(folded, "ALPHAS", (0.0, 1.0))
@@ -201,6 +207,7 @@ def test_a_hopeless_first_fold_is_the_last(data, trainings, monkeypatch):
     assert len(trainings) == result.outcomes[-1]["folds"] == 1 and not result.outcomes[-1]["accepted"]
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay(data, monkeypatch):
     decide(monkeypatch, accepted=True)
     clf, audit = classifier(data), FreezeAudit()
@@ -210,6 +217,7 @@ def test_frozen_layers_stay(data, monkeypatch):
     audit.check(clf.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("views", [0, 1])
 def test_images_that_train_are_not_those_that_judge(data, monkeypatch, views):
     seen: list[tuple[set, set]] = []
@@ -297,6 +305,7 @@ def test_the_state_keeps_outcomes_and_logits(tmp_path):
     np.testing.assert_array_equal(found.out_of_fold[0], logits)
 
 
+@pytest.mark.slow
 def test_a_run_says_what_came_of_it(photos, tmp_path):
     lines: list[str] = []
     run = train(
@@ -309,6 +318,7 @@ def test_a_run_says_what_came_of_it(photos, tmp_path):
     assert any(line.startswith(f"test accuracy {metrics['test']['accuracy']:.4f}") for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accepted", [True, False])
 def test_a_run_on_all_images_is_judged_out_of_fold(photos, tmp_path, monkeypatch, accepted):
     decide(monkeypatch, accepted)

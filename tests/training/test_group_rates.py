@@ -35,9 +35,11 @@ def steps_of(decay: float, parts: bool = False, **phase) -> tuple[keras.Model, l
 @pytest.mark.parametrize(
     "options",
     [
-        {"optimizer": "sgd", "schedule": "constant", "weight_decay": 0.5},
-        {"optimizer": "sgd", "schedule": "cosine", "clip_norm": 0.1, "parts": True},
-        {"optimizer": "adam", "schedule": "plateau"},
+        pytest.param({"optimizer": "sgd", "schedule": "constant", "weight_decay": 0.5}, marks=pytest.mark.slow),
+        pytest.param(
+            {"optimizer": "sgd", "schedule": "cosine", "clip_norm": 0.1, "parts": True}, marks=pytest.mark.slow
+        ),
+        pytest.param({"optimizer": "adam", "schedule": "plateau"}, marks=pytest.mark.slow),
         {"optimizer": "adamw", "schedule": "one_cycle", "weight_decay": 0.5},
     ],
     ids=lambda options: options["optimizer"] + "-" + options["schedule"],

@@ -119,6 +119,7 @@ def test_a_resumed_run_continues_the_mlflow_run(photos, tmp_path):
     assert [step for step, _ in history["val_loss"]] == [1, 2, 3, 4]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_runs_of_one_process_use_separate_databases_or_the_server(photos, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")

@@ -35,6 +35,7 @@ def everything(model: keras.Model) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(v) for v in variables]
 
 
+@pytest.mark.slow
 def test_every_byte_stays_as_it_was(clf, data):
     """After a fit there are an optimizer with slots, moved BatchNorm statistics and a dropout that has drawn."""
     clf.fit(data, [kt.Phase("all", epochs=1)], batch_size=16, verbose=False)
@@ -120,6 +121,7 @@ def test_a_loss_that_is_no_number_is_told():
 AUTO = [{**phase, "learning_rate": "auto"} for phase in PHASES]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_run_chooses_its_rates_and_keeps_them_over_a_resume(photos, tmp_path, monkeypatch):
     said = []

@@ -58,6 +58,7 @@ def test_the_run_measures_and_the_report_shows_it(run):
     assert "None of these" in run.report.read_text()
 
 
+@pytest.mark.slow
 def test_a_classifier_keeps_it_through_saving_and_loses_it_in_further_training(run, tmp_path):
     clf = kt.load(run.path)
     image = np.zeros((32, 32, 3), np.uint8)

@@ -80,7 +80,7 @@ def test_a_run_that_is_interrupted_again_and_again(whole, tmp_path):
 # A rate that spoils what was learnt, and one by which nothing improves enough to count.
 @pytest.mark.no_cover
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "rate"), [("all", 0.1), ("head", 1e-6)])
+@pytest.mark.parametrize(("name", "rate"), [pytest.param("all", 0.1, marks=pytest.mark.exhaustive), ("head", 1e-6)])
 def test_counters_of_callbacks_live_on(photos, tmp_path, name, rate):
     more = {
         "phases": [{"name": name, "epochs": 9, "learning_rate": rate, "schedule": "plateau"}],

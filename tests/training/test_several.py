@@ -139,6 +139,7 @@ def test_onnx_has_the_same_logits_and_says_what_they_mean(run, tmp_path):
     assert json.loads(properties["thresholds"]) == load(run.model)[1]["thresholds"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(run, folder, tmp_path):
     with pytest.raises(Interrupted):
         train(config(folder, tmp_path / "cut", report=False), callbacks=[StopAt(2)], say=lambda _: None)

@@ -83,6 +83,7 @@ def test_the_model_of_every_epoch_is_kept_where_asked_for(photos, tmp_path):
     assert not all(np.array_equal(x, y) for x, y in zip(others, kept[1].get_weights()))
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(photos, tmp_path):
     weights = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
@@ -109,6 +110,7 @@ def test_the_model_loads_in_plain_keras_and_carries_its_metadata(whole):
     assert metadata["classes"] == ["apple", "berry", "cherry"]
 
 
+@pytest.mark.slow
 def test_sample_weights_reach_the_loss(tmp_path, photos):
     """Two in five labels are wrong, and weigh nothing: without weights no loss could come below 0.67, their entropy."""
     lines = ["path,label,weight"]

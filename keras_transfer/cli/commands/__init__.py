@@ -32,7 +32,9 @@ from keras_transfer.cli.commands import (
     report,
     retrain,
     serve,
+    shard,
     suggest,
+    sweep,
     train,
 )
 
@@ -55,9 +57,11 @@ COMMANDS: dict[str, ModuleType] = {
     "suggest": suggest,
     "export": export,
     "compare": compare,
+    "sweep": sweep,
     "parity": parity,
     "benchmark": benchmark,
     "doctor": doctor,
+    "shard": shard,
     "backbones": backbones,
     "completion": completion,
 }

@@ -6,12 +6,14 @@ import sys
 
 from keras_transfer import text
 from keras_transfer.cli import options
+from keras_transfer.distribute.place import is_follower, place
 from keras_transfer.errors import UserError
 
 EXAMPLES = (
     "keras-transfer train photos/ --epochs 5 --backbone resnet50 --image-size 224 --batch-size 32 --lr 1e-4",
     "keras-transfer train flowers.yaml --set model.dropout=0.3 --output runs/flowers",
     "keras-transfer train --resume --output runs/flowers",
+    "keras-transfer train flowers.yaml --processes 2",
 )
 
 
@@ -22,9 +24,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="continue the unfinished run in --output; other options change its configuration")  # fmt: skip
     options.add_accept_changes(parser)
     options.add_backend(parser)
+    parser.add_argument("--processes", type=options.positive, metavar="N",
+                        help="train in N processes of this machine, each on its share of every batch: one for each GPU, or for a part of the "
+                        "cores (torch; the other backends use all devices in one process)")  # fmt: skip
 
 
-def run(arguments: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> int | None:
+    if arguments.processes and arguments.processes > 1 and place() is None:
+        from keras_transfer.distribute.launch import launch
+        from keras_transfer.runtime import choose_backend
+
+        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value)
     from keras_transfer.console import terminal
     from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView
@@ -50,5 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         config = options.load(arguments, arguments.output)
     done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
                  accept_changes=arguments.accept_changes)  # fmt: skip
-    show(terminal(sys.stdout), RunView(done))
-    text.say(f"run: {done.path}")
+    if not is_follower():
+        show(terminal(sys.stdout), RunView(done))
+        text.say(f"run: {done.path}")
+    return None

@@ -30,7 +30,7 @@ from keras_transfer.data.augment.geometry import (
 )
 from keras_transfer.data.augment.keras_layer import KerasLayer, is_keras_layer
 from keras_transfer.data.augment.mix import CutMix, MixUp
-from keras_transfer.data.augment.photometric import ColorJitter, Grayscale, RandomErasing
+from keras_transfer.data.augment.photometric import ColorJitter, Cutout, Grayscale, RandomErasing
 from keras_transfer.data.augment.randaugment import RandAugment
 from keras_transfer.data.augment.transform import BatchTransform, Transform
 
@@ -49,6 +49,7 @@ _CLASSES: tuple[type[Augmentation] | type[BatchAugmentation], ...] = (
     ColorJitter,
     RandAugment,
     RandomErasing,
+    Cutout,
     Grayscale,
     MixUp,
     CutMix,

@@ -66,6 +66,40 @@ class Grayscale(Augmentation):
 
 
 @dataclass(frozen=True)
+class Cutout(Augmentation):
+    """Overwrite a square anywhere, also beyond the border (DeVries & Taylor 2017, https://arxiv.org/abs/1708.04552).
+
+    Args:
+        size: side of the square, as a fraction of the result's shorter side.
+        p: probability.
+        fill: a grey value 0..255.
+    """
+
+    name = "cutout"
+    size: float = 0.5
+    p: float = 1.0
+    fill: int = 128
+
+    def __post_init__(self) -> None:
+        number(self.name, "size", self.size, 0.01, 1)
+        number(self.name, "p", self.p, 0, 1)
+        whole(self.name, "fill", self.fill, 0, 255)
+
+    def apply(self, plan: Plan, rng: np.random.Generator) -> None:
+        """Add to the plan."""
+        touched = happens(rng, self.p)
+        v, u = rng.random(2).tolist()
+        if not touched:
+            return
+        height, width = plan.target
+        side = max(1, round(self.size * min(height, width)))
+        # The centre is anywhere in the image, so that on average a part of the square lies outside.
+        top, left = math.floor(v * height) - side // 2, math.floor(u * width) - side // 2
+        y, x = max(0, top), max(0, left)
+        plan.erase.append((y, x, min(height, top + side) - y, min(width, left + side) - x, int(self.fill), 0))
+
+
+@dataclass(frozen=True)
 class RandomErasing(Augmentation):
     """Overwrite random boxes (Zhong et al., "Random erasing data augmentation", 2017).
 

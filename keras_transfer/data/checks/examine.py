@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.images.depth import Span
+from keras_transfer.data.images.protocols import one_pass
 from keras_transfer.data.images.store import BadImage, EncodedImage
 from keras_transfer.data.samples import ImageStore, SampleTable
 from keras_transfer.data.threads import each
@@ -126,8 +127,7 @@ def examine(samples: SampleTable, workers: int | str = "auto") -> Examined:
         except BadImage as error:
             errors[i] = error.reason
 
-    chunks = [range(start, min(start + 64, count)) for start in range(0, count, 64)]
-    each(look, chunks, max(resolve_workers(workers), 1), "kt-examine")
+    each(look, one_pass(samples.images), max(resolve_workers(workers), 1), "kt-examine")
     return Examined(errors, digests, formats, sides, thumbs, ranges)
 
 

@@ -87,7 +87,7 @@ def _extensions(samples: SampleTable, examined: Examined) -> Iterator[Finding]:
     wrong = []
     for i, kind in enumerate(examined.formats):
         suffix = PurePosixPath(samples.images.name(i)).suffix.lower()
-        if kind and suffix not in _SUFFIXES[kind]:
+        if kind and suffix and suffix not in _SUFFIXES[kind]:
             wrong.append(i)
     if wrong:
         message = f"{_images(len(wrong))} in another format than the extension says (they are read by their content)"

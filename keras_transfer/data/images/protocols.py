@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from typing_extensions import Self
 
 from keras_transfer.data.images.depth import Span
+
+_OWNERS = itertools.count(1)
 
 
 def content_of(names: Iterable[str], digests: Mapping[str, bytes]) -> np.ndarray:
@@ -78,3 +81,71 @@ class DecodingStore(ImageStore, Protocol):
 
     def knowing(self, digests: Mapping[str, bytes]) -> Self:
         """Return the same images with the hash of each one's content, by name: 16 bytes."""
+
+
+@runtime_checkable
+class BlockStore(ImageStore, Protocol):
+    """Images that lie in blocks, which are fetched as a whole from where they are.
+
+    Attributes:
+        window: blocks whose images are shuffled together, because no more can be kept at a time; 0: all, in any order.
+        fetches: whether blocks are fetched at all.
+    """
+
+    @property
+    def window(self) -> int:
+        """Number of blocks whose images are shuffled together; 0: all."""
+
+    @property
+    def fetches(self) -> bool:
+        """Whether blocks are fetched at all."""
+
+    def blocks(self, rows: np.ndarray) -> np.ndarray:
+        """Return the block of each of these images, int64 (m,)."""
+
+    def offsets(self, rows: np.ndarray) -> np.ndarray:
+        """Return numbers that grow as images lie in their block, int64 (m,)."""
+
+    def announce(self, owner: int, blocks: Sequence[int]) -> None:
+        """Say which blocks a reader will need, in which order; an empty list ends it.
+
+        Args:
+            owner: a number of its own for each reader (`new_owner`).
+            blocks: numbers of blocks.
+        """
+
+    def gather(self, rows: np.ndarray) -> None:
+        """Read these few images at the same time and hold them until they are opened."""
+
+
+def new_owner() -> int:
+    """Return a number that no other reader of a `BlockStore` has."""
+    return next(_OWNERS)
+
+
+def in_storage_order(images: ImageStore, rows: np.ndarray) -> np.ndarray:
+    """Return rows in the order in which they lie in their blocks, where only some of the blocks can be kept; else unchanged."""
+    if not (isinstance(images, BlockStore) and images.window):
+        return rows
+    return np.asarray(rows[np.lexsort((images.offsets(rows), images.blocks(rows)))])
+
+
+def one_pass(images: ImageStore, size: int = 64) -> list[Iterable[int]]:
+    """Return all rows in chunks, in an order in which every block is fetched once, and ahead of time."""
+    rows = in_storage_order(images, np.arange(len(images)))
+    chunks = [chunk.tolist() for chunk in np.array_split(rows, max(1, len(rows) // size))]
+    if not (isinstance(images, BlockStore) and images.fetches):
+        return list(chunks)
+    needed = list(dict.fromkeys(images.blocks(rows).tolist()))
+    place = {block: k for k, block in enumerate(needed)}
+    first = [min((place[b] for b in images.blocks(np.array(chunk)).tolist()), default=0) for chunk in chunks if chunk]
+    owner = new_owner()
+
+    def read(number: int) -> Iterator[int]:
+        if number == 0 or first[number] != first[number - 1]:
+            images.announce(owner, needed[max(first[number] - 1, 0) :])  # another thread may still read the one before
+        yield from chunks[number]
+        if number == len(chunks) - 1:
+            images.announce(owner, [])
+
+    return [read(number) for number in range(len(first))]

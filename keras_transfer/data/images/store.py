@@ -213,6 +213,11 @@ class EncodedImage:
 
         return format_of(self._data)
 
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file."""
+        return self._data
+
     def at_depth(self, depth: Span | None) -> EncodedImage:
         """Return the same image, with these values of 16 bits as 0 and 255."""
         return (

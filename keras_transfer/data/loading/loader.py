@@ -13,11 +13,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from keras_transfer.data import rng
 from keras_transfer.data.augment.transform import BatchTransform, Transform
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.dataset import Split
+from keras_transfer.data.loading.blocks import BlocksAhead
 from keras_transfer.data.loading.job import Batch, Job
+from keras_transfer.distribute.shard import WHOLE
 from keras_transfer.errors import UserError
 
 
@@ -39,6 +40,7 @@ class Loader:
     With threads of its own, the first batch disables OpenCV's for the whole process: both together are slower.
 
     Attributes:
+        shard: what of every batch is loaded, where several processes share the batches; numbers and positions are those of whole batches.
         prefetch: number of batches to prepare ahead.
         waited: seconds that callers waited for batches.
         busy: seconds of work, summed over the threads.
@@ -65,7 +67,8 @@ class Loader:
         self.split, self.batch_size, self.shuffle, self.seed = split, int(batch_size), shuffle, int(seed)
         augment, weights = shuffle if augment is None else augment, _weights(split, class_weights)
         self._job = Job(split, transform, self.seed, augment, 0, batch_transform, weights, with_labels)
-        self._workers = resolve_workers(workers)
+        self._workers, self.shard = resolve_workers(workers), WHOLE
+        self._ahead = BlocksAhead(split)
         self._pool: ThreadPoolExecutor | None = None
         self._pending: dict[tuple[int, int], Future[Batch]] = {}
         self._order: tuple[int, np.ndarray] | None = None
@@ -100,7 +103,7 @@ class Loader:
             if self._order is None or self._order[0] != epoch:
                 served = self._served
                 if self.shuffle:
-                    served = served[rng.permutation(len(served), self.seed, rng.ORDER, epoch)]
+                    served = served[self._ahead.shuffled(served, self.seed, epoch)]
                 self._order = epoch, served
             return self._order[1]
 
@@ -109,7 +112,7 @@ class Loader:
 
         Returns:
             (x, y, w), or (x, y) if there are neither sample nor class weights, or x alone without labels: x uint8
-            (b, h, w, c), y float32 one-hot (b, C), w float32 (b,).
+            (b, h, w, c), y float32 one-hot (b, C), w float32 (b,). With a shard, only its rows.
 
         Raises:
             IndexError: there is no such batch.
@@ -121,10 +124,15 @@ class Loader:
         with self._lock:
             if self._closed:
                 raise UserError("the loader is closed")
+            self._ahead.at(self.order, epoch, i * self.batch_size, self.shuffle)
             future = self._request(epoch, i)
             self._look_ahead(epoch, i)
         try:
-            return future.result()
+            batch = future.result()
+            if self.mixes and not self.shard.is_whole:  # partners may be anywhere in the batch
+                rows = self.shard.rows(len(self.positions(epoch, i)))
+                return tuple(part[rows] for part in batch) if isinstance(batch, tuple) else batch[rows]
+            return batch
         finally:
             self.waited += time.perf_counter() - began
 
@@ -136,6 +144,10 @@ class Loader:
     def positions(self, epoch: int, i: int) -> np.ndarray:
         """Return the positions in the split of the samples of batch i, int64 (b,)."""
         return self.order(epoch)[i * self.batch_size : (i + 1) * self.batch_size]
+
+    def share(self, epoch: int, i: int) -> np.ndarray:
+        """Return the positions of the samples of batch i that are in the shard, int64 (m,)."""
+        return self.shard.of(self.positions(epoch, i))
 
     def targets(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
         """Return labels, and weights if there are any, as in an unmixed batch of these samples."""
@@ -173,7 +185,7 @@ class Loader:
         """Return a loader of the same batches, without augmentation and mixing."""
         copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed,
                       workers=self._workers, augment=False)  # fmt: skip
-        copy._job.weights = self._job.weights
+        copy._job.weights, copy.shard = self._job.weights, self.shard
         return copy
 
     def at_size(self, image_size: tuple[int, int]) -> Loader:
@@ -182,7 +194,7 @@ class Loader:
         transform = Transform(image_size, old.ops, old.resize, old.color)
         copy = Loader(self.split, transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
                       batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
-        copy._job.view, copy._job.weights, copy._served = job.view, job.weights, self._served
+        copy._job.view, copy._job.weights, copy._served, copy.shard = job.view, job.weights, self._served, self.shard
         return copy
 
     def only(self, positions: np.ndarray) -> Loader:
@@ -194,8 +206,14 @@ class Loader:
         job = self._job
         copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
                       batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
-        copy._job.view, copy._job.weights = job.view, job.weights
+        copy._job.view, copy._job.weights, copy.shard = job.view, job.weights, self.shard
         copy._served = np.sort(np.asarray(positions, np.int64))
+        return copy
+
+    def whole(self) -> Loader:
+        """Return a loader of the same batches, not only of a shard of them."""
+        copy = self.only(self._served)
+        copy.shard = WHOLE
         return copy
 
     def reset(self) -> None:
@@ -209,6 +227,7 @@ class Loader:
             self._closed = True
             pool, self._pool = self._pool, None
             self._pending.clear()
+            self._ahead.close()
         if pool is not None:
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -225,7 +244,8 @@ class Loader:
         if self._workers and self._pool is None:
             cv2.setNumThreads(1)
             self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="kt-loader")
-        return self._job.start(self._pool, self.positions(epoch, i), epoch, i)
+        positions = self.positions(epoch, i) if self.mixes else self.share(epoch, i)
+        return self._job.start(self._pool, positions, epoch, i)
 
     def _look_ahead(self, epoch: int, i: int) -> None:
         """Prefetch the next batches, also of the next epoch if shuffled, and cancel those no longer needed."""

@@ -10,7 +10,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keras_transfer.data.samples import SampleTable
-from keras_transfer.data.sources import arrays, cifar10, cifar100, csv_file, digits, folder, idx, list_file
+from keras_transfer.data.sources import (
+    arrays,
+    cifar10,
+    cifar100,
+    csv_file,
+    digits,
+    folder,
+    idx,
+    list_file,
+    parquet,
+    shards,
+)
 from keras_transfer.registry import Registry
 
 __all__ = ["SOURCES", "Source"]
@@ -29,6 +40,8 @@ _BUILT_IN = {
     "list": Source(list_file.load),
     "csv": Source(csv_file.load),
     "arrays": Source(arrays.load),
+    "shards": Source(shards.load),
+    "parquet": Source(parquet.load),
     "idx": Source(idx.load),
     "cifar10": Source(cifar10.load),
     "cifar100": Source(cifar100.load),

@@ -76,6 +76,16 @@ def _torch_does_as_well(
     return not any(slow)
 
 
+def _whole_image(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, activation: Activation
+) -> torch.Tensor:
+    """Convolve with a window that covers the image: a fully connected layer, and computed as one."""
+    rows = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1)
+    columns = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)
+    y = activation(F.linear(rows, columns, None if bias is None else bias.to(x.dtype)), owned=True)
+    return y[:, :, None, None]
+
+
 class _SkipRows(torch.autograd.Function):
     """Every n-th row and column of an NCHW tensor: the positions that a strided 1x1 convolution reads.
 
@@ -164,6 +174,8 @@ def convolution(
     ``activation`` is one of ``FROM_OUTPUT``; ``bias`` may be float32 for half-precision tensors.
     """
     stride, padding, dilation, groups = geometry
+    if residual is None and onednn.covers_image(x, weight, padding, groups):
+        return _whole_image(x, weight, bias, activation)
     if max(stride) > 1 and onednn.better_with_rows_skipped(x, weight, padding, groups):
         x, stride = _SkipRows.apply(x, stride), (1, 1)
         geometry = (stride, padding, dilation, groups)

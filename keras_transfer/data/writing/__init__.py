@@ -1,0 +1,1 @@
+"""Writing data: as shards with an index."""

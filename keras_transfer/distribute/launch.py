@@ -1,0 +1,67 @@
+"""Start the processes of a training on this machine, with torch's elastic launcher (what ``torchrun`` runs)."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Sequence
+
+from keras_transfer import text
+from keras_transfer.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError
+from keras_transfer.runtime.resources import usable_cores
+
+
+def launch(processes: int, words: Sequence[str], backend: str) -> int:
+    """Run ``keras-transfer`` with the same words in several processes, and wait for them.
+
+    Args:
+        processes: number of processes.
+        words: arguments of the command line.
+        backend: Keras backend that they will run on.
+
+    Returns:
+        The exit status: that of the first process that failed, or 0.
+
+    Raises:
+        UserError: the backend trains in one process on a machine, or torch is not installed.
+    """
+    if backend != "torch":
+        raise UserError(
+            f"--processes is for torch; {backend} uses all devices of a machine in one process: leave it out"
+        )
+    if importlib.util.find_spec("torch") is None:
+        raise UserError('--processes needs torch: pip install "keras_transfer[torch]"')
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what failed is said below, in one line
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(settings, sys.executable)("-m", "keras_transfer", *words)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            text.complain(
+                f"error: process {rank} of {processes} (pid {failure.pid}) was ended by {failure.signal_name()}"
+            )
+            return EXIT_FAILED
+        return int(failure.exitcode)
+    except SignalException as stop:
+        return EXIT_INTERRUPTED if stop.sigval in (signal.SIGINT, signal.SIGTERM) else EXIT_FAILED
+    return 0

@@ -1,0 +1,78 @@
+"""Choose how a training is distributed, and join the other processes."""
+
+from __future__ import annotations
+
+from keras_transfer.distribute.group import ALONE, Group
+from keras_transfer.distribute.place import Place, place
+from keras_transfer.errors import UserError
+
+
+def start(wanted: str, backend: str, device: str) -> Group:
+    """Return the group of this process, connected with the others; the backend has been started.
+
+    Args:
+        wanted: ``"none"``, ``"data_parallel"``, or ``"auto"``: what the launcher or the number of devices says.
+        backend: name of the running backend.
+        device: ``"cpu"``, ``"gpu"`` or ``"mps"``: where it computes.
+
+    Raises:
+        UserError: what was asked for does not fit how the process was started, or the backend cannot do it.
+    """
+    here = place()
+    if here is not None and here.size > 1:
+        _check_processes(wanted, backend, here)
+    if wanted == "none":
+        return ALONE
+    if backend == "torch":
+        return _on_torch(wanted, device, here)
+    if backend == "jax":
+        return _on_jax(wanted)
+    return _on_tensorflow(wanted)
+
+
+def _check_processes(wanted: str, backend: str, here: Place) -> None:
+    if wanted == "none":
+        raise UserError(
+            f"distribute: none, but this is process {here.rank} of {here.size} ({here.launcher}): start one process, "
+            "or set distribute to data_parallel"
+        )
+    if backend != "torch":
+        raise UserError(
+            f"{backend} trains in one process, on all devices of a machine; this is process {here.rank} of {here.size} ({here.launcher}): "
+            "start one process, or use backend: torch"
+        )
+
+
+def _on_torch(wanted: str, device: str, here: Place | None) -> Group:
+    if here is None:
+        if wanted == "auto":
+            return ALONE
+        raise UserError(
+            "distribute: data_parallel on torch takes a process for every device: add --processes N to keras-transfer train, "
+            "start it with torchrun --nproc-per-node N -m keras_transfer train, or set distribute to none"
+        )
+    if here.size == 1:
+        kind = "data_parallel" if wanted == "data_parallel" else "none"
+        return Group(kind, f"the only process of {here.launcher}")
+    if device == "mps":
+        raise UserError("distribute: data_parallel on torch needs device cpu or gpu, received mps: set device to cpu")
+    from keras_transfer.distribute.torch_group import TorchGroup
+
+    return TorchGroup(here, device)
+
+
+def _on_jax(wanted: str) -> Group:
+    import jax
+
+    count = jax.device_count()
+    if count == 1:
+        return Group(wanted, "one device") if wanted == "data_parallel" else ALONE
+    return Group("data_parallel", f"{count} devices of jax", parts=count)
+
+
+def _on_tensorflow(wanted: str) -> Group:
+    if wanted == "auto":
+        return ALONE
+    raise UserError(
+        "distribute: data_parallel is not available on tensorflow: use backend: torch or jax, or set distribute to none"
+    )

@@ -1,0 +1,87 @@
+"""The shares of all processes are the batch: every sample once, and none of them empty-handed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import keras_transfer as kt
+from keras_transfer.data.augment import transforms
+from keras_transfer.data.loading.loader import Loader
+from keras_transfer.distribute import Place, place, resume_command
+from keras_transfer.distribute.shard import Shard
+from keras_transfer.distribute.start import start
+from keras_transfer.errors import UserError
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+@pytest.mark.parametrize("count", [1, 2, 7, 16, 33])
+def test_shares_are_the_batch(size, count):
+    positions = np.arange(100, 100 + count)
+    found = []
+    for rank in range(size):
+        shard = Shard(rank, size)
+        start_, end = shard.bounds(count)
+        found += positions[start_:end].tolist()
+        assert len(shard.of(positions)) == max(1, end - start_)
+    assert found == positions.tolist()
+
+
+def loaders(size: int, **options):
+    rng = np.random.default_rng(0)
+    data = kt.data.arrays(
+        rng.integers(0, 256, (23, 8, 8, 3), dtype=np.uint8), np.arange(23) % 3, image_size=8, val_fraction=0.0,
+        test_fraction=0.0, weights=rng.uniform(0.5, 2, 23).astype(np.float32),
+    )  # fmt: skip
+    transform, mix = transforms(options.pop("augment", ["horizontal_flip"]), (8, 8))
+    common = {"shuffle": True, "seed": 3, "workers": 0, "batch_transform": mix}
+    found = [Loader(data.train, transform, 6, **common) for _ in range(size)]
+    for rank, loader in enumerate(found):
+        loader.shard = Shard(rank, size)
+    return found
+
+
+@pytest.mark.parametrize("augment", [["horizontal_flip"], ["mixup"], ["cutmix"]])
+def test_a_loader_serves_its_share_of_the_same_batches(augment):
+    whole = loaders(1, augment=augment)[0]
+    for number in range(len(whole)):
+        expected = whole.batch(1, number)
+        count = len(expected[0])
+        parts = [loader.batch(1, number) for loader in loaders(2, augment=augment)]
+        counted = [np.subtract(*Shard(rank, 2).bounds(count)[::-1]) for rank in range(2)]
+        for column, wanted in enumerate(expected):
+            found = np.concatenate([part[column][:n] for part, n in zip(parts, counted)])
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_place_is_what_the_launcher_says(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    assert place() is None
+    assert resume_command("runs/x") == "keras-transfer train --resume --output runs/x"
+    for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "3", "LOCAL_WORLD_SIZE": "4"}.items():
+        monkeypatch.setenv(name, value)
+    assert place() == Place(3, 4, 3, 4, "torchrun")
+    assert resume_command("runs/x") == "keras-transfer train --resume --output runs/x --processes 4"
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert resume_command("runs/x").startswith("torchrun")
+    monkeypatch.setenv("RANK", "4")
+    with pytest.raises(UserError, match="RANK=4 and WORLD_SIZE=4"):
+        place()
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(UserError, match="RANK must be a number"):
+        place()
+
+
+def test_what_does_not_fit_how_the_process_was_started_is_refused(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="--processes N"):
+        start("data_parallel", "torch", "cpu")
+    assert start("auto", "torch", "cpu").kind == "none"
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="distribute: none, but this is process 1 of 2"):
+        start("none", "torch", "cpu")
+    with pytest.raises(UserError, match="torch"):
+        start("auto", "tensorflow", "cpu")
