@@ -20,7 +20,6 @@ BENCHMARKS: dict[str, str] = {
     "startup": "benchmarks.startup",
     "scale": "benchmarks.scale",
     "memory": "benchmarks.memory",
-    "vit": "benchmarks.vit",
     "zoo": "benchmarks.zoo",
     "export": "benchmarks.export",
     "serve": "benchmarks.serve",

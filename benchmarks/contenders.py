@@ -99,29 +99,19 @@ def throughput(step: Callable[[int], None], batch: int) -> Callable[[], float]:
 
 def keras_classifier(model: str, size: int, precision: str, backend: str, ours: bool) -> Any:
     """Build our classifier with random weights, with native operations if `ours`."""
-    return prepared(lambda: _untrained(model, size), precision, backend, ours)
-
-
-def _untrained(model: str, size: int) -> Any:
-    from benchmarks.torch_models import checkpoint
-    from keras_transfer.models.classifier import build_classifier
-
-    name = checkpoint(model) if model in MORE_MODELS else model
-    return build_classifier(name, CLASSES, size, weights="none", dropout=0.0)
-
-
-def prepared(build: Callable[[], Any], precision: str, backend: str, ours: bool) -> Any:
-    """Activate a backend and build a classifier, with native operations if `ours`."""
     from keras_transfer import runtime
 
     if importlib.util.find_spec(backend) is None:
         raise UserError(f'needs {backend}: pip install "keras_transfer[{backend}]"')
     runtime.activate(backend)
     runtime.hide_progress_bars()
+    from benchmarks.torch_models import checkpoint
     from keras_transfer.engine.native import install
+    from keras_transfer.models.classifier import build_classifier
     from keras_transfer.models.precision import set_precision
 
-    classifier = build()
+    name, weights = (checkpoint(model), "imagenet") if model in MORE_MODELS else (model, "none")
+    classifier = build_classifier(name, CLASSES, size, weights=weights, dropout=0.0)
     set_precision(classifier, precision)
     if ours:
         install(classifier)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import repeat
-from typing import Any
 
 from benchmarks import contenders
 from benchmarks.contenders import finish, keras_classifier, pixels, throughput, torch_module
@@ -40,11 +39,7 @@ def _of_features(case: Case) -> list[Rival]:
 
 
 def by_hand(model: str, precision: str, batch: int, size: int, compiled: bool) -> Callable[[], float]:
-    return predict(*torch_module(model, compiled), precision, batch, size)
-
-
-def predict(torch: Any, module: Any, device: str, precision: str, batch: int, size: int) -> Callable[[], float]:
-    """Compute the outputs of a module of PyTorch."""
+    torch, module, device = torch_module(model, compiled)
     images = torch.from_numpy(pixels(batch, size)[0])
     module.eval()
 
@@ -58,16 +53,11 @@ def predict(torch: Any, module: Any, device: str, precision: str, batch: int, si
 
 
 def openvino(model: str, precision: str, batch: int, size: int) -> Callable[[], float]:
-    torch, module, _ = torch_module(model, compiled=False)
-    return by_openvino(torch, module, precision, batch, size)
-
-
-def by_openvino(torch: Any, module: Any, precision: str, batch: int, size: int) -> Callable[[], float]:
-    """Compute the outputs of a module of PyTorch that OpenVINO has converted."""
     try:
         import openvino
     except ImportError:
         raise UserError("needs openvino: pip install openvino") from None
+    torch, module, _ = torch_module(model, compiled=False)
     images = pixels(batch, size)[0].transpose(0, 3, 1, 2).copy()
     converted = openvino.convert_model(module.cpu().eval(), example_input=torch.from_numpy(images))
     converted.reshape(list(images.shape))
@@ -93,11 +83,7 @@ def with_keras(model: str, precision: str, batch: int, size: int, backend: str, 
 
 
 def features(model: str, precision: str, size: int, backend: str) -> Callable[[], float]:
-    return by_engine(keras_classifier(model, size, precision, backend, ours=True), model, precision, size)
-
-
-def by_engine(classifier: Any, model: str, precision: str, size: int) -> Callable[[], float]:
-    """Compute the frozen features of a classifier as a phase does."""
+    classifier = keras_classifier(model, size, precision, backend, ours=True)
     from keras_transfer.engine.extractors import BATCH_SIZE, choose_extractor
     from keras_transfer.engine.prefix import find_cut
     from keras_transfer.models.freeze import apply_train

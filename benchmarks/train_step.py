@@ -18,11 +18,7 @@ def cases(options: Options) -> list[Case]:
 
 
 def by_hand(model: str, precision: str, batch: int, size: int, compiled: bool) -> Callable[[], float]:
-    return loop(*torch_module(model, compiled), precision, batch, size)
-
-
-def loop(torch: Any, module: Any, device: str, precision: str, batch: int, size: int) -> Callable[[], float]:
-    """Train a module of PyTorch by hand."""
+    torch, module, device = torch_module(model, compiled)
     images, labels = (torch.from_numpy(array) for array in pixels(batch, size))
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-4, fused=True)
     lossy = precision == "bfloat16"
@@ -49,11 +45,7 @@ def loop(torch: Any, module: Any, device: str, precision: str, batch: int, size:
 
 
 def with_keras(model: str, precision: str, batch: int, size: int, backend: str, ours: bool) -> Callable[[], float]:
-    return fit(keras_classifier(model, size, precision, backend, ours), model, batch, size)
-
-
-def fit(classifier: Any, model: str, batch: int, size: int) -> Callable[[], float]:
-    """Train a classifier by Keras's `fit`."""
+    classifier = keras_classifier(model, size, precision, backend, ours)
     import keras
 
     from keras_transfer.config.schema import Phase
