@@ -175,7 +175,10 @@ def test_masked_pretraining_alone_has_no_norm(saved: Make, tmp_path: Path) -> No
 
 
 # One for each kind of layer: layer norm, response norm, depthwise, attention, squeeze-and-excitation, groups, concatenation.
-_KINDS = ["convnextv2_nano", "test_efficientnet", "mobilenetv4_hybrid_medium_075", "resnext50_32x4d", "densenet121"]
+_KINDS = [
+    *("convnextv2_nano", "test_efficientnet", "resnext50_32x4d"),
+    *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("mobilenetv4_hybrid_medium_075", "densenet121")),
+]
 
 
 @pytest.mark.parametrize("name", _KINDS)
@@ -195,7 +198,7 @@ def test_saved_classifier_loads_in_plain_keras(name: str, saved: Make, tmp_path:
     [
         "convnextv2_nano",
         *(
-            pytest.param(name, marks=pytest.mark.slow)
+            pytest.param(name, marks=pytest.mark.exhaustive)
             for name in ("test_efficientnet", "resnext50_32x4d", "densenet121")
         ),
     ],
