@@ -288,24 +288,3 @@ def test_remove_restores():
     assert remove_layer(layer) is True
     assert layer.call.__func__ is L.Conv2D.call
     assert remove_layer(layer) is False
-
-
-@pytest.mark.parametrize("shape", [(3, 7), (2, 5, 7), (2, 4, 3, 7)])
-@pytest.mark.parametrize(
-    "options", [{}, {"scale": False}, {"center": False, "epsilon": 1e-6}, {"axis": 1}], ids=name_of
-)
-def test_layer_normalization(shape, options):
-    layer, x = L.LayerNormalization(**options), array(*shape) * 3 + 2
-    if options.get("axis") in (None, len(shape) - 1):
-        return compare(layer, x)
-    layer.build(shape)
-    randomize(layer)
-    expected = run(layer, x)
-    install_layer(layer)
-    assert torch.equal(run(layer, x)[0], expected[0])  # computed by Keras
-    return None
-
-
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
-def test_layer_normalization_in_half_precision(policy):
-    compare(L.LayerNormalization(dtype=policy), array(2, 5, 64), forward=1e-2, backward=3e-2)

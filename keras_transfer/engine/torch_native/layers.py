@@ -5,7 +5,6 @@ from __future__ import annotations
 import keras
 
 from keras_transfer.engine.torch_native.convolution import Conv2D, DepthwiseConv2D, SeparableConv2D
-from keras_transfer.engine.torch_native.layer_norm import LayerNormalization
 from keras_transfer.engine.torch_native.normalization import BatchNormalization
 from keras_transfer.engine.torch_native.operation import LayerOperation
 from keras_transfer.engine.torch_native.pooling import Pooling2D
@@ -18,7 +17,6 @@ OPERATIONS: dict[type, type[LayerOperation]] = {
     keras.layers.DepthwiseConv2D: DepthwiseConv2D,
     keras.layers.SeparableConv2D: SeparableConv2D,
     keras.layers.BatchNormalization: BatchNormalization,
-    keras.layers.LayerNormalization: LayerNormalization,
     keras.layers.MaxPooling2D: Pooling2D,
     keras.layers.AveragePooling2D: Pooling2D,
 }
