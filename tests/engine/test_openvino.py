@@ -101,7 +101,7 @@ LAYERS = {
         [keras.ops.maximum(x, x * 0.5 + 9.0), keras.ops.absolute(x - 40.0)]
     ),
     "sums": lambda x: keras.ops.exp(
-        -keras.ops.mean(x, axis=-1, keepdims=True) / keras.ops.sum(x, axis=(1, 2), keepdims=True)
+        keras.ops.mean(x, axis=-1, keepdims=True) / keras.ops.sum(x, axis=(1, 2), keepdims=True)
     ),
     "sums of tokens": lambda x: keras.ops.sum(_tokens(x), axis=1),
     "repeated": lambda x: L.RepeatVector(4)(_mean(keras.ops.repeat(_tokens(x), 2, axis=2))),
