@@ -1,4 +1,4 @@
-"""OpenVINO builders for operations on arrays: arithmetic with constants, sums, repetition, the order of axes."""
+"""OpenVINO builders for operations on arrays: arithmetic with numbers, sums, repetition."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from keras_transfer.engine.openvino_layout import (
     Node,
     NotTranslatable,
     axis_of,
-    channels_first,
-    channels_last,
     integers,
 )
 
@@ -75,24 +73,6 @@ def _repeat(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
     return ops.gather(inputs[0], places, integers(axis_of(axis, rank)))
 
 
-def _repeat_vector(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
-    return ops.tile(ops.unsqueeze(inputs[0], integers(1)), integers(1, layer.n, 1))
-
-
-def _permute(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
-    shape, rank = shapes[0], len(shapes[0])
-    if None in shape[1:]:
-        raise NotTranslatable(f"{layer.name} (Permute of an unknown size)")
-    x = channels_last(inputs[0], rank)
-    # Axes of size 1 are left out meanwhile: OpenVINO 2026.4 takes such a transposition after another for a plain reshape.
-    order = [0, *(axis for axis in layer.dims if shape[axis] != 1)]
-    kept = sorted(order)
-    x = ops.reshape(x, integers(0, *(shape[axis] for axis in kept[1:])), True)
-    if order != kept:
-        x = ops.transpose(x, integers(*(kept.index(axis) for axis in order)))
-    return channels_first(ops.reshape(x, integers(0, *(shape[axis] for axis in layer.dims)), True), rank)
-
-
 ARRAY_BUILDERS = {
     "Subtract": _subtract,
     "Absolute": _one(ops.abs),
@@ -102,7 +82,5 @@ ARRAY_BUILDERS = {
     "Sum": _reduce(ops.reduce_sum),
     "Mean": _reduce(ops.reduce_mean),
     "Repeat": _repeat,
-    "RepeatVector": _repeat_vector,
-    "Permute": _permute,
 }
 """Class name of a Keras layer or operation → its builder."""

@@ -104,9 +104,7 @@ LAYERS = {
         keras.ops.mean(x, axis=-1, keepdims=True) / keras.ops.sum(x, axis=(1, 2), keepdims=True)
     ),
     "sums of tokens": lambda x: keras.ops.sum(_tokens(x), axis=1),
-    "repeated": lambda x: L.RepeatVector(4)(_mean(keras.ops.repeat(_tokens(x), 2, axis=2))),
-    "axes in another order": lambda x: L.Permute((3, 1, 4, 2))(L.Reshape((5, 2, 7, 9))(L.Permute((2, 3, 1))(x))),
-    "axes of one in another order": lambda x: L.Permute((2, 4, 1, 3, 5))(L.Reshape((1, 10, 1, 21, 4))(L.Dense(4)(x))),
+    "repeated": lambda x: keras.ops.repeat(_tokens(x), 2, axis=2),
     "groups of channels": lambda x: L.GroupNormalization(2, epsilon=1e-3)(L.Conv2D(6, 1)(x)),
     "root mean square of a map": lambda x: L.RMSNormalization()(L.Conv2D(7, 1)(x)),
     "attention of a layer": lambda x: L.Attention()([_tokens(x)[:, :5], L.Dense(6)(_tokens(x)), _tokens(x)]),
