@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, str] = {
     "export": "benchmarks.export",
     "serve": "benchmarks.serve",
     "evaluate": "benchmarks.evaluate",
+    "batch": "benchmarks.batch",
+    "sweep": "benchmarks.sweep",
     "data-parallel": "benchmarks.data_parallel",
 }
 """Name on the command line → module."""

@@ -1,7 +1,9 @@
-"""Checks of `benchmarks/gpu.sh` that no command of the package makes: parity of GPU and CPU, running out of memory; and its record.
+"""Checks of `benchmarks/gpu.sh` that no command of the package makes: parity of GPU and CPU, running out of memory, a process
+group; and its record.
 
 python -m benchmarks.gpu parity --json parity.json
 python -m benchmarks.gpu memory --json memory.json
+torchrun --standalone --nproc-per-node 1 -m benchmarks.gpu group --json group.json
 python -m benchmarks.gpu record results.jsonl STEP EXIT SECONDS [FILE]
 """
 
@@ -16,8 +18,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
 ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
 LOGITS, LOSSES = 1e-4, 1e-3
@@ -27,6 +27,8 @@ STEPS, RATE, BATCH, SIZE = 3, 1e-3, 8, 96
 
 def parity(options: argparse.Namespace) -> dict[str, Any]:
     """Compare logits and the losses of some training steps on the GPU with those on the CPU, on each backend."""
+    import numpy as np
+
     found: dict[str, Any] = {"agree": True}
     with tempfile.TemporaryDirectory() as folder:
         for backend in options.backends.split(","):
@@ -51,6 +53,7 @@ def compute(backend: str, file: str) -> None:
     runtime.activate(backend)
     runtime.hide_progress_bars()
     import keras
+    import numpy as np
 
     from keras_transfer.engine.native import install
     from keras_transfer.models.classifier import build_classifier
@@ -111,6 +114,44 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def group(options: argparse.Namespace) -> dict[str, Any]:
+    """Under torchrun: join the package's process group, and compare the gradients of a wrapped layer with those of a plain one."""
+    from keras_transfer import runtime
+
+    runtime.activate("torch")
+    import torch
+    import torch.distributed as dist
+
+    from keras_transfer.distribute.place import place
+    from keras_transfer.distribute.torch_group import TorchGroup
+
+    here = place()
+    if here is None:
+        raise SystemExit("start it with torchrun")
+    device = torch.device("cuda", here.local_rank) if torch.cuda.is_available() else torch.device("cpu")
+    joined = TorchGroup(here, "gpu" if device.type == "cuda" else "cpu")
+    torch.manual_seed(0)
+    plain = torch.nn.Linear(64, 10).to(device)
+    wrapped = torch.nn.parallel.DistributedDataParallel(plain)
+    images = torch.randn(32, 64, device=device)
+    gradients = []
+    for module in (plain, wrapped):
+        plain.zero_grad()
+        module(images).square().sum().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None]))
+    total = torch.ones(4, device=device)
+    dist.all_reduce(total)  # NCCL on a GPU
+    difference = float((gradients[0] - gradients[1]).abs().max() / gradients[0].abs().max())
+    found = {
+        "processes": joined.size,
+        "backend": dist.get_backend_config(),
+        "gradients_relative": difference,
+        "agree": difference <= 1e-6 and bool((total == here.size).all()),
+    }
+    joined.close()
+    return found
+
+
 def record(file: str, step: str, exit_status: int, seconds: float, result: str | None) -> None:
     """Append a line about a step; a result is a JSON file, or a run directory, whose figures are taken."""
     line: dict[str, Any] = {"step": step, "exit": exit_status, "seconds": round(seconds, 1)}
@@ -134,7 +175,7 @@ def record(file: str, step: str, exit_status: int, seconds: float, result: str |
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("what", choices=("parity", "compute", "memory", "record"))
+    parser.add_argument("what", choices=("parity", "compute", "memory", "group", "record"))
     parser.add_argument("rest", nargs="*")
     parser.add_argument("--json", metavar="FILE", default="/dev/stdout")
     parser.add_argument("--backends", default="torch,jax")
@@ -148,7 +189,7 @@ def main() -> int:
     if options.what == "compute":
         compute(options.backend, options.json)
         return 0
-    found = parity(options) if options.what == "parity" else memory(options)
+    found = {"parity": parity, "memory": memory, "group": group}[options.what](options)
     Path(options.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0 if found["agree"] else 1
 

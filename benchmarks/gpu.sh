@@ -138,13 +138,15 @@ for precision in bfloat16 float32; do
     recipe fashion_mnist_resnet18_scratch 150 fashion-mnist --set data.batch_size=512 --set phases.0.learning_rate=0.3 \
         --set phases.1.learning_rate=0.3 --set phases.1.epochs=14
     recipe cifar10_efficientnet_lite0 180 cifar10.tar.gz --set data.batch_size=256 --set phases.1.learning_rate=0.002 \
-        --set phases.2.learning_rate=0.0015 --set phases.2.epochs=8
+        --set phases.2.learning_rate=0.0016 --set phases.2.epochs=10
     recipe cifar10_alexnet_scratch 150 cifar10.tar.gz --set data.batch_size=512 --set phases.0.learning_rate=0.001 \
         --set phases.0.epochs=50
     step resume 90 "$OUT/resume.json" $PYTHON scripts/kill_test.py --backend torch --moments $MOMENTS --deterministic \
         --json "$OUT/resume.json"
     step data-parallel 90 "$OUT/data-parallel" $PYTHON -m torch.distributed.run --standalone --nproc-per-node 1 -m keras_transfer \
-        train quickstart --set phases.0.epochs=1 --set phases.1.epochs=1 --backend torch --output "$OUT/data-parallel"
+        train quickstart --set distribute=data_parallel --set phases.0.epochs=1 --set phases.1.epochs=1 --backend torch --output "$OUT/data-parallel"
+    step process-group 60 "$OUT/process-group.json" $PYTHON -m torch.distributed.run --standalone --nproc-per-node 1 \
+        -m benchmarks.gpu group --json "$OUT/process-group.json"
     step memory 60 "$OUT/memory.json" $PYTHON -m benchmarks.gpu memory --json "$OUT/memory.json"
 done
 echo "results: $RESULTS"

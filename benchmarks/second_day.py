@@ -1,8 +1,10 @@
-"""Pictures chosen for labelling by BADGE against random ones: accuracy of a solved head after 20, then 4 × 20 labels.
+"""What pictures without labels are worth, on the features of efficientnet_lite0 at its own size.
 
-    python -m benchmarks.second_day SET [SET …]
+    python -m benchmarks.second_day suggest SET [SET …]       chosen for labelling by BADGE, or at random: 20, then 4 × 20 labels
+    python -m benchmarks.second_day unlabelled SET [SET …]    5 labels a class, and the other training pictures without labels
+    python -m benchmarks.second_day corrected SET [SET …]     40 wrong labels in training, then corrected: what the report names
 
-A SET has the folders train/CLASS and test/CLASS. Features are those of efficientnet_lite0 at its own size.
+A SET has the folders train/CLASS and test/CLASS.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from pathlib import Path
 import numpy as np
 
 SEEDS, START, STEP, STEPS = 5, 20, 20, 4
+WRONG = 40  # labels
+LABELS = 5  # of each class, beside pictures without labels
 
 
 def features_of(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -54,17 +58,103 @@ def curve(
     return accuracies
 
 
+def with_unlabelled(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], seed: int
+) -> tuple[float, float, bool]:
+    """Return the test accuracy with the labelled pictures alone, with the others beside them, and whether those were kept."""
+    from keras_transfer.solved.cross_validation import cross_validate
+    from keras_transfer.solved.folds import folds_of
+    from keras_transfer.solved.self_training import self_train
+    from keras_transfer.solved.solvers import SOLVERS
+
+    features, labels = train
+    solver, rng, classes = SOLVERS["logistic"], np.random.default_rng(seed), int(labels.max()) + 1
+    known = np.concatenate([rng.permutation(np.flatnonzero(labels == label))[:LABELS] for label in range(classes)])
+    others = np.setdiff1d(np.arange(len(labels)), known)
+    x, y = features[known], labels[known]
+    folds = folds_of(y, x)
+    found = cross_validate(solver, x, y, classes, folds)
+    more = self_train(solver, x, y, classes, folds, features[others], found)
+    heads = solver.solve(x, y, classes, found.strength), more.head
+    before, after = ((head.logits(test[0]).argmax(axis=1) == test[1]).mean() for head in heads)
+    return float(before), float(after), more.accepted
+
+
+def show_unlabelled(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> None:
+    """Print accuracies, and the gain: that of what was kept."""
+    found = [with_unlabelled(train, test, seed) for seed in range(SEEDS)]
+    before = np.array([one[0] for one in found])
+    gain = np.array([after - first if kept else 0.0 for first, after, kept in found])
+    print(
+        f"{name}: {before.mean():.4f} without, {(before + gain).mean():.4f} with; gain {gain.mean():+.4f} ± "
+        f"{gain.std(ddof=1) / SEEDS**0.5:.4f}; kept {sum(one[2] for one in found)} of {SEEDS};",
+        " ".join(f"{value:+.3f}" for value in gain),
+        flush=True,
+    )
+
+
+def show_corrected(folder: Path) -> None:
+    """Train with wrong labels, retrain with the right ones, and compare the report with the predictions of both models."""
+    import keras_transfer as kt
+
+    names = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
+    parts = {
+        part: [(file.absolute(), name) for name in names for file in sorted((folder / part / name).iterdir())]
+        for part in ("train", "test")
+    }
+    wrong = set(np.random.default_rng(0).permutation(len(parts["train"]))[:WRONG].tolist())
+    with tempfile.TemporaryDirectory() as place:
+        work = Path(place)
+        for part, rows in parts.items():
+            lines = [
+                f"{file} {names[(names.index(name) + 1) % len(names)] if part == 'train' and k in wrong else name}"
+                for k, (file, name) in enumerate(rows)
+            ]
+            (work / f"{part}.txt").write_text("\n".join(lines) + "\n")
+        right = [f"{file} {name}" for k, (file, name) in enumerate(parts["train"]) if k in wrong]
+        (work / "corrections.txt").write_text("\n".join(right) + "\n")
+        settings = ["data.source=list", f"data.train={work / 'train.txt'}", f"data.test={work / 'test.txt'}", "data.val_fraction=0",
+                    "model.backbone=efficientnet_lite0", "data.image_size=96", "phases=[{name: head, solver: exact}]", "output.report=false"]  # fmt: skip
+        old = kt.load(kt.train(kt.load_config(output=str(work / "old"), overrides=settings)).path)
+        new = old.retrain(add=work / "corrections.txt", head_only=True, output=work / "new")
+        files = [str(file) for file, _ in parts["test"]]
+        before, after = ([one.classes[0] for one in model.predict(files)] for model in (old, new))
+        changed = {file for file, a, b in zip(files, before, after) if a != b}
+        found = new.comparison.found
+        named = {one.picture for one in (*found.better, *found.worse, *found.others)}
+        print(
+            f"{folder.name}: {found.old_accuracy:.4f} before, {found.new_accuracy:.4f} now; {len(found.better)} better, {len(found.worse)} "
+            f"worse, {len(found.others)} wrong in another way; p {found.p:.3g}; verdict {found.verdict}; "
+            f"the pictures that changed: {'exactly those' if named == changed else f'{len(named ^ changed)} differ'}",
+            flush=True,
+        )
+
+
 def main() -> None:
-    for name in sys.argv[1:]:
+    what, *names = sys.argv[1:] or [""]
+    if what not in ("suggest", "unlabelled", "corrected"):
+        raise SystemExit(__doc__)
+    for name in names:
+        if what == "corrected":
+            show_corrected(Path(name))
+            continue
         train, test = features_of(Path(name) / "train"), features_of(Path(name) / "test")
-        for way in ("random", "badge"):
-            found = np.array([curve(train, test, way, seed) for seed in range(SEEDS)])
-            area = found.mean(axis=1)
-            print(
-                f"{Path(name).name} {way}: area {area.mean():.4f} ± {area.std(ddof=1) / SEEDS**0.5:.4f};",
-                " ".join(f"{value:.4f}" for value in found.mean(axis=0)),
-                flush=True,
-            )
+        if what == "unlabelled":
+            show_unlabelled(Path(name).name, train, test)
+        else:
+            show_suggested(Path(name).name, train, test)
+
+
+def show_suggested(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> None:
+    """Print the areas under the accuracy curves."""
+    for way in ("random", "badge"):
+        found = np.array([curve(train, test, way, seed) for seed in range(SEEDS)])
+        area = found.mean(axis=1)
+        print(
+            f"{name} {way}: area {area.mean():.4f} ± {area.std(ddof=1) / SEEDS**0.5:.4f};",
+            " ".join(f"{value:.4f}" for value in found.mean(axis=0)),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

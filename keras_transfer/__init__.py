@@ -29,6 +29,7 @@ _LAZY: dict[str, tuple[str, str | None]] = {
     "data": ("keras_transfer.data", None),
     "Classifier": ("keras_transfer.classifier", "Classifier"),
     "fine_tune": ("keras_transfer.fine_tuning", "fine_tune"),
+    "cross_validate": ("keras_transfer.fine_tuning", "cross_validate"),
     "load": ("keras_transfer.classifier", "load"),
     "Phase": ("keras_transfer.config.schema", "Phase"),
     "RunConfig": ("keras_transfer.config.schema", "RunConfig"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keras_transfer.data.dataset import Split
 
 
-def predict_parts(
+def predict_parts(  # the options of the command, each by name
     source: str | Path,
     paths: Sequence[str],
     folder: str | Path,
@@ -35,6 +35,7 @@ def predict_parts(
     backend: str | None = None,
     device: str | None = None,
     engine: str = "auto",
+    flips: bool = False,
     say: Say = text.say,
 ) -> int:
     """Classify images, and write a row for each to Parquet files ``part-….parquet``, ``rows`` to a file, in the order of the images.
@@ -52,6 +53,7 @@ def predict_parts(
         backend: Keras backend.
         device: where to compute.
         engine: what computes.
+        flips: average the outputs for each image with those for its mirror image.
         say: prints a line.
 
     Returns:
@@ -62,7 +64,7 @@ def predict_parts(
         MissingExtra: pyarrow or Ray is not installed.
     """
     model, images = _Model.open(source, backend, device), _found(paths)
-    work = Work("predict", top, engine, model.backend, device)
+    work = Work("predict", top, engine, model.backend, device, flips)
     return _job(model, images, Path(folder), work, rows, ray, say)
 
 
@@ -82,7 +84,7 @@ def embed_parts(
     return _job(model, images, Path(folder), Work("embed", backend=model.backend, device=device), rows, ray, say)
 
 
-def evaluate_parts(
+def evaluate_parts(  # the options of the command, each by name
     source: str | Path,
     folder: str | Path,
     *,
@@ -93,6 +95,7 @@ def evaluate_parts(
     backend: str | None = None,
     device: str | None = None,
     engine: str = "auto",
+    flips: bool = False,
     say: Say = text.say,
 ) -> dict[str, Any]:
     """Compute the logits of labelled images as :func:`predict_parts` does, and return the metrics of all of them.
@@ -108,6 +111,7 @@ def evaluate_parts(
         backend: see there.
         device: see there.
         engine: see there.
+        flips: see there.
         say: prints a line.
 
     Returns:
@@ -123,7 +127,7 @@ def evaluate_parts(
     chosen = images_of(model.run, source, model.metadata, data, split, say=text.complain)
     names = [chosen.image_name(i) for i in range(len(chosen))]
     images = Images(names, _OfSplit(chosen).open, np.asarray(chosen.labels))
-    work = Work("evaluate", engine=engine, backend=model.backend, device=device)
+    work = Work("evaluate", engine=engine, backend=model.backend, device=device, flips=flips)
     job = _described(model, names, work, rows)
     run(job, work, model.path, images, Path(folder), ray, say)
     found = []
@@ -177,7 +181,7 @@ def _store(names: Sequence[str], metadata: dict[str, Any]) -> FileStore:
     from keras_transfer.data.images.depth import parse
     from keras_transfer.data.images.fetch import is_address
 
-    places = [name if is_address(name) else os.path.abspath(name) for name in names]  # noqa: PTH100
+    places = [name if is_address(name) or "://" in name else os.path.abspath(name) for name in names]  # noqa: PTH100
     return FileStore(places, None, parse(metadata.get("depth")))
 
 
@@ -186,7 +190,7 @@ def _described(model: _Model, names: Sequence[str], work: Work, rows: int) -> Jo
 
     if rows < BATCH or rows % BATCH:
         raise UserError(f"rows: expected a multiple of {BATCH}, got {rows}")
-    settings = {"top": work.top} if work.kind == "predict" else {}
+    settings = {"top": work.top, "flips": work.flips} if work.kind == "predict" else {"flips": work.flips}
     return Job(work.kind, digest_of(model.path), digest_of_names(names), len(names), rows, settings)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from keras_transfer.batch.job import Part, pyarrow_parquet
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.mirrored import Mirrored
 from keras_transfer.evaluation.novelty import scored
 from keras_transfer.evaluation.predict import Opened, Prediction, outputs, predicted
 from keras_transfer.evaluation.tasks import is_multi
@@ -38,6 +39,7 @@ class Work:
         engine: see :func:`keras_transfer.inference.start_engine`.
         backend: Keras backend.
         device: where to compute.
+        flips: average the outputs for each image with those for its mirror image.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Work:
     engine: str = "auto"
     backend: str | None = None
     device: str | None = None
+    flips: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def _load(work: Work, path: Path) -> tuple[Any, dict[str, Any]]:
     from keras_transfer.inference import start, start_engine
 
     if work.kind != "embed":
-        return start_engine(path, work.engine, work.backend, work.device)
+        engine, metadata = start_engine(path, work.engine, work.backend, work.device)
+        return Mirrored(engine) if work.flips else engine, metadata
     model, metadata, _ = start(path, work.backend, work.device)
     import keras
 

@@ -59,6 +59,8 @@ SHORTCUTS = (
              "are given (default: standard)", others=("--time-limit", "--presets")),
     Shortcut("--reject-rate", "reject_rate", "SHARE", "recognize images of none of the classes; so many of the known ones may be rejected "
              "by mistake, e.g. 0.05 (default: every image gets a class)", others=("--ood", "--reject", "--unknown")),
+    Shortcut("--unlabelled", "data.unlabelled", "DIR", "images without labels, which the head learns from too where out-of-fold "
+             "predictions say that it helps", is_text=True, others=("--unlabeled", "--unlabeled-data", "--unlabelled-data")),
     Shortcut("--costs", "costs", "FILE.csv", "what mistakes cost: a line for each true class, a column for each predicted one",
              is_text=True, others=("--cost-matrix",)),
     Shortcut("--precision", "precision", "NAME", "float32, bfloat16 or float16 (default: the fastest here)",

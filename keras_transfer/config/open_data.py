@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +25,32 @@ def open_data(config: RunConfig) -> Dataset:
     if common["image_size"] == "auto":
         common["image_size"] = None
     common["val_fraction"] = config.val_fraction
+    if config.data.splits is not None:
+        common["split_table"] = _read_splits(Path(config.data.splits))
     return data.build(**common, seed=config.seed, **source_options(config))
+
+
+def _read_splits(path: Path) -> dict[str, str]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"data.splits: cannot read {path}: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(split, str) for split in found.values()):
+        raise UserError(f"data.splits: {path} is no splits.json of a run: expected image name → train, val or test")
+    return found
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """Return the configuration with absolute paths to the data, so that it means the same in every folder."""
     paths = {name: str(Path(path).absolute()) for name, path in paths_of(config.data).items()}
+    if config.data.unlabelled is not None:
+        paths["unlabelled"] = str(Path(config.data.unlabelled).absolute())
     return config.model_copy(update={"data": config.data.model_copy(update=paths)})
 
 
 def paths_of(data: DatasetConfig) -> dict[str, str]:
     """Return the keys of a data section that are paths, with their values."""
-    given = {name: getattr(data, name) for name in ("path", "root", "train", "val", "test", "classes")}
+    given = {name: getattr(data, name, None) for name in ("path", "root", "train", "val", "test", "classes", "splits")}
     return {name: value for name, value in given.items() if isinstance(value, str) and value and "://" not in value}
 
 

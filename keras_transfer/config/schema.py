@@ -151,6 +151,15 @@ class DatasetConfig(Section):
 class DataConfig(DatasetConfig):
     """The images and how they become batches."""
 
+    splits: PathText | None = Field(
+        None,
+        description="A `splits.json` file, as every run has one: exactly these images are used, in these splits.",
+    )
+    unlabelled: PathText | None = Field(
+        None,
+        description="Folder of images without labels: a head that is solved learns from them too, by self-training, where out-of-fold "
+        "predictions say that it helps. Images that the data have already are left out, recognized by their content.",
+    )
     batch_size: Positive | Auto = Field("auto", description="Images per training step.")
     accumulate: Positive = Field(
         1,

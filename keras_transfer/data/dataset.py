@@ -132,6 +132,8 @@ class Dataset:
         color: "rgb" (3 channels) or "grey" (1).
         resize: how images of another aspect ratio are fitted: "squash" distorts, "crop" cuts, "pad" adds a border.
         skipped: (name, reason) of the images that were skipped because they cannot be read.
+        unlabelled: images without labels that a training may use beside them, none of which is among the samples; its labels mean
+            nothing. None except in a training that was given some.
     """
 
     samples: SampleTable
@@ -139,6 +141,7 @@ class Dataset:
     color: Color = "rgb"
     resize: Resize = "squash"
     skipped: tuple[tuple[str, str], ...] = ()
+    unlabelled: Split | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.samples, SampleTable):
@@ -278,6 +281,8 @@ class Dataset:
         if self.samples.groups is not None:
             lines.append("groups are kept together")
         lines += map(one_line, self.samples.notes)
+        if self.unlabelled is not None:
+            lines += map(one_line, self.unlabelled.samples.notes)
         if self.skipped:
             lines.append(f"skipped: {len(self.skipped)} unreadable images, e.g. {one_line(self.skipped[0][0])}")
         return lines

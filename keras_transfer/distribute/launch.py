@@ -36,7 +36,7 @@ def launch(processes: int, words: Sequence[str], backend: str) -> int:
     if importlib.util.find_spec("torch") is None:
         raise UserError('--processes needs torch: pip install "keras_transfer[torch]"')
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # what failed is said below, in one line
+    logging.disable(logging.CRITICAL)  # in this process, which only waits: what failed is said below, in one line
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch

@@ -71,8 +71,9 @@ def _on_jax(wanted: str) -> Group:
 
 
 def _on_tensorflow(wanted: str) -> Group:
-    if wanted == "auto":
-        return ALONE
-    raise UserError(
-        "distribute: data_parallel is not available on tensorflow: use backend: torch or jax, or set distribute to none"
-    )
+    from keras_transfer.distribute.tensorflow_group import TensorFlowGroup, devices
+
+    found = devices()
+    if len(found) == 1:
+        return Group(wanted, "one device") if wanted == "data_parallel" else ALONE
+    return TensorFlowGroup(found)

@@ -51,15 +51,35 @@ def corrections(path: str | Path, classes: Sequence[str], new: Iterable[str] = (
     """
     file = Path(path)
     file = file / "list.txt" if file.is_dir() else file
+    if file.suffix.lower() in (".csv", ".npz", ".json", ".zip"):
+        raise UserError(
+            f"{file}: --add takes a list of `path label` lines, such as corrections.txt; --data takes other pictures with labels"
+        )
     names, labels, numbers = read_list(file)
     if not names:
         raise UserError(f"{file}: no lines; expected `path label`")
     beside = file.parent / "classes.txt"
     known = (*classes, *map(normal, new), *((class_names(beside) or ()) if beside.is_file() else ()))
     known = tuple(dict.fromkeys(known))
+    names, labels = _with_spaces(names, labels, known, file.parent)
     _check_known(labels, known, file)
     found, places = index_labels(labels, known, lambda i: f"{file}:{numbers[i]}")
     return _checked(FileStore(names, file.parent), [found[place] for place in places], str(file))
+
+
+def _with_spaces(
+    names: list[str], labels: list[str], known: Sequence[str], folder: Path
+) -> tuple[list[str], list[str]]:
+    """Return paths and labels where lines end with a class name that has spaces in it, as a person may write it, with or without quotes."""
+    spaced = sorted((name for name in known if " " in name), key=len, reverse=True)
+    ends = [(f" {form}", name) for name in spaced for form in (name, f'"{name}"')]
+    found = []
+    for name, label in zip(names, labels):
+        line = f"{name} {label}"
+        end, whole = next((one for one in ends if line.endswith(one[0])), ("", label))
+        path = line[: -len(end)].rstrip() if end else name
+        found.append((name, label) if not end or (folder / name).is_file() else (path, whole))
+    return [name for name, _ in found], [label for _, label in found]
 
 
 def more_data(path: str, classes: Sequence[str], new: Iterable[str] = ()) -> Additions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,26 @@ REPORT, FIGURES, REVISION = "regression.html", "regression.json", "revision.json
 Loaded = tuple[Any, dict[str, Any]]
 """A model and its metadata."""
 OUT_OF_FOLD = "out-of-fold"
+
+
+@dataclass(frozen=True)
+class SameNetwork:
+    """Two models that differ in their last layer only.
+
+    Attributes:
+        models: the old one and the new one, with their metadata.
+        features: of all pictures of ``"val"`` and ``"test"`` before the last layer, float32 (n, d): computed once, they serve both.
+    """
+
+    models: tuple[Loaded, Loaded]
+    features: Mapping[str, np.ndarray]
+
+    def probabilities(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the models say of some pictures of ``"val"`` or ``"test"``, float64 (n, C) each."""
+        places = np.flatnonzero(split.samples.split == split.name)
+        rows = self.features[split.name][np.searchsorted(places, split.indices)]
+        old, new = (np.asarray(np.exp(log_softmax(last_layer(model, rows)))) for model, _ in self.models)
+        return old, new
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,7 @@ def compare_runs(
     output: str | Path | None = None,
     backend: str | None = None,
     device: str | None = None,
-    models: tuple[Loaded, Loaded] | None = None,
+    same: SameNetwork | None = None,
     say: Say = text.say,
 ) -> Comparison:
     """Compare two models on pictures that neither was trained on, and write ``regression.html`` and ``regression.json``.
@@ -77,14 +97,16 @@ def compare_runs(
         output: folder for both files; by default the new run.
         backend: Keras backend.
         device: where to compute.
-        models: both, if they are loaded already.
+        same: both models, where they differ in their last layer only.
         say: prints a line.
 
     Raises:
         UserError: no such run, classes that do not fit each other, or nothing to compare on.
     """
     (_, old_run), (new_file, new_run) = find_model(old), find_model(new)
-    first, second = models or (start_single(old, backend, device)[:2], start_single(new, backend, device)[:2])
+    first, second = (
+        same.models if same else (start_single(old, backend, device)[:2], start_single(new, backend, device)[:2])
+    )
     known = _revision(new_run)
     names = renamed(first[1]["classes"], known.get("renamed", {}))
     if not set(names) & set(second[1]["classes"]):
@@ -100,6 +122,8 @@ def compare_runs(
     if kind == OUT_OF_FOLD:
         assert new_run is not None
         split, opinions = _out_of_fold(old_run, new_run, split, names)
+    elif same and data is None:
+        opinions = same.probabilities(split)
     else:
         opinions = _probabilities(first, split), _probabilities(second, split)
     found = regression(
@@ -140,6 +164,12 @@ def tell(made: Comparison, say: Say) -> None:
         say(f"new class {text.one_line(row.name)}: {row.new} of {row.n} right")
     word = {"take": "take the new model", "leave": "keep the old model", "unknown": "undecided"}[found.verdict]
     say(f"verdict: {word}. {found.reason}")
+
+
+def last_layer(model: Any, features: np.ndarray) -> np.ndarray:
+    """Return the logits that the last layer of a model gives for features (n, d), float32 (n, C)."""
+    kernel, bias = model.layers[-1].get_weights()
+    return np.asarray(features @ kernel + bias, np.float32)
 
 
 def _revision(run: RunDirectory | None) -> dict[str, Any]:

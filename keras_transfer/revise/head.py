@@ -28,6 +28,7 @@ from keras_transfer.models import bundle
 from keras_transfer.models.initial import draw_initial_weights
 from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.report.write import write_report
+from keras_transfer.revise.comparison import SameNetwork, last_layer
 from keras_transfer.revise.single_label import start_single
 from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.solved.cross_validation import cross_validate
@@ -38,9 +39,6 @@ from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training import build
 from keras_transfer.training.exact import SOLVER, Solution, head_part, loss_weights
 from keras_transfer.typing import Say
-
-Loaded = tuple[keras.Model, dict[str, Any]]
-Pair = tuple[Loaded, Loaded]
 
 FOLDS = 3  # with every third strength: seconds count, and the head is an optimum that depends little on either
 
@@ -140,8 +138,8 @@ def solve_run(  # what a run is made from
     device: str | None,
     say: Say,
     make: Make = solved,
-) -> Pair:
-    """Write a run with the network of another and a new last layer; return both models with their metadata.
+) -> SameNetwork:
+    """Write a run with the network of another and a new last layer; return both models.
 
     Args:
         old: a finished run; only read.
@@ -157,7 +155,8 @@ def solve_run(  # what a run is made from
     resolved = complete(config)
     data = open_data(resolved)
     head = make(model, resolved, data, say)
-    logits, metrics = _measure(head, resolved, data)
+    features = _features(head.model, resolved, data)
+    logits, metrics = _measure(head, features, data)
     earlier = old.read_json(old.metrics)
     metrics |= {key: earlier[key] for key in ("best", "phases") if key in earlier}
     metrics |= {"outcomes": head.outcomes, "seconds": round(time.perf_counter() - began, 3)}
@@ -173,17 +172,25 @@ def solve_run(  # what a run is made from
     say(build.verdict(metrics))
     if resolved.output.report:
         write_report(new, data, head.model, logits)
-    return (model, metadata), (head.model, about)
+    return SameNetwork(((model, metadata), (head.model, about)), features)
 
 
-def _measure(head: NewHead, config: ResolvedConfig, data: Dataset) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the logits of what judges the model, and its metrics."""
+def _features(model: keras.Model, config: ResolvedConfig, data: Dataset) -> dict[str, np.ndarray]:
+    """Return the features before the last layer of what judges a model."""
+    reader = keras.Model(model.inputs[0], _head_of(model).input)
     transform, settings = evaluation_transform(config.data), config.data
-    logits = {
-        split.name: predict_logits(head.model, split, transform, settings.micro_batch_size, settings.workers)
+    return {
+        split.name: predict_logits(reader, split, transform, settings.micro_batch_size, settings.workers)
         for split in (data.val, data.test)
         if len(split)
     }
+
+
+def _measure(
+    head: NewHead, features: dict[str, np.ndarray], data: Dataset
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the logits of what judges the model, and its metrics."""
+    logits = {name: last_layer(head.model, rows) for name, rows in features.items()}
     if head.out_of_fold is not None and len(head.out_of_fold) == len(data.train):
         logits[OUT_OF_FOLD] = np.asarray(head.out_of_fold, np.float32)
     return logits, build.measure(logits, data)

@@ -127,14 +127,15 @@ def make_run(  # its arguments are those of the commands
     with _begun(RunDirectory.create(wanted, config.name)) as new:
         table = revision.save(new.path)
         config = revision.configuration(config, table, new.path)
-        about = {"of": str(old.path.absolute()), "notes": revision.notes, "renamed": revision.renamed}
+        notes = [*revision.notes, *_unjudged(base, revision)]
+        about = {"of": str(old.path.absolute()), "notes": notes, "renamed": revision.renamed}
         if revision.withdrawn:
             about["notes"] = [
-                *revision.notes,
+                *notes,
                 f"{revision.withdrawn} pictures that judged the old model are trained on now, and judge neither",
             ]
         write_json(new.path / REVISED / REVISION, about)
-        models = None
+        same = None
         if head_only:
             start_backend(old, backend, device)
             from keras_transfer.revise import head  # which imports Keras
@@ -142,15 +143,25 @@ def make_run(  # its arguments are those of the commands
             make = (
                 head.solved if columns is None else head.kept(columns, _kept_out_of_fold(old, base, revision, config))
             )
-            models = head.solve_run(old, new, config, backend, device, say, make)
+            same = head.solve_run(old, new, config, backend, device, say, make)
         else:
             from keras_transfer.training.train import train
 
             train(config, backend=backend, device=device, say=say)
-    made = compare_runs(old.path, new.path, backend=backend, device=device, models=models, say=say)
+    made = compare_runs(old.path, new.path, backend=backend, device=device, same=same, say=say)
     say(f"regression report: {new.path / 'regression.html'}")
     say(f"run: {new.path}")
     return made
+
+
+def _unjudged(base: Dataset, revision: Revision) -> list[str]:
+    """Return a line for each new class that the comparison says nothing about, as all its pictures are trained on."""
+    found = []
+    for name in revision.classes:
+        splits = [row.split for row in revision.rows if row.label == name]
+        if name not in base.classes and name not in revision.renamed.values() and set(splits) == {"train"}:
+            found.append(f"new class {name}: {len(splits)} pictures to train on, none to judge it by")
+    return found
 
 
 def _kept_out_of_fold(old: RunDirectory, base: Dataset, revision: Revision, config: RunConfig) -> np.ndarray | None:

@@ -154,7 +154,7 @@ class Revision:
 
     def configuration(self, config: RunConfig, csv_file: Path, output: Path) -> RunConfig:
         """Return the configuration of the old run with this data and another run directory."""
-        own = dict.fromkeys(("root", "train", "val", "test", "labels", "limit", "limit_test"))
+        own = dict.fromkeys(("root", "train", "val", "test", "labels", "limit", "limit_test", "splits"))
         weights = config.data.class_weights
         if isinstance(weights, Mapping):
             named = {self.renamed.get(name, name): weight for name, weight in weights.items()}

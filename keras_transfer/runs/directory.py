@@ -26,8 +26,9 @@ if TYPE_CHECKING:  # a prediction reads no configuration, and should not wait fo
 
 
 REVISED = "revised"
+FOLDS = "folds"
 _FIRST = r"manifest\.json|splits\.json|pictures\.npz"
-BEGINNINGS = re.compile(rf"state|{REVISED}|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
+BEGINNINGS = re.compile(rf"state|{REVISED}|{FOLDS}|{_FIRST}|\.({_FIRST}|config\.yaml)\..*\.part")
 """Files that a process may leave if it is stopped before it has written `config.yaml`."""
 
 
@@ -299,7 +300,7 @@ def _only_begun(folder: Path) -> bool:
     """Return whether a folder is empty, or contains only an unstarted run that cannot be resumed."""
     names = {path.name for path in folder.iterdir()}
     state = folder / "state"
-    if names <= {REVISED}:  # data that were written for a run
+    if names <= {REVISED, FOLDS}:  # what was written for a run before it begins
         return True
     return (
         all(map(BEGINNINGS.fullmatch, names)) and state.is_dir() and {path.name for path in state.iterdir()} <= {"lock"}

@@ -81,7 +81,7 @@ def cross_validate(
         )
     _check_memory(len(strengths) * len(numbers), len(labels), classes)
     with threadpool_limits(1 if len(labels) <= _SMALL else None):
-        found = _out_of_fold(solver, views, labels, classes, numbers, weights, strengths)
+        found = out_of_fold(solver, views, labels, classes, numbers, weights, strengths)
     temperatures = [fit_temperature(logits, labels, measured) for logits in found]
     costs = [np.average(losses(logits / t, labels), weights=measured) for logits, t in zip(found, temperatures)]
     best = max(range(len(costs)), key=lambda k: (-costs[k], k))
@@ -103,7 +103,7 @@ def _check_memory(times: int, samples: int, classes: int) -> None:
         )
 
 
-def _out_of_fold(
+def out_of_fold(
     solver: HeadSolver,
     views: np.ndarray,
     labels: np.ndarray,

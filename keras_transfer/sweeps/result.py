@@ -18,6 +18,9 @@ from keras_transfer.sweeps.space import Space
 COMPLETE, PRUNED, FAILED, RUNNING, LOST, SAME = "complete", "pruned", "failed", "running", "lost", "same"
 """States of trials. ``lost``: its process ended, and its values were tried again; ``same``: as an earlier trial, so it was not trained."""
 
+FOUND = "found"
+"""The attribute of a trial of the study that holds what it found."""
+
 FIELDS = ("trial", "state", "value", "accuracy", "log_loss", "epochs", "seconds")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from keras_transfer.sweeps.result import COMPLETE, FAILED, LOST, PRUNED, RUNNING, SAME
+from keras_transfer.sweeps.result import COMPLETE, FAILED, FOUND, LOST, PRUNED, RUNNING, SAME
 from keras_transfer.sweeps.space import Space
 from keras_transfer.sweeps.study import counts
 
@@ -18,15 +18,17 @@ LEAST = 4
 
 def row_of(one: FrozenTrial) -> dict[str, Any]:
     """Return a trial as a row of :class:`~keras_transfer.sweeps.result.SweepResult`."""
-    known = one.user_attrs
+    known: dict[str, Any] = one.user_attrs.get(FOUND, {})
     return {
         "trial": one.number,
         "state": _state(one),
         "value": one.value if one.state == TrialState.COMPLETE else None,
         **{key: known.get(key) for key in ("accuracy", "log_loss", "epochs", "seconds", "best")},
         "params": dict(one.params),
-        "reason": known.get("reason"),
-        "epoch_values": {str(step): value for step, value in one.intermediate_values.items()},
+        "reason": one.user_attrs.get("reason"),
+        "epoch_values": {
+            str(step): value for step, value in (known.get("epoch_values") or one.intermediate_values).items()
+        },
     }
 
 

@@ -22,6 +22,7 @@ _FIXED = {
     "backend": "a process has one backend; choose it with --backend",
     "device": "a process has one device; choose it with --device",
     "deterministic": "it does not change how good a model is; set it with --set",
+    "distribute": "it does not change how good a model is; set it with --set",
     "name": "it is only a name",
     "output": "trials write no run directory",
 }

@@ -18,10 +18,11 @@ from keras_transfer.arguments.types import AnyPath, Backend, Device, Minutes, Po
 from keras_transfer.config.load import load_config
 from keras_transfer.config.open_data import with_absolute_paths
 from keras_transfer.config.schema import RunConfig
+from keras_transfer.distribute.place import place
 from keras_transfer.errors import MissingExtra, Trouble, UserError, unknown
 from keras_transfer.options import PRUNERS, SAMPLERS
 from keras_transfer.sweeps.objective import Objective, objective_named
-from keras_transfer.sweeps.result import COMPLETE, FAILED, PRUNED, SweepResult, figure, shown, write_results
+from keras_transfer.sweeps.result import COMPLETE, FAILED, FOUND, PRUNED, SweepResult, figure, shown, write_results
 from keras_transfer.sweeps.space import Space, open_space
 from keras_transfer.typing import Say
 
@@ -98,6 +99,7 @@ def sweep(  # most of it documentation
     for kind, value, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
         if value not in known:
             raise unknown(kind, value, known)
+    _refuse_launcher()
     wanted = objective_named(objective)
     start = config if isinstance(config, RunConfig) else _load(os.fspath(config))
     base = start.model_dump(mode="json", exclude_unset=True, exclude={"name", "output"})
@@ -119,6 +121,16 @@ def sweep(  # most of it documentation
         reasons = dict.fromkeys(str(row["reason"]).splitlines()[0] for row in result.trials if row["state"] == FAILED)
         raise UserError("\n".join(f"every trial failed: {reason}" for reason in list(reasons)[:3]))
     return result
+
+
+def _refuse_launcher() -> None:
+    """Refuse processes that a launcher has started to train one model together: each would take a trial of its own."""
+    here = place()
+    if here is not None and here.size > 1:
+        raise UserError(
+            f"a sweep shares trials between processes that know nothing of each other; this is process {here.rank} of {here.size} "
+            f"({here.launcher}): give the plain command, as many times as there shall be processes"
+        )
 
 
 @dataclass(frozen=True)
@@ -172,7 +184,7 @@ def _search(plan: _Plan, limits: _Limits, storage: str | None, elsewhere: Elsewh
         if elsewhere is not None:
             elsewhere(_News(plan, study, limits.trials, say))
         else:
-            _run_here(_Worker(plan, study, opened, limits.trials, say), limits)
+            _run_here(_Worker(plan, study, opened, limits, say), limits)
     finally:
         result = _result(plan, study)
         if study.trials:
@@ -235,7 +247,7 @@ def _result(plan: _Plan, study: Study) -> SweepResult:
     from keras_transfer.sweeps.rows import importance_of, row_of
 
     trials = study.trials
-    measured = next((one.user_attrs["measured_on"] for one in trials if "measured_on" in one.user_attrs), "")
+    measured = next(filter(None, (one.user_attrs.get(FOUND, {}).get("measured_on") for one in trials)), "")
     importance = importance_of(study.optuna, plan.space)
     return SweepResult(plan.name, plan.folder, plan.objective, measured, plan.space, plan.base,
                        [row_of(one) for one in trials if one.state.name != "WAITING"], importance)  # fmt: skip
@@ -248,8 +260,9 @@ class _TrialFailed(Exception):  # noqa: N818
 class _Worker:
     """Trains trials one after the other; what Optuna calls the objective."""
 
-    def __init__(self, plan: _Plan, study: Study, opened: SharedData, trials: int | None, say: Say):
-        self.plan, self.study, self.opened, self.trials, self.say = plan, study, opened, trials, say
+    def __init__(self, plan: _Plan, study: Study, opened: SharedData, limits: _Limits, say: Say):
+        self.plan, self.study, self.opened, self.say = plan, study, opened, say
+        self.trials, self.pruner = limits.trials, limits.pruner
         self.smoothed = any(key in plan.space.keys for key in _SMOOTHED)
 
     def __call__(self, trial: Trial) -> float:
@@ -261,13 +274,15 @@ class _Worker:
         began = time.monotonic()
         plan = self.plan
         settings = _settings(trial.params)
+        epochs = _Epochs(trial, plan.objective, self.smoothed, prunes=self.pruner != "none")
         try:
             config = plan.space.config(plan.base, trial.params)
-            found = train_trial(config, plan.backend, plan.device, self.opened, self._reporter(trial))
+            found = train_trial(config, plan.backend, plan.device, self.opened, epochs)
             value = plan.objective.of(found.metrics)
         except optuna.TrialPruned:
-            trial.set_user_attr("seconds", round(time.monotonic() - began, 3))
-            self._tell(trial.number, f"pruned after epoch {trial.user_attrs['epochs']}", settings)
+            last = max(epochs.values)
+            self._keep(trial, epochs=last, seconds=round(time.monotonic() - began, 3))
+            self._tell(trial.number, f"pruned after epoch {last}", settings)
             raise
         except (Trouble, MissingExtra):
             raise
@@ -275,30 +290,43 @@ class _Worker:
             trial.set_user_attr("reason", str(error))
             self._tell(trial.number, f"failed: {str(error).splitlines()[0]}", settings)
             raise _TrialFailed from error
-        known = {"accuracy": found.metrics["accuracy"], "log_loss": found.metrics["log_loss"], "epochs": found.epochs,
-                 "seconds": found.seconds, "best": found.best, "measured_on": found.measured_on}  # fmt: skip
-        for key, item in known.items():
-            trial.set_user_attr(key, item)
+        self._keep(trial, accuracy=found.metrics["accuracy"], log_loss=found.metrics["log_loss"], epochs=found.epochs,
+                   seconds=found.seconds, best=found.best, measured_on=found.measured_on, epoch_values=epochs.values)  # fmt: skip
         self._tell(trial.number, f"{figure(plan.objective, value)}, {found.seconds:.1f} s", settings)
         return value
 
-    def _reporter(self, trial: Trial) -> Callable[[Mapping[str, Any], int], None]:
-        """Return a function that reports every epoch, and ends the trial if it is not worth going on."""
-        import optuna
-
-        def on_epoch(row: Mapping[str, Any], step: int) -> None:
-            value = self.plan.objective.of_epoch(row, self.smoothed)
-            if value is None:
-                return
-            trial.report(value, step)
-            trial.set_user_attr("epochs", step)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-
-        return on_epoch
+    @staticmethod
+    def _keep(trial: Trial, **found: Any) -> None:
+        """Store what was found in one step: a journal waits for the disk at each."""
+        trial.set_user_attr(FOUND, found)
 
     def _tell(self, number: int, what: str, settings: str) -> None:
         self.say(f"trial {number}{_of(self.study, self.trials)}: {what}; {settings}")
+
+
+class _Epochs:
+    """Gets the epochs of a trial, and ends it if it is not worth going on.
+
+    Attributes:
+        values: epoch, from 1 → figure.
+    """
+
+    def __init__(self, trial: Trial, objective: Objective, smoothed: bool, prunes: bool):
+        self._trial, self._objective, self._smoothed, self._prunes = trial, objective, smoothed, prunes
+        self.values: dict[int, float] = {}
+
+    def __call__(self, row: Mapping[str, Any], step: int) -> None:
+        """Take the row of an epoch."""
+        value = self._objective.of_epoch(row, self._smoothed)
+        if value is None:
+            return
+        self.values[step] = value
+        if self._prunes:
+            import optuna
+
+            self._trial.report(value, step)
+            if self._trial.should_prune():
+                raise optuna.TrialPruned
 
 
 class _News:

@@ -95,7 +95,7 @@ def train_trial(
     prepared = prepare(config, backend=backend, device=device, say=_quiet, opened=opened)
     images = prepared.config.data
     try:
-        with build.make_setup(prepared.config, prepared.data) as setup:
+        with build.make_setup(prepared.config, prepared.data, group=prepared.group) as setup:
             runner = PhaseRunner(setup, events=_Epochs(on_epoch), say=_quiet, verbose=False)
             result = runner.run()
             metrics, measured_on = _measured(setup, result, prepared.config, prepared.data)
@@ -103,6 +103,8 @@ def train_trial(
         if is_out_of_memory(error):
             raise out_of_memory(images.batch_size, images.micro_batch_size, images.size) from error
         raise
+    finally:
+        prepared.group.close()
     seconds = round(time.perf_counter() - began, 3)
     return Outcome(metrics, measured_on, len(result.history), dict(result.best), seconds)
 

@@ -81,7 +81,15 @@ def make_setup(
         rejects=config.reject_rate is not None,
         group=group,
     )
-    return TrainingSetup(model, train, val, settings)
+    return TrainingSetup(model, train, val, settings, _unlabelled(config, data))
+
+
+def _unlabelled(config: ResolvedConfig, data: Dataset) -> Loader | None:
+    """Return the images without labels, as the model will see them."""
+    if data.unlabelled is None:
+        return None
+    settings = config.data
+    return Loader(data.unlabelled, evaluation_transform(settings), settings.micro_batch_size, workers=settings.workers)
 
 
 def make_model(config: ResolvedConfig, data: Dataset, precision: str) -> keras.Model:

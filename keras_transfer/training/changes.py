@@ -36,6 +36,9 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]
             lines[f"versions.{name}"] = f"versions: {name} {shown(old)} → {shown(new)}"
     if _part(before, "data").get("fingerprint") != _part(now, "data").get("fingerprint"):
         lines["data"] = "data: images, labels or splits changed"
+    old, new = (_part(_part(one, "data"), "unlabelled").get("fingerprint") for one in (before, now))
+    if old != new and "data.unlabelled" not in lines:
+        lines["data.unlabelled"] = "data.unlabelled: the images without labels changed"
     return lines
 
 

@@ -61,7 +61,9 @@ def _forward(model: keras.Model, x: Any, y: Any, weights: Any, training: bool) -
     """Return predictions and loss, of at least one image."""
     x, y, weights = (None if part is None else _at_least_one(part) for part in (x, y, weights))
     predicted = model(x, training=training)
-    return predicted, model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=training)
+    loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weights, training=training)
+    # Keras has divided it by the number of devices.
+    return predicted, loss * tf.cast(tf.distribute.get_replica_context().num_replicas_in_sync, loss.dtype)
 
 
 def _at_least_one(rows: Any) -> Any:

@@ -27,6 +27,7 @@ from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.solved.cross_validation import CrossValidation, cross_validate
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
+from keras_transfer.solved.self_training import SelfTraining, self_train
 from keras_transfer.solved.solvers import solver_for
 from keras_transfer.typing import Say
 
@@ -41,34 +42,47 @@ class Solution:
         head: float64, as solved; the model has it in float32.
         validation: how its strength was chosen, and the temperature that it was divided by; None if the strength was given and
             validation images judge the head.
+        unlabelled: what came of images without labels; None if there are none. Where they help, ``head`` is the head with them.
     """
 
     head: SolvedHead
     validation: CrossValidation | None
+    unlabelled: SelfTraining | None = None
+
+    @property
+    def learned_from_unlabelled(self) -> bool:
+        """Whether the head is made with images without labels."""
+        return self.unlabelled is not None and self.unlabelled.accepted
 
     def outcome(self, phase: str) -> dict[str, Any]:
         """Return the outcome of the phase of that name, JSON-able, for :attr:`FitResult.outcomes`."""
-        found = self.validation
-        return {
+        found, more = self.validation, self.unlabelled
+        outcome: dict[str, Any] = {
             "phase": phase,
             "solver": "exact",
             "strength": self.head.strength,
             "temperature": 1.0 if found is None else found.temperature,
             "evidence": None if found is None else asdict(found.evidence),
         }
+        if more is None:
+            return outcome
+        kept = {"temperature": more.temperature, "evidence": asdict(more.evidence)} if more.accepted else {}
+        return {**outcome, **kept, "unlabelled": more.as_json()}
 
     def out_of_fold(self) -> np.ndarray:
         """Return the logits of the training images by heads that were solved without them, float64 (n, C), or (0, C)."""
+        if self.unlabelled is not None and self.unlabelled.accepted:
+            return self.unlabelled.logits
         if self.validation is None:
             return np.empty((0, len(self.head.bias)))
         return self.validation.logits / self.validation.temperature
 
     def __str__(self) -> str:
         solved = f"head solved by {self.head.solver} regression, strength {self.head.strength:.2g}"
-        if self.validation is None:
-            return solved
-        found = self.validation
-        return f"{solved} and temperature {found.temperature:.2f} by cross-validation in {found.seconds:.1f} s: {found.evidence}"
+        if self.validation is not None:
+            found = self.validation
+            solved += f" and temperature {found.temperature:.2f} by cross-validation in {found.seconds:.1f} s: {found.evidence}"
+        return solved if self.unlabelled is None else f"{solved}; {self.unlabelled}"
 
 
 def at_rest(phase: ResolvedPhase) -> ResolvedPhase:
@@ -79,7 +93,25 @@ def at_rest(phase: ResolvedPhase) -> ResolvedPhase:
     )  # fmt: skip
 
 
-def head_part(model: keras.Model, train: Batches, val: Batches, settings: FeatureSettings, say: Say) -> UpperPart:
+@dataclass(frozen=True)
+class HeadPart(UpperPart):
+    """The last layer, and the features that it is solved on.
+
+    Attributes:
+        unlabelled: features of images without labels, float32 (m, d), or None.
+    """
+
+    unlabelled: np.ndarray | None = None
+
+
+def head_part(
+    model: keras.Model,
+    train: Batches,
+    val: Batches,
+    settings: FeatureSettings,
+    say: Say,
+    unlabelled: Loader | None = None,
+) -> HeadPart:
     """Return the last layer alone, without dropout, and the features below it.
 
     Args:
@@ -88,6 +120,7 @@ def head_part(model: keras.Model, train: Batches, val: Batches, settings: Featur
         val: validation batches.
         settings: how features are kept; they are computed even where caching is off.
         say: gets one line for each set of features.
+        unlabelled: images without labels, if there are some to learn from.
 
     Raises:
         UserError: the last layer is not a linear layer on a feature vector, or the features fit neither on disk nor in memory.
@@ -99,13 +132,14 @@ def head_part(model: keras.Model, train: Batches, val: Batches, settings: Featur
     kept = replace(settings, precision="float32", cache="memory" if settings.cache == "off" else settings.cache)
     frozen = FrozenFeatures(cut, kept, say)
     try:
-        return UpperPart(cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader))
+        more = None if unlabelled is None else unpack(frozen.of(unlabelled))
+        return HeadPart(cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader), more)
     except CannotStore as problem:
         raise UserError(f"solver exact needs the features of all images: {problem}") from problem
 
 
 def solve_head(
-    part: UpperPart,
+    part: HeadPart,
     strength: float | Literal["auto"] | None,
     class_weights: np.ndarray | None = None,
     group: Group = ALONE,
@@ -118,7 +152,8 @@ def solve_head(
     strength is cross-validated too, for the figures and the temperature.
 
     Args:
-        part: from :func:`head_part`.
+        part: from :func:`head_part`. Where it has features of images without labels, they are used if out-of-fold predictions say that
+            they help (:func:`~keras_transfer.solved.self_training.self_train`).
         strength: of the L2 penalty (:class:`~keras_transfer.solved.logistic.Logistic`), or ``"auto"``.
         class_weights: of the labels, where an image may have several (:class:`~keras_transfer.training.setup.TrainingSettings`).
         group: the processes that train together: one of them solves for all.
@@ -133,19 +168,25 @@ def solve_head(
     return solution
 
 
-def _solution(part: UpperPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None) -> Solution:
+def _solution(part: HeadPart, strength: float | Literal["auto"] | None, class_weights: np.ndarray | None) -> Solution:
     loader = part.train.loader
     split = loader.split
     solver = solver_for(split.labels)
     features, classes, weights = unpack(part.train.features[0]), len(split.classes), loss_weights(loader, class_weights)
     given = None if strength == "auto" else strength
-    if given is None or not len(part.val.loader.split):
+    if given is None or not len(part.val.loader.split) or part.unlabelled is not None:
+        folds = folds_of(split.labels, features, split.groups)
         found = cross_validate(
-            solver, features, split.labels, classes, folds_of(split.labels, features, split.groups), weights, measured=split.weights,
+            solver, features, split.labels, classes, folds, weights, measured=split.weights,
             strengths=None if given is None else (given,),
         )  # fmt: skip
         head = solver.solve(features, split.labels, classes, found.strength, weights).scaled(found.temperature)
-        return Solution(head, found)
+        if part.unlabelled is None:
+            return Solution(head, found)
+        more = self_train(
+            solver, features, split.labels, classes, folds, part.unlabelled, found, weights, split.weights
+        )
+        return Solution(more.head if more.accepted else head, found, more)
     return Solution(solver.solve(features, split.labels, classes, given, weights), None)
 
 

@@ -31,6 +31,7 @@ from keras_transfer.solved.evidence import Evidence, difference, losses, measure
 from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.novelty import Subspace
+from keras_transfer.solved.self_training import Beside
 from keras_transfer.solved.solvers import solver_for
 from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training.accumulate import part_size
@@ -95,10 +96,12 @@ class SolvedBefore:
     Attributes:
         strength: of the regularization.
         temperature: by which the head was divided.
+        unlabelled: whether images without labels were used.
     """
 
     strength: float
     temperature: float
+    unlabelled: bool = False
 
 
 @dataclass(frozen=True)
@@ -278,16 +281,22 @@ def _heads_without_folds(
     loader = setup.train.loader
     split, weights = loader.split, loss_weights(loader, setup.settings.class_weights)
     solver = solver_for(split.labels)
-    part = head_part(setup.model, plain, setup.val, setup.settings.features, say)
+    others = setup.unlabelled if before.unlabelled else None
+    part = head_part(setup.model, plain, setup.val, setup.settings.features, say, others)
     features = unpack(part.train.features[0])
 
     def solve() -> list[_Held | None]:
+        beside = None if part.unlabelled is None else Beside(features, part.unlabelled)
         numbers = folds_of(split.labels, features, split.groups, phase.folds)[0]
         found: list[_Held | None] = []
         for number in np.unique(numbers):
             held = numbers == number
-            given = features[~held], split.labels[~held], len(split.classes), before.strength
-            head = solver.solve(*given, None if weights is None else weights[~held])
+            if beside is not None:
+                given = np.flatnonzero(~held)
+                head = next(beside.heads(solver, given, split.labels, len(split.classes), (before.strength,), weights))
+            else:
+                rows = features[~held], split.labels[~held], len(split.classes), before.strength
+                head = solver.solve(*rows, None if weights is None else weights[~held])
             head = head.scaled(before.temperature)
             found.append(_Held(held, head, head.logits(features[held])))
         return found

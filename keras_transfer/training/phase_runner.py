@@ -18,7 +18,7 @@ from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig, Phase
 from keras_transfer.data.loading.keras_dataset import Batches
-from keras_transfer.engine.features import UpperPart, upper_part
+from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.keras_compat import forget_strategy
@@ -31,7 +31,7 @@ from keras_transfer.training.average import AverageWeights
 from keras_transfer.training.callbacks import AsValidation, BestModel, EveryEpoch, RunHistory, StopWhenAsked
 from keras_transfer.training.core_callbacks import CoreCallbacks
 from keras_transfer.training.events import TrainingEvents
-from keras_transfer.training.exact import at_rest, head_part, solve_head
+from keras_transfer.training.exact import HeadPart, at_rest, head_part, solve_head
 from keras_transfer.training.fit_result import FitResult, History
 from keras_transfer.training.folded import SolvedBefore, train_in_folds
 from keras_transfer.training.optimizer import compile_phase
@@ -77,7 +77,7 @@ class _PhaseRun:
     val: Batches
     state: TrainingState | None
     audit: FreezeAudit
-    part: UpperPart | None = None
+    part: HeadPart | None = None
     evidence: dict[str, Any] | None = None
     averages: list[AverageWeights] = field(default_factory=list)
 
@@ -258,7 +258,7 @@ class PhaseRunner:
             "" if _know_no_model(self.callbacks) else "a callback that is not Keras's own may need the whole model"
         )
         if phase.solver == "exact" or self.settings.phases[number].folds:
-            part = head_part(model, start.images, val, features, self.say)
+            part = head_part(model, start.images, val, features, self.say, self.setup.unlabelled)
             trained = (model, start.images, val) if foreign else (part.model, part.train, part.val)
             return _PhaseRun(number, at_rest(phase), start, *trained, here, audit, part)
         if start.model is not model:
@@ -267,7 +267,7 @@ class PhaseRunner:
         trained = (upper.model, upper.train, upper.val) if upper else (start.model, start.images, val)
         return _PhaseRun(number, phase, start, *trained, here, audit)
 
-    def _solve(self, work: _PhaseRun, part: UpperPart) -> None:
+    def _solve(self, work: _PhaseRun, part: HeadPart) -> None:
         """Give the head its optimal weights; the epoch that follows measures them."""
         began = time.perf_counter()
         solution = solve_head(part, work.phase.strength, self.settings.class_weights, self.settings.group)
@@ -302,7 +302,10 @@ class PhaseRunner:
     def _solved_before(self) -> SolvedBefore | None:
         """Return how the head was solved last."""
         solved = [outcome for outcome in self.result.outcomes if outcome["solver"] == "exact"]
-        return SolvedBefore(solved[-1]["strength"], solved[-1]["temperature"]) if solved else None
+        if not solved:
+            return None
+        last = solved[-1]
+        return SolvedBefore(last["strength"], last["temperature"], last.get("unlabelled", {}).get("accepted", False))
 
     def _evidence(self) -> dict[str, Any]:
         """Return the out-of-fold evidence of the weights that the model has: rejected ones are not in it."""

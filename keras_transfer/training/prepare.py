@@ -17,7 +17,8 @@ from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
 from keras_transfer.policy.resolve import Machine, resolve_by_evidence
-from keras_transfer.training.requirements import check_phases
+from keras_transfer.training.requirements import check_phases, check_unlabelled, one_class_only
+from keras_transfer.training.unlabelled import with_unlabelled
 from keras_transfer.typing import Say
 
 _PRINTED = ("backend", "device", "precision", "data.cache_precision", "distribute")
@@ -82,6 +83,9 @@ def prepare(
         images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
         config = config.model_copy(update={"data": images})
         data = opened(config)
+    if config.data.unlabelled is not None:
+        one_class_only(data, {"data.unlabelled": config.data.unlabelled})
+        data = with_unlabelled(data, config.data.unlabelled, config.data.on_bad_image, config.data.workers)
     runtime.activate(choice.value, config.device, config.deterministic)
     runtime.hide_progress_bars()
     if is_follower():
@@ -93,6 +97,7 @@ def prepare(
     resolved, board = group.from_main(lambda: resolve_by_evidence(config, data, machine, say))
     if needs_validation:
         check_phases(resolved.phases, len(data.val))
+    check_unlabelled(config.data.unlabelled, resolved.phases)
     say(str(machine))
     if group.divides:
         say(

@@ -95,7 +95,7 @@ def find_rates(setup: TrainingSetup, steps: int = STEPS, say: Say = text.say) ->
         for number, phase in enumerate(settings.phases):
             with begin_phase(setup, phase) as start:
                 if phase.solver == "exact":
-                    part = head_part(model, start.images, setup.val, settings.features, say)
+                    part = head_part(model, start.images, setup.val, settings.features, say, setup.unlabelled)
                     say(
                         f"phase {phase.name}: no learning rate to find; {solve_head(part, phase.strength, settings.class_weights, settings.group)}"
                     )

@@ -56,6 +56,19 @@ def check_phases(phases: Sequence[ResolvedPhase], validation_images: int) -> Non
             )
 
 
+def check_unlabelled(folder: str | None, phases: Sequence[ResolvedPhase]) -> None:
+    """Refuse images without labels where no head is solved, which alone learns from them.
+
+    Raises:
+        UserError: there are some, but every phase trains by gradient descent.
+    """
+    if folder is not None and all(phase.solver == "gradient" for phase in phases):
+        raise UserError(
+            "data.unlabelled: a head learns from images without labels where it is solved, but every phase here trains by gradient descent; "
+            "add a phase with solver: exact, or leave it out"
+        )
+
+
 def one_class_only(data: Dataset, settings: Mapping[str, Any]) -> None:
     """Refuse settings that decide between classes, where an image may have several labels.
 

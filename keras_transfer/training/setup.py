@@ -18,6 +18,7 @@ import numpy as np
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
 from keras_transfer.data.loading.keras_dataset import Batches
+from keras_transfer.data.loading.loader import Loader
 from keras_transfer.distribute import ALONE, Group
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import UserError
@@ -75,12 +76,14 @@ class TrainingSetup:
         train: training batches (uint8 images, one-hot labels).
         val: validation batches; the metric that they give chooses the best epoch.
         settings: how the phases train.
+        unlabelled: images without labels, in order, that a solved head may learn from too; None: there are none.
     """
 
     model: keras.Model
     train: Batches
     val: Batches
     settings: TrainingSettings
+    unlabelled: Loader | None = None
 
     def __enter__(self) -> TrainingSetup:
         return self
@@ -94,6 +97,8 @@ class TrainingSetup:
         """Stop the worker threads."""
         self.train.loader.close()
         self.val.loader.close()
+        if self.unlabelled is not None:
+            self.unlabelled.close()
 
     def release(self) -> None:
         """Drop model and batches, so that a reference to the setup does not keep them in memory."""

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from keras_transfer.distribute import is_follower
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 NOTICE = "stopping after the state is saved (press Ctrl-C again to stop immediately)"
 
@@ -51,6 +53,8 @@ def stop_on_request(alone: bool = True) -> Iterator[StopRequest]:
     def ask(*_: Any) -> None:
         request.want()
         restore()
+        if is_follower():  # process 0 says it
+            return
         # Starts a new line, as output may be incomplete; a failure to print must not end training.
         with suppress(OSError, ValueError, RuntimeError):
             print(f"\n{NOTICE}", file=sys.stderr, flush=True)

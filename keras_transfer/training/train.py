@@ -19,6 +19,7 @@ from keras_transfer.config.interval import Interval
 from keras_transfer.config.resolved import Decision, ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset, Split
+from keras_transfer.data.samples import fingerprint
 from keras_transfer.distribute import Group, is_follower
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
@@ -385,7 +386,18 @@ def _manifest(prepared: Prepared, config: ResolvedConfig) -> dict[str, Any]:
             "classes": list(data.classes),
             "images": {split.name: len(split) for split in (data.train, data.val, data.test)},
             "skipped": [{"name": name, "reason": reason} for name, reason in data.skipped],
+            **_unlabelled(data),
         },
         "chosen": decisions_as_json(config.decisions),
         **({"leaderboard": prepared.leaderboard.as_json()} if prepared.leaderboard else {}),
+    }
+
+
+def _unlabelled(data: Dataset) -> dict[str, Any]:
+    """Return what the manifest says about images without labels."""
+    more = data.unlabelled
+    if more is None:
+        return {}
+    return {
+        "unlabelled": {"images": len(more), "fingerprint": fingerprint(more.samples), "notes": list(more.samples.notes)}
     }

@@ -97,6 +97,10 @@ def test_metrics_are_those_of_evaluate(model, tmp_path, capsys):
     data = make_photos(tmp_path / "data", dict.fromkeys(CLASSES, 12))
     expected = evaluate(model[0], data=str(data), engine="native")
     found = evaluate_parts(model[0], tmp_path / "out", data=str(data), rows=32, engine="native", say=quiet)
+    flipped = evaluate(model[0], data=str(data), engine="native", flips=True)
+    in_parts = evaluate_parts(model[0], tmp_path / "flips", data=str(data), engine="native", flips=True, say=quiet)
+    assert in_parts["log_loss"] == pytest.approx(flipped["log_loss"], rel=1e-5)
+    assert in_parts["log_loss"] != found["log_loss"]
     assert found["confusion"] == expected["confusion"]
     assert found["log_loss"] == pytest.approx(expected["log_loss"], rel=1e-5)
     rows = rows_of(tmp_path / "out")

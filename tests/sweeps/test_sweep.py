@@ -176,6 +176,14 @@ def test_without_optuna_there_is_a_hint(monkeypatch):
         kt.sweep("quickstart", "phases")
 
 
+def test_a_launcher_of_several_processes_is_refused(monkeypatch):
+    for name, value in {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "MASTER_ADDR": "localhost",
+                        "MASTER_PORT": "29500", "TORCHELASTIC_RUN_ID": "none"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="this is process 1 of 4"):
+        kt.sweep("quickstart", "phases")
+
+
 def test_pruning_compares_what_can_be_compared():
     loss = objective_named("loss")
     row = {"val_accuracy": 0.75, "val_loss": 0.5}

@@ -76,15 +76,15 @@ def test_the_head_is_the_optimum(data):
 def test_the_head_given_the_features_is_the_same_on_every_backend(data):
     """The features in the cache are this backend's own; the head on them is NumPy's, up to float32."""
     from keras_transfer.data.loading.keras_dataset import Batches
-    from keras_transfer.engine.features import FeatureBatches, UpperPart
-    from keras_transfer.training.exact import solve_head
+    from keras_transfer.engine.features import FeatureBatches
+    from keras_transfer.training.exact import HeadPart, solve_head
 
     clf = classifier(data)
     loader = clf._setup(data, None, (), OPTIONS, 0.0).train.loader
     given = np.random.default_rng(0).normal(size=(len(data.train), 16)).astype(np.float32)
     inputs = keras.Input((16,))
     model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(inputs))
-    part = UpperPart(model, FeatureBatches([given], loader), Batches(loader))
+    part = HeadPart(model, FeatureBatches([given], loader), Batches(loader))
     for strength in (1e-2, "auto"):
         solution = solve_head(part, strength)
         chosen = SOLVERS["logistic"].solve(given, data.train.labels, 3, solution.head.strength)

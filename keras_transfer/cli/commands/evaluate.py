@@ -44,7 +44,8 @@ def _in_parts(arguments: argparse.Namespace) -> None:
 
     check_output("--json", arguments.json_file)
     metrics = evaluate_parts(arguments.source, arguments.parquet, data=arguments.data, split=arguments.split, ray=arguments.ray,
-                             backend=arguments.backend, device=arguments.device, engine=arguments.engine)  # fmt: skip
+                             backend=arguments.backend, device=arguments.device, engine=arguments.engine,
+                             flips=arguments.flips)  # fmt: skip
     Console().print(metrics_table(metrics))
     if arguments.json_file is not None:
         write_json(arguments.json_file, metrics)

@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.grid_file is not None:
             raise UserError("--output draws predictions that are printed or in one file: leave it out, or --parquet")
         predict_parts(arguments.source, arguments.paths, arguments.parquet, top=arguments.top, ray=arguments.ray,
-                      backend=arguments.backend, device=arguments.device, engine=arguments.engine)  # fmt: skip
+                      backend=arguments.backend, device=arguments.device, engine=arguments.engine,
+                      flips=arguments.flips)  # fmt: skip
         return
     from keras_transfer.inference import predict
 

@@ -13,6 +13,7 @@ EXAMPLES = (
     "keras-transfer train photos/ --epochs 5 --backbone resnet50 --image-size 224 --batch-size 32 --lr 1e-4",
     "keras-transfer train flowers.yaml --set model.dropout=0.3 --output runs/flowers",
     "keras-transfer train --resume --output runs/flowers",
+    "keras-transfer train photos/ --folds 5 --output runs/flowers",
     "keras-transfer train flowers.yaml --processes 2",
 )
 
@@ -23,6 +24,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true",
                         help="continue the unfinished run in --output; other options change its configuration")  # fmt: skip
     options.add_accept_changes(parser)
+    parser.add_argument("--folds", type=options.positive, metavar="K",
+                        help="k-fold cross-validation: train once without each of K parts of the images, which judge; then a final model "
+                        "of all. The same command goes on where it was stopped")  # fmt: skip
     options.add_backend(parser)
     parser.add_argument("--processes", type=options.positive, metavar="N",
                         help="train in N processes of this machine, each on its share of every batch: one for each GPU, or for a part of the "
@@ -30,6 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int | None:
+    if arguments.folds and (place() is not None or (arguments.processes or 1) > 1):
+        raise UserError("--folds trains in one process: leave out --processes")
     if arguments.processes and arguments.processes > 1 and place() is None:
         from keras_transfer.distribute.launch import launch
         from keras_transfer.runtime import choose_backend
@@ -39,9 +45,12 @@ def run(arguments: argparse.Namespace) -> int | None:
     from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView
     from keras_transfer.runs import where_data_are
+    from keras_transfer.training.crossvalidation import cross_validate
     from keras_transfer.training.train import resume_run, train
 
     resume = None
+    if arguments.folds and (arguments.resume or arguments.accept_changes):
+        raise UserError("--folds goes on where it was stopped when the same command is given again, without --resume")
     if arguments.resume:
         if not arguments.output:
             raise UserError("--resume needs --output RUN, the run directory to continue")
@@ -58,8 +67,11 @@ def run(arguments: argparse.Namespace) -> int | None:
         raise UserError("--accept-changes needs --resume")
     else:
         config = options.load(arguments, arguments.output)
-    done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
-                 accept_changes=arguments.accept_changes)  # fmt: skip
+    if arguments.folds:
+        done = cross_validate(config, folds=arguments.folds, backend=arguments.backend, device=arguments.device).run
+    else:
+        done = train(config, backend=arguments.backend, device=arguments.device, resume=resume,
+                     accept_changes=arguments.accept_changes)  # fmt: skip
     if not is_follower():
         show(terminal(sys.stdout), RunView(done))
         text.say(f"run: {done.path}")

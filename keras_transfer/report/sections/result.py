@@ -112,6 +112,9 @@ def remarks(view: RunView) -> Iterator[str]:
     for outcome in metrics.get("outcomes", []):
         if not outcome.get("accepted", True):
             yield f"Fine-tuning ({outcome['phase']}) did not help on held-out images: the head on frozen features was kept."
+        more = outcome.get("unlabelled") or {"accepted": True}
+        if not more["accepted"]:
+            yield f"{more['images']:,} images without labels did not clearly help on held-out images and were not used."
     if view.is_out_of_fold:
         yield (
             "There are neither validation nor test images. The metrics are those of out-of-fold predictions: each training "
