@@ -80,14 +80,13 @@ def kernel_variable(layer: keras.layers.Layer) -> keras.Variable:
 
 
 def remove_adapter(layer: keras.layers.Layer) -> None:
-    """Undo ``layer.enable_lora`` without merging: the kernel is what it was, and trains."""
+    """Undo ``layer.enable_lora`` without merging: the kernel is what it was; that it does not train is left as it is."""
     import keras
 
     for name in ("lora_kernel_a", "lora_kernel_b"):
         layer._untrack_variable(getattr(layer, name))
         super(keras.layers.Layer, layer).__delattr__(name)  # Keras's own collects garbage each time
     layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
-    layer.trainable = layer.trainable  # sets it on the kernel
 
 
 # === Functional graphs ===

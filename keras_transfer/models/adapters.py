@@ -65,6 +65,7 @@ def merge(model: keras.Model) -> None:
     for layer in _adapted(model):
         kernel_variable(layer).assign(_merged(layer))
         remove_adapter(layer)
+        layer.trainable = True  # which the kernel has not been since
 
 
 @contextmanager
