@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from keras_transfer.distribute.shard import Shard
+
+if TYPE_CHECKING:  # the command line imports this package, and shall not wait for NumPy
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -58,6 +59,8 @@ class Group:
 
     def all(self, flag: bool) -> bool:
         """Return whether it is true in all processes."""
+        import numpy as np
+
         return bool(self.sum([np.array([float(not flag)])])[0][0] == 0)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:

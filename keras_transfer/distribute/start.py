@@ -30,6 +30,16 @@ def start(wanted: str, backend: str, device: str) -> Group:
     return _on_tensorflow(wanted)
 
 
+def idle_gpus(backend: str, device: str, group: Group) -> str:
+    """Return a line about GPUs that a process alone leaves idle; empty: there are none."""
+    if backend != "torch" or device != "gpu" or group.divides or place() is not None:
+        return ""
+    import torch
+
+    count = torch.cuda.device_count()
+    return f"1 of {count} GPUs is used; all of them: --processes {count}" if count > 1 else ""
+
+
 def _check_processes(wanted: str, backend: str, here: Place) -> None:
     if wanted == "none":
         raise UserError(
@@ -38,8 +48,8 @@ def _check_processes(wanted: str, backend: str, here: Place) -> None:
         )
     if backend != "torch":
         raise UserError(
-            f"{backend} trains in one process, on all devices of a machine; this is process {here.rank} of {here.size} ({here.launcher}): "
-            "start one process, or use backend: torch"
+            f"this is process {here.rank} of {here.size} ({here.launcher}), but {backend} trains in one process: use backend: torch for several "
+            "machines, or start one process, which uses all devices of a machine (torch with --processes, jax and tensorflow by themselves)"
         )
 
 

@@ -137,6 +137,8 @@ def make_run(  # its arguments are those of the commands
         write_json(new.path / REVISED / REVISION, about)
         same = None
         if head_only:
+            if config.data.depth == "auto":  # of a run that was started before there was such a key
+                config = config.model_copy(update={"data": config.data.model_copy(update={"depth": base.depth})})
             start_backend(old, backend, device)
             from keras_transfer.revise import head  # which imports Keras
 

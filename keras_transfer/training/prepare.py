@@ -12,7 +12,7 @@ from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.console import hide_progress
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.distribute import ALONE, Group, is_follower
-from keras_transfer.distribute.start import start
+from keras_transfer.distribute.start import idle_gpus, start
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
@@ -92,6 +92,8 @@ def prepare(
         hide_progress()
     machine = Machine.of(config, choice)
     group = start(config.distribute, choice.value, machine.device)
+    if config.distribute == "auto" and (idle := idle_gpus(choice.value, machine.device, group)):
+        say(idle)
     machine = replace(machine, distribute=runtime.Choice(group.kind, group.why))
     _check_data(data, group)
     resolved, board = group.from_main(lambda: resolve_by_evidence(config, data, machine, say))

@@ -9,6 +9,7 @@ import keras_transfer as kt
 from keras_transfer.data.augment import transforms
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.distribute import Place, place, resume_command
+from keras_transfer.distribute.launch import launch
 from keras_transfer.distribute.shard import Shard
 from keras_transfer.distribute.start import start
 from keras_transfer.errors import UserError
@@ -83,5 +84,8 @@ def test_what_does_not_fit_how_the_process_was_started_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="distribute: none, but this is process 1 of 2"):
         start("none", "torch", "cpu")
-    with pytest.raises(UserError, match="torch"):
+    with pytest.raises(UserError, match=r"process 1 of 2 .* but tensorflow trains in one process: use backend: torch"):
         start("auto", "tensorflow", "cpu")
+    for backend in ("jax", "tensorflow"):
+        with pytest.raises(UserError, match=f"--processes is for torch; {backend} uses all devices"):
+            launch(2, ["train"], backend)

@@ -7,7 +7,6 @@ from keras_transfer.cli import options
 EXAMPLES = (
     "keras-transfer shard photos/ photos-shards/",
     "keras-transfer shard labels.csv s3://bucket/photos --size 1GB",
-    "keras-transfer train photos-shards/",
 )
 
 

@@ -11,10 +11,8 @@ from keras_transfer.errors import UserError
 
 EXAMPLES = (
     "keras-transfer train photos/ --epochs 5 --backbone resnet50 --image-size 224 --batch-size 32 --lr 1e-4",
-    "keras-transfer train flowers.yaml --set model.dropout=0.3 --output runs/flowers",
+    "keras-transfer train flowers.yaml --set model.dropout=0.3 --processes 2 --output runs/flowers",
     "keras-transfer train --resume --output runs/flowers",
-    "keras-transfer train photos/ --folds 5 --output runs/flowers",
-    "keras-transfer train flowers.yaml --processes 2",
 )
 
 
