@@ -254,7 +254,7 @@ DAMAGES = {
     "impossible deviation": (lambda p: _cfg(p, std=[0, 1, 1]), "std: expected three positive"),
     "impossible mean": (lambda p: _cfg(p, mean="red"), "mean: expected three"),
     "impossible size": (lambda p: _cfg(p, input_size=[3, -1, 5]), "image size"),
-    "impossible heads": (lambda p: _config(p, model_args={"num_heads": 7}), "7 heads"),
+    "impossible heads": (lambda p: _config(p, model_args={"num_heads": 7, "depth": 3}), "7 heads"),
     "impossible pooling": (lambda p: _config(p, global_pool="sum"), "global_pool"),
 }
 
