@@ -21,13 +21,18 @@ from benchmarks.harness import Case, Options, Rival
 from keras_transfer.data.archive import cache_dir
 
 LINES, CLASSES = 1_200_000, 1000
+HEAD_LIMITS = {"peak GB": 6.0}
 LIMITS = {"value": 15.0, "peak GB": 1.5, "growth MB": 8.0}
 
 
 def cases(options: Options) -> list[Case]:
     lines = options.images or LINES
     rival = Rival("keras_transfer", "benchmarks.scale:list_file", {"lines": lines}, limits=LIMITS)
-    return [Case(f"list of {lines:,} lines", "s", (rival,), higher_is_better=False, rounds=3)]
+    head = Rival("keras_transfer", "benchmarks.scale_head:prepare", {"pictures": lines}, limits=HEAD_LIMITS)
+    return [
+        Case(f"list of {lines:,} lines", "s", (rival,), higher_is_better=False, rounds=3),
+        Case(f"features and head of {lines:,} pictures", "s", (head,), higher_is_better=False, rounds=1),
+    ]
 
 
 def list_file(lines: int) -> Callable[[], dict[str, float]]:

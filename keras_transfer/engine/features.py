@@ -52,6 +52,7 @@ class FeatureSettings:
         views: augmented views per image; 0: augmented images are never cached.
         native: whether the backend, where it computes them, may use native operations.
         folder: folder for features on disk; None: in the user's cache folder.
+        half: store them in bfloat16, whatever they are computed in.
         group: the processes that train together: each computes its part of the images, and process 0 stores all.
     """
 
@@ -61,6 +62,7 @@ class FeatureSettings:
     views: int = 0
     native: bool = True
     folder: Path | None = None
+    half: bool = False
     group: Group = ALONE
 
 
@@ -224,6 +226,16 @@ class FrozenFeatures:
         """The engine that computes them."""
         return choose_extractor(self.cut.prefix, self.settings.precision, self.settings.native, self.say)
 
+    @property
+    def stored(self) -> str:
+        """The precision in which they are stored."""
+        return "bfloat16" if self.settings.half else self.extractor.precision
+
+    @property
+    def _engine(self) -> str:
+        kept = " stored in bfloat16" if self.stored != self.extractor.precision else ""
+        return f"{self.extractor.name} {self.extractor.precision}{kept}"
+
     @cached_property
     def digest(self) -> str:
         """Digest of the prefix."""
@@ -247,11 +259,11 @@ class FrozenFeatures:
         shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.settings.precision]
         if not len(loader.split):
             return np.empty(shape, dtype)
-        dtype = STORED[self.extractor.precision]
+        dtype = STORED[self.stored]
         what = f"frozen features of {len(loader.split)} {loader.split.name} images"
         if view is not None:
             what += f", view {view + 1} of {self.settings.views}"
-        key = features_key(self.digest, loader, view, f"{self.extractor.name} {self.extractor.precision}")
+        key = features_key(self.digest, loader, view, self._engine)
         if self.settings.group.size > 1:
             return self._together(loader, view, (key, shape, dtype), what)
         if self.store is None:
@@ -273,13 +285,12 @@ class FrozenFeatures:
 
     def keep(self, loader: Loader, rows: np.ndarray) -> None:
         """Store features that were computed elsewhere, float32 (samples, …), for :meth:`of`; where that is not possible, do nothing."""
-        engine = self.extractor
-        shape, dtype = (len(loader.split), *self.cut.shape), STORED[engine.precision]
+        shape, dtype = (len(loader.split), *self.cut.shape), STORED[self.stored]
         if self.store is None or rows.shape != shape:
             return
-        key = features_key(self.digest, loader, None, f"{engine.name} {engine.precision}")
+        key = features_key(self.digest, loader, None, self._engine)
         with suppress(CannotStore), self.store.writer(key, shape, dtype) as writer:
-            writer.write(0, pack(rows, engine.precision))
+            writer.write(0, pack(rows, self.stored))
 
     def _together(self, loader: Loader, view: int | None, place: Place, what: str) -> np.ndarray:
         """Return the features where several processes compute them: each its part, stored by process 0 where all find them."""
@@ -308,7 +319,7 @@ class FrozenFeatures:
             raise CannotStore(f"their features would take more than {gib(limit)} of memory")
 
     def _in_memory(self, loader: Loader, view: int | None, shape: tuple[int, ...], what: str) -> np.ndarray:
-        dtype = STORED[self.extractor.precision]
+        dtype = STORED[self.stored]
         self._take_memory(shape, dtype)
         kept = np.empty(shape, dtype)
         self._compute(loader, view, _into(kept), what)
@@ -323,7 +334,7 @@ class FrozenFeatures:
         ordered = ordered if only is None else ordered.only(only)
         with ordered as images, progress(what, count) as advance:
             for number, rows in engine.compute(_batches(images)):
-                write(number * BATCH_SIZE, pack(rows, engine.precision))
+                write(number * BATCH_SIZE, pack(rows, self.stored))
                 advance(len(rows))
         seconds = max(time.perf_counter() - began, 1e-9)
         rate = count / seconds

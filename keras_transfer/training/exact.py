@@ -29,8 +29,10 @@ from keras_transfer.solved.folds import folds_of
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.self_training import SelfTraining, self_train
 from keras_transfer.solved.solvers import solver_for
+from keras_transfer.solved.streamed import is_large, solve_streamed
 from keras_transfer.typing import Say
 
+LARGE_FEATURES = 2 << 30  # bytes of features in float32 from which they are stored in bfloat16
 SOLVER = "logistic"  # where an image has one label
 
 
@@ -129,7 +131,9 @@ def head_part(
     layer = model.layers[-1]
     if cut is None or len(cut.shape) != 1 or not isinstance(layer, keras.layers.Dense) or not layer.use_bias:
         raise UserError("solver exact needs a model that ends with pooled features and one linear layer with a bias")
-    kept = replace(settings, precision="float32", cache="memory" if settings.cache == "off" else settings.cache)
+    half = 4 * len(train.loader.split) * cut.shape[0] > LARGE_FEATURES
+    cache = "memory" if settings.cache == "off" else settings.cache
+    kept = replace(settings, precision="float32", half=half, cache=cache)
     frozen = FrozenFeatures(cut, kept, say)
     try:
         more = None if unlabelled is None else unpack(frozen.of(unlabelled))
@@ -172,8 +176,12 @@ def _solution(part: HeadPart, strength: float | Literal["auto"] | None, class_we
     loader = part.train.loader
     split = loader.split
     solver = solver_for(split.labels)
-    features, classes, weights = unpack(part.train.features[0]), len(split.classes), loss_weights(loader, class_weights)
+    classes, weights = len(split.classes), loss_weights(loader, class_weights)
     given = None if strength == "auto" else strength
+    stored = part.train.features[0]
+    if not split.is_multi and part.unlabelled is None and is_large(len(split), stored.shape[1], classes):
+        return _streamed(stored, split.labels, classes, given, weights, judged=not len(part.val.loader.split))
+    features = unpack(stored)
     if given is None or not len(part.val.loader.split) or part.unlabelled is not None:
         folds = folds_of(split.labels, features, split.groups)
         found = cross_validate(
@@ -190,14 +198,32 @@ def _solution(part: HeadPart, strength: float | Literal["auto"] | None, class_we
     return Solution(solver.solve(features, split.labels, classes, given, weights), None)
 
 
+def _streamed(
+    stored: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    strength: float | None,
+    weights: np.ndarray | None,
+    judged: bool,
+) -> Solution:
+    """Solve in chunks of the stored features. Out-of-fold predictions for all images would take more room than these: there are none."""
+    judged = judged or strength is None
+    found = solve_streamed(lambda a, b: unpack(stored[a:b]), labels, classes, strength, weights, judged)
+    if found.evidence is None:
+        return Solution(found.head, None)
+    none = np.empty((0, classes))
+    validation = CrossValidation(none, found.head.strength, found.temperature, found.evidence, found.seconds)
+    return Solution(found.head.scaled(found.temperature), validation)
+
+
 def loss_weights(loader: Loader, class_weights: np.ndarray | None = None) -> np.ndarray | None:
     """Return the weights of all samples in the training loss, float32 (n,), or None.
 
     With weights of several labels, float32 (C,), those of each label of a sample: (n, C).
     """
-    targets = loader.targets(np.arange(len(loader.split)))
-    weights = targets[1] if len(targets) > 1 else None
+    weights = loader.weights
     if class_weights is None:
         return weights
+    targets = loader.targets(np.arange(len(loader.split)))
     each = np.where(targets[0] > 0, class_weights, np.float32(1))
     return each if weights is None else each * weights[:, None]

@@ -155,6 +155,11 @@ class Loader:
         return (labels,) if self._job.weights is None else (labels, self._job.weights[positions])
 
     @property
+    def weights(self) -> np.ndarray | None:
+        """Weights of the samples of the split in the loss, float32 (n,), or None."""
+        return self._job.weights
+
+    @property
     def augments(self) -> bool:
         """Whether the input for a sample changes from epoch to epoch."""
         return self._job.augment or self._job.batch_transform is not None
