@@ -110,8 +110,8 @@ def keras_classifier(model: str, size: int, precision: str, backend: str, ours: 
     from keras_transfer.models.classifier import build_classifier
     from keras_transfer.models.precision import set_precision
 
-    name = checkpoint(model) if model in MORE_MODELS else model
-    classifier = build_classifier(name, CLASSES, size, weights="none", dropout=0.0)
+    name, weights = (checkpoint(model), "imagenet") if model in MORE_MODELS else (model, "none")
+    classifier = build_classifier(name, CLASSES, size, weights=weights, dropout=0.0)
     set_precision(classifier, precision)
     if ours:
         install(classifier)

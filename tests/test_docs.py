@@ -27,6 +27,7 @@ from keras_transfer.data.augment import AUGMENTATIONS, make_op
 from keras_transfer.data.sources import SOURCES
 from keras_transfer.errors import UserError
 from keras_transfer.models.backbones import BACKBONES
+from keras_transfer.models.backbones.sizes import PARAMETERS
 from tests.conftest import ROOT
 
 PAGES = sorted(
@@ -129,7 +130,7 @@ def test_ranges_of_augmentations_are_those_that_are_checked(name: str, parameter
 def test_all_backbones_are_listed_as_they_are():
     rows = [row for row in _rows("backbones.md", "backbone") if not row[0].startswith("hub:")]
     assert [row[0] for row in rows] == [name for name in BACKBONES if not name.startswith("own:")]
-    for name, size, least, preprocessing, groups, licence, weights, _ in rows:
+    for name, size, least, preprocessing, groups, licence, weights, megabytes, top1, _ in rows:
         record = BACKBONES[name]
         kind = "download" if "imagenet" in record.weights else "none"
         if record.package:
@@ -144,6 +145,7 @@ def test_all_backbones_are_listed_as_they_are():
             kind,
         ]
         assert [size, least, preprocessing, groups, licence, weights] == [str(fact) for fact in facts]
+        assert megabytes == f"{4e-6 * PARAMETERS[name]:.1f}" and (top1 == "–") == (kind == "none")
 
 
 def test_all_preprocessings_are_explained():

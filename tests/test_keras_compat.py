@@ -105,6 +105,20 @@ class TestLayers:
         with keras.RematScope(mode="full"):
             assert compat.recomputes(keras.layers.Dense(1))
 
+    @pytest.mark.parametrize("kind", [keras.layers.Dense(3), keras.layers.EinsumDense("ab,bc->ac", 3, bias_axes="c")])
+    def test_adapters(self, kind):
+        kind.build((None, 5))
+        before = kind.get_weights()
+        kind.enable_lora(2)
+        assert compat.kernel_variable(kind).shape == (5, 3) and not compat.kernel_variable(kind).trainable
+        assert len(kind.weights) == 4
+        compat.remove_adapter(kind)
+        kind.trainable = True
+        assert [v.trainable for v in kind.weights] == [True, True] and "lora_rank" not in kind.get_config()
+        for old, new in zip(before, kind.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        kind.enable_lora(1)  # once more
+
     def test_takes_training(self):
         assert compat.takes_training(keras.layers.Dropout(0.5))
         assert compat.takes_training(keras.layers.BatchNormalization())

@@ -286,6 +286,12 @@ class Phase(Section):
         False,
         description="With folds: once they have spoken for it, train again, on all images, and keep that instead of the mean.",
     )
+    lora: Positive | None = Field(
+        None,
+        description="Rank of low-rank adapters (Hu et al., 2021), which train in place of the backbone's `Dense` and `EinsumDense` layers "
+        "that `train` names, with the head; of the backbone, nothing else trains. Merged into the weights at the end. For transformers and "
+        "ConvNeXt; typical: 4 to 16, with ten times the learning rate.",
+    )
     learning_rate: Rate | Auto = Field(
         1e-3, description="Initial or peak learning rate; `auto`: found with a range test when the phase begins."
     )
@@ -383,6 +389,10 @@ class Phase(Section):
             raise ValueError(f"rounds: expected at most the number of folds, {self.folds}, got {self.rounds}")
         if self.nesterov and self.optimizer != "sgd":
             raise ValueError(f"nesterov needs optimizer sgd, got {self.optimizer}")
+        if self.lora is not None and (self.solver == "exact" or self.folds):
+            raise ValueError(
+                f"lora needs solver gradient without folds, got {'folds' if self.folds else 'solver exact'}"
+            )
         if self.refit and not self.folds:
             raise ValueError("refit needs folds, which say whether training helps")
         if self.folds:

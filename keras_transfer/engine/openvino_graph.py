@@ -18,6 +18,7 @@ import numpy as np
 import openvino.opset13 as ops
 from openvino import Model
 
+from keras_transfer.engine.openvino_arrays import ARITHMETIC, ARRAY_BUILDERS, arithmetic
 from keras_transfer.engine.openvino_layout import (
     Node,
     NotTranslatable,
@@ -56,6 +57,9 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
     for node in graph_nodes(model):
         operation = node.operation
         kind = type(operation).__name__
+        if kind in ARITHMETIC and not isinstance(operation, keras.layers.Layer):
+            made[id(node.outputs[0])] = arithmetic(operation, node.arguments.args, made)
+            continue
         if kind not in BUILDERS or len(node.outputs) != 1:
             raise NotTranslatable(f"{operation.name} ({kind})")
         inputs = list(node.input_tensors)
@@ -142,6 +146,13 @@ def _layer_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int,
     if layer.scale:
         x = ops.multiply(x, per_channel(value_of(layer.gamma), rank))
     return ops.add(x, per_channel(value_of(layer.beta), rank)) if layer.center else x
+
+
+def _group_normalization(layer: Any, inputs: list[Node], shapes: list[tuple[int, ...]]) -> Node:
+    if len(shapes[0]) != 4 or layer.axis not in (-1, 3) or not layer.scale or not layer.center:
+        raise NotTranslatable(f"{layer.name} (GroupNormalization but of the channels of a feature map)")
+    gamma, beta = value_of(layer.gamma), value_of(layer.beta)
+    return ops.group_normalization(inputs[0], gamma, beta, layer.groups, float(layer.epsilon))
 
 
 # === Activations ===
@@ -297,6 +308,7 @@ BUILDERS: dict[str, Builder] = {
     "Dense": _dense,
     "BatchNormalization": _batch_normalization,
     "LayerNormalization": _layer_normalization,
+    "GroupNormalization": _group_normalization,
     "Activation": _activation,
     "ReLU": _relu,
     "Add": _add,
@@ -315,6 +327,7 @@ BUILDERS: dict[str, Builder] = {
     "Flatten": _flatten,
     "Dropout": _identity,
     "Identity": _identity,
+    **ARRAY_BUILDERS,
     **TOKEN_BUILDERS,
 }
 """Class name of a Keras layer or operation → its builder."""

@@ -12,6 +12,7 @@ import openvino.opset13 as ops
 from keras_transfer.engine.openvino_layout import (
     Node,
     NotTranslatable,
+    axis_of,
     channels_first,
     channels_last,
     integers,
@@ -73,6 +74,14 @@ def _attention(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
     return ops.transpose(x, integers(0, 3, 2, 1))
 
 
+def _attention_layer(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """Queries, values and keys (batch, tokens, channels)."""
+    if len(inputs) != 3 or layer.use_scale or layer.score_mode != "dot":
+        raise NotTranslatable(f"{layer.name} (Attention with use_scale, or without keys of its own)")
+    queries, values, keys = inputs
+    return ops.matmul(ops.softmax(ops.matmul(queries, keys, False, True), -1), values, False, False)
+
+
 def _einsum_dense(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
     """A factor for each channel, which is all that the networks here use it for."""
     left, _, right = layer.equation.partition("->")
@@ -84,9 +93,9 @@ def _einsum_dense(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
 
 def _rms_normalization(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
     rank, axes = len(shapes[0]), [layer.axis] if isinstance(layer.axis, int) else list(layer.axis)
-    if rank == 4 or axes not in ([-1], [rank - 1]):
-        raise NotTranslatable(f"{layer.name} (RMSNormalization of rank {rank})")
-    mean = ops.reduce_mean(ops.multiply(inputs[0], inputs[0]), integers(-1), keep_dims=True)
+    if axes not in ([-1], [rank - 1]):
+        raise NotTranslatable(f"{layer.name} (RMSNormalization over axes {axes})")
+    mean = ops.reduce_mean(ops.multiply(inputs[0], inputs[0]), integers(axis_of(-1, rank)), keep_dims=True)
     x = ops.divide(inputs[0], ops.sqrt(ops.add(mean, np.float32(layer.epsilon))))
     return ops.multiply(x, per_channel(value_of(layer.scale), rank))
 
@@ -122,6 +131,7 @@ def reshape(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
 TOKEN_BUILDERS = {
     "GetItem": _get_item,
     "DotProductAttention": _attention,
+    "Attention": _attention_layer,
     "EinsumDense": _einsum_dense,
     "RMSNormalization": _rms_normalization,
     "GlobalAveragePooling1D": _pool_tokens,

@@ -71,6 +71,24 @@ def snake_case(name: str) -> str:
     return to_snake_case(name)
 
 
+# === Low-rank adapters ===
+
+
+def kernel_variable(layer: keras.layers.Layer) -> keras.Variable:
+    """Return the kernel of a built ``Dense`` or ``EinsumDense``; ``layer.kernel`` has its adapter added."""
+    return layer._kernel
+
+
+def remove_adapter(layer: keras.layers.Layer) -> None:
+    """Undo ``layer.enable_lora`` without merging: the kernel is what it was; that it does not train is left as it is."""
+    import keras
+
+    for name in ("lora_kernel_a", "lora_kernel_b"):
+        layer._untrack_variable(getattr(layer, name))
+        super(keras.layers.Layer, layer).__delattr__(name)  # Keras's own collects garbage each time
+    layer.lora_enabled, layer.lora_rank, layer.lora_alpha = False, None, None
+
+
 # === Functional graphs ===
 
 

@@ -99,11 +99,14 @@ class FreezeAudit:
     def _wrongly_still(self, moved: dict[str, bool]) -> list[str]:
         assert self._before is not None
         alive = {entry.layer for path, entry in self._before.items() if entry.kind == "trainable" and moved[path]}
-        # The bias of a layer before a BatchNorm that trains has no gradient, and may stay while its kernel changes.
+        # The bias of a layer before a BatchNorm that trains has no gradient, and may stay while its kernel changes. The first matrix of an
+        # adapter has none in the first step, in which the second is zero.
         still = [
             path
             for path, entry in self._before.items()
-            if entry.kind == "trainable" and not moved[path] and not (path.endswith("/bias") and entry.layer in alive)
+            if entry.kind == "trainable"
+            and not moved[path]
+            and not (path.endswith(("/bias", "/lora_kernel_a")) and entry.layer in alive)
         ]
         problems = [f"{len(still)} trainable variables did not move: {_list(still)}"] if still else []
         # One statistic may stay (the mean of an input that is always 0), but not all of a layer.

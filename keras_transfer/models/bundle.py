@@ -25,6 +25,7 @@ from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.errors import UserError
 from keras_transfer.files import atomic_write, is_trouble, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
+from keras_transfer.models.adapters import merged
 from keras_transfer.models.backbones.record import BACKBONES
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.novelty import NOVELTY, is_novelty, main_part, novelty_output, with_novelty
@@ -65,7 +66,7 @@ def save(
     _check_classes(stored, model, path)
     if golden_images is not None:
         _check_images(golden_images, model)
-    with EXCLUSIVE, temporary_folder(f"write {str(path)!r}") as folder, as_float32(model), _trained_positions(model):
+    with EXCLUSIVE, temporary_folder(f"write {str(path)!r}") as folder, as_float32(model), _as_saved(model):
         # A second model of the same layers, not compiled: no optimizer is saved.
         plain = keras.Model(model.input, model.output, name=model.name)
         whole = with_novelty(plain, stored)
@@ -79,6 +80,13 @@ def save(
                 archive.writestr(GOLDEN, _golden(plain, golden_images))
         with atomic_write(path) as out, aside.open("rb") as source:
             shutil.copyfileobj(source, out, 1 << 20)
+
+
+@contextmanager
+def _as_saved(model: keras.Model) -> Iterator[None]:
+    """Have the model, inside the block, the layers and weights that are to be saved."""
+    with merged(model), _trained_positions(model):
+        yield
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Choose what trains: the only module of the package that sets ``trainable``.
+"""Choose what trains: with :mod:`.adapters`, the only module of the package that sets ``trainable``.
 
 Each change takes effect when the model is compiled next.
 """
@@ -68,7 +68,7 @@ def apply_train(
         layer.trainable = id(layer) in chosen or id(layer) in head
     if batch_norm == "frozen":
         freeze_batch_norm(model)
-    return _count(model)
+    return count(model)
 
 
 def unfreeze(model: keras.Model) -> None:
@@ -88,13 +88,16 @@ def freeze_batch_norm(model: keras.Model) -> None:
 
 @contextmanager
 def kept_flags(model: keras.Model) -> Iterator[None]:
-    """Restore ``trainable`` of a model and all its layers after the block."""
+    """Restore ``trainable`` of a model, all its layers and their weights after the block."""
     before = [(layer, layer.trainable) for layer in all_layers(model)]
+    training = {id(weight) for weight in model.trainable_weights}
     try:
         yield
     finally:
         for layer, flag in before:  # parents come before their children, whose flags they set
             layer.trainable = flag
+        for weight in model.trainable_weights:  # not the kernels that have adapters
+            weight.trainable = id(weight) in training
 
 
 def _chosen(model: keras.Model, backbone_name: str, train: str | Sequence[str]) -> list[keras.layers.Layer]:
@@ -133,7 +136,8 @@ def _matching(model: keras.Model, patterns: Sequence[str]) -> list[keras.layers.
     return found
 
 
-def _count(model: keras.Model) -> TrainableCounts:
+def count(model: keras.Model) -> TrainableCounts:
+    """Count the parameters that train and those that do not."""
     trains = sum(math.prod(v.shape) for v in model.trainable_weights)
     total = sum(math.prod(v.shape) for v in model.weights)
     names = tuple(layer.name for layer in flat_layers(model) if layer.trainable_weights)

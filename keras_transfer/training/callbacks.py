@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.models.adapters import merged_weights
 from keras_transfer.training.stopping import StopRequest
 
 HISTORY_FIELDS = (
@@ -55,7 +56,7 @@ class BestModel(keras.callbacks.Callback):
         self.found = {"phase": self.phase, "epoch": epoch + 1, self.monitor: float((logs or {})[self.monitor])}
         model = self.model  # on jax, copies the trained values back to the variables
         kept = self.whole or model
-        self.weights = kept.get_weights()
+        self.weights = merged_weights(kept)
         if self.save is not None and time.monotonic() - self._saved >= self.every:
             self.save(kept)
             self._saved, self._unsaved = time.monotonic(), False

@@ -22,6 +22,7 @@ from keras_transfer.engine.features import upper_part
 from keras_transfer.engine.native import install
 from keras_transfer.errors import UserError
 from keras_transfer.keras_compat import forget_strategy
+from keras_transfer.models.adapters import attach, merge
 from keras_transfer.models.audit import FreezeAudit
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.training.accumulate import part_size
@@ -173,10 +174,13 @@ class PhaseRunner:
         audit = FreezeAudit()
         with begin_phase(self.setup, phase) as start:
             counts = start.counts
-            self.say(f"phase {phase.name}: {counts}")
+            adapters = f", adapters of rank {phase.lora}" if phase.lora else ""
+            self.say(f"phase {phase.name}: {counts}{adapters}")
             audit.snapshot(self.setup.model)
             if not phase.folds:
                 features_seconds = self._train(number, phase, start, audit, begins)
+                # A head that is solved again is the same.
+                audit.check(self.setup.model, may_rest=phase.solver == "exact")
             elif not self._resumes_in(number):
                 if begins:
                     self.events.begun()
@@ -186,8 +190,7 @@ class PhaseRunner:
             rest = at_rest(phase)
             with begin_phase(self.setup, rest) as start:
                 features_seconds = self._train(number, rest, start, audit, begins)
-        # A head that is solved again is the same, and within folds each training has been checked.
-        audit.check(self.setup.model, may_rest=phase.solver == "exact" or bool(phase.folds))
+            audit.check(self.setup.model, may_rest=True)  # within folds each training has been checked
         self.result.phases.append(_summary(phase, self.core.history.rows, counts, features_seconds))
         if self.verbose:
             self.core.progress.tell_waiting(self.result.phases[-1])
@@ -233,13 +236,16 @@ class PhaseRunner:
     def _take_up(self, state: TrainingState) -> int:
         """Restore a saved state and return the number of the phase to continue with."""
         model, phase = self.setup.model, phase_of(state, self.settings.phases)
+        counts = apply_train(model, self.settings.backbone, phase.train, batch_norm=phase.batch_norm)
+        if phase.lora is not None:
+            counts = attach(model, phase.lora, phase.name)
         assign(model.variables, state.model)  # dropout's random state too
         self.core.recall(state)
         self.result.phases, self.result.outcomes, self._out_of_fold = state.phases, state.outcomes, state.out_of_fold
         if not state.phase_done:
             return state.phase
+        merge(model)
         self.core.best.restore(model)
-        counts = apply_train(model, self.settings.backbone, phase.train, batch_norm=phase.batch_norm)
         self.result.phases.append(_summary(phase, self.core.history.rows, counts))
         return state.phase + 1
 

@@ -22,6 +22,7 @@ from keras_transfer.data.loading.loader import Loader
 from keras_transfer.distribute import ALONE, Group
 from keras_transfer.engine.features import FeatureSettings
 from keras_transfer.errors import UserError
+from keras_transfer.models.adapters import attach, merge
 from keras_transfer.models.any_size import any_size
 from keras_transfer.models.freeze import TrainableCounts, apply_train
 from keras_transfer.models.layer_names import LOGITS
@@ -137,15 +138,18 @@ def check_exact(phase: ResolvedPhase, counts: TrainableCounts) -> None:
 
 @contextmanager
 def begin_phase(setup: TrainingSetup, phase: ResolvedPhase) -> Iterator[PhaseStart]:
-    """Set what of the model trains in the phase, and open its training images inside the block.
+    """Set what of the model trains in the phase, and open its training images inside the block. Adapters are merged at its end.
 
     Raises:
         UserError: a ``train`` pattern that matches no layer, more groups than there are; ``solver: exact`` for more than the last layer;
+            ``lora`` where there is nothing to adapt;
             an image size that the network cannot compute.
     """
     backbone = setup.settings.backbone
     counts = apply_train(setup.model, backbone, phase.train, batch_norm=phase.batch_norm)
     check_exact(phase, counts)
+    if phase.lora is not None:
+        counts = attach(setup.model, phase.lora, phase.name)
     factors = variable_factors(setup.model, backbone, phase.group_decay)
     own = setup.train.loader
     loader = own if phase.augment else own.plain()
@@ -155,6 +159,7 @@ def begin_phase(setup: TrainingSetup, phase: ResolvedPhase) -> Iterator[PhaseSta
     try:
         yield PhaseStart(counts, setup.train if loader is own else Batches(loader), model, factors)
     finally:
+        merge(setup.model)
         if loader is not own:
             loader.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +87,16 @@ def computed(model, images: np.ndarray) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(model(images, training=False)))
 
 
+def by_openvino(model, images: np.ndarray) -> np.ndarray:
+    """Return what OpenVINO's graph of a network computes."""
+    pytest.importorskip("openvino")
+    from keras_transfer.engine.openvino_core import core
+    from keras_transfer.engine.openvino_graph import translate
+
+    settings = {"INFERENCE_PRECISION_HINT": "f32"}
+    return core().compile_model(translate(model, len(images), np.float32), "CPU", settings)(images)[0]
+
+
 def check_its_file_is_taken(network) -> None:
     """A saved classifier of it is not refused: every layer is allowed, its size can be told, and is told rightly."""
     import json
@@ -107,16 +118,30 @@ def relative(received: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(received - expected).max() / np.abs(expected).max())
 
 
-def check_every_weight_matters(model, images: np.ndarray) -> None:
-    """Change each variable in turn; the features must change, or the variable is not in the network."""
-    before = computed(model, images)
-    random = np.random.default_rng(2)
-    idle = []
-    for variable in model.weights:
-        value = np.array(variable)
-        variable.assign(value * 1.01 + 0.05 * random.random(value.shape).astype(np.float32))
-        if relative(computed(model, images), before) < 1e-6:
-            idle.append(variable.path)
-        variable.assign(value)
+def check_every_weight_matters(model, images: np.ndarray, but: str = "nothing") -> None:
+    """A small change of any one weight changes the features; otherwise it is not in the network.
+
+    ``but`` is a regular expression for weights that cancel out, such as what is added to every key of an attention.
+
+    Told by derivatives, which one pass computes for all weights; networks consist of the same layers on every backend.
+    """
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return
+    frozen = [variable.value for variable in model.weights if not variable.value.requires_grad]
+    for value in frozen:  # statistics
+        value.requires_grad_(True)
+    features = model(torch.tensor(images), training=False)
+    direction = torch.randn(features.shape, generator=torch.Generator().manual_seed(2))
+    slopes = torch.autograd.grad((features * direction).sum(), [variable.value for variable in model.weights])
+    largest = float(features.detach().abs().max())
+    idle = [
+        variable.path
+        for variable, slope in zip(model.weights, slopes)
+        if not re.search(but, variable.path)
+        and float((slope * (0.01 * variable.value.detach().abs() + 0.025)).abs().max()) < 1e-6 * largest
+    ]
+    for value in frozen:
+        value.requires_grad_(False)
     assert idle == []
-    assert relative(computed(model, images), before) == 0

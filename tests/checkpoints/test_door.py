@@ -206,6 +206,14 @@ DAMAGES = {
         lambda p: _rewrite(p, lambda t: [t.pop(k) for k in list(t) if k.startswith("blocks.1.")]),
         r"blocks\.1",
     ),
+    "missing last block": (
+        lambda p: _rewrite(p, lambda t: [t.pop(k) for k in list(t) if k.startswith("blocks.2.")]),
+        r"blocks\.2",
+    ),
+    "depth of another network": (lambda p: _config(p, model_args={"num_heads": 2, "img_size": 42}), r"blocks\.3"),
+    "missing bias": (lambda p: _rewrite(p, lambda t: t.pop("blocks.1.attn.proj.bias")), r"blocks\.1\.attn\.proj\.bias"),
+    "missing bias of a norm": (lambda p: _rewrite(p, lambda t: t.pop("norm.bias")), r"norm\.bias"),
+    "missing positions": (lambda p: _rewrite(p, lambda t: t.pop("pos_embed")), "pos_embed"),
     "extra tensor": (lambda p: _rewrite(p, lambda t: t.update(other=np.ones(3, np.float32))), "1 tensors .* other"),
     "swapped tensors": (lambda p: _rewrite(p, _swap), "does not fit"),
     "transposed": (
@@ -254,7 +262,7 @@ DAMAGES = {
     "impossible deviation": (lambda p: _cfg(p, std=[0, 1, 1]), "std: expected three positive"),
     "impossible mean": (lambda p: _cfg(p, mean="red"), "mean: expected three"),
     "impossible size": (lambda p: _cfg(p, input_size=[3, -1, 5]), "image size"),
-    "impossible heads": (lambda p: _config(p, model_args={"num_heads": 7}), "7 heads"),
+    "impossible heads": (lambda p: _config(p, model_args={"num_heads": 7, "depth": 3}), "7 heads"),
     "impossible pooling": (lambda p: _config(p, global_pool="sum"), "global_pool"),
 }
 

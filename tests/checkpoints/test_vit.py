@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from tests.checkpoints.references import (
+    by_openvino,
     check_every_weight_matters,
     check_its_file_is_taken,
     computed,
@@ -70,18 +70,9 @@ def test_timm(architecture, tmp_path):
             logits = features @ theirs.head.weight.numpy().T + theirs.head.bias.numpy()
             assert relative(logits, theirs(nchw(noise(trained))).numpy()) < 1e-5
     if not architecture.startswith("beit_"):  # its relative positions have no builder for OpenVINO
-        assert relative(_by_openvino(ours, noise(trained)), features) < 1e-5
+        assert relative(by_openvino(ours, noise(trained)), features) < 1e-5
     theirs.set_input_size(other)
     assert relative(computed(converted(tmp_path, other), noise(other)), timm_features(theirs, noise(other))) < 1e-5
-
-
-def _by_openvino(model, images):
-    pytest.importorskip("openvino")
-    from keras_transfer.engine.openvino_core import core
-    from keras_transfer.engine.openvino_graph import translate
-
-    settings = {"INFERENCE_PRECISION_HINT": "f32"}
-    return core().compile_model(translate(model, len(images), np.float32), "CPU", settings)(images)[0]
 
 
 SMALL = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 40, "patch_size": 8}
@@ -131,12 +122,31 @@ TRANSFORMERS = {
     ),
     "beit": (lambda: T.BeitForImageClassification(T.BeitConfig(**WIDE, use_relative_position_bias=True)), None),
     "beit without a mean": (lambda: T.BeitModel(T.BeitConfig(**WIDE, use_mean_pooling=False)), "pooler_output"),
+    "data2vec": (
+        lambda: T.Data2VecVisionForImageClassification(T.Data2VecVisionConfig(**WIDE, use_relative_position_bias=True)),
+        None,
+    ),
+    "mae": (
+        lambda: T.ViTMAEForPreTraining(
+            T.ViTMAEConfig(
+                **WIDE,
+                mask_ratio=0.0,
+                decoder_hidden_size=16,
+                decoder_num_attention_heads=2,
+                decoder_num_hidden_layers=1,
+                decoder_intermediate_size=16,
+            )
+        ),
+        lambda m, x, **k: m.vit(x, **k).last_hidden_state[:, 0],
+    ),
+    "msn": (lambda: T.ViTMSNForImageClassification(T.ViTMSNConfig(**WIDE)), None),
+    "ijepa": (lambda: T.IJepaForImageClassification(T.IJepaConfig(**WIDE)), None),
     "siglip classifier": (
         lambda: T.SiglipForImageClassification(_two_towers(T.SiglipConfig, T.SiglipTextConfig, T.SiglipVisionConfig)),
         None,
     ),
 }
-_ANY_SIZE = ("dinov2", "dinov3", "beit")  # these need no word to interpolate
+_ANY_SIZE = ("dinov2", "dinov3", "beit", "data2vec")  # these need no word to interpolate
 
 
 @pytest.mark.parametrize("name", _some(TRANSFORMERS, ("dinov2 registers", "siglip")))

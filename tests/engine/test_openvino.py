@@ -96,6 +96,18 @@ LAYERS = {
         _heads(x)[:, :, 2],
         bias=L.Reshape((4, 21, 21))(L.Dense(1764)(_mean(_tokens(x)))),
     ),
+    "arithmetic with numbers": lambda x: 2.0 - keras.ops.minimum(keras.ops.sqrt(keras.ops.square(x) + 3.0) / 7.0, 20.0),
+    "arithmetic with tensors": lambda x: L.Subtract()(
+        [keras.ops.maximum(x, x * 0.5 + 9.0), keras.ops.absolute(x - 40.0)]
+    ),
+    "sums": lambda x: keras.ops.exp(
+        keras.ops.mean(x, axis=-1, keepdims=True) / keras.ops.sum(x, axis=(1, 2), keepdims=True)
+    ),
+    "sums of tokens": lambda x: keras.ops.sum(_tokens(x), axis=1),
+    "repeated": lambda x: keras.ops.repeat(_tokens(x), 2, axis=2),
+    "groups of channels": lambda x: L.GroupNormalization(2, epsilon=1e-3)(L.Conv2D(6, 1)(x)),
+    "root mean square of a map": lambda x: L.RMSNormalization()(L.Conv2D(7, 1)(x)),
+    "attention of a layer": lambda x: L.Attention()([_tokens(x)[:, :5], L.Dense(6)(_tokens(x)), _tokens(x)]),
     "reshaped by an operation": lambda x: L.Identity()(keras.ops.reshape(x, (-1, 21, 30))),
 }
 

@@ -148,7 +148,7 @@ def test_freeze_batch_norm_enters_nested_models(model):
 def test_no_other_module_sets_trainable():
     root = Path(keras_transfer.__file__).parent
     for path in root.rglob("*.py"):
-        if path == root / "models" / "freeze.py":
+        if path in (root / "models" / "freeze.py", root / "models" / "adapters.py"):
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]

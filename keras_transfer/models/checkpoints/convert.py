@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 
@@ -34,6 +36,13 @@ def convert(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     try:
         with without_drawing():
             model = family.build(checkpoint, image_size)
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:  # each framework raises its own where shapes do not fit
+        text = " ".join(re.sub(r"\x1b\[\d*m", "", str(error)).split())[:160]
+        raise UserError(
+            f"the checkpoint in {str(checkpoint.tensors.folder)!r} does not fit {checkpoint.facts.architecture}: {text}"
+        ) from error
     finally:
         keras.config.set_dtype_policy(before)
     left = [key for key in checkpoint.tensors.left() if not family.leaves_out(key) and not key.endswith(_BUFFERS)]

@@ -7,7 +7,7 @@ it leaves out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,11 +141,30 @@ class Part:
         """Leave out, on purpose, the tensors whose names start with ``key``."""
         self.tensors.leave(f"{self.prefix}{key}")
 
-    def count(self, key: str) -> int:
-        """Return the number of parts ``key.0``, ``key.1``, … that have tensors."""
+    def check_alike(self, keys: Sequence[str], unlike: tuple[str, ...] = ()) -> None:
+        """Check that these parts, such as the blocks of a transformer, have tensors of the same names.
+
+        What a block may have or not (biases, scales, gates) is told by its tensors, so that a missing one must be noticed by comparison.
+
+        Args:
+            keys: of the parts.
+            unlike: parts of names that need not be everywhere.
+
+        Raises:
+            UserError: one lacks a tensor that another has.
+        """
+        names = [self._names_under(key, unlike) for key in keys]
+        for key, mine in zip(keys, names):
+            missing = sorted(set().union(*names) - mine)
+            if missing:
+                raise UserError(
+                    f"the checkpoint in {str(self.tensors.folder)!r} has no tensor '{self.prefix}{key}.{missing[0]}'"
+                )
+
+    def _names_under(self, key: str, unlike: tuple[str, ...]) -> set[str]:
         start = f"{self.prefix}{key}."
-        found = {name[len(start) :].partition(".")[0] for name in self.tensors if name.startswith(start)}
-        return len([number for number in found if number.isdigit()])
+        found = (name for name in self.tensors if name.startswith(start))
+        return {name[len(start) :] for name in found if not any(part in name[len(start) :] for part in unlike)}
 
 
 def read_checkpoint(folder: Path) -> Part:

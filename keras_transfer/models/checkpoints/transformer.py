@@ -75,20 +75,21 @@ class Style:
     bias: Callable[[Tensor, Part], Tensor] | None = None
 
 
-def patches(x: Tensor, part: Part, key: str) -> tuple[Tensor, tuple[int, int]]:
+def patches(x: Tensor, part: Part, key: str, bias: bool = True) -> tuple[Tensor, tuple[int, int]]:
     """Cut pictures into patches and project each to a token; return the tokens and the grid (rows, columns).
 
     Args:
         x: (batch, height, width, 3); rows and columns that do not fill a patch are left out.
         part: with the tensors of a convolution whose stride is its kernel.
         key: of the tensors.
+        bias: whether the projection has one.
     """
-    kernel, bias = part.take(f"{key}.weight"), part.take(f"{key}.bias") if part.has(f"{key}.bias") else None
+    kernel = part.take(f"{key}.weight")
     if kernel.ndim != 4:
         raise UserError(
             f"the checkpoint's {part.prefix}{key}.weight has shape {kernel.shape}, expected (channels, 3, patch, patch)"
         )
-    return patches_of(conv_of(x, part.name(key), kernel, bias))
+    return patches_of(conv_of(x, part.name(key), kernel, part.take(f"{key}.bias") if bias else None))
 
 
 def patches_of(x: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -128,8 +129,9 @@ def block(x: Tensor, part: Part, names: Names, style: Style) -> Tensor:
 
 
 def norm(x: Tensor, part: Part, key: str, epsilon: float) -> Tensor:
-    """Apply layer normalization, or root mean square normalization if there is no bias."""
-    if part.has(f"{key}.bias"):
+    """Apply layer normalization, or root mean square normalization where no norm of the checkpoint has a bias."""
+    if any(name.endswith(".bias") and "norm" in name for name in part.tensors):
+        part.shape(f"{key}.bias")
         return layer_norm(x, part, key, epsilon)
     layer = keras.layers.RMSNormalization(epsilon=epsilon, name=part.name(key))
     return filled(layer, x, [part.take(f"{key}.weight")])
@@ -229,6 +231,8 @@ def attention_pool(
         names: of the tensors.
         style: as in blocks.
     """
+    for key in (names.proj, names.fc1, names.fc2):
+        part.shape(f"{key}.bias")
     latent, weight, bias = query
     tokens, width = int(x.shape[1]), weight.shape[0]
     head = (style.heads, width // style.heads)

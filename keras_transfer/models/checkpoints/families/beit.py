@@ -1,4 +1,7 @@
-"""BEiT of timm and transformers: a vision transformer with relative positions (Bao et al. 2021, https://arxiv.org/abs/2106.08254)."""
+"""BEiT of timm and transformers: a vision transformer with relative positions (Bao et al. 2021, https://arxiv.org/abs/2106.08254).
+
+transformers' data2vec (Baevski et al. 2022, https://arxiv.org/abs/2202.03555) is the same network.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.families.vit import model_args, network
 from keras_transfer.models.checkpoints.layers import Tensor
+from keras_transfer.models.checkpoints.layers_conv import numbers
 from keras_transfer.models.checkpoints.relative import relative_bias, resample_linear
 from keras_transfer.models.checkpoints.resample import resample
 from keras_transfer.models.checkpoints.tensors import Part
@@ -73,7 +77,8 @@ _TABLE_OF_TRANSFORMERS = "attention.attention.relative_position_bias.relative_po
 def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network of a model of transformers; see :class:`.family.Family`."""
     config = checkpoint.facts.config
-    checkpoint = checkpoint.part("beit", "") if checkpoint.has("beit.embeddings.cls_token") else checkpoint
+    prefix = checkpoint.facts.architecture.replace("-", "_")
+    checkpoint = checkpoint.part(prefix, "") if checkpoint.has(f"{prefix}.embeddings.cls_token") else checkpoint
     stem, head = checkpoint.part("", "stem"), checkpoint.part("", "head")
     image = keras.Input((*image_size, 3), name="pixels")
     x, grid = patches(image, stem, "embeddings.patch_embeddings.projection")
@@ -84,12 +89,12 @@ def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> kera
     style = Style(heads, float(config.get("layer_norm_eps", 1e-12)), str(config.get("hidden_act", "gelu")))
     if checkpoint.has(f"encoder.layer.0.{_TABLE_OF_TRANSFORMERS}"):
         style = replace(style, bias=lambda tokens, part: _bilinear_bias(tokens, part, grid, heads))
-    for number in range(checkpoint.count("encoder.layer")):
+    (depth,) = numbers([config.get("num_hidden_layers", 12)], "num_hidden_layers")
+    checkpoint.check_alike([f"encoder.layer.{number}" for number in range(depth)], ("relative_position_index",))
+    for number in range(depth):
         x = block(x, checkpoint.part(f"encoder.layer.{number}", f"block{number}"), _NAMES_OF_TRANSFORMERS, style)
-    if checkpoint.has("layernorm.weight"):
-        x = norm(x, head, "layernorm", style.epsilon)
-    if not checkpoint.has("pooler.layernorm.weight"):
-        return keras.Model(image, x[:, 0], name="beit")
+    if not config.get("use_mean_pooling", True):
+        return keras.Model(image, norm(x, head, "layernorm", style.epsilon)[:, 0], name="beit")
     x = norm(mean_of(x[:, 1:], "head_mean"), head, "pooler.layernorm", style.epsilon)
     return keras.Model(image, x, name="beit")
 
@@ -119,7 +124,7 @@ FAMILY = Family(
 FAMILY_OF_TRANSFORMERS = Family(
     name="BEiT (transformers)",
     timm="",
-    transformers=("beit",),
+    transformers=("beit", "data2vec-vision"),
     build=build_of_transformers,
     left_out=(r"classifier\..*", r".*mask_token", r"lm_head\..*"),
     examples=(),

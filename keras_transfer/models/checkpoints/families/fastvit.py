@@ -50,6 +50,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
             x = _downsample(start.under("downsample.proj", f"stage{i}block0_down"), x, act_down)
         if start.has("pos_emb"):
             x = start.add(start.conv(x, "pos_emb.pos_enc", 7, groups=DEPTHWISE, bias=True), x)
+        make.part.check_alike([f"stages.{i}.blocks.{j}" for j in range(depth)])
         for j in range(depth):
             x = _block(make.under(f"stages.{i}.blocks.{j}", f"stage{i}block{j}"), x)
     return keras.Model(pixels, _branches(make.under("final_conv", "head"), x, 3), name="fastvit")
@@ -70,9 +71,9 @@ def _branches(make: ConvLayers, x: Tensor, kernel: int, stride: int = 1, act: st
     found = []
     if make.has("conv_scale"):
         found.append(_conv(make, x, "conv_scale", 1, stride))
-    if make.has("identity"):
-        found.append(make.norm(x, "identity"))
-    found += [_conv(make, x, f"conv_kxk.{n}", kernel, stride) for n in range(make.part.count("conv_kxk"))]
+    found += [_conv(make, x, "conv_kxk.0", kernel, stride)]
+    if stride == 1 and found[0].shape == x.shape:
+        found.insert(-1, make.norm(x, "identity"))
     y = found[0] if len(found) == 1 else layers.Add(name=make.part.name("branches"))(found)
     if make.has("se"):
         y = make.squeeze_excite(y, "se", ("fc1", "fc2"))

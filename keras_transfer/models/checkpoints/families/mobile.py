@@ -37,6 +37,8 @@ class Network:
         bare: number of first stages without shortcuts.
         conv_shortcut: whether a block of one convolution has a shortcut.
         scaled: whether universal inverted bottlenecks and attentions end with a factor for each channel.
+        head: the convolution after the last stage: ``"map"``: of the feature map; ``"pooled"``: of its mean; ``"normalized"``: that with a
+            norm; ``""``: none.
         head_bias: whether a convolution after the pooling has a bias.
         stem: side of the first kernel.
         epsilon: of BatchNorm.
@@ -52,6 +54,7 @@ class Network:
     bare: int = 0
     conv_shortcut: bool = False
     scaled: bool = False
+    head: str = "map"
     head_bias: bool = False
     stem: int = 3
     epsilon: float = 1e-5
@@ -91,35 +94,39 @@ _V2 = {
     "xl": Network("1:3*4 2:3*8 2:3*8 2:3*16 1:3*24 2:3*32 1:3*8", "silu", conv_shortcut=True),
 }
 _EDGE = Network("1:3 2:3*2 2:3*4 2:5*5 1:5*4 2:5*2")
-_V1 = Network("1:3 2:3*2 2:3*2 2:3*6 2:3*2", "relu6", separable="act")
+_V1 = Network("1:3 2:3*2 2:3*2 2:3*6 2:3*2", "relu6", separable="act", head="")
 _MOBILENET_V2 = Network("1:3 2:3*2 2:3*3 2:3*4 1:3*3 2:3*3 1:3", "relu6")
-_V3 = Network("", "hard_swish", squeeze="relu", gate="hard_sigmoid", head_bias=True)
+_V3 = Network("", "hard_swish", squeeze="relu", gate="hard_sigmoid", head="pooled", head_bias=True)
 _V3_LARGE = replace(_V3, stages="1:3 2:3*2 2:5*3 2:3*4 1:3*2 2:5*3 1:1", relu=3)
 _V3_SMALL = replace(_V3, stages="2:3 2:3*2 2:5*3 1:5*2 2:5*3 1:1", relu=2)
-_FBNET = Network("", "hard_swish", gate="hard_sigmoid")
+_FBNET = Network("", "hard_swish", gate="hard_sigmoid", head="pooled")
 _LARGE_END = "2:55*4,50,53,50*2,53,55,50*3 1:1"
 
 _EXACT = {
     "mobilenetv1_100": _V1,
-    "mobilenetv1_100h": _V1,
+    "mobilenetv1_100h": replace(_V1, head="map"),
     "mobilenetv1_125": _V1,
     "mobilenetv2_110d": _MOBILENET_V2.deeper(1.2, ends=False),
     "mobilenetv2_120d": _MOBILENET_V2.deeper(1.4, ends=False),
     "mobilenetv3_rw": replace(_V3_LARGE, squeeze="", separable="", head_bias=False, epsilon=_TENSORFLOW_EPSILON),
     "mobilenetv3_large_150d": _V3_LARGE.deeper(1.2),
-    "mobilenetv3_large_minimal_100": Network("1:3 2:3*2 2:3*3 2:3*4 1:3*2 2:3*3 1:1", head_bias=True),
-    "mobilenetv3_small_minimal_100": Network("2:3 2:3*2 2:3*3 1:3*2 2:3*3 1:1", head_bias=True),
-    "mobilenetv4_conv_small": Network("2:3,1 2:3,1 2:55,03*4,30 2:33,55,05*2,03*2 1:1"),
-    "mobilenetv4_conv_medium": Network("2:3 2:35,33 2:35,33*2,35,33,30,00,30 2:55*2,35*2,00,30,35,55,00*2,50 1:1"),
-    "mobilenetv4_conv_large": Network(f"2:3 2:35,33 2:35,33*3,35,53*5,30 {_LARGE_END}"),
+    "mobilenetv3_large_minimal_100": Network("1:3 2:3*2 2:3*3 2:3*4 1:3*2 2:3*3 1:1", head="pooled", head_bias=True),
+    "mobilenetv3_small_minimal_100": Network("2:3 2:3*2 2:3*3 1:3*2 2:3*3 1:1", head="pooled", head_bias=True),
+    "mobilenetv4_conv_small": Network("2:3,1 2:3,1 2:55,03*4,30 2:33,55,05*2,03*2 1:1", head="normalized"),
+    "mobilenetv4_conv_medium": Network(
+        "2:3 2:35,33 2:35,33*2,35,33,30,00,30 2:55*2,35*2,00,30,35,55,00*2,50 1:1", head="normalized"
+    ),
+    "mobilenetv4_conv_large": Network(f"2:3 2:35,33 2:35,33*3,35,53*5,30 {_LARGE_END}", head="normalized"),
     "mobilenetv4_hybrid_medium": Network(
         "2:3 2:35,33 2:35,00,33,35,q2,33,q2,30,q2,33,q2,30 2:55*2,35*2,00,35,00*2,q1,30,q1,55,q1,50,q1,50 1:1",
         scaled=True,
+        head="normalized",
     ),
     "mobilenetv4_hybrid_large": Network(
         "2:3 2:35,33 2:35,33*3,35,53*2,q2,53,q2,53,q2,53,q2,30 2:55*4,50,53,50*2,53,55,q1,50,q1,50,q1,50,q1,50 1:1",
         "gelu",
         scaled=True,
+        head="normalized",
     ),
     "fbnetv3_b": replace(_FBNET, stages="1:3*2 2:5*4 2:5*5 2:5,3*4 1:3,5*5 2:3,5*6 1:1"),
     "fbnetv3_d": replace(_FBNET, stages="1:3*2 2:3*6 2:5,3*4 2:3*5 1:3,5*6 2:3,5*6 1:1"),
@@ -181,18 +188,26 @@ def _features(make: ConvLayers, net: Network, x: Tensor) -> Tensor:
     for i, stage in enumerate(net.stages.split()):
         stride, _, words = stage.partition(":")
         acts = replace(net, act="relu") if i < net.relu else net
+        _check_squeezes(make, [f"blocks.{i}.{j}.se" for j in range(len(_blocks(words)))])
         for j, kernels in enumerate(_blocks(words)):
             block = make.under(f"blocks.{i}.{j}", f"stage{i}block{j}")
             y, shortcut = _block(block, acts, x, kernels, int(stride) if j == 0 else 1)
             x = block.add(y, x) if shortcut and i >= net.bare and y.shape == x.shape else y
-    if make.has("bn2"):  # EfficientNet, MobileNetV2: pooled last
-        return head.conv_norm(x, ("conv_head", "bn2"), 1, act=net.act)
-    if not make.has("conv_head"):
+    if net.head == "":
         return x
+    if net.head == "map":  # EfficientNet, MobileNetV2: pooled last
+        return head.conv_norm(x, ("conv_head", "bn2"), 1, act=net.act)
     x = layers.GlobalAveragePooling2D(keepdims=True, name="head_pool")(x)  # MobileNetV3 and V4: pooled first
     x = head.conv(x, "conv_head", 1, bias=net.head_bias)
-    x = head.norm(x, "norm_head") if make.has("norm_head") else x
+    x = head.norm(x, "norm_head") if net.head == "normalized" else x
     return layers.Flatten(name="head_flatten")(head.act(x, "act2", net.act))
+
+
+def _check_squeezes(make: ConvLayers, keys: list[str]) -> None:
+    """Check that all blocks of a stage have squeeze-and-excitation, or none has."""
+    missing = [key for key in keys if not make.has(key)]
+    if missing and len(missing) < len(keys):
+        make.part.shape(f"{missing[0]}.conv_reduce.weight")  # raises the error
 
 
 def _block(make: ConvLayers, net: Network, x: Tensor, kernels: str, stride: int) -> tuple[Tensor, bool]:

@@ -53,20 +53,21 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
 
 def _timm(make: ConvLayers, x: Tensor) -> Tensor:
     model_args(make.part)
-    width, depths = _NETWORKS[make.part.facts.architecture.removeprefix("regnet").removesuffix("_tv")]
+    name = make.part.facts.architecture.removeprefix("regnet").removesuffix("_tv")
+    width, depths = _NETWORKS[name]
     x = make.under("", "stem").conv_norm(x, ("stem.conv", "stem.bn"), 3, 2, act="relu")
     for i, depth in enumerate(depths, 1):
         for j in range(1, depth + 1):
             block = make.under(f"s{i}.b{j}", f"stage{i}block{j}")
-            x = _block(block, x, 2 if j == 1 else 1, width)
+            x = _block(block, x, 2 if j == 1 else 1, width, squeeze=name.startswith("y"))
     return x
 
 
-def _block(make: ConvLayers, x: Tensor, stride: int, width: int) -> Tensor:
+def _block(make: ConvLayers, x: Tensor, stride: int, width: int, *, squeeze: bool) -> Tensor:
     start = x
     x = make.conv_norm(x, ("conv1.conv", "conv1.bn"), 1, act="relu")
     x = make.conv_norm(x, ("conv2.conv", "conv2.bn"), 3, stride, max(1, x.shape[-1] // width), act="relu")
-    if make.has("se"):
+    if squeeze:
         x = make.squeeze_excite(x, "se", ("fc1", "fc2"))
     x = make.conv_norm(x, ("conv3.conv", "conv3.bn"), 1)
     if make.has("downsample"):
@@ -93,7 +94,7 @@ def _transformers_block(make: ConvLayers, x: Tensor, stride: int, width: int, ac
     start, last = x, "layer.2"
     x = _conv(make, x, "layer.0", 1, act=act)
     x = _conv(make, x, "layer.1", 3, stride, max(1, x.shape[-1] // width), act)
-    if make.has("layer.2.attention"):
+    if make.part.facts.config.get("layer_type", "y") == "y":
         x, last = make.squeeze_excite(x, "layer.2", ("attention.0", "attention.2")), "layer.3"
     x = _conv(make, x, last, 1)
     if make.has("shortcut"):

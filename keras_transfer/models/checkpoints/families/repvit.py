@@ -37,6 +37,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     for i, depth in enumerate(depths):
         if i:
             x = _downsample(make.under(f"stages.{i}.downsample", f"stage{i}block0_down"), x, legacy)
+        make.part.check_alike([f"stages.{i}.blocks.{j}" for j in range(depth)], ("se.",))
         for j in range(depth):
             block = make.under(f"stages.{i}.blocks.{j}", f"stage{i}block{j}")
             x = _block(block, x, legacy, squeeze=j % 2 == 0)

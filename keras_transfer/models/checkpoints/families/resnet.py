@@ -49,9 +49,13 @@ def _timm(make: ConvLayers, x: Tensor) -> Tensor:
     depths = numbers(model_args(make.part, ("layers",)).get("layers", known), "layers", 4)
     cardinality = re.search(r"_(\d+)x\d+d", name)
     x = _stem(make.under("", "stem"), x)
+    squeezed = name.startswith(("se", "resnetrs"))
     for i, depth in enumerate(depths, 1):
+        make.part.check_alike([f"layer{i}.{j}" for j in range(depth)], ("downsample.",))
         for j in range(depth):
             block = make.under(f"layer{i}.{j}", f"layer{i}block{j}")
+            if squeezed:
+                block.part.shape("se.fc1.weight")
             x = _block(block, x, 2 if i > 1 and j == 0 else 1, int(cardinality[1]) if cardinality else 1)
     return x
 
@@ -63,7 +67,7 @@ def _stem(make: ConvLayers, x: Tensor) -> Tensor:
         x = make.conv_norm(x, ("conv1.6", "bn1"), 3, act="relu")
     else:
         x = make.conv_norm(x, ("conv1", "bn1"), 7, 2, act="relu")
-    if make.has("maxpool"):
+    if make.part.facts.architecture.startswith("resnetrs"):
         return make.conv_norm(x, ("maxpool.0", "maxpool.1"), 3, 2, act="relu")
     return make.max_pool(x, "maxpool")
 
@@ -97,6 +101,7 @@ def _transformers(make: ConvLayers, x: Tensor) -> Tensor:
     x = _conv(make.under("embedder", "stem"), x, "embedder", 7, 2, act)
     x = make.under("", "stem").max_pool(x, "pool")
     for i, depth in enumerate(numbers(config.get("depths", _DEPTHS["50"]), "depths")):
+        make.part.check_alike([f"encoder.stages.{i}.layers.{j}" for j in range(depth)], ("shortcut.",))
         for j in range(depth):
             block = make.under(f"encoder.stages.{i}.layers.{j}", f"stage{i}block{j}")
             stride = 1 if j else first if i == 0 else 2

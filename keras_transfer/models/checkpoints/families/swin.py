@@ -99,6 +99,8 @@ def build(checkpoint: Part, image_size: Pair) -> keras.Model:
         (checkpoint.part(key, "") for key in ("swin", "swinv2") if checkpoint.has(f"{key}.{layout.final}.weight")),
         checkpoint,
     )
+    every = [f"{layout.blocks.format(i)}.{j}" for i, depth in enumerate(plan.depths) for j in range(depth)]
+    root.check_alike(every, ("attn_mask", "relative_position_index", "relative_coords_table"))
     image = keras.Input((*image_size, 3), name="pixels")
     x = _patches(image, root.part("", "stem"), layout, timm)
     for stage, depth in enumerate(plan.depths):

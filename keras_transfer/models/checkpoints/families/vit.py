@@ -19,6 +19,7 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.layers import Tensor
+from keras_transfer.models.checkpoints.layers_conv import numbers
 from keras_transfer.models.checkpoints.resample import resample
 from keras_transfer.models.checkpoints.tensors import Part
 from keras_transfer.models.checkpoints.transformer import (
@@ -35,6 +36,15 @@ from keras_transfer.models.checkpoints.transformer import (
 
 # Heads of 64 channels, except in these widths.
 _HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+_DEPTHS = {
+    "xsmall": 10, "wee": 14, "little": 14, "mediumd": 20, "so150m": 18, "so150m2": 21, "large": 24, "intern300m": 24, "so400m": 27,
+    "huge": 32, "giant": 40, "giantopt": 40, "gigantic": 48, "7b": 40,
+}  # fmt: skip
+_DEPTHS_OF_NAMES = {
+    "vit_small_patch16_36x1": 36, "vit_pe_lang_large": 23, "vit_pe_lang_gigantic": 47, "vit_pe_core_gigantic": 50,
+    "vit_pe_spatial_gigantic": 50, "test_vit2": 8, "test_vit3": 9, "test_vit4": 9, "test_vit": 6,
+}  # fmt: skip
+_NO_FINAL_NORM = ("vit_pe_lang_", "vit_pe_spatial_", "vit_intern300m_")
 _TANH_GELU = r"vit_(so400m_patch16|giantopt_patch16|base_patch32|large_patch16)_siglip.*"
 
 
@@ -60,24 +70,54 @@ def network(
     """
     image = keras.Input((*image_size, 3), name="pixels")
     stem = checkpoint.part("", "stem")
-    x, grid = patches(image, stem, "patch_embed.proj")
+    pre_norm = checkpoint.has("norm_pre.weight")  # its bias replaces that of the patches
+    x, grid = patches(image, stem, "patch_embed.proj", bias=not pre_norm)
     x, prefix = _embedded(x, image, stem, grid)
     style = style_of(grid, prefix)
-    if checkpoint.has("norm_pre.weight"):
+    if pre_norm:
         x = norm(x, stem, "norm_pre", style.epsilon)
-    for number in range(checkpoint.count("blocks")):
+    for number in range(_depth(checkpoint)):
         x = block(x, checkpoint.part(f"blocks.{number}", f"block{number}"), names, style)
     head = checkpoint.part("", "head")
-    if checkpoint.has("norm.weight"):
+    after = checkpoint.has("fc_norm.weight")  # normalizes what is pooled, instead of the tokens
+    if not (after or checkpoint.facts.architecture.startswith(_NO_FINAL_NORM)):
         x = norm(x, head, "norm", style.epsilon)
     x = _pooled(x, head, style, prefix)
-    if checkpoint.has("fc_norm.weight"):
+    if after:
         x = norm(x, head, "fc_norm", style.epsilon)
     return keras.Model(image, x, name="vit")
 
 
+def _depth(checkpoint: Part) -> int:
+    """Return the number of blocks, which are all alike."""
+    stated = model_args(checkpoint).get("depth") or depth_of_name(checkpoint.facts.architecture)
+    (depth,) = numbers([stated], "depth")
+    checkpoint.check_alike([f"blocks.{number}" for number in range(depth)])
+    return depth
+
+
+def depth_of_name(name: str) -> int:
+    """Return the number of blocks of one of timm's architectures."""
+    found = next((depth for start, depth in _DEPTHS_OF_NAMES.items() if name.startswith(start)), None)
+    return found or next((_DEPTHS[word] for word in name.split("_") if word in _DEPTHS), 12)
+
+
+def tokens_of_name(name: str) -> tuple[str, ...]:
+    """Return the tensors of learnt tokens and positions that one of timm's architectures must have, if its name tells so."""
+    rotary_only = "_dinov3" in name or "_lingbot" in name or ("_rope_" in name and "_ape_" not in name)
+    relative = name.startswith(("beit_", "beitv2_"))
+    return (
+        *(("cls_token",) if relative or (rotary_only and "_gap_" not in name) else ()),
+        *(() if rotary_only or relative else ("pos_embed",)),
+        *(("reg_token",) if (rotary_only and "_rope_" not in name) or re.search(r"_reg\d", name) else ()),
+        *(("dist_token",) if "distilled" in name else ()),
+    )
+
+
 def _embedded(x: Tensor, image: Tensor, stem: Part, grid: tuple[int, int]) -> tuple[Tensor, int]:
     """Add class, distillation and register tokens and positions; return the tokens and how many are not patches."""
+    for key in tokens_of_name(stem.facts.architecture):
+        stem.shape(key)
     keys = [key for key in ("cls_token", "dist_token", "reg_token") if stem.has(key)]
     extra = [(stem.name(key), stem.take(key)[0]) for key in keys]
     count = sum(len(values) for _, values in extra)
@@ -138,9 +178,8 @@ def _attention_pool(x: Tensor, part: Part, style: Style) -> Tensor:
         8 if part.facts.architecture.startswith("vit_pe_") else style.heads
     )
     style, names = replace(style, heads=int(heads)), Names(proj="proj", norm2="norm")
-    bias = lambda key: part.take(f"{key}.bias") if part.has(f"{key}.bias") else None  # noqa: E731
-    query = (part.take("latent").reshape(1, -1), part.take("q.weight"), bias("q"))
-    return attention_pool(x, part, query, (part.take("kv.weight"), bias("kv")), names, style)
+    query = (part.take("latent").reshape(1, -1), part.take("q.weight"), part.take("q.bias"))
+    return attention_pool(x, part, query, (part.take("kv.weight"), part.take("kv.bias")), names, style)
 
 
 def _style(checkpoint: Part) -> Style:

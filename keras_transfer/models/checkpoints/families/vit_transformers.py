@@ -1,4 +1,4 @@
-"""The vision transformers of Hugging Face transformers: ViT, DeiT, DINOv2, DINOv3, CLIP, MetaCLIP 2, SigLIP, SigLIP 2.
+"""The vision transformers of Hugging Face transformers: ViT, DeiT, MAE, MSN, I-JEPA, DINOv2, DINOv3, CLIP, MetaCLIP 2, SigLIP, SigLIP 2.
 
 Of models with two towers, the vision tower is taken.
 """
@@ -18,6 +18,7 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.layers import Tensor, conv_of
+from keras_transfer.models.checkpoints.layers_conv import numbers
 from keras_transfer.models.checkpoints.resample import resample
 from keras_transfer.models.checkpoints.rotary import centred_angles, rotary
 from keras_transfer.models.checkpoints.tensors import Part
@@ -132,6 +133,9 @@ _SIGLIP_LAYOUT = replace(
 _LAYOUTS = {
     "vit": _VIT_LAYOUT,
     "deit": _VIT_LAYOUT,
+    "vit_mae": _VIT_LAYOUT,
+    "vit_msn": replace(_VIT_LAYOUT, defaults={**_VIT_LAYOUT.defaults, "layer_norm_eps": 1e-6}),
+    "ijepa": replace(_VIT_LAYOUT, tokens=(), defaults={**_VIT_LAYOUT.defaults, "vision_use_head": False}),
     "dinov2": _DINOV2_LAYOUT,
     "dinov2_with_registers": replace(_DINOV2_LAYOUT, interpolation=("bicubic", True)),
     "dinov3_vit": _DINOV3_LAYOUT,
@@ -153,12 +157,12 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
     layout = _LAYOUTS[checkpoint.facts.architecture.removesuffix("_vision_model")]
     config = _config(checkpoint, layout)
-    checkpoint = _tower(checkpoint, layout)
+    root, checkpoint = checkpoint, _tower(checkpoint, layout)
     stem, head = checkpoint.part("", "stem"), checkpoint.part("", "head")
     image = keras.Input((*image_size, 3), name="pixels")
-    x = conv_of(image, stem.name(layout.patches), *_patch_kernel(stem, layout.patches))
+    x = conv_of(image, stem.name(layout.patches), *_patch_kernel(stem, layout.patches, bias=not layout.pre_norm))
     x, grid = patches_of(x)
-    extra = [(stem.name(key), stem.take(key)) for key in layout.tokens if stem.has(key) and 0 not in stem.shape(key)]
+    extra = [(stem.name(key), stem.take(key)) for key in _token_keys(stem, layout, config)]
     # Registers have no positions: they come after the class token, between it and the patches.
     placed = [pair for pair in extra if not pair[0].endswith("register_tokens")]
     if layout.positions:
@@ -172,16 +176,20 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     if layout.pre_norm:
         x = norm(x, stem, layout.pre_norm, style.epsilon)
     names = _SWIGLU if checkpoint.has(f"{layout.blocks}.0.mlp.weights_in.weight") else layout.names
-    for number in range(checkpoint.count(layout.blocks)):
-        x = block(x, checkpoint.part(f"{layout.blocks}.{number}", f"block{number}"), names, style)
-    x = _pooled(x, head, layout, style, prefix)
+    (depth,) = numbers([config["num_hidden_layers"]], "num_hidden_layers")
+    # Checkpoints of MSN's classifier have the blocks beside the tower.
+    blocks = root if root.has(f"{layout.blocks}.0.{layout.names.norm1}.weight") else checkpoint
+    blocks.check_alike([f"{layout.blocks}.{number}" for number in range(depth)])
+    for number in range(depth):
+        x = block(x, blocks.part(f"{layout.blocks}.{number}", f"block{number}"), names, style)
+    x = _pooled(x, head, layout, config, style, prefix)
     return keras.Model(image, x, name="vit")
 
 
 def _config(checkpoint: Part, layout: _Layout) -> Mapping[str, Any]:
     config = checkpoint.facts.config
     tower = config.get("vision_config")
-    return {**layout.defaults, **(tower if isinstance(tower, dict) else config)}
+    return {"num_hidden_layers": 12, **layout.defaults, **(tower if isinstance(tower, dict) else config)}
 
 
 def _tower(checkpoint: Part, layout: _Layout) -> Part:
@@ -193,7 +201,16 @@ def _tower(checkpoint: Part, layout: _Layout) -> Part:
     return checkpoint.part(found[0].removesuffix("."), "")
 
 
-def _patch_kernel(stem: Part, key: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _token_keys(stem: Part, layout: _Layout, config: Mapping[str, Any]) -> list[str]:
+    """Return the names of the learnt tokens; the class token is always there, and registers if there is a number of them."""
+    first, rest = layout.tokens[:1], layout.tokens[1:]
+    registers = config.get("num_register_tokens", 4 if stem.facts.architecture == "dinov2_with_registers" else 0)
+    needed = [key for key in rest if key.endswith("register_tokens") and registers]
+    found = [key for key in rest if stem.has(key) and 0 not in stem.shape(key)]
+    return [*first, *dict.fromkeys([*needed, *found])]
+
+
+def _patch_kernel(stem: Part, key: str, bias: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the kernel (out, 3, patch, patch) and bias of the patch embedding; SigLIP 2 keeps a matrix (out, patch · patch · 3)."""
     kernel = stem.take(f"{key}.weight")
     if kernel.ndim == 2:
@@ -203,7 +220,7 @@ def _patch_kernel(stem: Part, key: str) -> tuple[np.ndarray, np.ndarray | None]:
                 f"the checkpoint's {stem.prefix}{key}.weight of {kernel.shape[1]} columns forms no square patch"
             )
         kernel = kernel.reshape(-1, side, side, 3).transpose(0, 3, 1, 2)
-    return kernel, stem.take(f"{key}.bias") if stem.has(f"{key}.bias") else None
+    return kernel, stem.take(f"{key}.bias") if bias else None
 
 
 def _positions(stem: Part, layout: _Layout, prefix: int, grid: tuple[int, int]) -> np.ndarray:
@@ -238,7 +255,7 @@ def _style(config: Mapping[str, Any], checkpoint: Part, layout: _Layout, grid: t
     )
 
 
-def _pooled(x: Tensor, head: Part, layout: _Layout, style: Style, prefix: int) -> Tensor:
+def _pooled(x: Tensor, head: Part, layout: _Layout, config: Mapping[str, Any], style: Style, prefix: int) -> Tensor:
     """Return what the classifier of the checkpoint's class reads."""
     wrapped = str((head.facts.config.get("architectures") or [""])[0])
     classifier = "ForImageClassification" in wrapped
@@ -246,8 +263,8 @@ def _pooled(x: Tensor, head: Part, layout: _Layout, style: Style, prefix: int) -
         head.leave("post_layernorm.")
         return mean_of(x[:, prefix:], "head_mean")
     x = norm(x, head, layout.final_norm, style.epsilon)
-    if not layout.tokens:  # SigLIP
-        if head.has("head.probe") and not classifier:
+    if not layout.tokens:  # SigLIP, I-JEPA
+        if config.get("vision_use_head", True) and not classifier:
             return _siglip_pool(x, head.part("head", "head"), style)
         head.leave("head.")
         return mean_of(x, "head_mean")

@@ -1,0 +1,86 @@
+"""OpenVINO builders for operations on arrays: arithmetic with numbers, sums, repetition."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import openvino.opset13 as ops
+
+from keras_transfer.engine.openvino_layout import (
+    Node,
+    NotTranslatable,
+    axis_of,
+    integers,
+)
+
+Shapes = list[tuple[int, ...]]
+
+ARITHMETIC: dict[str, Callable[[Node, Node], Node]] = {
+    "Add": ops.add,
+    "Subtract": ops.subtract,
+    "Multiply": ops.multiply,
+    "Divide": ops.divide,
+    "TrueDivide": ops.divide,
+    "Minimum": ops.minimum,
+    "Maximum": ops.maximum,
+}
+"""Class name of an operation of two arguments → OpenVINO's."""
+
+
+def arithmetic(operation: Any, arguments: Sequence[Any], made: Mapping[int, Node]) -> Node:
+    """Apply an operation to two tensors of the same rank, or to a tensor and a number.
+
+    Args:
+        operation: one of :data:`ARITHMETIC`.
+        arguments: of its call.
+        made: ``id(tensor)`` → node, for the tensors among them.
+    """
+    ranks = {len(each.shape) for each in arguments if id(each) in made}
+    numbers = [each for each in arguments if id(each) not in made]
+    if len(arguments) != 2 or len(ranks) != 1 or not all(isinstance(each, (int, float)) for each in numbers):
+        raise NotTranslatable(f"{operation.name} ({type(operation).__name__} of tensors of different ranks)")
+    first, second = (made[id(each)] if id(each) in made else np.float32(each) for each in arguments)
+    return ARITHMETIC[type(operation).__name__](first, second)
+
+
+def _subtract(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    return ops.subtract(*inputs)
+
+
+def _one(function: Callable[[Node], Node]) -> Callable[[Any, list[Node], Shapes], Node]:
+    return lambda operation, inputs, shapes: function(inputs[0])
+
+
+def _reduce(function: Callable[..., Node]) -> Callable[[Any, list[Node], Shapes], Node]:
+    def build(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
+        rank, axes = len(shapes[0]), operation.axis
+        axes = [axes] if isinstance(axes, int) else axes
+        if axes is None or (rank == 4 and not operation.keepdims):
+            raise NotTranslatable(f"{operation.name} ({type(operation).__name__} over axes {operation.axis})")
+        return function(inputs[0], integers(*(axis_of(axis, rank) for axis in axes)), keep_dims=operation.keepdims)
+
+    return build
+
+
+def _repeat(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """Each element of an axis so many times in a row."""
+    rank, axis = len(shapes[0]), operation.axis
+    if not isinstance(axis, int) or not isinstance(operation.repeats, int) or shapes[0][axis] is None:
+        raise NotTranslatable(f"{operation.name} (Repeat of {operation.repeats} along {axis})")
+    places = np.repeat(np.arange(shapes[0][axis], dtype=np.int64), operation.repeats)
+    return ops.gather(inputs[0], places, integers(axis_of(axis, rank)))
+
+
+ARRAY_BUILDERS = {
+    "Subtract": _subtract,
+    "Absolute": _one(ops.abs),
+    "Exp": _one(ops.exp),
+    "Sqrt": _one(ops.sqrt),
+    "Square": _one(lambda x: ops.multiply(x, x)),
+    "Sum": _reduce(ops.reduce_sum),
+    "Mean": _reduce(ops.reduce_mean),
+    "Repeat": _repeat,
+}
+"""Class name of a Keras layer or operation → its builder."""
