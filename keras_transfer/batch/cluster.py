@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 
 from keras_transfer.errors import MissingExtra, UserError
 from keras_transfer.runtime import usable_cores
+from keras_transfer.runtime.machine import keep_ray_silent
 
 LOCAL = "local"
 MOST_CORES = 4
@@ -31,7 +31,7 @@ class Division:
 
 def require_ray(purpose: str = "--ray") -> Any:
     """Return the module ``ray``; raise MissingExtra if it is not installed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    keep_ray_silent()
     try:
         import ray
         import ray.data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import signal
 import sys
 import uuid
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 
 from keras_transfer import text
 from keras_transfer.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError
-from keras_transfer.runtime.resources import usable_cores
+from keras_transfer.runtime.resources import share_threads
 
 
 def launch(processes: int, words: Sequence[str], backend: str) -> int:
@@ -35,7 +34,7 @@ def launch(processes: int, words: Sequence[str], backend: str) -> int:
         )
     if importlib.util.find_spec("torch") is None:
         raise UserError('--processes needs torch: pip install "keras_transfer[torch]"')
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    share_threads(processes)
     logging.disable(logging.CRITICAL)  # in this process, which only waits: what failed is said below, in one line
     from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

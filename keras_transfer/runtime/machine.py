@@ -67,3 +67,8 @@ def child_environment(backend: str) -> dict[str, str]:
 def limit_mlflow_retries() -> None:
     """Let MLflow give up on an unreachable server within seconds; by default it retries silently for five minutes."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+
+
+def keep_ray_silent() -> None:
+    """Have Ray send no statistics of its use, unless the user has said otherwise."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

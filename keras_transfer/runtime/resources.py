@@ -46,6 +46,11 @@ def set_thread_variables(backend: str) -> None:
             os.environ.setdefault(name, str(cores))
 
 
+def share_threads(processes: int) -> None:
+    """Have each of several processes, started from now on, compute in its share of the processors, unless the user has said otherwise."""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+
+
 def limit_threads(backend: str) -> None:
     """Have torch compute in no more threads than there are usable processors, also where something else has imported it before."""
     if backend == "torch":
