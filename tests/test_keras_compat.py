@@ -113,7 +113,7 @@ class TestLayers:
         assert compat.kernel_variable(kind).shape == (5, 3) and not compat.kernel_variable(kind).trainable
         assert len(kind.weights) == 4
         compat.remove_adapter(kind)
-        kind.trainable = True
+        compat.set_trainable(kind, True)
         assert [v.trainable for v in kind.weights] == [True, True] and "lora_rank" not in kind.get_config()
         for old, new in zip(before, kind.get_weights(), strict=True):
             np.testing.assert_array_equal(old, new)

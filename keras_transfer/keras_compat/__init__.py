@@ -71,6 +71,15 @@ def snake_case(name: str) -> str:
     return to_snake_case(name)
 
 
+def set_trainable(layer: keras.layers.Layer, trainable: bool) -> None:
+    """Set ``layer.trainable`` for the layer and all of its variables.
+
+    On TensorFlow, assigning the value that an attribute already has does nothing, so that a variable with another flag would keep it.
+    """
+    layer.trainable = not trainable
+    layer.trainable = trainable
+
+
 # === Low-rank adapters ===
 
 

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.keras_compat import all_layers, kernel_variable, remove_adapter
+from keras_transfer.keras_compat import all_layers, kernel_variable, remove_adapter, set_trainable
 from keras_transfer.models.freeze import TrainableCounts, count
 from keras_transfer.models.layer_names import head_layers
 
@@ -46,7 +46,7 @@ def attach(model: keras.Model, rank: int, phase: str) -> TrainableCounts:
         )
     for layer in leaves:
         if layer not in adapted:
-            layer.trainable = False
+            set_trainable(layer, False)
     for layer in adapted:
         if not layer.lora_enabled:
             layer.enable_lora(rank)
@@ -56,7 +56,7 @@ def attach(model: keras.Model, rank: int, phase: str) -> TrainableCounts:
         for variable in layer.trainable_weights:
             variable.trainable = id(variable) in adapters
     for layer in head_layers(model):
-        layer.trainable = True
+        set_trainable(layer, True)
     return count(model)
 
 
@@ -65,7 +65,7 @@ def merge(model: keras.Model) -> None:
     for layer in _adapted(model):
         kernel_variable(layer).assign(_merged(layer))
         remove_adapter(layer)
-        layer.trainable = True  # which the kernel has not been since
+        set_trainable(layer, True)  # which the kernel has not been since
 
 
 @contextmanager

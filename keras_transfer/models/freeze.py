@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, get_args
 
 from keras_transfer.errors import UserError, nearest, unknown
-from keras_transfer.keras_compat import all_layers
+from keras_transfer.keras_compat import all_layers, set_trainable
 from keras_transfer.models.graph import flat_layers
 from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.layer_names import backbone_layers, head_layers
@@ -65,7 +65,7 @@ def apply_train(
     head = {id(layer) for layer in head_layers(model)}
     unfreeze(model)  # for the flag of the model itself
     for layer in model.layers:
-        layer.trainable = id(layer) in chosen or id(layer) in head
+        set_trainable(layer, id(layer) in chosen or id(layer) in head)
     if batch_norm == "frozen":
         freeze_batch_norm(model)
     return count(model)
@@ -74,7 +74,7 @@ def apply_train(
 def unfreeze(model: keras.Model) -> None:
     """Let a model and all its layers train; setting it on the model alone does not reach the layers on every backend."""
     for layer in all_layers(model):
-        layer.trainable = True
+        set_trainable(layer, True)
 
 
 def freeze_batch_norm(model: keras.Model) -> None:
@@ -83,7 +83,7 @@ def freeze_batch_norm(model: keras.Model) -> None:
 
     for layer in flat_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
+            set_trainable(layer, False)
 
 
 @contextmanager
@@ -95,7 +95,7 @@ def kept_flags(model: keras.Model) -> Iterator[None]:
         yield
     finally:
         for layer, flag in before:  # parents come before their children, whose flags they set
-            layer.trainable = flag
+            set_trainable(layer, flag)
         for weight in model.trainable_weights:  # not the kernels that have adapters
             weight.trainable = id(weight) in training
 
