@@ -39,6 +39,7 @@ def _pooled(network, images):
     return computed(network, images).mean((1, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", _everywhere(TIMM, ("swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256")))
 def test_timm(architecture, tmp_path):
     arguments, trained, other = TIMM[architecture]
@@ -78,6 +79,7 @@ def test_transformers(name, tmp_path):
     check_every_weight_matters(ours, images[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.backend
 def test_gradients_are_finite_where_windows_are_padded(tmp_path):
     """Padding has keys of zero, whose direction is not defined."""

@@ -118,6 +118,7 @@ def test_a_crashed_process_is_distinguished(tmp_path, configs, monkeypatch, caps
     assert "killed by signal 9" in capsys.readouterr().err
 
 
+@pytest.mark.exhaustive
 @pytest.mark.slow
 def test_an_unfinished_run_is_resumed_but_not_on_other_versions(compared, tmp_path, photos):
     other = str(compared[0] / "out" / "two")

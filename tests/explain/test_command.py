@@ -87,6 +87,7 @@ def test_bad_arguments(run, tmp_path, capsys):
         explain("gradcamm", run, "--output", out)
 
 
+@pytest.mark.slow
 def test_the_backend_that_was_asked_for(run, tmp_path, command):
     from keras_transfer.runtime import installed_backends
 

@@ -72,7 +72,9 @@ def test_any_batch_size(name, whole, backend):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("precision", PRECISIONS[1:])
+@pytest.mark.parametrize(
+    "precision", [pytest.param(name, marks=[pytest.mark.slow] * (name == "float16")) for name in PRECISIONS[1:]]
+)
 def test_smaller_precisions(name, precision, run, whole, backend, tmp_path):
     _skip_unless_written_from(name, backend)
     if precision in FORMATS[name].not_in:

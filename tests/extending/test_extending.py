@@ -131,6 +131,7 @@ def test_a_registry_is_a_mapping_of_what_is_there():
         table.lookup("tow")
 
 
+@pytest.mark.exhaustive
 def test_an_augmentation_a_format_and_a_section(photos, tmp_path):
     """A line each in the tables of the package."""
     run = tmp_path / "run"

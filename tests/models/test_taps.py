@@ -31,6 +31,7 @@ def test_vectors_are_pooled_normalized_and_compressed():
     np.testing.assert_allclose(features, np.concatenate(wanted, axis=1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_joined_backbones_compute_what_each_computes_alone():
     import keras
 

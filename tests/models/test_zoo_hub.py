@@ -48,6 +48,7 @@ def preset(request, tmp_path_factory):
     return f"hub:{folder}", backbone, grid
 
 
+@pytest.mark.slow
 def test_it_builds_freezes_trains_a_step_and_predicts(preset, tmp_path):
     name, backbone, grid = preset
     rng = np.random.default_rng(0)

@@ -182,6 +182,7 @@ def test_a_run_with_a_solved_head_is_complete(photos, tmp_path):
     assert "solved" in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stop", [{"epochs": 0}, {"epochs": 1, "batch": 0}], ids=["while measuring", "in the next phase"]
 )

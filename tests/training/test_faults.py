@@ -70,6 +70,7 @@ def data_of(photos, **more):
     return {"path": str(photos), "image_size": 32, "augment": ["horizontal_flip"], "workers": 1, **more}
 
 
+@pytest.mark.slow
 def test_the_exception_of_the_framework_is_recognized(backend):
     with pytest.raises(Exception) as raised:
         exhaust(backend)

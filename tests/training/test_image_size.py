@@ -59,6 +59,7 @@ def run_data(run):
     return open_data(run.read_config())
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_bits(photos, tmp_path):
     whole = train(of(photos, tmp_path / "whole"), say=lambda _: None)
     with pytest.raises(KeyboardInterrupt):

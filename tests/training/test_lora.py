@@ -75,6 +75,7 @@ def test_the_saved_model_is_plain(run):
     assert [row["phase"] for row in run.read_history()] == ["head", "fine", "fine", "after"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_bits(folder, photos, run, tmp_path):
     for number, (epochs, batch) in enumerate([(2, 1), (3, 0)]):  # within the phase, and after it
         output = tmp_path / f"cut{number}"

@@ -49,6 +49,7 @@ def test_a_run_leaves_exactly_its_files_and_says_what_happened(photos, tmp_path)
     assert [row["epoch"] for row in run.read_history()] == [1, 2, 1, 2]
 
 
+@pytest.mark.slow
 def test_the_final_figures_are_those_of_the_file_in_float32(photos, tmp_path):
     run = train(settings(photos, tmp_path / "run", precision="bfloat16"), say=lambda _: None)
     metrics = run.read_json(run.metrics)
