@@ -13,7 +13,7 @@ from keras_transfer.runtime import installed_backends
 from tests.distribute.pictures import ROOT, assert_same
 
 pytestmark = [
-    pytest.mark.exhaustive,
+    pytest.mark.slow,
     pytest.mark.no_cover,
     pytest.mark.skipif("tensorflow" not in installed_backends(), reason="needs tensorflow"),
 ]
