@@ -149,6 +149,7 @@ FAMILIES = (
 
 
 # Every layer is compared on every backend above; whole networks of them on the first.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["efficientnet_lite0", "tiny", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in FAMILIES)]
 )

@@ -11,6 +11,7 @@ from tests.explain.test_gradcam import correlations
 pytestmark = pytest.mark.backend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "weights"),
     [

@@ -57,6 +57,7 @@ def of(run, split, name=""):
     return [path for path, one in splits(run).items() if one == split and name in path]
 
 
+@pytest.mark.slow
 def test_corrections_are_trained_on_and_never_tested_on(untouched, tmp_path):
     from keras_transfer.revise.retrain import retrain
 

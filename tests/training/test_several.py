@@ -63,6 +63,7 @@ def run(folder, tmp_path_factory) -> RunDirectory:
     return done
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_scikit_learn_on_the_predictions_of_the_file(run):
     model, metadata = load(run.model)
     assert metadata["task"] == "multi"
