@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.checkpoints.references import (
+    by_openvino,
     check_every_weight_matters,
     check_its_file_is_taken,
     computed,
@@ -50,6 +51,7 @@ def test_timm(architecture, tmp_path):
     with torch.no_grad():
         logits = features @ theirs.head.fc.weight.numpy().T + theirs.head.fc.bias.numpy()
         assert relative(logits, theirs(nchw(noise(trained))).numpy()) < 1e-5
+    assert relative(by_openvino(ours, noise(trained)).mean((1, 2)), features) < 1e-5
     check_every_weight_matters(ours, noise(trained, 1))
     check_its_file_is_taken(ours)
     theirs.set_input_size(other, window_size=arguments["window_size"])
