@@ -28,7 +28,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_backend(parser)
     parser.add_argument("--processes", type=options.positive, metavar="N",
                         help="train in N processes of this machine, each on its share of every batch: one for each GPU, or for a part of the "
-                        "cores (torch; the other backends use all devices in one process)")  # fmt: skip
+                        "cores (torch, jax; one process of jax or tensorflow uses all devices)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int | None:
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int | None:
         from keras_transfer.distribute.launch import launch
         from keras_transfer.runtime import choose_backend
 
-        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value)
+        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value, arguments.output)
     from keras_transfer.console import terminal
     from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView
