@@ -24,7 +24,16 @@ from keras_transfer.distribute.place import Place
 LEAVING = 5.0
 """Seconds that process 0, which the others lean on, waits for them at its end."""
 _KEY = 32
-_SIGNS = ("gloo", "nccl", "connection closed", "connection reset", "broken pipe", "socket timeout", "socket closed", "coordination service")
+_SIGNS = (
+    "gloo",
+    "nccl",
+    "connection closed",
+    "connection reset",
+    "broken pipe",
+    "socket timeout",
+    "socket closed",
+    "coordination service",
+)
 
 
 class JaxGroup(Group):
@@ -49,6 +58,8 @@ class JaxGroup(Group):
 
     def from_main(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in process 0, or raise what it raises there."""
+        value: Any
+        error: Any
         if self.is_main:
             value, error = outcome(make)
             for connection in self._connections:
@@ -58,8 +69,8 @@ class JaxGroup(Group):
         if error is not None:
             error.of_process_0 = not self.is_main  # which says it for all
             raise error
-        made: Any = value
-        return made  # type: ignore[no-any-return]
+        made: T = value
+        return made
 
     def gather(self, rows: np.ndarray) -> np.ndarray | None:
         """Return the rows of all processes in process 0."""

@@ -40,7 +40,11 @@ def run_processes(count: int, words: Sequence[str], run: str | None = None) -> i
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    common = {ADDRESS: f"localhost:{port}", "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    common = {
+        ADDRESS: f"localhost:{port}",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
     processes = []
     for rank in range(count):
         own = {"KERAS_DISTRIBUTION_PROCESS_ID": str(rank), "LOCAL_RANK": str(rank)}

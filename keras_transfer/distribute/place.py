@@ -35,7 +35,12 @@ class Place:
 # Launcher → variables of rank, size, rank on the machine, processes on the machine: torchrun's; Keras's own, for jax.
 _VARIABLES = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-    "KERAS_DISTRIBUTION_PROCESS_ID": ("KERAS_DISTRIBUTION_PROCESS_ID", "KERAS_DISTRIBUTION_NUM_PROCESSES", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
+    "KERAS_DISTRIBUTION_PROCESS_ID": (
+        "KERAS_DISTRIBUTION_PROCESS_ID",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES",
+        "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE",
+    ),
 }
 
 

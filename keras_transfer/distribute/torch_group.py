@@ -76,4 +76,3 @@ class TorchGroup(Group):
         """Wait for the others, then leave the group."""
         self.from_main(lambda: None)
         dist.destroy_process_group()
-

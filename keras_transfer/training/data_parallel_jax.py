@@ -23,6 +23,8 @@ from keras_transfer.training.divided_batch import Part, parts_of_share
 from keras_transfer.training.dropout_masks import replace_dropout, restore_dropout
 from keras_transfer.training.stopping import StopRequest
 
+_UNTYPED: Any = jax
+
 
 class OnDevices(keras.callbacks.Callback):
     """Replace the steps of a ``fit`` by those on all devices. Must be the first callback.
@@ -98,8 +100,7 @@ class _Devices:
         mesh = self._layouts.device_mesh.backend_mesh
         self._own, self._alone = list(mesh.local_devices), group.size == 1
         self.local = len(self._own)
-        whole: Any = jax.sharding.PartitionSpec  # untyped
-        self.everywhere = jax.sharding.NamedSharding(mesh, whole())
+        self.everywhere = _UNTYPED.sharding.NamedSharding(mesh, _UNTYPED.sharding.PartitionSpec())
 
     def divide(self, batch: Any, part: Part) -> Any:
         """Return (x, y, weights or None) of a part, the rows of all processes divided among the devices."""
@@ -107,8 +108,11 @@ class _Devices:
         return tuple(None if rows is None else self._divided(np.asarray(rows)[part.rows]) for rows in batch)
 
     def _divided(self, rows: np.ndarray) -> Any:
-        layout = self._layouts.get_data_layout(rows.shape).backend_layout
-        return jax.make_array_from_process_local_data(layout, rows)
+        layout, divided = (
+            self._layouts.get_data_layout(rows.shape).backend_layout,
+            _UNTYPED.make_array_from_process_local_data,
+        )
+        return divided(layout, rows)
 
     def same(self, values: Any) -> Any:
         """Return arrays with a copy on every device, given this process's."""
@@ -126,7 +130,7 @@ class _Devices:
 
     def whole(self, rows: Any, images: Any) -> Any:
         """Return the rows of the images, in the order of the batch, on every device."""
-        return None if rows is None else jax.lax.with_sharding_constraint(rows, self.everywhere)[images]
+        return None if rows is None else _UNTYPED.lax.with_sharding_constraint(rows, self.everywhere)[images]
 
 
 def _loss(

@@ -86,7 +86,9 @@ def test_what_does_not_fit_how_the_process_was_started_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="distribute: none, but this is process 1 of 2"):
         start("none", "torch", "cpu")
-    with pytest.raises(UserError, match=r"process 1 of 2 .* but tensorflow trains in one process: use backend: torch or jax"):
+    with pytest.raises(
+        UserError, match=r"process 1 of 2 .* but tensorflow trains in one process: use backend: torch or jax"
+    ):
         start("auto", "tensorflow", "cpu")
     with pytest.raises(UserError, match="--processes is for torch and jax; tensorflow uses all devices"):
         launch(2, ["train"], "tensorflow")
