@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from keras_transfer import text
 from keras_transfer.cli import options
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
     parser.add_argument("--resume", action="store_true",
-                        help="continue the unfinished run in --output; other options change its configuration")  # fmt: skip
+                        help="continue the unfinished run RUN: train --resume RUN (or --output RUN); other options change its configuration")  # fmt: skip
     options.add_accept_changes(parser)
     parser.add_argument("--folds", type=options.positive, metavar="K",
                         help="k-fold cross-validation: train once without each of K parts of the images, which judge; then a final model "
@@ -50,8 +51,10 @@ def run(arguments: argparse.Namespace) -> int | None:
     if arguments.folds and (arguments.resume or arguments.accept_changes):
         raise UserError("--folds goes on where it was stopped when the same command is given again, without --resume")
     if arguments.resume:
+        if arguments.config and not arguments.output and (Path(arguments.config) / "manifest.json").is_file():
+            arguments.output, arguments.config = arguments.config, None
         if not arguments.output:
-            raise UserError("--resume needs --output RUN, the run directory to continue")
+            raise UserError("--resume needs the run directory to continue: train --resume RUN")
         if arguments.config:
             raise UserError(
                 "--resume uses the run's own configuration: leave out DATA_OR_CONFIG (--data says where its data moved to)"
