@@ -182,13 +182,15 @@ def _joined(groups: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     edges = (np.ones(len(a), bool), (groups[a], groups[b]))
     found: np.ndarray = connected_components(coo_array(edges, (len(groups), len(groups))), directed=False)[1]
-    return found.astype(np.int64)[groups]
+    joined: np.ndarray = found.astype(np.int64)[groups]
+    return joined
 
 
 def _keys(codes: np.ndarray) -> np.ndarray:
     """Return packed bits as one sortable value a row."""
     codes = np.ascontiguousarray(codes)
-    return codes.view(f"S{codes.shape[1]}").ravel()
+    keys: np.ndarray = codes.view(f"S{codes.shape[1]}").ravel()
+    return keys
 
 
 def _distances(words: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -210,7 +212,8 @@ def _centred(thumbs: np.ndarray) -> np.ndarray:
 
 def _correlate(thumbs: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return whether pairs of thumbnails correlate as near duplicates do, bool (m,)."""
-    return np.einsum("ij,ij->i", _centred(thumbs[a]), _centred(thumbs[b])) >= NEAR_CORRELATION
+    alike: np.ndarray = np.einsum("ij,ij->i", _centred(thumbs[a]), _centred(thumbs[b])) >= NEAR_CORRELATION
+    return alike
 
 
 def _bit_count(codes: np.ndarray) -> np.ndarray:
