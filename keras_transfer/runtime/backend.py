@@ -15,6 +15,7 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import Backend, Device, Switch
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.keras_compat import keep_tensorflow_out
+from keras_transfer.keras_compat.dynamo import dynamo_later
 from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
@@ -111,7 +112,7 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
         limit_threads(backend)
         bind_local_gpu(backend, device)
         # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
-        with _hidden("jax"):
+        with _hidden("jax"), dynamo_later() if backend == "torch" else contextlib.nullcontext():
             importlib.import_module("keras")
     import keras
 
