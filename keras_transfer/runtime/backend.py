@@ -8,7 +8,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from keras_transfer.arguments import checked
@@ -89,8 +89,12 @@ def use_backend(name: Backend = "auto", device: Device = "auto", deterministic: 
     return choice.value
 
 
-def activate(backend: str, device: str = "auto", deterministic: bool = False) -> None:
+def activate(
+    backend: str, device: str = "auto", deterministic: bool = False, connect: Callable[[], None] = lambda: None
+) -> None:
     """Import Keras with ``backend``, ``device`` and determinism set for this process.
+
+    ``connect`` is called when both are imported, before anything looks for devices.
 
     Raises:
         UserError: unknown or unavailable device, or Keras was already imported with another backend.
@@ -123,6 +127,7 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
     keras.config.set_floatx("float32")
     if deterministic:
         determinism.forbid_nondeterministic_operations(backend)
+    connect()
     if device in ("gpu", "mps") and device_in_use() != device:
         raise UserError(
             f"device {device!r} was requested, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"

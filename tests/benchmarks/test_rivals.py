@@ -113,7 +113,7 @@ def test_images_are_made_once_and_are_what_they_say(cache):
 
 @pytest.mark.parametrize("chain", pipeline.CHAINS.values())
 def test_the_pipeline_runs(chain):
-    assert pipeline.ours(chain, quality=75, images=6, batch=4, size=32, workers=1)() > 0
+    assert pipeline.ours(chain, quality=75, images=6, batch=4, size=32, workers=1, keep=1 << 20)() > 0
 
 
 @pytest.mark.parametrize("chain", pipeline.CHAINS.values())
