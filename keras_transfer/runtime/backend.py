@@ -19,6 +19,7 @@ from keras_transfer.keras_compat.dynamo import dynamo_later
 from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
+from keras_transfer.runtime.compiled import keep_compiled
 from keras_transfer.runtime.device import bind_local_gpu, check_device, device_in_use, set_device_variables
 from keras_transfer.runtime.resources import limit_threads, set_thread_variables
 
@@ -112,6 +113,8 @@ def activate(
         _set_variables(backend)
         set_device_variables(backend, device)
         set_thread_variables(backend)
+        if backend == "jax":
+            keep_compiled()
         importlib.import_module(backend)
         limit_threads(backend)
         bind_local_gpu(backend, device)
