@@ -15,9 +15,11 @@ from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import Backend, Device, Switch
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.keras_compat import keep_tensorflow_out
+from keras_transfer.keras_compat.dynamo import dynamo_later
 from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
+from keras_transfer.runtime.compiled import keep_compiled
 from keras_transfer.runtime.device import bind_local_gpu, check_device, device_in_use, set_device_variables
 from keras_transfer.runtime.resources import limit_threads, set_thread_variables
 
@@ -111,11 +113,13 @@ def activate(
         _set_variables(backend)
         set_device_variables(backend, device)
         set_thread_variables(backend)
+        if backend == "jax":
+            keep_compiled()
         importlib.import_module(backend)
         limit_threads(backend)
         bind_local_gpu(backend, device)
         # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
-        with _hidden("jax"):
+        with _hidden("jax"), dynamo_later() if backend == "torch" else contextlib.nullcontext():
             importlib.import_module("keras")
     import keras
 
