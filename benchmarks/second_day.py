@@ -3,6 +3,7 @@
     python -m benchmarks.second_day suggest SET [SET …]       chosen for labelling by BADGE, or at random: 20, then 4 × 20 labels
     python -m benchmarks.second_day unlabelled SET [SET …]    5 labels a class, and the other training pictures without labels
     python -m benchmarks.second_day corrected SET [SET …]     40 wrong labels in training, then corrected: what the report names
+    python -m benchmarks.second_day added SET [SET …]         a class that comes later, with 30 pictures: a column more, or all solved again
 
 A SET has the folders train/CLASS and test/CLASS.
 """
@@ -17,6 +18,7 @@ import numpy as np
 
 SEEDS, START, STEP, STEPS = 5, 20, 20, 4
 WRONG = 40  # labels
+LATER = 30  # pictures of a class that comes later
 LABELS = 5  # of each class, beside pictures without labels
 
 
@@ -130,9 +132,54 @@ def show_corrected(folder: Path) -> None:
         )
 
 
+def with_class(
+    train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], new: int
+) -> dict[str, tuple[float, float, float]]:
+    """Return the accuracy on old and new classes and the log-loss on test pictures of each way to add the class ``new``."""
+    from keras_transfer.revise.candidates import Known, best_with_new_class, solved_again, with_column
+    from keras_transfer.solved.cross_validation import cross_validate
+    from keras_transfer.solved.evidence import losses
+    from keras_transfer.solved.folds import folds_of
+    from keras_transfer.solved.solvers import SOLVERS
+
+    solver, last = SOLVERS["logistic"], int(train[1].max())
+    place = np.argsort([*(label for label in range(last + 1) if label != new), new])  # the new class is the last
+    x, y, truth = train[0].astype(np.float64), place[train[1]], place[test[1]]
+    old, later = np.flatnonzero(y < last), np.random.default_rng(new).permutation(np.flatnonzero(y == last))[:LATER]
+    found = cross_validate(solver, x[old], y[old], last, folds_of(y[old], x[old]))
+    head = solver.solve(x[old], y[old], last, found.strength).scaled(found.temperature)
+    earlier = np.full((len(old) + len(later), last), np.nan)
+    earlier[: len(old)] = found.logits / found.temperature
+    rows, none = np.concatenate([old, later]), (np.empty((0, x.shape[1])), np.empty(0, np.int64), None)
+    known = Known(x[rows], y[rows], last + 1, None, None, None, *none)
+    column = with_column(known, head.kernel, head.bias, earlier)
+    ways = {
+        "a column": column.head,
+        "again": solved_again(known).head,
+        "chosen": best_with_new_class(known, column).head,
+    }
+    before = head.logits(test[0][truth < last]).argmax(axis=1) == truth[truth < last]
+    result = {"before": (float(before.mean()), float("nan"), float("nan"))}
+    for name, one in ways.items():
+        logits = one.logits(test[0])
+        right = logits.argmax(axis=1) == truth
+        shares = right[truth < last].mean(), right[truth == last].mean()
+        result[name] = (float(shares[0]), float(shares[1]), float(losses(logits, truth).mean()))
+    return result
+
+
+def show_added(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> None:
+    """Print the means over three classes that come later."""
+    last = int(train[1].max())
+    found = [with_class(train, test, new) for new in sorted({0, (last + 1) // 2, last})]
+    for way in found[0]:
+        old, new, loss = np.mean([one[way] for one in found], axis=0)
+        print(f"{name} {way}: old classes {old:.4f}, new class {new:.4f}, log-loss {loss:.4f}", flush=True)
+
+
 def main() -> None:
     what, *names = sys.argv[1:] or [""]
-    if what not in ("suggest", "unlabelled", "corrected"):
+    if what not in ("suggest", "unlabelled", "corrected", "added"):
         raise SystemExit(__doc__)
     for name in names:
         if what == "corrected":
@@ -141,6 +188,8 @@ def main() -> None:
         train, test = features_of(Path(name) / "train"), features_of(Path(name) / "test")
         if what == "unlabelled":
             show_unlabelled(Path(name).name, train, test)
+        elif what == "added":
+            show_added(Path(name).name, train, test)
         else:
             show_suggested(Path(name).name, train, test)
 

@@ -10,7 +10,18 @@ import pytest
 from PIL import Image
 
 from keras_transfer.cli import main
-from keras_transfer.data.checks.examine import NEAR_BITS, NEAR_CORRELATION, close_pairs, difference_hashes, examine
+from keras_transfer.data.checks import findings as findings_module
+from keras_transfer.data.checks import near as near_module
+from keras_transfer.data.checks.examine import examine
+from keras_transfer.data.checks.near import (
+    DRAWS,
+    NEAR_BITS,
+    NEAR_CORRELATION,
+    NEIGHBOURS,
+    close_pairs,
+    difference_hashes,
+    hashed_groups,
+)
 from keras_transfer.data.samples import ArrayStore, make_samples
 from keras_transfer.doctor import doctor
 from tests.conftest import make_photos
@@ -120,6 +131,70 @@ def test_images_without_contrast_are_no_duplicates():
     flat = np.repeat(np.arange(0, 200, 10, dtype=np.uint8), 64).reshape(-1, 8, 8)
     sample_table = make_samples(["a"], ArrayStore(flat), [0] * len(flat))
     assert examine(sample_table).alike() == []
+
+
+def smooth(count: int, seed: int = 0) -> np.ndarray:
+    """Thumbnails with slow gradients, as photographs have, whose hashes are anything but random."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(0, 1, (count, 4, 4)).repeat(4, axis=1).repeat(4, axis=2)
+    slope = np.linspace(-3, 3, 16)[None, :, None] * rng.normal(0, 0.3, (count, 1, 1))
+    return np.clip(128 + 30 * (coarse + slope) + rng.normal(0, 6, (count, 16, 16)), 0, 255).astype(np.uint8)
+
+
+def test_hashing_finds_nearly_all_pairs_with_few_comparisons():
+    thumbs = smooth(3000)
+    copies = thumbs[1000:1300].astype(int) + np.random.default_rng(1).integers(-2, 3, (300, 16, 16))
+    brighter = np.clip(thumbs[1500:1600] * 1.1, 0, 255)
+    thumbs = np.concatenate([thumbs, np.clip(copies, 0, 255).astype(np.uint8), brighter.astype(np.uint8)])
+    every = close_pairs(thumbs)
+    near = hashed_groups(thumbs)
+    found = near.groups[every[:, 0]] == near.groups[every[:, 1]]
+    assert len(every) >= 350 and found.mean() > 0.97
+    whole = near_module.near_duplicates(thumbs).groups
+    assert all(len(set(whole[near.groups == group])) == 1 for group in np.unique(near.groups))
+    assert near.compared < 0.2 * len(thumbs) ** 2 / 2
+
+
+def test_comparisons_grow_as_the_images_do():
+    thumbs = np.concatenate([smooth(8000), smooth(1, 5).repeat(8000, axis=0)])[
+        np.random.default_rng(2).permutation(16000)
+    ]
+    counts = [hashed_groups(thumbs[:size]).compared for size in (4000, 8000, 16000)]
+    assert counts[1] < 3 * counts[0] and counts[2] < 3 * counts[1]
+    assert counts[2] <= 16000 * DRAWS * NEIGHBOURS
+
+
+def test_equal_thumbnails_are_linked_to_one_and_a_crowd_is_told():
+    one = smooth(1, 3)
+    many = one.repeat(5000, axis=0)
+    many[1] = one[0].T
+    near = hashed_groups(many)
+    assert near.groups.tolist() == [near.groups[0], near.groups[1]] + [near.groups[0]] * 4998
+    assert near.groups[0] != near.groups[1] and near.crowded == 0 and near.compared < 10_000
+    # Everywhere brighter to the right and below: the same hash, however large the steps.
+    rng, axis = np.random.default_rng(0), np.arange(16)
+    across, down = (rng.integers(10, 100, (800, 1)) * (axis > rng.integers(0, 15, (800, 1))) for _ in range(2))
+    steps = (across + axis)[:, None] + (down + axis)[:, :, None]
+    assert len(np.unique(difference_hashes(steps.astype(np.uint8)), axis=0)) == 1
+    near = hashed_groups(steps.astype(np.uint8))
+    assert len(np.unique(near.groups)) > NEIGHBOURS and near.crowded > 0
+    assert near.compared <= 800 * (DRAWS * NEIGHBOURS + 1)
+
+
+def test_near_duplicates_among_many_images(monkeypatch):
+    thumbs = smooth(60, 4)
+    changed = thumbs[:5].copy()
+    changed[:, 0, 0] ^= 1
+    images = np.concatenate([thumbs, thumbs[:2], changed])
+    samples = make_samples(["a"], ArrayStore(images), [0] * len(images), split=["train"] * 60 + ["val"] * 7)
+    every = examine(samples).alike()
+    for module in (near_module, findings_module):
+        monkeypatch.setattr(module, "MAX_COMPARED", 50)
+    examined = examine(samples)
+    assert examined.alike() == every == [[0, 60, 62], [1, 61, 63], [2, 64], [3, 65], [4, 66]]
+    said = {one.check: one.message for one in findings_module.findings(samples, examined, samples.split, None)}
+    assert "5 groups of near-duplicate images: most of them" in said["near duplicates"]
+    assert "5 groups in different splits" in said["near duplicates across splits"]
 
 
 def test_close_pairs_are_those_of_comparing_all():

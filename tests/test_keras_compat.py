@@ -344,3 +344,29 @@ def test_tensorflow_is_kept_out():
 def test_these_are_the_known_releases():
     """After an upgrade of Keras: if all other tests here pass, add the release to `KNOWN_FOR`."""
     assert ".".join(keras.__version__.split(".")[:2]) in compat.KNOWN_FOR
+
+
+@on_torch
+@pytest.mark.slow
+def test_the_compiler_of_torch_is_imported_when_something_compiles():
+    code = """
+import sys
+from keras_transfer import runtime
+runtime.activate("torch")
+import keras, torch
+assert "torch._dynamo" not in sys.modules
+before = keras.random.normal((3,), seed=keras.random.SeedGenerator(1))
+assert "torch._dynamo" not in sys.modules
+generator = keras.random.SeedGenerator(1)
+compiled = torch.compile(lambda x: x + keras.random.normal((3,), seed=generator), backend="eager")
+assert torch.equal(compiled(torch.zeros(3)), before)
+assert sys.modules["torch._dynamo"].__file__ and torch._dynamo is sys.modules["torch._dynamo"]
+from keras_transfer.keras_compat.dynamo import dynamo_later
+with dynamo_later():  # what is there stays
+    assert sys.modules["torch._dynamo"].__file__
+del sys.modules["torch._dynamo"]
+with dynamo_later():
+    assert callable(sys.modules["torch._dynamo"].disable()(len)) and not hasattr(sys.modules["torch._dynamo"], "__file__")
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -180,6 +180,10 @@ class DataConfig(DatasetConfig):
     workers: Natural | Auto = Field(
         "auto", description="Number of threads that decode and augment images; 0: none, the training thread does it."
     )
+    image_memory: NonNegative | Auto = Field(
+        "auto",
+        description="Memory in GiB for decoded training images, which later epochs then need not decode again; `auto`: a quarter of what is free; 0: none.",
+    )
     cache: Literal["auto", "off", "memory", "disk"] = Field(
         "auto",
         description="Where features of frozen layers are cached; `auto`: on disk, for later runs too, otherwise in "

@@ -1,4 +1,4 @@
-"""Start the processes of a training on this machine, with torch's elastic launcher (what ``torchrun`` runs)."""
+"""Start the processes of a training on this machine: on torch with its elastic launcher (what ``torchrun`` runs)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,29 @@ from keras_transfer.errors import EXIT_FAILED, EXIT_INTERRUPTED, UserError
 from keras_transfer.runtime.resources import share_threads
 
 
-def launch(processes: int, words: Sequence[str], backend: str) -> int:
+def launch(processes: int, words: Sequence[str], backend: str, run: str | None = None) -> int:
     """Run ``keras-transfer`` with the same words in several processes, and wait for them.
 
     Args:
         processes: number of processes.
         words: arguments of the command line.
         backend: Keras backend that they will run on.
+        run: the run directory, where it is known, for messages.
 
     Returns:
         The exit status: that of the first process that failed, or 0.
 
     Raises:
-        UserError: the backend trains in one process on a machine, or torch is not installed.
+        UserError: the backend trains in one process, or is not installed.
     """
-    if backend != "torch":
+    if backend == "tensorflow":
         raise UserError(
-            f"--processes is for torch; {backend} uses all devices of a machine in one process: leave it out"
+            "--processes is for torch and jax; tensorflow uses all devices of a machine in one process: leave it out"
         )
+    if backend == "jax":
+        from keras_transfer.distribute.local import run_processes
+
+        return run_processes(processes, ["-m", "keras_transfer", *words], run)
     if importlib.util.find_spec("torch") is None:
         raise UserError('--processes needs torch: pip install "keras_transfer[torch]"')
     share_threads(processes)

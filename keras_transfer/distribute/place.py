@@ -32,10 +32,15 @@ class Place:
         return self.rank == 0
 
 
-# Launcher → variables of rank, size, rank on the machine, processes on the machine: torchrun's, and Keras's own for jax.
+# Launcher → variables of rank, size, rank on the machine, processes on the machine: torchrun's; Keras's own, for jax.
 _VARIABLES = {
     "torchrun": ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
-    "KERAS_DISTRIBUTION_PROCESS_ID": ("KERAS_DISTRIBUTION_PROCESS_ID", "KERAS_DISTRIBUTION_NUM_PROCESSES", "", ""),
+    "KERAS_DISTRIBUTION_PROCESS_ID": (
+        "KERAS_DISTRIBUTION_PROCESS_ID",
+        "KERAS_DISTRIBUTION_NUM_PROCESSES",
+        "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE",
+    ),
 }
 
 
@@ -49,7 +54,7 @@ def place() -> Place | None:
         rank, size = (_number(name) for name in names[:2])
         if rank is None or size is None:
             continue
-        local_rank, local_size = (_number(name) if name else None for name in names[2:])
+        local_rank, local_size = (_number(name) for name in names[2:])
         found = Place(rank, size, local_rank or 0, local_size or 1, launcher)
         if not 0 <= rank < size:
             raise UserError(f"{names[0]}={rank} and {names[1]}={size}: expected a number from 0 to {size - 1}")
@@ -69,7 +74,7 @@ def resume_command(run: object) -> str:
     found = place()
     if found is None or found.size == 1:
         return f"keras-transfer {rest}"
-    if found.launcher == "torchrun" and found.local_size == found.size:
+    if found.local_size == found.size:
         return f"keras-transfer {rest} --processes {found.size}"
     if found.launcher == "torchrun":
         return f"torchrun (with the same options) -m keras_transfer {rest}"

@@ -26,7 +26,7 @@ def start(wanted: str, backend: str, device: str) -> Group:
     if backend == "torch":
         return _on_torch(wanted, device, here)
     if backend == "jax":
-        return _on_jax(wanted)
+        return _on_jax(wanted, here)
     return _on_tensorflow(wanted)
 
 
@@ -46,10 +46,10 @@ def _check_processes(wanted: str, backend: str, here: Place) -> None:
             f"distribute: none, but this is process {here.rank} of {here.size} ({here.launcher}): start one process, "
             "or set distribute to data_parallel"
         )
-    if backend != "torch":
+    if backend == "tensorflow":
         raise UserError(
-            f"this is process {here.rank} of {here.size} ({here.launcher}), but {backend} trains in one process: use backend: torch for several "
-            "machines, or start one process, which uses all devices of a machine (torch with --processes, jax and tensorflow by themselves)"
+            f"this is process {here.rank} of {here.size} ({here.launcher}), but tensorflow trains in one process: use backend: torch or jax for "
+            "several processes or machines, or start one process, which uses all devices of a machine"
         )
 
 
@@ -71,9 +71,13 @@ def _on_torch(wanted: str, device: str, here: Place | None) -> Group:
     return TorchGroup(here, device)
 
 
-def _on_jax(wanted: str) -> Group:
+def _on_jax(wanted: str, here: Place | None) -> Group:
     import jax
 
+    if here is not None and here.size > 1:
+        from keras_transfer.distribute.jax_group import JaxGroup
+
+        return JaxGroup(here)
     count = jax.device_count()
     if count == 1:
         return Group(wanted, "one device") if wanted == "data_parallel" else ALONE

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pickle
-import socket
-import time
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +11,8 @@ import torch
 import torch.distributed as dist
 
 from keras_transfer.distribute.group import Group, T
+from keras_transfer.distribute.lost import Member, describe_lost, this_member
+from keras_transfer.distribute.outcome import outcome
 from keras_transfer.distribute.place import Place
 
 STEP = timedelta(minutes=30)
@@ -38,12 +35,12 @@ class TorchGroup(Group):
         backend = "cpu:gloo,cuda:nccl" if device == "gpu" else "gloo"
         dist.init_process_group(backend, timeout=STEP)
         self._patient = dist.new_group(backend="gloo", timeout=WAIT)
-        self._processes: list[tuple[str, int]] = [("", 0)] * here.size
-        dist.all_gather_object(self._processes, (socket.gethostname(), os.getpid()), group=self._patient)
+        self._members: list[Member] = [("", 0)] * here.size
+        dist.all_gather_object(self._members, this_member(), group=self._patient)
 
     def from_main(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in process 0, or raise what it raises there."""
-        found: list[Any] = [_outcome(make) if self.is_main else None]
+        found: list[Any] = [outcome(make) if self.is_main else None]
         dist.broadcast_object_list(found, src=0, group=self._patient)
         value, error = found[0]
         if error is not None:
@@ -73,48 +70,9 @@ class TorchGroup(Group):
         said = str(error).lower()
         if not isinstance(error, RuntimeError) or not (known or any(sign in said for sign in _SIGNS)):
             return None
-        gone = self._gone()
-        for _ in range(20):  # the connection may close before the process has ended
-            if gone:
-                break
-            time.sleep(0.1)
-            gone = self._gone()
-        if not gone:
-            return f"a process of another machine has ended, or does not answer ({str(error).strip().splitlines()[0]})"
-        return " and ".join(f"process {rank} of {self.size} (pid {self._processes[rank][1]})" for rank in gone) + (
-            " has ended" if len(gone) == 1 else " have ended"
-        )
-
-    def _gone(self) -> list[int]:
-        """Return the processes of this machine that are no more."""
-        here = socket.gethostname()
-        return [rank for rank, (host, pid) in enumerate(self._processes) if host == here and not _is_alive(pid)]
+        return describe_lost(self._members, error)
 
     def close(self) -> None:
         """Wait for the others, then leave the group."""
         self.from_main(lambda: None)
         dist.destroy_process_group()
-
-
-def _outcome(make: Callable[[], T]) -> tuple[T | None, Exception | None]:
-    """Return what a function returns, or what it raises, in a form that can be sent."""
-    try:
-        return make(), None
-    except Exception as error:
-        try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            return None, RuntimeError(f"{type(error).__name__}: {error}")
-        return None, error
-
-
-def _is_alive(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and that its parent has not yet noticed does not."""
-    try:
-        os.kill(pid, 0)
-        status = Path(f"/proc/{pid}/stat")
-        return not status.parent.is_dir() or status.read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except (OSError, IndexError):
-        return True

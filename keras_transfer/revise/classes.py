@@ -55,7 +55,8 @@ def add_class(
     share = len(base.test) / max(1, len(base.samples))
     revision = Revision.of(base)
     revision.add(of_class(list(pictures), label, share, config.seed))
-    return make_run(old, base, revision, not fine_tune, output, backend, device, say)
+    adds = not any(row.added and row.base is not None for row in revision.rows)
+    return make_run(old, base, revision, not fine_tune, output, backend, device, say, adds=adds)
 
 
 @checked

@@ -11,96 +11,74 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_transfer import text
 from keras_transfer.config.load import complete
-from keras_transfer.config.open_data import evaluation_transform, open_data
+from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.data.loading.keras_dataset import Batches
-from keras_transfer.data.loading.loader import Loader
-from keras_transfer.engine.features import UpperPart
-from keras_transfer.engine.numbers import unpack
-from keras_transfer.errors import UserError
-from keras_transfer.evaluation.evaluate import predict_logits
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.models import bundle
-from keras_transfer.models.initial import draw_initial_weights
-from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.report.write import write_report
+from keras_transfer.revise.candidates import Candidate, best_with_new_class, solved_again, with_column
 from keras_transfer.revise.comparison import SameNetwork, last_layer
+from keras_transfer.revise.network import Network
 from keras_transfer.revise.single_label import start_single
 from keras_transfer.runs import RunDirectory, as_seen_from
-from keras_transfer.solved.cross_validation import cross_validate
-from keras_transfer.solved.evidence import losses
-from keras_transfer.solved.folds import folds_of
-from keras_transfer.solved.solvers import SOLVERS
-from keras_transfer.solved.temperature import fit_temperature
 from keras_transfer.training import build
-from keras_transfer.training.exact import SOLVER, Solution, head_part, loss_weights
 from keras_transfer.typing import Say
-
-FOLDS = 3  # with every third strength: seconds count, and the head is an optimum that depends little on either
 
 
 @dataclass(frozen=True)
 class NewHead:
-    """A classifier with another last layer, and what is known of it.
+    """Another last layer for a network, and what is known of it.
 
     Attributes:
-        model: the classifier.
+        kernel, bias: float (d, C) and (C,).
         out_of_fold: logits of the training pictures by heads made without them, float (n, C), or None.
         outcomes: how the head was solved, for ``metrics.json``.
     """
 
-    model: keras.Model
+    kernel: np.ndarray
+    bias: np.ndarray
     out_of_fold: np.ndarray | None = None
     outcomes: list[dict[str, Any]] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, found: Candidate) -> NewHead:
+        """Return a solved head."""
+        return cls(found.head.kernel, found.head.bias, found.out_of_fold, [found.outcome()])
 
-Make = Callable[[keras.Model, ResolvedConfig, Dataset, Say], NewHead]
-"""Makes the new head of an old model for the revised data."""
+
+Make = Callable[[Network], NewHead]
+"""Makes the new head of an old network for the revised data."""
 
 
-def solved(model: keras.Model, config: ResolvedConfig, data: Dataset, say: Say) -> NewHead:
+def solved(network: Network) -> NewHead:
     """Solve the last layer for the classes of the data, on the features of the network as it is.
 
-    Strength and temperature are those that predict the validation images best; where these lack a class, as a new one, or there are
-    none, the training images in cross-validation.
-
-    Raises:
-        UserError: the model does not end with one linear layer on a feature vector.
+    Strength and temperature are those that predict the validation images best, and where these lack a class, as a new one, or there are
+    none, training images in cross-validation.
     """
-    new = with_outputs(model, len(data.classes), config.seed)
-    train, val = build.make_batches(config.data, data, config.seed)
-    plain = train.loader.plain()
-    try:
-        part = head_part(new, Batches(plain), val, build.feature_settings(config.data, native=True), say)
-        found = _best_head(part, plain)
-    finally:
-        for loader in (plain, train.loader, val.loader):
-            loader.close()
-    new.get_layer(LOGITS).set_weights([found.head.kernel.astype(np.float32), found.head.bias.astype(np.float32)])
-    say(str(found))
-    return NewHead(new, found.out_of_fold() if found.validation is not None else None, [found.outcome("head")])
+    found = solved_again(network.known())
+    network.say(str(found))
+    return NewHead.of(found)
 
 
-def _best_head(part: UpperPart, loader: Loader) -> Solution:
-    solver, split = SOLVERS[SOLVER], loader.split
-    features, weights = unpack(part.train.features[0]), loss_weights(loader)
-    judges, classes, strengths = part.val.loader.split, len(split.classes), solver.strengths[::3]
-    if len(np.unique(judges.labels)) < len(np.unique(split.labels)):
-        folds = folds_of(split.labels, features, split.groups, FOLDS)
-        found = cross_validate(solver, features, split.labels, classes, folds, weights, split.weights, strengths)
-        head = solver.solve(features, split.labels, classes, found.strength, weights)
-        return Solution(head.scaled(found.temperature), found)
-    rows = unpack(part.val.features[0])
-    heads = [
-        head.scaled(fit_temperature(head.logits(rows), judges.labels, judges.weights))
-        for head in solver.path(features, split.labels, classes, strengths, weights)
-    ]
-    costs = [np.average(losses(head.logits(rows), judges.labels), weights=judges.weights) for head in heads]
-    return Solution(heads[int(np.argmin(costs))], None)
+def added(earlier: np.ndarray | None = None) -> Make:
+    """Return what gives the head a column for the last class of the data; all are solved again only where that is clearly better.
+
+    Args:
+        earlier: logits of the new run's training pictures by models of the old run that were made without them, float (n, C − 1), not
+            finite where there are none; or None.
+    """
+
+    def make(network: Network) -> NewHead:
+        known = network.known()
+        found = best_with_new_class(known, with_column(known, *network.head, earlier))
+        network.say(str(found))
+        return NewHead.of(found)
+
+    return make
 
 
 def kept(columns: Sequence[int], out_of_fold: np.ndarray | None = None) -> Make:
@@ -113,21 +91,12 @@ def kept(columns: Sequence[int], out_of_fold: np.ndarray | None = None) -> Make:
         out_of_fold: logits of the new run's training pictures with all outputs, float (n, C), or None.
     """
 
-    def make(model: keras.Model, config: ResolvedConfig, data: Dataset, say: Say) -> NewHead:
-        new = with_outputs(model, len(columns), config.seed)
-        kernel, bias = _head_of(model).get_weights()
-        new.get_layer(LOGITS).set_weights([kernel[:, list(columns)], bias[list(columns)]])
-        return NewHead(new, None if out_of_fold is None else out_of_fold[:, list(columns)])
+    def make(network: Network) -> NewHead:
+        kernel, bias = network.head
+        places = list(columns)
+        return NewHead(kernel[:, places], bias[places], None if out_of_fold is None else out_of_fold[:, places])
 
     return make
-
-
-def with_outputs(model: keras.Model, classes: int, seed: int) -> keras.Model:
-    """Return a model of the same layers with a new last layer; the given model stays as it is."""
-    layer = keras.layers.Dense(classes, dtype="float32", name=LOGITS)
-    new = keras.Model(model.inputs[0], layer(_head_of(model).input), name=model.name)
-    draw_initial_weights([layer], seed)
-    return new
 
 
 def solve_run(  # what a run is made from
@@ -154,15 +123,17 @@ def solve_run(  # what a run is made from
     model, metadata, _ = start_single(old.path, backend, device)
     resolved = complete(config)
     data = open_data(resolved)
-    head = make(model, resolved, data, say)
-    features = _features(head.model, resolved, data)
-    logits, metrics = _measure(head, features, data)
+    network = Network(model, resolved, data, say)
+    head = make(network)
+    made = network.with_outputs(head.kernel, head.bias)
+    features = {split.name: network.features(split) for split in (data.val, data.test) if len(split)}
+    logits, metrics = _measure(head, made, features, data)
     earlier = old.read_json(old.metrics)
     metrics |= {key: earlier[key] for key in ("best", "phases") if key in earlier}
     metrics |= {"outcomes": head.outcomes, "seconds": round(time.perf_counter() - began, 3)}
     about = {**build.metadata_of(resolved, data), "weights": metadata.get("weights", resolved.model.weights)}
     with new.locked():
-        bundle.save(head.model, new.model, about, build.golden_images(head.model.input_shape[1:]))
+        bundle.save(made, new.model, about, build.golden_images(made.input_shape[1:]))
         new.write_history(old.read_history())
         if head.out_of_fold is not None:
             new.write_out_of_fold(head.out_of_fold, data.train.labels)
@@ -171,26 +142,15 @@ def solve_run(  # what a run is made from
         new.write_json(new.metrics, metrics)
     say(build.verdict(metrics))
     if resolved.output.report:
-        write_report(new, data, head.model, logits)
-    return SameNetwork(((model, metadata), (head.model, about)), features)
-
-
-def _features(model: keras.Model, config: ResolvedConfig, data: Dataset) -> dict[str, np.ndarray]:
-    """Return the features before the last layer of what judges a model."""
-    reader = keras.Model(model.inputs[0], _head_of(model).input)
-    transform, settings = evaluation_transform(config.data), config.data
-    return {
-        split.name: predict_logits(reader, split, transform, settings.micro_batch_size, settings.workers)
-        for split in (data.val, data.test)
-        if len(split)
-    }
+        write_report(new, data, made, logits)
+    return SameNetwork(((model, metadata), (made, about)), features)
 
 
 def _measure(
-    head: NewHead, features: dict[str, np.ndarray], data: Dataset
+    head: NewHead, model: keras.Model, features: dict[str, np.ndarray], data: Dataset
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the logits of what judges the model, and its metrics."""
-    logits = {name: last_layer(head.model, rows) for name, rows in features.items()}
+    logits = {name: last_layer(model, rows) for name, rows in features.items()}
     if head.out_of_fold is not None and len(head.out_of_fold) == len(data.train):
         logits[OUT_OF_FOLD] = np.asarray(head.out_of_fold, np.float32)
     return logits, build.measure(logits, data)
@@ -213,12 +173,3 @@ def _manifest(old: RunDirectory, new: RunDirectory, config: ResolvedConfig, data
         },
         "data_from_run": as_seen_from(new, config),
     }
-
-
-def _head_of(model: keras.Model) -> Any:
-    layer = model.layers[-1]
-    if layer.name != LOGITS or not isinstance(layer, keras.layers.Dense) or not layer.use_bias:
-        raise UserError(
-            f"the model does not end with a linear layer {LOGITS!r}, but with {text.one_line(layer.name)!r}"
-        )
-    return layer

@@ -107,6 +107,7 @@ def make_run(  # its arguments are those of the commands
     device: str | None,
     say: Say,
     columns: Sequence[int] | None = None,
+    adds: bool = False,
 ) -> Comparison:
     """Make a run of revised data, and compare it with the old one.
 
@@ -120,6 +121,7 @@ def make_run(  # its arguments are those of the commands
         device: where to compute, or None.
         say: prints a line.
         columns: outputs of the old model that the new one has, where nothing is to be trained; None: train.
+        adds: whether all that is new are pictures of a class more.
     """
     check_revision(revision)
     config = old.read_config()
@@ -142,9 +144,11 @@ def make_run(  # its arguments are those of the commands
             start_backend(old, backend, device)
             from keras_transfer.revise import head  # which imports Keras
 
-            make = (
-                head.solved if columns is None else head.kept(columns, _kept_out_of_fold(old, base, revision, config))
-            )
+            make: head.Make = head.solved
+            if columns is not None:
+                make = head.kept(columns, _old_out_of_fold(old, base, revision, config))
+            elif adds:
+                make = head.added(_old_out_of_fold(old, base, revision, config))
             same = head.solve_run(old, new, config, backend, device, say, make)
         else:
             from keras_transfer.training.train import train
@@ -166,14 +170,18 @@ def _unjudged(base: Dataset, revision: Revision) -> list[str]:
     return found
 
 
-def _kept_out_of_fold(old: RunDirectory, base: Dataset, revision: Revision, config: RunConfig) -> np.ndarray | None:
-    """Return the out-of-fold logits of the old run for the training pictures of the new one, float32 (n, C), if there are any."""
+def _old_out_of_fold(old: RunDirectory, base: Dataset, revision: Revision, config: RunConfig) -> np.ndarray | None:
+    """Return the out-of-fold logits of the old run for the training pictures of the new one, float64 (n, C), NaN where it has none; or None."""
     stored = old.read_out_of_fold()
     if stored is None or len(stored[0]) != len(base.train):
         return None
     place = {int(row): i for i, row in enumerate(base.train.indices)}
     rows = revision.rows_of(open_data(config).train)
-    return stored[0][[place[row.base] for row in rows if row.base is not None]]
+    found = np.full((len(rows), stored[0].shape[1]), np.nan)
+    for i, row in enumerate(rows):
+        if row.base is not None and not row.added and row.base in place:
+            found[i] = stored[0][place[row.base]]
+    return found
 
 
 def check_revision(revision: Revision) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -21,6 +22,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.files import write_text
 from keras_transfer.revise.additions import Additions
 from keras_transfer.runs.directory import REVISED
+from keras_transfer.runtime import usable_cores
 
 FILE, IMAGES = "data.csv", "images"
 
@@ -138,9 +140,10 @@ class Revision:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(("path", "label", "split", "weight", "group"))
-        for number, row in enumerate(self.rows):
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            files = list(pool.map(lambda number: _file(self.rows[number], number, place), range(len(self.rows))))
+        for row, file in zip(self.rows, files):
             label = self.classes.index(row.label) if by_place else row.label
-            file = _file(row, number, place)
             self.files[str((place / file).absolute())] = row
             writer.writerow((file, label, row.split, repr(row.weight), row.group))
         write_text(place / FILE, text.getvalue())

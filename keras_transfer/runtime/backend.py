@@ -8,16 +8,18 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from keras_transfer.arguments import checked
 from keras_transfer.arguments.types import Backend, Device, Switch
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.keras_compat import keep_tensorflow_out
+from keras_transfer.keras_compat.dynamo import dynamo_later
 from keras_transfer.options import BACKENDS
 from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
+from keras_transfer.runtime.compiled import keep_compiled
 from keras_transfer.runtime.device import bind_local_gpu, check_device, device_in_use, set_device_variables
 from keras_transfer.runtime.resources import limit_threads, set_thread_variables
 
@@ -88,8 +90,12 @@ def use_backend(name: Backend = "auto", device: Device = "auto", deterministic: 
     return choice.value
 
 
-def activate(backend: str, device: str = "auto", deterministic: bool = False) -> None:
+def activate(
+    backend: str, device: str = "auto", deterministic: bool = False, connect: Callable[[], None] = lambda: None
+) -> None:
     """Import Keras with ``backend``, ``device`` and determinism set for this process.
+
+    ``connect`` is called when both are imported, before anything looks for devices.
 
     Raises:
         UserError: unknown or unavailable device, or Keras was already imported with another backend.
@@ -107,11 +113,13 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
         _set_variables(backend)
         set_device_variables(backend, device)
         set_thread_variables(backend)
+        if backend == "jax":
+            keep_compiled()
         importlib.import_module(backend)
         limit_threads(backend)
         bind_local_gpu(backend, device)
         # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
-        with _hidden("jax"):
+        with _hidden("jax"), dynamo_later() if backend == "torch" else contextlib.nullcontext():
             importlib.import_module("keras")
     import keras
 
@@ -122,6 +130,7 @@ def activate(backend: str, device: str = "auto", deterministic: bool = False) ->
     keras.config.set_floatx("float32")
     if deterministic:
         determinism.forbid_nondeterministic_operations(backend)
+    connect()
     if device in ("gpu", "mps") and device_in_use() != device:
         raise UserError(
             f"device {device!r} was requested, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"

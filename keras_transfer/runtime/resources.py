@@ -48,7 +48,8 @@ def set_thread_variables(backend: str) -> None:
 
 def share_threads(processes: int) -> None:
     """Have each of several processes, started from now on, compute in its share of the processors, unless the user has said otherwise."""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, usable_cores() // processes)))
+    for name in {*_THREADS["torch"], *_THREADS["jax"]}:
+        os.environ.setdefault(name, str(max(1, usable_cores() // processes)))
 
 
 def limit_threads(backend: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ def cross_validate(
             f" {labels.shape} and {numbers.shape}"
         )
     _check_memory(len(strengths) * len(numbers), len(labels), classes)
-    with threadpool_limits(1 if len(labels) <= _SMALL else None):
+    with one_thread_if_small(len(labels)):
         found = out_of_fold(solver, views, labels, classes, numbers, weights, strengths)
     temperatures = [fit_temperature(logits, labels, measured) for logits in found]
     costs = [np.average(losses(logits / t, labels), weights=measured) for logits, t in zip(found, temperatures)]
@@ -88,6 +89,13 @@ def cross_validate(
     evidence = measure(found[best] / temperatures[best], labels, measured)
     seconds = time.perf_counter() - began
     return CrossValidation(found[best].mean(axis=0), strengths[best], temperatures[best], evidence, seconds)
+
+
+@contextmanager
+def one_thread_if_small(samples: int) -> Iterator[None]:
+    """Compute on few samples with one thread: more would cost more than they help."""
+    with threadpool_limits(1 if samples <= _SMALL else None):
+        yield
 
 
 def _check_memory(times: int, samples: int, classes: int) -> None:

@@ -69,7 +69,7 @@ class OneVsRest:
             shares *= each[kept] / each[kept].mean(axis=1, keepdims=True)
         varies = np.flatnonzero((targets.min(axis=0) < 1) & (targets.max(axis=0) > 0))
         given = problem, targets[:, varies], shares[:, varies]
-        found = minima(lambda strength: _Objective(*given, strength), _start(*given), strengths)
+        found = minima(lambda strength: LabelObjective(*given, strength), _start(*given), strengths)
         return (self._head(problem, targets, varies, found[s], s) for s in strengths)
 
     def _head(
@@ -91,18 +91,34 @@ def _start(problem: Problem, targets: np.ndarray, weights: np.ndarray) -> np.nda
     return point
 
 
-class _Objective:
-    """Loss, gradient and curvature at a point, float64 (r + 1, k): kernels, and biases in the last row."""
+class LabelObjective:
+    """Loss, gradient and curvature at a point, float64 (r + 1, k): kernels, and biases in the last row.
 
-    def __init__(self, problem: Problem, targets: np.ndarray, weights: np.ndarray, strength: float):
+    Args:
+        problem: the features.
+        targets: float64 (n, k), 0 … 1.
+        weights: float64 (n, k).
+        strength: of the penalty.
+        offsets: float64 (n, 1) or (n, k), added to the logits; None: nothing.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        strength: float,
+        offsets: np.ndarray | None = None,
+    ):
         self.rows, self.variances = problem.rows, problem.variances
         self.targets, self.weights, self.strength = targets, weights, strength
+        self.offsets = 0.0 if offsets is None else offsets
 
     def loss(self, point: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the objective and the probabilities, float64 (n, k)."""
         from scipy.special import expit
 
-        logits = self.rows @ point[:-1] + point[-1]
+        logits = self.rows @ point[:-1] + point[-1] + self.offsets
         losses = np.logaddexp(0, logits) - self.targets * logits
         penalty = self.strength / 2 * float(np.square(point[:-1]).sum())
         return float((self.weights * losses).sum()) + penalty, np.asarray(expit(logits))

@@ -61,15 +61,13 @@ def _with_unlabelled(board: Leaderboard | None, outcomes: Sequence[dict[str, Any
 
 
 def _before(outcome: dict[str, Any]) -> Entry:
-    reason = "" if outcome["accepted"] else "fine-tuning is not clearly better"
+    reason = "" if outcome["accepted"] else "fine-tuning is not better"
     return _entry("solved head", outcome["evidence_start"], 0.0, not outcome["accepted"], reason)
 
 
 def _tuned(outcome: dict[str, Any]) -> Entry:
     name = f"fine-tuned ({outcome['phase']}), alpha {outcome['alpha']:g}"
-    reason = (
-        "better than the head by more than a standard error" if outcome["accepted"] else "no clear gain over the head"
-    )
+    reason = "better than the head on held-out images" if outcome["accepted"] else "no gain over the head"
     return _entry(name, outcome["evidence"], outcome["seconds"], outcome["accepted"], reason)
 
 

@@ -127,19 +127,33 @@ def head_part(
     Raises:
         UserError: the last layer is not a linear layer on a feature vector, or the features fit neither on disk nor in memory.
     """
+    frozen = frozen_below(model, len(train.loader.split), settings, say)
+    try:
+        more = None if unlabelled is None else unpack(frozen.of(unlabelled))
+        return HeadPart(frozen.cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader), more)
+    except CannotStore as problem:
+        raise UserError(f"solver exact needs the features of all images: {problem}") from problem
+
+
+def frozen_below(model: keras.Model, samples: int, settings: FeatureSettings, say: Say) -> FrozenFeatures:
+    """Return what computes the features that the last layer of a classifier reads, in float32; see :func:`head_part`.
+
+    Args:
+        model: a classifier.
+        samples: number of training images, which decides how they are stored.
+        settings: how features are kept.
+        say: gets one line for each set of features.
+
+    Raises:
+        UserError: the last layer is not a linear layer on a feature vector.
+    """
     cut = cut_below(model, LOGITS)
     layer = model.layers[-1]
     if cut is None or len(cut.shape) != 1 or not isinstance(layer, keras.layers.Dense) or not layer.use_bias:
         raise UserError("solver exact needs a model that ends with pooled features and one linear layer with a bias")
-    half = 4 * len(train.loader.split) * cut.shape[0] > LARGE_FEATURES
+    half = 4 * samples * cut.shape[0] > LARGE_FEATURES
     cache = "memory" if settings.cache == "off" else settings.cache
-    kept = replace(settings, precision="float32", half=half, cache=cache)
-    frozen = FrozenFeatures(cut, kept, say)
-    try:
-        more = None if unlabelled is None else unpack(frozen.of(unlabelled))
-        return HeadPart(cut.suffix, frozen.batches(train.loader), frozen.batches(val.loader), more)
-    except CannotStore as problem:
-        raise UserError(f"solver exact needs the features of all images: {problem}") from problem
+    return FrozenFeatures(cut, replace(settings, precision="float32", half=half, cache=cache), say)
 
 
 def solve_head(

@@ -58,8 +58,8 @@ class FoldedOutcome:
             With validation images, what calibrates theirs.
         evidence_start: of the model before, with heads that were solved without the images that judge.
         evidence: of the model at ``alpha``.
-        accepted: whether its log-loss is lower by more than one standard error of the paired difference. Otherwise, the weights are those
-            before.
+        accepted: whether its log-loss is lower: what is fine-tuned costs no more at prediction, so nothing speaks for the weights before
+            but their evidence. Otherwise, they stay.
         seconds: that all of it took.
         folds: number of trainings.
         residuals: for novelty (:mod:`keras_transfer.solved.novelty`): of each training image by the training without it, None where there
@@ -201,7 +201,7 @@ def train_in_folds(  # longer than others: the whole procedure in one place
                 break
         seen = np.sort(np.concatenate([fold.positions for fold in work.folds[:done]]))
         found = judge(seen)
-        accepted = found.gain > found.error and done == len(rounds)
+        accepted = found.gain > 0 and done == len(rounds)
         if accepted and phase.refit and rounds[0].head is not None:
             _begin(work.model, beginning, None)
             _fit(setup, phase, start, work.model, work.train, watch(work.train, f"{phase.name}, all images"))

@@ -12,6 +12,7 @@ from keras_transfer.config.schema import VAL_FRACTION, RunConfig
 from keras_transfer.console import hide_progress
 from keras_transfer.data.dataset import Dataset
 from keras_transfer.distribute import ALONE, Group, is_follower
+from keras_transfer.distribute.connect import connect
 from keras_transfer.distribute.start import idle_gpus, start
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
@@ -86,7 +87,9 @@ def prepare(
     if config.data.unlabelled is not None:
         one_class_only(data, {"data.unlabelled": config.data.unlabelled})
         data = with_unlabelled(data, config.data.unlabelled, config.data.on_bad_image, config.data.workers)
-    runtime.activate(choice.value, config.device, config.deterministic)
+    runtime.activate(
+        choice.value, config.device, config.deterministic, lambda: connect(choice.value, config.distribute)
+    )
     runtime.hide_progress_bars()
     if is_follower():
         hide_progress()

@@ -33,7 +33,7 @@ def stepping(
     if backend == "jax":
         from keras_transfer.training.data_parallel_jax import OnDevices
 
-        return [OnDevices(size)]
+        return [OnDevices(settings.group, train, val, size, stop or StopRequest(alone=False))]
     if settings.accumulate > 1:
         raise UserError(
             f"data.accumulate: {settings.accumulate} is not available on several devices of tensorflow: set distribute to none, "

@@ -145,10 +145,16 @@ def test_no_space(capsys, photos, tmp_path, monkeypatch):
 
 
 def test_resume_without_a_run(capsys, tmp_path, photos):
-    assert "--output" in fails(capsys, "train", "--resume")
+    assert "train --resume RUN" in fails(capsys, "train", "--resume")
+    assert "train --resume RUN" in fails(capsys, "train", "--resume", photos)
     assert "no run directory" in fails(capsys, "train", "--resume", "--output", tmp_path / "nothing")
     assert "config.yaml" in fails(capsys, "train", "--resume", "--output", photos)
     assert "leave out" in fails(capsys, "train", "--resume", "--output", photos, photos)
+
+
+def test_the_run_to_resume_may_stand_where_the_data_would(capsys, tmp_path):
+    (tmp_path / "manifest.json").write_text("{}")
+    assert "config.yaml" in fails(capsys, "train", "--resume", tmp_path)
 
 
 def test_models_that_are_none(capsys, tmp_path, photos):

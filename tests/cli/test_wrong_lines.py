@@ -45,7 +45,7 @@ WRONG = (
     ("train photos/ --set data.batchsize=3", "did you mean 'batch_size'?"),
     ("train photos/ --set batch_size", "--set expects KEY=VALUE, got 'batch_size'"),
     ("train photos/ --output photos", "exists and is not empty"),
-    ("train --resume", "--resume needs --output RUN"),
+    ("train --resume", "--resume needs the run directory"),
     ("train photos/ --accept-changes", "--accept-changes needs --resume"),
     ("predict model.keras", "missing PATH"),
     ("predict runs/nothing new.jpg", "no such file or folder: new.jpg"),

@@ -1,6 +1,6 @@
 """What each process of a tested training runs: train, or go on with a run, and write a digest of the weights it ends with.
 
-python -m torch.distributed.run … tests/distribute/program.py CONFIG OUTPUT [DIE_RANK DIE_STEP]
+python [-m torch.distributed.run …] tests/distribute/program.py CONFIG OUTPUT [DIE_RANK DIE_STEP]
 """
 
 from __future__ import annotations

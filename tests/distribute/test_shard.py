@@ -9,10 +9,12 @@ import keras_transfer as kt
 from keras_transfer.data.augment import transforms
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.distribute import Place, place, resume_command
+from keras_transfer.distribute.connect import ADDRESS, coordinator
 from keras_transfer.distribute.launch import launch
 from keras_transfer.distribute.shard import Shard
 from keras_transfer.distribute.start import start
 from keras_transfer.errors import UserError
+from keras_transfer.training.divided_batch import parts_of_share
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
@@ -84,8 +86,44 @@ def test_what_does_not_fit_how_the_process_was_started_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="distribute: none, but this is process 1 of 2"):
         start("none", "torch", "cpu")
-    with pytest.raises(UserError, match=r"process 1 of 2 .* but tensorflow trains in one process: use backend: torch"):
+    with pytest.raises(
+        UserError, match=r"process 1 of 2 .* but tensorflow trains in one process: use backend: torch or jax"
+    ):
         start("auto", "tensorflow", "cpu")
-    for backend in ("jax", "tensorflow"):
-        with pytest.raises(UserError, match=f"--processes is for torch; {backend} uses all devices"):
-            launch(2, ["train"], backend)
+    with pytest.raises(UserError, match="--processes is for torch and jax; tensorflow uses all devices"):
+        launch(2, ["train"], "tensorflow")
+
+
+def test_jax_is_told_where_process_0_is(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", ADDRESS):
+        monkeypatch.delenv(name, raising=False)
+    keras = Place(1, 2, 0, 1, "KERAS_DISTRIBUTION_PROCESS_ID")
+    with pytest.raises(UserError, match=f"nothing says where process 0 is: set {ADDRESS}"):
+        coordinator(keras)
+    monkeypatch.setenv("MASTER_ADDR", "host0")
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    assert coordinator(Place(1, 2, 1, 2, "torchrun")) == "host0:29501"
+    monkeypatch.setenv(ADDRESS, "10.0.0.1:1234,10.0.0.2:2345")
+    assert coordinator(keras) == "10.0.0.1:1234"
+    monkeypatch.setenv(ADDRESS, "10.0.0.1")
+    with pytest.raises(UserError, match="must be HOST:PORT"):
+        coordinator(keras)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("devices", [1, 2])
+@pytest.mark.parametrize(("images", "size"), [(15, 15), (15, 4), (2, 15), (1, 8), (13, 6)])
+def test_parts_of_a_batch_are_the_same_in_all_processes_and_hold_each_image_once(processes, devices, images, size):
+    shards = [Shard(rank, processes) for rank in range(processes)]
+    shares = [np.arange(images)[shard.rows(images)] for shard in shards]
+    parts = [list(parts_of_share(images, shard, devices, size)) for shard in shards]
+    seen = []
+    for together in zip(*parts, strict=True):
+        assert len({len(part.rows) for part in together}) == 1 and len(together[0].rows) % devices == 0
+        rows = np.concatenate([share[part.rows] for share, part in zip(shares, together)])
+        for part in together:
+            np.testing.assert_array_equal(part.images, together[0].images)
+            np.testing.assert_array_equal(part.source[part.images], np.arange(len(part.images)))
+        seen += rows[together[0].images].tolist()
+    assert sorted(seen) == list(range(images))
+    assert len(parts[0]) == 1 or images > size

@@ -119,7 +119,12 @@ def test_add_class(untouched, tmp_path):
     assert row.name == "date" and row.n == 2 and made.found.n == len(of(untouched / "run", "test"))
     import keras_transfer as kt
 
-    assert kt.load(tmp_path / "new").classes == ("apple", "berry", "cherry", "date")
+    old, new = kt.load(untouched / "run"), kt.load(tmp_path / "new")
+    assert new.classes == ("apple", "berry", "cherry", "date")
+    for before, now in zip(old.model.layers[-1].get_weights(), new.model.layers[-1].get_weights()):
+        np.testing.assert_array_equal(now[..., :3], before)  # the old classes stay as they are
+    metrics = json.loads((tmp_path / "new" / "metrics.json").read_text())
+    assert metrics["outcomes"][0]["old_classes"] == "kept" and "out_of_fold" not in metrics
 
 
 @pytest.mark.slow
@@ -192,7 +197,7 @@ def test_a_training_that_fails_leaves_no_run(untouched, tmp_path, monkeypatch):
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(head, "_best_head", stopped)
+    monkeypatch.setattr(head, "with_column", stopped)
     with pytest.raises(KeyboardInterrupt):
         add_class(untouched / "run", "date", [str(untouched / "more" / "date")], output=tmp_path / "new", say=quiet)
     assert not (tmp_path / "new").exists()

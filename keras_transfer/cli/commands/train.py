@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 
 from keras_transfer import text
 from keras_transfer.cli import options
@@ -20,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_config(parser)
     parser.add_argument("--output", metavar="DIR", help="run directory (default: runs/NAME-DATE-TIME)")
     parser.add_argument("--resume", action="store_true",
-                        help="continue the unfinished run in --output; other options change its configuration")  # fmt: skip
+                        help="continue the unfinished run RUN: train --resume RUN (or --output RUN); other options change its configuration")  # fmt: skip
     options.add_accept_changes(parser)
     parser.add_argument("--folds", type=options.positive, metavar="K",
                         help="k-fold cross-validation: train once without each of K parts of the images, which judge; then a final model "
@@ -28,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_backend(parser)
     parser.add_argument("--processes", type=options.positive, metavar="N",
                         help="train in N processes of this machine, each on its share of every batch: one for each GPU, or for a part of the "
-                        "cores (torch; the other backends use all devices in one process)")  # fmt: skip
+                        "cores (torch, jax; one process of jax or tensorflow uses all devices)")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int | None:
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int | None:
         from keras_transfer.distribute.launch import launch
         from keras_transfer.runtime import choose_backend
 
-        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value)
+        return launch(arguments.processes, arguments.words, choose_backend(arguments.backend).value, arguments.output)
     from keras_transfer.console import terminal
     from keras_transfer.report.card import show
     from keras_transfer.report.run_view import RunView
@@ -50,8 +51,10 @@ def run(arguments: argparse.Namespace) -> int | None:
     if arguments.folds and (arguments.resume or arguments.accept_changes):
         raise UserError("--folds goes on where it was stopped when the same command is given again, without --resume")
     if arguments.resume:
+        if arguments.config and not arguments.output and (Path(arguments.config) / "manifest.json").is_file():
+            arguments.output, arguments.config = arguments.config, None
         if not arguments.output:
-            raise UserError("--resume needs --output RUN, the run directory to continue")
+            raise UserError("--resume needs the run directory to continue: train --resume RUN")
         if arguments.config:
             raise UserError(
                 "--resume uses the run's own configuration: leave out DATA_OR_CONFIG (--data says where its data moved to)"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
+from keras_transfer.data.checks.near import Near, near_duplicates
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.images.depth import Span
 from keras_transfer.data.images.protocols import one_pass
@@ -15,13 +17,7 @@ from keras_transfer.data.samples import ImageStore, SampleTable
 from keras_transfer.data.threads import each
 
 THUMB = 16
-NEAR_BITS = 48
-"""Largest Hamming distance of the 240-bit difference hashes of near duplicates (about 120 for other pairs)."""
-NEAR_CORRELATION = 0.97
-"""Smallest correlation of the thumbnails of near duplicates."""
-MAX_COMPARED = 60_000
-"""Maximum number of images for pairwise comparison (2 × 10⁹ pairs)."""
-_BLOCK = 256
+_BLOCK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -52,63 +48,29 @@ class Examined:
                 groups[digest].append(i)
         return [group for group in groups.values() if len(group) > 1]
 
+    @cached_property
+    def near(self) -> Near:
+        """Near duplicates among the `usable` images."""
+        return near_duplicates(self.thumbs[self.usable])
+
+    @cached_property
+    def usable(self) -> np.ndarray:
+        """Images that can be compared, int64 (m,): with hardly any contrast, they all look the same."""
+        return np.flatnonzero((self.sides > 0) & (self._contrasts() > 4))
+
     def alike(self) -> list[list[int]]:
-        """Return groups of near duplicates: the same image in another format, size, quality or brightness.
+        """Return groups of near duplicates: the same image in another format, size, quality or brightness; not only copies."""
+        groups: dict[int, list[int]] = defaultdict(list)
+        for i, group in zip(self.usable.tolist(), self.near.groups.tolist()):
+            groups[group].append(i)
+        return [group for group in groups.values() if len({self.digests[i] for i in group}) > 1]
 
-        All pairs are compared by the correlation of their thumbnails and by horizontal and vertical difference hashes
-        (N. Krawetz, 2013). Images with hardly any contrast are skipped, since they all look the same.
-        """
-        usable = np.flatnonzero((self.sides > 0) & (self.thumbs.std(axis=(1, 2)) > 4))
-        if not 1 < len(usable) <= MAX_COMPARED:
-            return []
-        pairs = usable[close_pairs(self.thumbs[usable])]
-        pairs = pairs[[self.digests[i] != self.digests[j] for i, j in pairs.tolist()]]
-        return _groups(pairs, len(self.sides))
-
-
-def close_pairs(thumbs: np.ndarray) -> np.ndarray:
-    """Return pairs of near-duplicate thumbnails as int64 (m, 2) indices, smaller index first.
-
-    Args:
-        thumbs: uint8 (n, 16, 16), none of them uniform.
-    """
-    codes = difference_hashes(thumbs)
-    unit = thumbs.reshape(len(thumbs), -1).astype(np.float32)
-    unit -= unit.mean(axis=1, keepdims=True)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    found = []
-    for start in range(0, len(unit), _BLOCK):
-        a, b = np.nonzero(unit[start : start + _BLOCK] @ unit[start:].T >= NEAR_CORRELATION)
-        a, b = a[b > a] + start, b[b > a] + start
-        near = _bit_count(codes[a] ^ codes[b]) <= NEAR_BITS
-        found.append(np.stack([a[near], b[near]], axis=1))
-    return np.concatenate(found)
-
-
-def difference_hashes(thumbs: np.ndarray) -> np.ndarray:
-    """Return whether pixels are brighter than their left and upper neighbours, as packed bits: uint8 (n, 30)."""
-    across = thumbs[:, ::2, 1:] > thumbs[:, ::2, :-1]
-    down = thumbs[:, 1:, ::2] > thumbs[:, :-1, ::2]
-    bits = np.concatenate([across.reshape(len(thumbs), -1), down.reshape(len(thumbs), -1)], axis=1)
-    return np.packbits(bits, axis=1)
-
-
-def _bit_count(codes: np.ndarray) -> np.ndarray:
-    counts: np.ndarray = np.unpackbits(codes, axis=1).sum(axis=1, dtype=np.int64)
-    return counts
-
-
-def _groups(pairs: np.ndarray, count: int) -> list[list[int]]:
-    """Return the connected components of a graph, given by its edges (m, 2)."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), (count, count))
-    group_of = connected_components(graph, directed=False)[1]
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i in np.unique(pairs).tolist():
-        groups[group_of[i]].append(i)
-    return list(groups.values())
+    def _contrasts(self) -> np.ndarray:
+        """Return the standard deviation of each thumbnail, float64 (n,), in blocks."""
+        found = np.zeros(len(self.thumbs))
+        for k in range(0, len(found), _BLOCK):
+            found[k : k + _BLOCK] = self.thumbs[k : k + _BLOCK].std(axis=(1, 2))
+        return found
 
 
 def examine(samples: SampleTable, workers: int | str = "auto") -> Examined:

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from keras_transfer.data.checks.examine import MAX_COMPARED, Examined
+from keras_transfer.data.checks.examine import Examined
+from keras_transfer.data.checks.near import MAX_COMPARED
 from keras_transfer.data.images.depth import FULL, chosen, remark
 from keras_transfer.data.samples import SPLITS, SampleTable
 
@@ -111,18 +112,22 @@ def _copies(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iter
 
 
 def _alike(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:
-    if len(samples) > MAX_COMPARED:
-        message = f"more than {MAX_COMPARED:,} images: near duplicates are not searched for"
-        yield Finding("near duplicates", "note", message)
-        return
     groups = [tuple(group) for group in examined.alike()]
     leaked = [group for group in groups if crossing(group, split)]
     if leaked:
         message = f"{_many(leaked, 'group')} in different splits: validation and test metrics may be too good"
         yield Finding("near duplicates across splits", "warning", message, tuple(leaked))
     if groups:
-        message = f"{_many(groups, 'group')} of near-duplicate images"
+        most = (
+            ": most of them, as with so many images not all pairs are compared" if len(samples) > MAX_COMPARED else ""
+        )
+        message = f"{_many(groups, 'group')} of near-duplicate images{most}"
         yield Finding("near duplicates", "note", message, tuple(groups))
+    if examined.near.crowded:
+        message = (
+            f"{_images(examined.near.crowded)} look like so many others that each was compared with some of them only"
+        )
+        yield Finding("near duplicates", "note", message)
 
 
 def _classes(samples: SampleTable, examined: Examined, split: np.ndarray) -> Iterator[Finding]:

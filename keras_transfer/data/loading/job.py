@@ -12,6 +12,8 @@ import numpy as np
 from keras_transfer.data import rng
 from keras_transfer.data.augment.transform import BatchTransform, Transform
 from keras_transfer.data.dataset import Split
+from keras_transfer.data.images.kept import KeptImages
+from keras_transfer.data.images.protocols import ImageStore
 
 Batch = tuple[np.ndarray, ...] | np.ndarray
 
@@ -32,6 +34,7 @@ class Job:
         weights: np.ndarray | None,
         with_labels: bool,
     ):
+        self.images: ImageStore | KeptImages = split.samples.images
         self.split, self.transform, self.seed, self.view = split, transform, seed, view
         self.augment = augment and transform.random
         self.batch_transform, self.weights, self.with_labels = batch_transform, weights, with_labels
@@ -74,7 +77,7 @@ class Job:
         """Return the model's input for one sample, in `out` if given."""
         index = int(self.split.indices[position])
         generator = rng.generator(self.seed, rng.PIXELS, epoch, index, self.view) if self.augment else None
-        return self.transform(self.split.samples.images.open(index), generator, out)
+        return self.transform(self.images.open(index), generator, out)
 
     def one_hot(self, positions: np.ndarray) -> np.ndarray:
         """Return the labels of these samples as 0 and 1, float32 (b, C)."""

@@ -16,6 +16,7 @@ import numpy as np
 from keras_transfer.data.augment.transform import BatchTransform, Transform
 from keras_transfer.data.checks.verify import resolve_workers
 from keras_transfer.data.dataset import Split
+from keras_transfer.data.images.kept import KeptImages
 from keras_transfer.data.loading.blocks import BlocksAhead
 from keras_transfer.data.loading.job import Batch, Job
 from keras_transfer.distribute.shard import WHOLE
@@ -174,6 +175,10 @@ class Loader:
         """The transform from images to arrays."""
         return self._job.transform
 
+    def keep(self, limit: int) -> None:
+        """Keep decoded images in memory for the next epoch, up to this many bytes; loaders that are made of this one use them too."""
+        self._job.images = KeptImages(self.split.samples.images, limit)
+
     def in_order(self, batch_size: int | None = None, view: int | None = None) -> Loader:
         """Return a loader of the same images, in the order of the split and without labels.
 
@@ -184,6 +189,8 @@ class Loader:
         copy = Loader(self.split, self.transform, batch_size or self.batch_size, seed=self.seed,
                       workers=self._workers, with_labels=False, augment=view is not None)  # fmt: skip
         copy._job.view = view or 0
+        if view is not None:
+            copy._job.images = self._job.images
         return copy
 
     def plain(self) -> Loader:
@@ -200,6 +207,7 @@ class Loader:
         copy = Loader(self.split, transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
                       batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
         copy._job.view, copy._job.weights, copy._served, copy.shard = job.view, job.weights, self._served, self.shard
+        copy._job.images = job.images
         return copy
 
     def only(self, positions: np.ndarray) -> Loader:
@@ -211,7 +219,7 @@ class Loader:
         job = self._job
         copy = Loader(self.split, self.transform, self.batch_size, shuffle=self.shuffle, seed=self.seed, workers=self._workers,
                       batch_transform=job.batch_transform, with_labels=job.with_labels, augment=job.augment)  # fmt: skip
-        copy._job.view, copy._job.weights, copy.shard = job.view, job.weights, self.shard
+        copy._job.view, copy._job.weights, copy._job.images, copy.shard = job.view, job.weights, job.images, self.shard
         copy._served = np.sort(np.asarray(positions, np.int64))
         return copy
 
