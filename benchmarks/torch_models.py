@@ -10,11 +10,13 @@ import atexit
 import shutil
 import tempfile
 
+import torch
 from torch import Tensor, nn
 
 from keras_transfer.errors import UserError
 
 CLASSES = 10
+_LIBRARIES: list[torch.library.Library] = []
 
 
 class Scale(nn.Module):
@@ -136,6 +138,7 @@ def vit_small() -> nn.Module:
 
 
 def _timm_vit_small() -> nn.Module:
+    _name_kernels_of_torchvision()
     try:
         import timm
     except ImportError:
@@ -143,14 +146,27 @@ def _timm_vit_small() -> nn.Module:
     return timm.create_model("vit_small_patch16_224", num_classes=CLASSES)
 
 
+def _name_kernels_of_torchvision() -> None:
+    """Let timm import a torchvision that was built for another PyTorch: of its kernels it needs the names of two."""
+    try:
+        import torchvision  # noqa: F401
+    except ImportError:
+        return
+    except RuntimeError:
+        _LIBRARIES.append(torch.library.Library("torchvision", "DEF"))  # kept: the names go with it
+        for name in ("nms", "qnms"):
+            _LIBRARIES[-1].define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
+
 def checkpoint(name: str) -> str:
     """Write timm's vit_small with random weights as a checkpoint and return its folder, which is removed at exit."""
+    assert name == "vit_small"
+    module = _timm_vit_small()
     from timm.models import save_for_hf
 
-    assert name == "vit_small"
     folder = tempfile.mkdtemp(prefix="keras_transfer_benchmark_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    save_for_hf(_timm_vit_small(), folder, safe_serialization=True)
+    save_for_hf(module, folder, safe_serialization=True)
     return folder
 
 
