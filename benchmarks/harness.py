@@ -41,7 +41,7 @@ class Options:
         images: number of images.
         epochs: number of epochs.
         workers: threads or processes that load images.
-        timeout: seconds that a rival may take to prepare, and for each round.
+        timeout: seconds that a rival may take to prepare, and for each round; None: those of the case.
     """
 
     rounds: int | None = None
@@ -54,7 +54,7 @@ class Options:
     images: int | None = None
     epochs: int | None = None
     workers: int | None = None
-    timeout: float = 1800.0
+    timeout: float | None = None
 
     def choose(self, name: str, available: Sequence[str]) -> tuple[str, ...]:
         """Return the values of the option `name`, or all of `available` if it was not given.
@@ -105,6 +105,7 @@ class Case:
         rivals: rivals in the order of the table.
         higher_is_better: False if the number is a time.
         rounds: default number of rounds.
+        timeout: default number of seconds that a rival may take to prepare, and for each round.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Case:
     rivals: tuple[Rival, ...]
     higher_is_better: bool = True
     rounds: int = 5
+    timeout: float = 1800.0
 
 
 def load(name: str) -> Any:
@@ -147,7 +149,10 @@ def run(names: Sequence[str], options: Options, say: Say, show: Callable[[dict[s
     results = []
     for name, case in todo:
         say(f"{name}: {case.name}")
-        result = {"benchmark": name, **run_case(case, options.rounds or case.rounds, options.timeout, say)}
+        result = {
+            "benchmark": name,
+            **run_case(case, options.rounds or case.rounds, options.timeout or case.timeout, say),
+        }
         results.append(result)
         show(result)
     return {

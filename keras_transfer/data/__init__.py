@@ -52,6 +52,7 @@ __all__ = [
     "open",
     "parquet",
     "shards",
+    "write_shards",
 ]
 
 
@@ -252,6 +253,51 @@ def shards(
         label_column=label_column,
         image_size=image_size,
         **common,
+    )
+
+
+@checked
+def write_shards(
+    data: Any,
+    output: AnyPath,
+    y: Any = None,
+    *,
+    classes: NamesOrFile = None,
+    size: int | str = "256MB",
+    seed: Seed = 0,
+    on_bad_image: Literal["error", "skip"] = "error",
+    workers: Workers = "auto",
+) -> int:
+    """Write whatever holds labelled images as shards, which `shards` reads; a stream is never held in memory.
+
+    Args:
+        data: as for `open`; also streams of any length: a Hugging Face `datasets.IterableDataset`, a `tf.data.Dataset`, a torch
+            `IterableDataset`, a generator of (picture, label) pairs; or a dictionary of them with the keys `train`, `val` and `test`.
+        output: a new folder, or an address such as `s3://bucket/photos`.
+        y: labels, where `data` holds images only.
+        classes: class names in label order; a stream whose labels are names needs them, unless it has them itself.
+        size: of a shard: bytes, or text such as `256MB`.
+        seed: of the order. A stream is mixed 10,000 images (or 256 MiB) at a time.
+        on_bad_image: "error" ends at an unreadable image; "skip" leaves them out.
+        workers: threads that decode.
+
+    Returns:
+        How many images were written.
+
+    Raises:
+        UserError: another kind of object, labels that are none of the classes, unreadable images, an output that holds something else.
+
+    Examples:
+        >>> pictures = ((np.full((9, 12, 3), 20 * k, np.uint8), k % 2) for k in range(10))
+        >>> kt.data.write_shards(pictures, "pictures-shards", classes=["even", "odd"])
+        10
+        >>> len(kt.data.shards("pictures-shards", image_size=16).all)
+        10
+    """
+    from keras_transfer.data.writing.objects import write_any
+
+    return write_any(
+        data, os.fspath(output), y, classes, size=size, seed=seed, on_bad_image=on_bad_image, workers=workers
     )
 
 

@@ -2,7 +2,8 @@
 
 The objective is that of :class:`~keras_transfer.solved.logistic.Logistic`. It is minimized by L-BFGS (Liu and Nocedal, 1989), a pass over the
 features for each step, in coordinates in which the curvature at the start is the same in every direction: the principal axes of features and
-of classes. The strength of the penalty is chosen on some of the samples. For the penalty of a Gaussian prior of fixed width, which does not
+of classes. The strength of the penalty is chosen on some of the samples, of which a fifth judges: from strong to weak, each solution starts
+the search for the next, until they get worse. For the penalty of a Gaussian prior of fixed width, which does not
 depend on how many samples there are, the strength per sample is inversely proportional to their number.
 """
 
@@ -16,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.solved.cross_validation import cross_validate
-from keras_transfer.solved.evidence import Evidence, measure
-from keras_transfer.solved.folds import choose_folds, fold_numbers
+from keras_transfer.solved.evidence import Evidence, losses, measure
+from keras_transfer.solved.folds import fold_numbers
 from keras_transfer.solved.head import SolvedHead
 from keras_transfer.solved.logistic import Logistic
 from keras_transfer.solved.temperature import fit_temperature
@@ -26,12 +26,17 @@ from keras_transfer.solved.temperature import fit_temperature
 Read = Callable[[int, int], np.ndarray]
 """Returns rows from … to … of the features, float (m, d)."""
 
+Point = tuple[np.ndarray, np.ndarray]
+"""Kernel and bias, float64."""
+
 LARGE = 4 << 30
 """Bytes of features, or of the predictions of all strengths, in float64, from which heads are solved in chunks."""
 _CHUNK = 8192
 _SOME = 20_000  # samples that the strength is chosen on, and as many that judge the head
 _STEPS = 60
 _PRECISION = 1e-8  # relative change of the loss in a step below which the search ends
+_ROUGH = 1e-5  # the same, where strengths are compared
+_WORSE = 1.02  # log-loss, relative to the lowest, from which no weaker strength is tried
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def solve_streamed(
         read: returns rows of the features.
         labels: integers (n,), 0 … classes − 1; a class may have no sample and is then never predicted.
         classes: number of classes, C.
-        strength: of the penalty; None: chosen by cross-validation on 20,000 samples.
+        strength: of the penalty; None: chosen on 20,000 samples.
         weights: float (n,), not negative; None: all the same.
         judged: leave up to 20,000 samples, at most a tenth, out of the solution to judge it and to find its temperature.
 
@@ -92,15 +97,15 @@ def solve_streamed(
     order = np.random.default_rng(0).permutation(count)
     held = np.sort(order[: min(_SOME, count // 10)]) if judged else order[:0]
     shares = np.ones(count) if weights is None else np.asarray(weights, np.float64).copy()
+    near = None
     if strength is None:
         some = np.sort(order[len(held) : len(held) + _SOME])
-        strength = _strength(
-            _rows(read, some, count), labels[some], classes, None if weights is None else weights[some]
-        )
-        strength *= len(some) / (count - len(held))
+        rows = _rows(read, some, count).astype(np.float32)
+        near = _chosen(rows, labels[some], classes, None if weights is None else weights[some])
+        strength = near.strength * len(some) / (count - len(held))
     shares[held] = 0
     shares /= shares.sum()
-    head = _Descent(read, labels, classes, shares, strength).head()
+    head = _Descent(read, labels, classes, shares).head(strength, near)
     if not len(held):
         return Streamed(head, 1.0, None, time.perf_counter() - began)
     logits = _rows(read, held, count) @ head.kernel + head.bias
@@ -125,18 +130,32 @@ def _chunks(count: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + _CHUNK, count)
 
 
-def _strength(features: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None) -> float:
-    """Return the strength that predicts these samples best in cross-validation."""
-    present, numbers = np.unique(labels, return_inverse=True)
-    folds = fold_numbers(numbers, choose_folds(numbers)[0], 1, 0)
-    return cross_validate(Logistic(), features, numbers, len(present), folds, weights).strength
+def _chosen(features: np.ndarray, labels: np.ndarray, classes: int, weights: np.ndarray | None) -> SolvedHead:
+    """Return the head with the lowest log-loss on a fifth of these samples, after a temperature, solved on the others."""
+    fold = fold_numbers(labels, 5, 1, 0)[0]
+    judges = fold == 0
+    shares = np.where(judges, 0.0, 1.0 if weights is None else weights)
+    descent = _Descent(lambda start, stop: features[start:stop], labels, classes, shares / shares.sum())
+    measured = None if weights is None else weights[judges]
+    costs: dict[float, float] = {}
+    heads: dict[float, SolvedHead] = {}
+    point = None
+    for strength in sorted(Logistic.strengths, reverse=True):
+        point = descent.minimum(strength, point, _ROUGH)
+        heads[strength] = descent.solved(point, strength)
+        logits = heads[strength].logits(features[judges])
+        temperature = fit_temperature(logits, labels[judges], measured)
+        costs[strength] = float(np.average(losses(logits / temperature, labels[judges]), weights=measured))
+        if costs[strength] > _WORSE * min(costs.values()):
+            break
+    return heads[min(costs, key=lambda strength: (costs[strength], -strength))]
 
 
 class _Descent:
     """The search for the minimum."""
 
-    def __init__(self, read: Read, labels: np.ndarray, classes: int, shares: np.ndarray, strength: float):
-        self.read, self.strength, self.classes = read, float(strength), classes
+    def __init__(self, read: Read, labels: np.ndarray, classes: int, shares: np.ndarray):
+        self.read, self.strength, self.classes = read, 1.0, classes
         self.shares = shares
         self.present = np.unique(labels[shares > 0])
         self.labels = np.searchsorted(self.present, labels).clip(max=len(self.present) - 1)
@@ -145,7 +164,10 @@ class _Descent:
         priors = np.bincount(self.labels, shares, len(self.present))
         self.start_bias = np.log(priors) - np.log(priors).mean()
         spread, self.axes = np.linalg.eigh(np.diag(priors) - np.outer(priors, priors))
-        spread = np.maximum(spread, 1e-12)
+        self.spread = np.maximum(spread, 1e-12)
+
+    def _set_strength(self, strength: float) -> None:
+        self.strength, spread = float(strength), self.spread
         self.factors = np.empty((len(self.variances) + 1, len(spread)))
         self.factors[:-1] = 1 / np.sqrt(self.variances[:, None] * spread + self.strength)
         self.factors[-1] = 1 / np.sqrt(np.maximum(spread, spread[-1] * 1e-6))
@@ -170,22 +192,47 @@ class _Descent:
         variances, self.turn = np.linalg.eigh((covariance + covariance.T) / (2 * self.scale**2))
         self.variances = np.maximum(variances, 0)
 
-    def head(self) -> SolvedHead:
-        """Return the head at the minimum, on the original features; see `Problem.head` for classes without samples."""
+    def head(self, strength: float, near: SolvedHead | None = None) -> SolvedHead:
+        """Return the head at the minimum, on the original features; ``near`` is where the search begins."""
+        return self.solved(self.minimum(strength, None if near is None else self._of(near)), strength)
+
+    def _of(self, head: SolvedHead) -> Point:
+        """Return the point of a head."""
+        kernel, bias = head.kernel[:, self.present], head.bias[self.present]
+        return self.turn.T @ kernel * self.scale, bias + self.mean @ kernel
+
+    def minimum(self, strength: float, start: Point | None = None, precision: float | None = None) -> Point:
+        """Return kernel (d, k) in the axes of the features, and bias (k,), at the minimum.
+
+        Args:
+            strength: of the penalty.
+            start: where the search begins; None: a kernel of zeros.
+            precision: relative change of the loss in a step below which it ends.
+        """
         from scipy.optimize import minimize
 
-        start = np.zeros(self.factors.shape)
-        options = {"maxiter": _STEPS, "ftol": _PRECISION, "gtol": 0.0, "maxcor": 10}
-        found = minimize(self._loss, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-        kernel, bias = self._point(found.x)
-        kernel -= kernel.mean(axis=1, keepdims=True)
+        self._set_strength(strength)
+        options = {"maxiter": _STEPS, "ftol": precision or _PRECISION, "gtol": 0.0, "maxcor": 10}
+        flat = np.zeros(self.factors.size) if start is None else self._flat(*start)
+        return self._point(minimize(self._loss, flat, jac=True, method="L-BFGS-B", options=options).x)
+
+    def solved(self, point: Point, strength: float) -> SolvedHead:
+        """Return the head of a point; see `Problem.head` for classes without samples."""
+        kernel, bias = point
+        kernel = kernel - kernel.mean(axis=1, keepdims=True)
         whole = np.zeros((len(self.mean), self.classes))
         whole[:, self.present] = self.turn @ kernel / self.scale
         offset = np.full(self.classes, -math.log(self.used + 1))
         offset[self.present] = bias - bias.mean() - self.mean @ whole[:, self.present]
-        return SolvedHead(whole, offset, Logistic.name, self.strength)
+        return SolvedHead(whole, offset, Logistic.name, float(strength))
 
-    def _point(self, flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _flat(self, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """Return the coordinates of a point, with the mean bias of 0."""
+        turned = np.vstack([kernel, bias - self.start_bias]) @ self.axes
+        flat: np.ndarray = np.divide(turned, self.factors, out=np.zeros_like(turned), where=self.factors != 0)
+        return flat.ravel()
+
+    def _point(self, flat: np.ndarray) -> Point:
         """Return kernel (d, k) in the axes of the features, and bias (k,)."""
         point = (flat.reshape(self.factors.shape) * self.factors) @ self.axes.T
         return point[:-1], point[-1] + self.start_bias

@@ -84,6 +84,7 @@ def calls(place, data, clf):
         "digits": (kt.data.digits, {"limit": 40, "limit_test": 10}),
         "cifar10": (kt.data.cifar10, {"path": str(place)}),
         "cifar100": (kt.data.cifar100, {"path": str(place)}),
+        "write_shards": (kt.data.write_shards, {"data": X, "output": str(place / "shards"), "y": Y}),
         "Dataset": (kt.data.Dataset, {"samples": data.samples}),
         "Split": (kt.data.Split, {"name": "test", "samples": data.samples, "indices": [0, 1]}),
         "with_classes": (data.with_classes, {"classes": ["b", "a"]}),
@@ -95,7 +96,7 @@ def calls(place, data, clf):
 
 NAMES = [
     "use_backend", "Phase", "Classifier", "fine_tune", "load", "load_config", "train", "fit", "lr_find", "evaluate", "predict", "score",
-    "embed", "explain", "summary", "export", "open", "save", "build", "folder", "list_file", "csv", "arrays", "idx", "digits", "cifar10", "cifar100", "Dataset", "Split", "with_classes", "read",
+    "embed", "explain", "summary", "export", "open", "save", "build", "folder", "list_file", "csv", "arrays", "idx", "digits", "cifar10", "cifar100", "write_shards", "Dataset", "Split", "with_classes", "read",
     "image_name", "take",
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks import contenders, pipeline, scale, startup
+from benchmarks import contenders, pipeline, scale, scale_solver, startup
 from benchmarks.harness import Options
 from benchmarks.images import jpeg_folder
 from keras_transfer.errors import UserError
@@ -130,6 +130,14 @@ def test_scale_counts_seconds_and_memory(cache, monkeypatch):
     found = scale.list_file(60)()
     assert 0 < found["value"] == pytest.approx(found["read s"] + found["split s"])
     assert 0 < found["peak GB"] < 2
+
+
+def test_scale_solves_a_head(cache, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    found = scale_solver.prepare(600, 3, features=16)()
+    assert found["value"] > 0 and found["passes"] > 3 and 0 < found["peak GB"] < 2
+    assert found["accuracy"] > 0.5 and found["disk GB"] == pytest.approx(600 * 16 * 2 / 1e9, rel=0.01)
+    assert found["estimate for 1.2 M x 1,000 h"] == pytest.approx(found["value"] * 2000 * 1000 / 3 / 3600)
 
 
 def test_startup_measures_whole_processes():

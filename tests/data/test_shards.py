@@ -415,7 +415,7 @@ def test_links_in_foreign_shards_are_refused(tmp_path):
 
 def test_a_stopped_writing_goes_on_to_the_same_bytes(photos, shards, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    real, count = writing._Writer._keep, [0]
+    real, count = writing.ShardWriter._keep, [0]
 
     def keep(self, *args):
         count[0] += 1
@@ -423,7 +423,7 @@ def test_a_stopped_writing_goes_on_to_the_same_bytes(photos, shards, tmp_path, m
             raise KeyboardInterrupt
         real(self, *args)
 
-    monkeypatch.setattr(writing._Writer, "_keep", keep)
+    monkeypatch.setattr(writing.ShardWriter, "_keep", keep)
     with pytest.raises(KeyboardInterrupt):
         shard(str(photos), str(output), size=SIZE, say=lambda _: None)
     assert not (output / "index.json").exists()

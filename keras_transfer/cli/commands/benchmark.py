@@ -22,6 +22,7 @@ _NUMBERS = {
     "images": "number of images",
     "epochs": "number of epochs",
     "workers": "threads or processes that prepare images",
+    "timeout": "seconds that a rival may take to prepare, and for each round (default: 1800; more where a benchmark needs it)",
 }
 
 

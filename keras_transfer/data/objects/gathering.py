@@ -28,6 +28,8 @@ KEPT_BYTES = 2 << 30
 ENDLESS = 100_000
 """A stream of unknown length that has given so many images is taken for endless."""
 LEARN_FROM = 64
+MORE = " (kt.data.write_shards(data, FOLDER) takes all of a stream)"
+"""Ends the notes on data of which only a part is used."""
 IMAGE_COLUMNS = ("image", "img", "images", "picture", "photo", "pixel_values", "x")
 LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label", "y")
 
@@ -43,6 +45,7 @@ class Items:
         weights: of the samples, or None.
         pixels: knows the range of floating-point pixels.
         notes: what was decided, one line each.
+        whole: whether these are all images; of a long stream, only the first are kept.
     """
 
     images: Sequence[Any]
@@ -51,6 +54,7 @@ class Items:
     weights: Sequence[float] | None = None
     pixels: Pixels = field(default_factory=Pixels)
     notes: tuple[str, ...] = ()
+    whole: bool = True
 
 
 def stream(
@@ -63,17 +67,17 @@ def stream(
 ) -> Items:
     """Read a stream of samples or batches once, and keep its images."""
     limit = ENDLESS // 10 if endless else None if length is not None else ENDLESS
-    samples = chain.from_iterable(map(_samples, elements))
+    samples = samples_in(elements)
     try:
         found = gathered(islice(samples, limit), None, what, names=names, stop=length is None)
     except TooLarge:
         raise UserError(
             f"{what}: the images take more than {KEPT_BYTES >> 30} GiB in memory; give a folder, or a data set with items "
-            "(__len__ and __getitem__), which are read one by one"
+            "(__len__ and __getitem__), which are read one by one, or write it as shards: kt.data.write_shards(data, FOLDER)"
         ) from None
     if limit is not None and len(found.images) == limit:
-        note = f"the stream does not end: its first {limit:,} images are used"
-        found = replace(found, notes=(*found.notes, note))
+        note = f"the stream does not end: its first {limit:,} images are used{MORE}"
+        found = replace(found, notes=(*found.notes, note), whole=False)
     return found
 
 
@@ -119,7 +123,7 @@ def gathered(
             if not stop:
                 raise TooLarge
             notes.append(
-                f"only the first {len(images):,} images are used: more would take over {KEPT_BYTES >> 30} GiB of memory"
+                f"only the first {len(images):,} images are used: more would take over {KEPT_BYTES >> 30} GiB of memory{MORE}"
             )
             break
         images.append(kept)
@@ -134,6 +138,7 @@ def gathered(
         [float(host_array(w)) for w in weights] if weighted else None,
         pixels,
         tuple(notes),
+        whole=not notes,
     )
 
 
@@ -146,6 +151,11 @@ def _kept(image: Any, pixels: Pixels, name: str) -> Any:
 
 def _size(image: Any) -> int:
     return image.nbytes if isinstance(image, np.ndarray) else len(image) if isinstance(image, bytes) else 200
+
+
+def samples_in(elements: Iterable[Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Yield (image, label, weight) of a stream of samples or batches; what is not there is None."""
+    return chain.from_iterable(map(_samples, elements))
 
 
 def _samples(element: Any) -> Iterator[tuple[Any, Any, Any]]:

@@ -27,6 +27,7 @@ from keras_transfer.data.objects.gathering import (
     sample,
     stream,
 )
+from keras_transfer.data.objects.hugging_face import columns_of
 from keras_transfer.data.objects.pixels import (
     Pixels,
     channels_last,
@@ -217,18 +218,7 @@ class _Lazy(Sequence[Any]):
 
 def _hugging_face(data: Any, what: str) -> Items:
     """Return the images of a `datasets.Dataset` as encoded files, so that the pixels are those of a folder."""
-    features = data.features or {}
-    kinds = {name: type(feature).__name__ for name, feature in features.items()}
-    image = next((name for name, kind in kinds.items() if kind == "Image"), None)
-    image = image or column_of(list(features), IMAGE_COLUMNS, what)
-    label = next((name for name, kind in kinds.items() if kind == "ClassLabel"), None)
-    label = label or next((name for name in LABEL_COLUMNS if name in features), None)
-    classes = tuple(features[label].names) if label and kinds[label] == "ClassLabel" else None
-    data = data.with_format(None)  # torch, numpy or a transform would hide the files
-    if kinds[image] == "Image":
-        import datasets
-
-        data = data.cast_column(image, datasets.Image(decode=False))
+    data, image, label, classes = columns_of(data, what)
     if not hasattr(data, "__len__"):  # streamed
         return stream(((row[image], row[label] if label else None) for row in data), what, names=classes)
     labels = None if label is None else list(data[label])

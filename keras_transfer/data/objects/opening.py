@@ -52,7 +52,7 @@ def samples_of(data: Any, y: Any = None, classes: ClassNames = None, what: str =
     Raises:
         UserError: an object of another kind, without labels, or with labels that do not fit.
     """
-    parts = _by_split(data)
+    parts = splits_in(data)
     if parts is not None:
         _refuse_y(y, data)
     found = {
@@ -105,7 +105,7 @@ def _labelled(data: Any, y: Any, what: str) -> Items:
     return items
 
 
-def _by_split(data: Any) -> dict[str, Any] | None:
+def splits_in(data: Any) -> dict[str, Any] | None:
     """Return the parts of a dictionary by split, or None if it is none."""
     if not isinstance(data, Mapping) or is_encoded(data):
         return None
@@ -210,6 +210,11 @@ def images_in(data: Any) -> tuple[ObjectStore, list[str]]:
     ):
         data = list(data)  # images, rather than images and labels
     items = read(data, "images")
+    if not items.whole:
+        raise UserError(
+            f"images: the stream is longer than the {len(items.images):,} images that are kept in memory: give it in parts, or write it with "
+            "kt.data.write_shards(data, FOLDER), whose shards keras-transfer predict, evaluate and embed take"
+        )
     names = [_name(image, i) for i, image in enumerate(items.images)] if isinstance(items.images, list) else None
     names = names or [str(i) for i in range(len(items.images))]
     return ObjectStore(_InRange(items.images, items.pixels), names), names
@@ -219,4 +224,4 @@ def _name(image: Any, number: int) -> str:
     return str(image) if isinstance(image, (str, os.PathLike)) else str(number)
 
 
-__all__ = ["column", "images_in", "open_any", "samples_of"]
+__all__ = ["column", "images_in", "open_any", "samples_of", "splits_in"]

@@ -98,15 +98,10 @@ def write_shards(
         UserError: unreadable images, an output that holds something else, or cannot be written.
     """
     place = Place(output)
-    if not place.remote and Path(output).is_file():
-        raise UserError(f"{output}: it is a file; expected a folder for the shards")
     plan = _plan_digest(samples, size, seed, on_bad_image)
-    if place.exists(join(output, INDEX)):
-        if read_head(place, output).get("plan") == plan:
-            return Written(read_index(place, output), [], complete=True)
-        raise UserError(f"{output}: it holds other shards already; name a new folder, or remove it")
-    writer = _Writer(samples, place, output, plan, size, on_bad_image)
-    writer.check_output()
+    if place.exists(join(output, INDEX)) and read_head(place, output).get("plan") == plan:
+        return Written(read_index(place, output), [], complete=True)
+    writer = ShardWriter(samples, place, output, plan, size, on_bad_image)
     for split, rows in _in_order(samples, seed):
         writer.write(split, rows, max(resolve_workers(workers), 1))
     if writer.bad and on_bad_image == "error":
@@ -135,8 +130,12 @@ def _in_order(samples: SampleTable, seed: int) -> Iterator[tuple[str, np.ndarray
             yield split, rows
 
 
-class _Writer:
-    """Writes the shards of one output."""
+class ShardWriter:
+    """Writes the shards of one output.
+
+    Raises:
+        UserError: the output holds something else.
+    """
 
     def __init__(self, samples: SampleTable, place: Place, output: str, plan: str, size: int, on_bad_image: str):
         self.samples, self.place, self.output, self.plan, self.size = samples, place, output.rstrip("/"), plan, size
@@ -145,9 +144,14 @@ class _Writer:
         self.parts: list[dict[str, Any]] = []
         self.shards: list[Shard] = []
         self.resumed = self.numbers = 0
+        self._check_output()
 
-    def check_output(self) -> None:
-        """Refuse a folder with tar files of something else, and remove what a killed writing has left of the last shard."""
+    def _check_output(self) -> None:
+        """Refuse a folder with shards of something else, and remove what a killed writing has left of the last shard."""
+        if not self.place.remote and Path(self.output).is_file():
+            raise UserError(f"{self.output}: it is a file; expected a folder for the shards")
+        if self.place.exists(join(self.output, INDEX)):
+            raise UserError(f"{self.output}: it holds other shards already; name a new folder, or remove it")
         if self.place.remote:
             return
         folder = Path(self.output)
@@ -175,20 +179,21 @@ class _Writer:
         ):
             advance(done)
             waiting: deque[Record | BadImage] = deque()
-            while record := self._next(records, waiting):
+            while record := self.following(records, waiting):
                 if self.bad and not self.skips:  # nothing is written any more, but all bad images are listed
                     self.bad += [(record.name, record.reason)] if isinstance(record, BadImage) else []
                     continue
                 waiting.appendleft(record)
-                self._shard(split, number, records, waiting, advance)
+                self.write_shard(split, number, records, waiting, advance)
                 number += 1
 
-    def _next(
+    def following(
         self, records: Iterator[Record | BadImage], waiting: deque[Record | BadImage]
     ) -> Record | BadImage | None:
+        """Return the next image, None after the last."""
         return waiting.popleft() if waiting else next(records, None)
 
-    def _shard(
+    def write_shard(
         self,
         split: str,
         number: int,
@@ -200,7 +205,7 @@ class _Writer:
         name, bad, taken = self._name(split, number), [], 0
         with self._target(name) as (stream, commit):
             shard = TarShard(stream, self.numbers)
-            while record := self._next(records, waiting):
+            while record := self.following(records, waiting):
                 if isinstance(record, Record) and shard.records and shard.size_with(record) > self.size:
                     waiting.appendleft(record)
                     break
@@ -345,14 +350,19 @@ def _reading(samples: SampleTable, rows: np.ndarray, threads: int) -> Iterator[I
 
 def _record(samples: SampleTable, row: int) -> Record | BadImage:
     """Return an image, decoded once, or why it cannot be read."""
+    return record_of(row, samples.images.name(row), lambda: samples.images.open(row))
+
+
+def record_of(row: int, name: str, opened: Callable[[], Image]) -> Record | BadImage:
+    """Return an image that a function opens, decoded once, or why it cannot be read."""
     try:
-        image: Image = samples.images.open(row)
+        image = opened()
         if not isinstance(image, EncodedImage):
-            image = EncodedImage(samples.images.name(row), _png(image.pixels()))
+            image = EncodedImage(name, _png(image.pixels()))
         image.pixels()
     except BadImage as error:
         return error
-    return Record(row, samples.images.name(row), image.data, image.format, image.digest(), image.values)
+    return Record(row, name, image.data, image.format, image.digest(), image.values)
 
 
 def _png(pixels: np.ndarray) -> bytes:
