@@ -129,20 +129,26 @@ def compare_runs(
         opinions = _probabilities(first, split), _probabilities(second, split)
     if several and not split.is_multi:
         raise UserError(f"{data or new}: expected pictures that may have several labels, got one class for each")
-    pictures, labels = [split.image_name(i) for i in range(len(split))], [split.names_of(i) for i in range(len(split))]
-    classes = second[1]["classes"]
-    if several:
-        before, now = (LabelOpinion(known, shares, thresholds_of(metadata))
-                       for known, shares, (_, metadata) in zip((names, classes), opinions, (first, second)))  # fmt: skip
-        found = label_regression(pictures, labels, before, now)
-    else:
-        found = regression(
-            pictures, [one[0] for one in labels], Opinion(names, opinions[0]), Opinion(classes, opinions[1])
-        )
+    found = _compare(split, names, opinions, (first[1], second[1]))
     made = Comparison(found, Path(old), Path(new), split, kind, tuple(notes))
     write(made, Path(output) if output is not None else new_file.parent)
     tell(made, say)
     return made
+
+
+def _compare(
+    split: Split,
+    names: Sequence[str],
+    opinions: tuple[np.ndarray, np.ndarray],
+    metadata: tuple[dict[str, Any], dict[str, Any]],
+) -> Regression:
+    """Compare what two models say of pictures; ``names`` are the old one's classes, as the new one calls them."""
+    pictures, labels = [split.image_name(i) for i in range(len(split))], [split.names_of(i) for i in range(len(split))]
+    classes, (before, now) = metadata[1]["classes"], opinions
+    if not is_multi(metadata[1]):
+        return regression(pictures, [one[0] for one in labels], Opinion(names, before), Opinion(classes, now))
+    old = LabelOpinion(names, before, thresholds_of(metadata[0]))
+    return label_regression(pictures, labels, old, LabelOpinion(classes, now, thresholds_of(metadata[1])))
 
 
 def write(made: Comparison, folder: Path) -> None:
