@@ -26,7 +26,7 @@ def make(view: RunView) -> dict[str, Any]:
         label += f" The best epoch is number {best['epoch']} of phase {best['phase']}."
     phases = [_phase(view, phase) for phase in view.metrics["phases"]]
     return {
-        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur") if view.history else None,
+        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur") if _has_curves(view.history) else None,
         "phases": phases,
         "best": (best.get("phase"), best.get("epoch")),
         "history": view.history,
@@ -34,6 +34,12 @@ def make(view: RunView) -> dict[str, Any]:
         "stages": _stages(view, phases),
         "seconds": view.metrics["seconds"],
     }
+
+
+def _has_curves(history: list[dict[str, Any]]) -> bool:
+    """Return whether there is a curve to draw: a phase with more than one row, which those that are solved, or judged by folds, have not."""
+    phases = [row["phase"] for row in history]
+    return len(set(phases)) < len(phases)
 
 
 def _columns(history: list[dict[str, Any]]) -> list[tuple[str, str]]:
