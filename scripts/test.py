@@ -72,8 +72,9 @@ def tests_on(backends: list[str], options: list[str], full: bool) -> list[bool]:
 
 
 def compiled_once(folder: str) -> dict[str, str]:
-    """Return the settings of a compilation cache for JAX, because many tests compile the same small models."""
+    """Return the settings of a compilation cache for JAX, because many tests compile the same small models, and compile more than they compute."""
     return {
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
         "JAX_COMPILATION_CACHE_DIR": folder,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from keras_transfer.engine.openvino_layout import (
     Node,
     NotTranslatable,
     axis_of,
+    channels_first,
+    channels_last,
     integers,
 )
 
@@ -73,6 +76,18 @@ def _repeat(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
     return ops.gather(inputs[0], places, integers(axis_of(axis, rank)))
 
 
+def _permute(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """Reorder axes before the last: by gathering rows, since OpenVINO 2026.4 takes some transpositions of many axes for a plain reshape."""
+    shape, rank = shapes[0], len(shapes[0])
+    if None in shape[1:] or layer.dims[-1] != rank - 1:
+        raise NotTranslatable(f"{layer.name} (Permute of an unknown size, or of the last axis)")
+    sizes = shape[1:-1]
+    places = np.arange(math.prod(sizes)).reshape(sizes).transpose([axis - 1 for axis in layer.dims[:-1]])
+    rows = ops.reshape(channels_last(inputs[0], rank), integers(0, math.prod(sizes), shape[-1]), True)
+    x = ops.gather(rows, places.reshape(-1).astype(np.int64), integers(1))
+    return channels_first(ops.reshape(x, integers(0, *places.shape, shape[-1]), True), rank)
+
+
 ARRAY_BUILDERS = {
     "Subtract": _subtract,
     "Absolute": _one(ops.abs),
@@ -82,5 +97,6 @@ ARRAY_BUILDERS = {
     "Sum": _reduce(ops.reduce_sum),
     "Mean": _reduce(ops.reduce_mean),
     "Repeat": _repeat,
+    "Permute": _permute,
 }
 """Class name of a Keras layer or operation → its builder."""

@@ -18,6 +18,7 @@ import numpy as np
 import openvino.opset13 as ops
 from openvino import Model
 
+from keras_transfer.engine.constants import constants_of
 from keras_transfer.engine.openvino_arrays import ARITHMETIC, ARRAY_BUILDERS, arithmetic
 from keras_transfer.engine.openvino_layout import (
     Node,
@@ -54,9 +55,13 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
     shape = [batch_size, *(int(n) for n in model.input_shape[1:])]
     pixels = ops.parameter(shape, dtype, name="pixels")
     made: dict[int, Node] = {id(model.inputs[0]): channels_first(ops.convert(pixels, "f32"), len(shape))}
+    constants = constants_of(model)
     for node in graph_nodes(model):
         operation = node.operation
         kind = type(operation).__name__
+        if id(node.outputs[0]) in constants:
+            continue
+        _add_constants(node, kind, constants, made)
         if kind in ARITHMETIC and not isinstance(operation, keras.layers.Layer):
             made[id(node.outputs[0])] = arithmetic(operation, node.arguments.args, made)
             continue
@@ -67,8 +72,25 @@ def translate(model: keras.Model, batch_size: int, dtype: Any = np.uint8) -> Mod
         if kind == "GetItem":  # what it takes is no property of the operation, but an argument of its call
             operation = Taken(operation.name, node.arguments.args[1])
         made[id(node.outputs[0])] = BUILDERS[kind](operation, [made[id(t)] for t in inputs], shapes)
+    if any(id(output) in constants for output in model.outputs):
+        raise NotTranslatable(f"{model.name} (an output that is the same for every picture)")
     outputs = [channels_last(made[id(output)], len(output.shape)) for output in model.outputs]
     return Model(outputs, [pixels], model.name)
+
+
+def _add_constants(node: Any, kind: str, constants: dict[int, Any], made: dict[int, Node]) -> None:
+    """Add the constants among a node's inputs to the graph: for one picture where they broadcast, for the batch to be joined."""
+    inputs = node.input_tensors
+    for tensor in inputs:
+        if id(tensor) not in constants:
+            continue
+        value = value_of(constants[id(tensor)])
+        x = ops.constant(value.transpose(0, 3, 1, 2) if value.ndim == 4 else value)
+        if kind == "Concatenate":
+            batch = next(made[id(other)] for other in inputs if id(other) not in constants)
+            count = ops.gather(ops.shape_of(batch), integers(0), integers(0))
+            x = ops.broadcast(x, ops.concat([count, integers(*x.get_output_shape(0)[1:])], 0))
+        made[id(tensor)] = x
 
 
 # === Layers with weights ===

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,14 +63,31 @@ def _attention(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
     """Queries, keys and values (batch, tokens, heads, channels), and a bias (batch, heads, tokens, tokens) if there is a fourth input."""
     if operation.is_causal or operation.attn_logits_soft_cap is not None:
         raise NotTranslatable(f"{operation.name} (DotProductAttention with is_causal or attn_logits_soft_cap)")
-    q, k, v = (
-        ops.transpose(x, integers(0, 3, 2, 1)) for x in inputs[:3]
-    )  # NCHW here is (batch, channels, tokens, heads)
-    logits = ops.matmul(ops.multiply(q, np.float32(1 / math.sqrt(shapes[0][-1]))), k, False, True)
-    if len(inputs) > 3:
-        logits = ops.add(logits, channels_last(inputs[3], 4))
-    x = ops.matmul(ops.softmax(logits, -1), v, False, False)
-    return ops.transpose(x, integers(0, 3, 2, 1))
+    q, k, v = (_heads_first(x, shape) for x, shape in zip(inputs[:3], shapes))
+    bias = [channels_last(inputs[3], 4)] if len(inputs) > 3 else []
+    x = ops.scaled_dot_product_attention(q, k, v, *bias)
+    _, tokens, heads, _ = shapes[0]
+    if tokens != heads:
+        return ops.transpose(x, integers(0, 3, 2, 1))
+    return channels_first(_swapped(x, tokens, shapes[2][-1]), 4)
+
+
+def _heads_first(x: Node, shape: tuple[int, ...]) -> Node:
+    """Return (batch, heads, tokens, channels) of a tensor whose ``shape`` in Keras is (batch, tokens, heads, channels)."""
+    _, tokens, heads, channels = shape
+    if tokens != heads:
+        return ops.transpose(x, integers(0, 3, 2, 1))  # NCHW here is (batch, channels, tokens, heads)
+    return _swapped(channels_last(x, 4), tokens, channels)
+
+
+def _swapped(x: Node, side: int, channels: int) -> Node:
+    """Swap the first two axes of (batch, side, side, channels) by gathering rows.
+
+    A transposition leaves such a shape as it is, and OpenVINO 2026.4 then takes it for no operation when a reshape is beside it.
+    """
+    places = np.arange(side * side).reshape(side, side).T.reshape(-1)
+    rows = ops.gather(ops.reshape(x, integers(0, side * side, channels), True), places, integers(1))
+    return ops.reshape(rows, integers(0, side, side, channels), True)
 
 
 def _attention_layer(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:

@@ -57,12 +57,12 @@ def _check(case: Case, ref: Reference) -> None:
         network = convert(checkpoint, size)
         found, wanted = _features(network, images), ref.features(images)
         assert found.shape == wanted.shape
-        assert np.abs(found - wanted).max() <= TOLERANCE * np.abs(wanted).max()
+        assert np.abs(found - wanted).max() <= case.tolerance * np.abs(wanted).max()
         # The tolerance would notice features that do not depend on the picture.
         assert np.abs(wanted[0] - wanted[1]).max() > 1e-3 * np.abs(wanted).max()
         if ref.logits and ref.head:
             logits = ref.logits(images)
-            assert np.abs(found @ ref.head[0].T + ref.head[1] - logits).max() <= TOLERANCE * np.abs(logits).max()
+            assert np.abs(found @ ref.head[0].T + ref.head[1] - logits).max() <= case.tolerance * np.abs(logits).max()
     check_its_file_is_taken(network)
     check_every_weight_matters(network, images, "attn_key_norm/(beta|moving_mean)")
     assert len(network.weights) == len(list(checkpoint.tensors)) - len(checkpoint.tensors.left())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.checkpoints.references import (
+    by_openvino,
     check_every_weight_matters,
     check_its_file_is_taken,
     computed,
@@ -50,6 +51,7 @@ def test_timm(architecture, tmp_path):
     with torch.no_grad():
         logits = features @ theirs.head.fc.weight.numpy().T + theirs.head.fc.bias.numpy()
         assert relative(logits, theirs(nchw(noise(trained))).numpy()) < 1e-5
+    assert relative(by_openvino(ours, noise(trained)).mean((1, 2)), features) < 1e-5
     check_every_weight_matters(ours, noise(trained, 1))
     check_its_file_is_taken(ours)
     theirs.set_input_size(other, window_size=arguments["window_size"])
@@ -92,3 +94,23 @@ def test_gradients_are_finite_where_windows_are_padded(tmp_path):
     model.fit(noise((40, 56)), np.array([0, 1]), verbose=0)
     assert all(np.isfinite(np.array(weight)).all() for weight in model.weights)
     assert not all(np.array_equal(np.array(weight), old) for weight, old in zip(model.weights, before))
+
+
+@pytest.mark.slow
+def test_export_to_onnx(tmp_path):
+    """Positions and masks, which are the same for every picture, are constants of the file."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    if keras.backend.backend() != "torch":
+        pytest.skip("written from PyTorch")
+    from keras_transfer.export import to_onnx
+
+    small = {**SMALL, "depths": (1, 2), "num_heads": (2, 4)}
+    timm_folder(tmp_path, "swinv2_tiny_window8_256", img_size=(64, 48), window_size=4, **small)
+    network, images = converted(tmp_path, (64, 48)), noise((64, 48), 3)
+    model = keras.Model(network.input, keras.layers.GlobalAveragePooling2D()(network.output))
+    to_onnx.write(model, tmp_path / "model.onnx", {}, "float32", images)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node}
+    assert kinds.isdisjoint({"Exp", "Sigmoid", "Tile"})  # of the scale and of the network of distances
+    session = to_onnx.open_file(tmp_path / "model.onnx", to_onnx.output_names(model)[0])
+    assert relative(session(images), computed(model, images)) < 1e-4

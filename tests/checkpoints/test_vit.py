@@ -69,8 +69,7 @@ def test_timm(architecture, tmp_path):
         if not hasattr(theirs, "head_dist"):
             logits = features @ theirs.head.weight.numpy().T + theirs.head.bias.numpy()
             assert relative(logits, theirs(nchw(noise(trained))).numpy()) < 1e-5
-    if not architecture.startswith("beit_"):  # its relative positions have no builder for OpenVINO
-        assert relative(by_openvino(ours, noise(trained)), features) < 1e-5
+    assert relative(by_openvino(ours, noise(trained)), features) < 1e-5
     theirs.set_input_size(other)
     assert relative(computed(converted(tmp_path, other), noise(other)), timm_features(theirs, noise(other))) < 1e-5
 
@@ -116,11 +115,20 @@ TRANSFORMERS = {
         None,
     ),
     "metaclip 2 tower": (lambda: T.MetaClip2VisionModel(T.MetaClip2VisionConfig(**WIDE)), "pooler_output"),
+    "chinese clip tower": (lambda: T.ChineseCLIPVisionModel(T.ChineseCLIPVisionConfig(**WIDE)), "pooler_output"),
+    "blip tower": (
+        lambda: T.BlipVisionModel(T.BlipVisionConfig(**WIDE)),
+        lambda m, x, **k: m(x, **k).last_hidden_state[:, 0],
+    ),
     "siglip": (
         lambda: T.SiglipModel(_two_towers(T.SiglipConfig, T.SiglipTextConfig, T.SiglipVisionConfig)),
         lambda m, x, **k: m.vision_model(x, **k).pooler_output,
     ),
     "beit": (lambda: T.BeitForImageClassification(T.BeitConfig(**WIDE, use_relative_position_bias=True)), None),
+    "beit with one table": (
+        lambda: T.BeitModel(T.BeitConfig(**WIDE, use_shared_relative_position_bias=True)),
+        "pooler_output",
+    ),
     "beit without a mean": (lambda: T.BeitModel(T.BeitConfig(**WIDE, use_mean_pooling=False)), "pooler_output"),
     "data2vec": (
         lambda: T.Data2VecVisionForImageClassification(T.Data2VecVisionConfig(**WIDE, use_relative_position_bias=True)),
@@ -185,6 +193,15 @@ def test_siglip2_of_any_resolution(tmp_path):
     with torch.no_grad():
         out = theirs(pixels.reshape(2, grid[0] * grid[1], -1), mask, torch.tensor([grid, grid]))
     assert relative(computed(converted(tmp_path, (64, 48)), images), out.pooler_output.numpy()) < 1e-5
+
+
+def test_a_model_of_timm_that_transformers_wraps(tmp_path):
+    config = T.TimmWrapperConfig(
+        architecture="vit_small_patch16_224", num_labels=5, model_args={"img_size": 32, **TINY}
+    )
+    theirs = transformers_folder(tmp_path, T.TimmWrapperForImageClassification(config)).timm_model
+    images = noise((32, 32))
+    assert relative(computed(converted(tmp_path, (32, 32)), images), timm_features(theirs, images)) < 1e-5
 
 
 def test_a_wrapped_model_of_timm(tmp_path):

@@ -96,6 +96,10 @@ LAYERS = {
         _heads(x)[:, :, 2],
         bias=L.Reshape((4, 21, 21))(L.Dense(1764)(_mean(_tokens(x)))),
     ),
+    "attention of as many tokens as heads": lambda x: L.Dense(4)(L.Reshape((6, 30))(_square_attention(x))),
+    "axes in another order": lambda x: L.Permute((2, 4, 1, 3, 5))(L.Reshape((2, 5, 3, 7, 3))(x)),
+    "rows for columns": lambda x: L.Conv2D(4, 3)(L.Permute((2, 1, 3))(x)),
+    "learnt tokens": lambda x: L.Concatenate(axis=1)([_constant(x), _tokens(x), _constant(x)]),
     "arithmetic with numbers": lambda x: 2.0 - keras.ops.minimum(keras.ops.sqrt(keras.ops.square(x) + 3.0) / 7.0, 20.0),
     "arithmetic with tensors": lambda x: L.Subtract()(
         [keras.ops.maximum(x, x * 0.5 + 9.0), keras.ops.absolute(x - 40.0)]
@@ -122,6 +126,18 @@ def _mean(x):
 
 def _heads(x):  # 21 tokens; queries, keys and values of 4 heads
     return L.Reshape((21, 3, 4, 5))(L.Dense(60)(L.Reshape((21, 30))(L.Rescaling(0.02, -2.0)(x))))
+
+
+def _square_attention(x):
+    heads = L.Reshape((6, 3, 6, 5))(L.Dense(90)(L.Reshape((6, 105))(L.Rescaling(0.02, -2.0)(x))))
+    q, k, v = (L.Reshape((6, 6, 5))(heads[:, :, place]) for place in range(3))
+    return keras.ops.dot_product_attention(keras.ops.divide(q, keras.ops.sqrt(keras.ops.square(q) + 1.0)), k, v)
+
+
+def _constant(x):
+    """The same for every picture."""
+    ones = L.Rescaling(0.0, 1.0)(_mean(_tokens(x)))
+    return L.Permute((2, 1))(L.Reshape((3, 2))(L.RepeatVector(2)(L.Dense(3)(ones))))
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -21,6 +21,7 @@ _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _FLOATS = ("F64", "F32", "F16", "BF16")
 _MAX_INDEX = 16 << 20  # bytes
+_WRAPPER = "timm_model."  # transformers' name for a model of timm within one of its own
 
 
 class Tensors:
@@ -47,6 +48,8 @@ class Tensors:
         missing = [key for key in shards if key not in self._files]
         if missing:
             raise UserError(f"{str(folder / shards[missing[0]])!r} has no tensor {missing[0]!r}, which the index names")
+        self._start = _WRAPPER if self._files and all(key.startswith(_WRAPPER) for key in self._files) else ""
+        self._files = {key.removeprefix(self._start): file for key, file in self._files.items()}
 
     def __contains__(self, key: str) -> bool:
         return key in self._files
@@ -60,7 +63,7 @@ class Tensors:
         Raises:
             UserError: there is none of this name.
         """
-        return self._file(key).shape(key)
+        return self._file(key).shape(self._start + key)
 
     def take(self, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return a tensor in PyTorch's axis order, float32.
@@ -72,13 +75,15 @@ class Tensors:
         Raises:
             UserError: there is none of this name, or its shape or type is another.
         """
-        file = self._file(key)
-        if shape is not None and file.shape(key) != shape:
-            raise UserError(f"{str(file.path)!r}: tensor {key!r} has shape {file.shape(key)}, expected {shape}")
-        if file.dtype(key) not in _FLOATS:
-            raise UserError(f"{str(file.path)!r}: tensor {key!r} has type {file.dtype(key)}, expected floating point")
+        file, stored = self._file(key), self._start + key
+        if shape is not None and file.shape(stored) != shape:
+            raise UserError(f"{str(file.path)!r}: tensor {key!r} has shape {file.shape(stored)}, expected {shape}")
+        if file.dtype(stored) not in _FLOATS:
+            raise UserError(
+                f"{str(file.path)!r}: tensor {key!r} has type {file.dtype(stored)}, expected floating point"
+            )
         self._taken.add(key)
-        return np.asarray(file.read(key), np.float32)
+        return np.asarray(file.read(stored), np.float32)
 
     def left(self) -> list[str]:
         """Return the names of the tensors that were not taken and hold numbers."""

@@ -116,8 +116,9 @@ def _heads(x: Tensor, part: Part, names: Names, size: Pair, count: Pair, heads: 
 
 
 def _unit(x: Tensor) -> Tensor:
-    """Return vectors of length one. The constant keeps the gradient finite for keys of zero, which padding has."""
-    return ops.divide(x, ops.sqrt(ops.sum(ops.square(x), axis=-1, keepdims=True) + 1e-12))
+    """Return vectors of length one, and zero for zero: keys of padding, whose gradient the least length keeps finite."""
+    # Not a constant that is added: exporters to ONNX leave out what is below 1e-8.
+    return ops.divide(x, ops.sqrt(ops.maximum(ops.sum(ops.square(x), axis=-1, keepdims=True), 1e-12)))
 
 
 def _scale(q: Tensor, part: Part, key: str, count: int, heads: int) -> Tensor:

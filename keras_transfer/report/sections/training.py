@@ -26,7 +26,9 @@ def make(view: RunView) -> dict[str, Any]:
         label += f" The best epoch is number {best['epoch']} of phase {best['phase']}."
     phases = [_phase(view, phase) for phase in view.metrics["phases"]]
     return {
-        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur") if _has_curves(view.history) else None,
+        "plot": drawing(lambda out: plots.curves(view.history, out), label, "cur")
+        if _has_curves(view.history)
+        else None,
         "phases": phases,
         "best": (best.get("phase"), best.get("epoch")),
         "history": view.history,

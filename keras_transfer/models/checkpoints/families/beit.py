@@ -72,6 +72,7 @@ _NAMES_OF_TRANSFORMERS = Names(
     scale2="lambda_2",
 )
 _TABLE_OF_TRANSFORMERS = "attention.attention.relative_position_bias.relative_position_bias_table"
+_SHARED_TABLE = "encoder.relative_position_bias.relative_position_bias_table"
 
 
 def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
@@ -88,7 +89,12 @@ def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> kera
         raise UserError(f"config.json: num_attention_heads: expected a number above 0, got {str(heads)[:40]!r}")
     style = Style(heads, float(config.get("layer_norm_eps", 1e-12)), str(config.get("hidden_act", "gelu")))
     if checkpoint.has(f"encoder.layer.0.{_TABLE_OF_TRANSFORMERS}"):
-        style = replace(style, bias=lambda tokens, part: _bilinear_bias(tokens, part, grid, heads))
+        style = replace(
+            style, bias=lambda tokens, part: _bilinear_bias(tokens, part, _TABLE_OF_TRANSFORMERS, grid, heads)
+        )
+    elif config.get("use_shared_relative_position_bias"):  # of all blocks, as in BEiT's pretraining
+        shared = _bilinear_bias(x, stem, _SHARED_TABLE, grid, heads)
+        style = replace(style, bias=lambda tokens, part: shared)
     (depth,) = numbers([config.get("num_hidden_layers", 12)], "num_hidden_layers")
     checkpoint.check_alike([f"encoder.layer.{number}" for number in range(depth)], ("relative_position_index",))
     for number in range(depth):
@@ -99,8 +105,8 @@ def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> kera
     return keras.Model(image, x, name="beit")
 
 
-def _bilinear_bias(x: Tensor, part: Part, grid: tuple[int, int], heads: int) -> Tensor:
-    rows = part.take(_TABLE_OF_TRANSFORMERS)
+def _bilinear_bias(x: Tensor, part: Part, key: str, grid: tuple[int, int], heads: int) -> Tensor:
+    rows = part.take(key)
     side = math.isqrt(max(len(rows) - 3, 0))
     if side * side + 3 != len(rows) or side % 2 == 0 or rows.shape[1] != heads:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The vision transformers of Hugging Face transformers: ViT, DeiT, MAE, MSN, I-JEPA, DINOv2, DINOv3, CLIP, MetaCLIP 2, SigLIP, SigLIP 2.
+"""The vision transformers of Hugging Face transformers: ViT, DeiT, MAE, MSN, I-JEPA, DINOv2, DINOv3, CLIP and its relatives, BLIP, SigLIP, SigLIP 2.
 
 Of models with two towers, the vision tower is taken.
 """
@@ -130,6 +130,13 @@ _SIGLIP_LAYOUT = replace(
     pre_norm="",
     defaults={"hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-6, "num_attention_heads": 12},
 )
+_BLIP_LAYOUT = replace(
+    _CLIP_LAYOUT,
+    names=replace(_CLIP, qkv="self_attn.qkv", proj="self_attn.projection"),
+    positions="embeddings.position_embedding",
+    pre_norm="",
+    defaults={**_CLIP_LAYOUT.defaults, "hidden_act": "gelu"},
+)
 _LAYOUTS = {
     "vit": _VIT_LAYOUT,
     "deit": _VIT_LAYOUT,
@@ -141,16 +148,14 @@ _LAYOUTS = {
     "dinov3_vit": _DINOV3_LAYOUT,
     "clip": _CLIP_LAYOUT,
     "metaclip_2": _CLIP_LAYOUT,
+    "chinese_clip": _CLIP_LAYOUT,
+    "altclip": _CLIP_LAYOUT,
+    "blip": _BLIP_LAYOUT,
     "siglip": _SIGLIP_LAYOUT,
     "siglip2": replace(_SIGLIP_LAYOUT, interpolation=("bilinear", True)),
 }
-_MODEL_TYPES = (
-    *_LAYOUTS,
-    "clip_vision_model",
-    "metaclip_2_vision_model",
-    "siglip_vision_model",
-    "siglip2_vision_model",
-)
+_TWO_TOWERS = ("clip", "metaclip_2", "chinese_clip", "altclip", "blip", "siglip", "siglip2")
+_MODEL_TYPES = (*_LAYOUTS, *(f"{name}_vision_model" for name in _TWO_TOWERS))
 
 
 def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
@@ -295,6 +300,7 @@ FAMILY = Family(
         r".*mask_token",
         r"(\w+\.)?pooler\..*",
         r"(text_model|text_projection|visual_projection|decoder)\..*",
+        r"(text_decoder|text_encoder|text_proj|vision_proj|itm_head)\..*",  # of BLIP's tasks
         r"logit_(scale|bias)",
     ),
     examples=(),

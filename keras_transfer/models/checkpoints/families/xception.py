@@ -1,4 +1,4 @@
-"""Aligned Xception of timm (Chen et al. 2018, https://arxiv.org/abs/1802.02611), after Chollet 2016 (https://arxiv.org/abs/1610.02357)."""
+"""Xception of timm (Chollet 2016, https://arxiv.org/abs/1610.02357), and aligned Xception (Chen et al. 2018, https://arxiv.org/abs/1802.02611)."""
 
 from __future__ import annotations
 
@@ -66,6 +66,45 @@ def _early_block(make: ConvLayers, x: Tensor, stride: int, last: bool) -> Tensor
     return make.add(y, start)
 
 
+# Of the first Xception: number of the separable convolutions of each block; those of the last widen at their end.
+_REPEATS = (2, 2, 2, *[3] * 8, 2)
+
+
+def build_first(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
+    """Build the network that was published first; see :class:`.family.Family`."""
+    model_args(checkpoint)
+    make = ConvLayers(checkpoint)
+    pixels = keras.Input((*image_size, 3), name="pixels")
+    stem, head = make.under("", "stem"), make.under("", "head")
+    x = stem.norm(stem.conv(pixels, "conv1", 3, 2, pad=0), "bn1", "relu")
+    x = stem.norm(stem.conv(x, "conv2", 3, pad=0), "bn2", "relu")
+    for number, repeats in enumerate(_REPEATS, 1):
+        x = _first_block(make.under(f"block{number}", f"block{number}"), x, repeats, starts_with_act=number > 1)
+    for last in (3, 4):
+        x = head.norm(_separable(head, x, f"conv{last}"), f"bn{last}", "relu")
+    return keras.Model(pixels, x, name="xception")
+
+
+def _first_block(make: ConvLayers, x: Tensor, repeats: int, *, starts_with_act: bool) -> Tensor:
+    """Apply separable convolutions after a ReLU each; a block with a convolution on its shortcut ends with a pooling."""
+    y = x
+    for number in range(repeats):
+        place = 3 * number + starts_with_act  # in the list of ReLU, convolution, BatchNorm, ReLU, …
+        y = make.act(y, f"rep.{place - 1}.act", "relu") if place else y
+        y = make.norm(_separable(make, y, f"rep.{place}"), f"rep.{place + 1}")
+    if not make.has("skip"):
+        return make.add(y, x)
+    for axis in (1, 2):  # with the edge once more instead of zeros, which could be larger than what is pooled
+        first, last = (y[:, :1], y[:, -1:]) if axis == 1 else (y[:, :, :1], y[:, :, -1:])
+        y = layers.Concatenate(axis=axis)([first, y, last])
+    y = layers.MaxPooling2D(3, 2, name=make.part.name("pool"))(y)
+    return make.add(y, make.conv_norm(x, ("skip", "skipbn"), 1, 2))
+
+
+def _separable(make: ConvLayers, x: Tensor, key: str) -> Tensor:
+    return make.conv(make.conv(x, f"{key}.conv1", 3, groups=DEPTHWISE), f"{key}.pointwise", 1)
+
+
 FAMILY = Family(
     name="Aligned Xception",
     timm=r"xception(41|65|71|41p|65p)",
@@ -74,4 +113,14 @@ FAMILY = Family(
     left_out=(r"head\.fc\..*",),
     examples=("xception41", "xception65p"),
     paper="https://arxiv.org/abs/1802.02611",
+)
+FIRST = Family(
+    name="Xception",
+    timm="legacy_xception",
+    transformers=(),
+    build=build_first,
+    left_out=(r"fc\.(weight|bias)",),
+    examples=("legacy_xception",),
+    min_size=71,
+    paper="https://arxiv.org/abs/1610.02357",
 )
