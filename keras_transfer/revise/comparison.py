@@ -17,6 +17,7 @@ from keras_transfer.evaluation.tasks import is_multi, probabilities, thresholds_
 from keras_transfer.files import write_json, write_text
 from keras_transfer.formatting import share
 from keras_transfer.inference import data_of, find_model, images_of, start, transform_of
+from keras_transfer.models.layer_names import LOGITS
 from keras_transfer.revise.label_regression import LabelOpinion, label_regression
 from keras_transfer.revise.regression import Opinion, Regression, regression, renamed
 from keras_transfer.revise.render import render
@@ -192,7 +193,7 @@ def tell(made: Comparison, say: Say) -> None:
 
 def last_layer(model: Any, features: np.ndarray) -> np.ndarray:
     """Return the logits that the last layer of a model gives for features (n, d), float32 (n, C)."""
-    kernel, bias = model.layers[-1].get_weights()
+    kernel, bias = model.get_layer(LOGITS).get_weights()
     return np.asarray(features @ kernel + bias, np.float32)
 
 

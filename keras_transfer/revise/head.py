@@ -24,6 +24,7 @@ from keras_transfer.report.write import write_report
 from keras_transfer.revise.candidates import Candidate, best_with_new_class, solved_again, with_column
 from keras_transfer.revise.comparison import SameNetwork, last_layer
 from keras_transfer.revise.network import Network
+from keras_transfer.revise.rejecting import rejecting
 from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training import build
 from keras_transfer.typing import Say
@@ -141,6 +142,7 @@ def solve_run(  # what a run is made from
     about = {
         **build.metadata_of(resolved, data, thresholds),
         "weights": metadata.get("weights", resolved.model.weights),
+        **rejecting(network, made, head.out_of_fold, metrics),
     }
     with new.locked():
         bundle.save(made, new.model, about, build.golden_images(made.input_shape[1:]))

@@ -154,7 +154,9 @@ class Revision:
         by_place = any(name != name.strip() for name in self.classes)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("path", "labels" if self.several else "label", "split", "weight", "group"))
+        weighted = any(row.weight != 1 for row in self.rows)  # without need, all figures would be there twice
+        columns = ("path", "labels" if self.several else "label", "split", "group")
+        writer.writerow((*columns, "weight") if weighted else columns)
         with ThreadPoolExecutor(usable_cores()) as pool:
             files = list(pool.map(lambda number: _file(self.rows[number], number, place), range(len(self.rows))))
         for row, file in zip(self.rows, files):
@@ -162,7 +164,7 @@ class Revision:
             if by_place:
                 label = ";".join(str(self.classes.index(name)) for name in self.names(row.label))
             self.files[str((place / file).absolute())] = row
-            writer.writerow((file, label, row.split, repr(row.weight), row.group))
+            writer.writerow((file, label, row.split, row.group, *([repr(row.weight)] if weighted else [])))
         write_text(place / FILE, text.getvalue())
         return place / FILE
 
