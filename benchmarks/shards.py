@@ -24,7 +24,7 @@ from keras_transfer.runtime import cache_dir
 
 IMAGES, BATCH, SIZE, WORKERS, SIDE = 100_000, 256, 64, 2, 64
 LATENCY = 0.05
-SHARD = "16MB"
+SHARD = 16_000_000
 GOALS = {"shards": 0.9, "shards, memory://": 0.8, "shards, HTTP": 0.8, "shards, HTTP, room for half": 0.8}
 
 
@@ -72,8 +72,10 @@ def _shards(folder: Path) -> Path:
     """Return the folder as shards, written once."""
     from keras_transfer.shard import shard
 
-    output = folder.with_name(f"{folder.name}-shards")
-    shard(str(folder), str(output), size=SHARD, say=lambda _: None)
+    output, total = folder.with_name(f"{folder.name}-shards"), sum(path.stat().st_size for path in folder.glob("*/*"))
+    # Enough of them that half still makes several windows.
+    size = min(SHARD, max(20_000, total // 20))
+    shard(str(folder), str(output), size=size, say=lambda _: None)
     return output
 
 

@@ -377,7 +377,7 @@ class Classifier(Usage):
         Args:
             images: a path, a folder, a web address (http, https); an array or tensor (height, width[, channels]) or several of them, 0..255
                 or 0..1; a PIL picture; a list of any of these, of any sizes; or a data set object, see :func:`keras_transfer.data.open`,
-                whose labels are left out.
+                whose labels are left out; or a data set of this package.
             top: classes per image.
             batch_size: images per forward pass.
 

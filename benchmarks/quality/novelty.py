@@ -20,7 +20,7 @@ from benchmarks.quality.features import pooled
 from benchmarks.quality.sets import ImageSet, find_sets, open_set, subset
 from keras_transfer.solved.cross_validation import cross_validate
 from keras_transfer.solved.folds import folds_of
-from keras_transfer.solved.novelty import Novelty, Subspace, energy_of, held_out_residuals
+from keras_transfer.solved.novelty import Novelty, Subspace, energy_of, held_out_residuals, residual_folds
 from keras_transfer.solved.solvers import SOLVERS
 
 
@@ -46,7 +46,8 @@ def measure(images: ImageSet, left: Sequence[int], size: int, rate: float) -> di
     found = cross_validate(solver, x, y, len(kept), folds)
     head = solver.solve(x, y, len(kept), found.strength, None).scaled(found.temperature)
     subspace = Subspace.of(x)
-    energies, residuals = energy_of(found.logits / found.temperature), held_out_residuals(x, folds[0])
+    apart = folds_of(y, x, None, residual_folds(len(x)))[0]
+    energies, residuals = energy_of(found.logits / found.temperature), held_out_residuals(x, apart)
     novelty = Novelty.calibrate(subspace, energies, residuals, rate)
     logits, strange = head.logits(test), np.isin(images.test_labels, left)
     scores = {

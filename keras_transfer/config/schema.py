@@ -222,6 +222,11 @@ class ModelConfig(Section):
         description="The first layers: `keep` leaves them unchanged; `small_image` keeps the centre of the first "
         "convolution's kernel and removes its downsampling; `one_channel` takes single-channel images.",
     )
+    zero_init_residual: Switch = Field(
+        False,
+        description="With random weights (`weights: none`; otherwise without effect): residual branches begin at 0, so that a deep network begins "
+        "as a shallow one and bears higher learning rates (Goyal et al. 2017).",
+    )
     pooling: Pooling = Field("avg", description="Global pooling between backbone and head.")
     taps: Natural | Auto = Field(
         "auto",

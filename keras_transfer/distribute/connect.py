@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
 
 from keras_transfer.distribute.place import Place, place
 from keras_transfer.errors import UserError
@@ -34,6 +36,7 @@ def connect(backend: str, wanted: str) -> None:
     if jax.distributed.is_initialized():
         return
     address = coordinator(here)
+    _check(address, here)  # jax would abort the process
     settings = {
         "jax_enable_recoverability": True,
         "jax_enable_preemption_service": False,
@@ -55,6 +58,37 @@ def connect(backend: str, wanted: str) -> None:
     except RuntimeError as error:
         said = str(error).strip().splitlines()[0]
         raise UserError(f"process {here.rank} of {here.size} cannot join process 0 at {address}: {said}") from error
+
+
+def _check(address: str, here: Place) -> None:
+    """Wait until process 0 listens at the address; in process 0, find out whether it can.
+
+    Raises:
+        UserError: it does not, or cannot.
+    """
+    host, _, port = address.rpartition(":")
+    if here.is_main:
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(("", int(port)))
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"process 0 cannot wait at port {port} for the others ({error}): name another one in {ADDRESS}"
+            ) from None
+        return
+    end = time.monotonic() + WAIT
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+            return
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"process {here.rank} of {here.size} waited {WAIT} s for process 0 at {address} ({error}): start all processes, or set "
+                    f"{ADDRESS} to where process 0 is"
+                ) from None
+            time.sleep(0.2)
 
 
 def coordinator(here: Place) -> str:

@@ -110,6 +110,9 @@ class JaxGroup(Group):
         connections, self._connections = self._connections, []
         with suppress(Exception):
             if self.is_main:
+                for connection in connections:  # whoever waits for this process, after an error, waits no longer
+                    with suppress(OSError):
+                        connection.send((None, ConnectionError("process 0 has left")))
                 end = time.monotonic() + LEAVING
                 for connection in connections:
                     _wait_for_end(connection, end)

@@ -68,7 +68,11 @@ def _overall(metrics: Mapping[str, Any], title: str) -> Table:
     }
     for name, (key, form) in rows.items():
         if metrics.get(key) is not None:
-            table.add_row(name, form(metrics[key]), *([form(weighted.get(key))] if weighted else []))
+            table.add_row(
+                name,
+                form(metrics[key]),
+                *([form(weighted[key]) if weighted.get(key) is not None else "–"] if weighted else []),
+            )
     return table
 
 

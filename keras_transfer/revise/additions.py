@@ -11,11 +11,13 @@ import numpy as np
 from keras_transfer.arguments.names import class_name, normal
 from keras_transfer.data.builder import load_source
 from keras_transfer.data.checks.verify import drop_bad
+from keras_transfer.data.dataset import Split
 from keras_transfer.data.paths import source_of
 from keras_transfer.data.samples import FileStore, ImageStore, make_samples
 from keras_transfer.data.sources.list_file import class_names, index_labels, read_list
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.evaluation.predict import find_images
+from keras_transfer.revise.label_text import joined, names_of
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Additions:
 
     Attributes:
         images: the pictures, all readable; files know the hashes of their contents.
-        labels: the class name of each.
+        labels: the class name of each; of several labels, all of them (:func:`~keras_transfer.revise.label_text.joined`).
         split: ``"train"`` or ``"test"``, for each.
         source: where they come from, for messages.
     """
@@ -38,13 +40,14 @@ class Additions:
         return len(self.labels)
 
 
-def corrections(path: str | Path, classes: Sequence[str], new: Iterable[str] = ()) -> Additions:
+def corrections(path: str | Path, classes: Sequence[str], new: Iterable[str] = (), several: bool = False) -> Additions:
     """Read a list of ``path label`` lines, as ``serve`` and ``suggest`` write it.
 
     Args:
         path: the list; or the folder with ``list.txt`` in it. Paths are relative to its folder.
         classes: class names of the run. A label is one of them, or one of ``new``, or of ``classes.txt`` beside the list.
         new: names of classes that the run does not have.
+        several: whether a picture may have several labels: those of a line have ``;`` between them, and ``;`` alone is none of them.
 
     Raises:
         UserError: no such list, a file that is missing or cannot be read, a label that is no class.
@@ -61,10 +64,19 @@ def corrections(path: str | Path, classes: Sequence[str], new: Iterable[str] = (
     beside = file.parent / "classes.txt"
     known = (*classes, *map(normal, new), *((class_names(beside) or ()) if beside.is_file() else ()))
     known = tuple(dict.fromkeys(known))
-    names, labels = _with_spaces(names, labels, known, file.parent)
-    _check_known(labels, known, file)
-    found, places = index_labels(labels, known, lambda i: f"{file}:{numbers[i]}")
-    return _checked(FileStore(names, file.parent), [found[place] for place in places], str(file))
+    if several:
+        names, labels = _with_several(names, labels, known, file.parent)
+    else:
+        names, labels = _with_spaces(names, labels, known, file.parent)
+    lists = [names_of(label, several) for label in labels]
+    owners = [i for i, one in enumerate(lists) for _ in one]
+    written = [name for one in lists for name in one]
+    _check_known(written, known, file)
+    found, places = index_labels(written, known, lambda i: f"{file}:{numbers[owners[i]]}")
+    of_line: list[list[str]] = [[] for _ in lists]
+    for owner, place in zip(owners, places):
+        of_line[owner].append(found[place])
+    return _checked(FileStore(names, file.parent), [joined(one) if several else one[0] for one in of_line], str(file))
 
 
 def _with_spaces(
@@ -82,8 +94,26 @@ def _with_spaces(
     return [name for name, _ in found], [label for _, label in found]
 
 
-def more_data(path: str, classes: Sequence[str], new: Iterable[str] = ()) -> Additions:
+def _with_several(
+    names: list[str], labels: list[str], known: Sequence[str], folder: Path
+) -> tuple[list[str], list[str]]:
+    """Return paths and labels of lines that end with several labels, some of which may have spaces in them."""
+    valid, found = set(map(normal, known)), []
+    for name, label in zip(names, labels):
+        line, best = f"{name} {label}", (name, label)
+        for place in (place for place in range(len(line) - 1, 0, -1) if line[place] == " "):
+            path, rest = line[:place].rstrip(), line[place:].strip().strip('"')
+            if (folder / path).is_file() and all(normal(one) in valid for one in names_of(rest, True)):
+                best = (path, rest)
+                break
+        found.append(best)
+    return [name for name, _ in found], [label for _, label in found]
+
+
+def more_data(path: str, classes: Sequence[str], new: Iterable[str] = (), several: bool = False) -> Additions:
     """Read a folder, a list, a CSV or an ``.npz`` file; pictures that it holds for testing are added to the test pictures.
+
+    Where pictures may have several labels, those of data with one for each have that one and no other.
 
     Raises:
         UserError: no such data, a picture that cannot be read, a class that is not known.
@@ -91,10 +121,15 @@ def more_data(path: str, classes: Sequence[str], new: Iterable[str] = ()) -> Add
     options: dict[str, str] = dict(source_of(path))
     samples = load_source(options.pop("source"), options)
     known = {normal(name): name for name in (*new, *classes)}
-    labels = [samples.classes[label] for label in samples.labels]
-    _check_known(labels, tuple(known), Path(path))
+    if samples.is_multi and not several:
+        raise UserError(
+            f"{path} gives pictures several labels, the run has one class for each: nothing says which it is"
+        )
+    lists = Split("all", samples, np.arange(len(samples)))
+    labels = [lists.names_of(i) for i in range(len(samples))]
+    _check_known([name for one in labels for name in one], tuple(known), Path(path))
     split = ["test" if name == "test" else "train" for name in samples.split]
-    return _checked(samples.images, [known[normal(label)] for label in labels], path, split)
+    return _checked(samples.images, [joined(known[normal(name)] for name in one) for one in labels], path, split)
 
 
 def of_class(paths: Sequence[str], label: str, test_fraction: float, seed: int) -> Additions:

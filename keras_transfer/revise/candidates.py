@@ -160,22 +160,27 @@ def with_column(known: Known, kernel: np.ndarray, bias: np.ndarray, earlier: np.
     the new class, with which they are predicted best.
 
     Args:
-        known: where each picture has one label.
+        known: what heads are solved on. Of several labels per picture, the new one is found alone.
         kernel, bias: of the old head, (d, C − 1) and (C − 1,).
         earlier: logits of the training pictures by old models that were made without them, float (n, C − 1), where there are any;
             rows that are not finite have none.
     """
     new, labels, weights = known.classes - 1, known.judged, known.judged_weights
+    several = is_multi(known.labels)
+    has, judged_has = (given[:, -1] > 0 if several else given == new for given in (known.labels, labels))
+    loss = known.weights[:, -1] if known.weights is not None and known.weights.ndim == 2 else known.weights
     old = np.asarray(known.features, np.float64) @ kernel + bias
     if earlier is not None:
         old = np.where(np.isfinite(earlier), earlier, old)
     old_val = np.asarray(known.val_features, np.float64) @ kernel + bias
+    offsets = np.zeros_like(old[:, :1]) if several else old
+    folds = folds_of(has.astype(np.int64), known.features, known.groups, FOLDS)[0]
     best: Candidate | None = None
     with one_thread_if_small(len(known.labels)):
-        for column in added_class(known.features, old, known.labels == new, known.folds[0], known.weights):
+        for column in added_class(known.features, offsets, has, folds, loss):
             held = np.column_stack([old, column.out_of_fold])
             shown = np.concatenate([np.column_stack([old_val, column.logits(known.val_features)]), held[known.judging]])
-            shift = _shift(shown, labels == new, weights)
+            shift = _shift(shown, judged_has, weights, several)
             for logits in (held, shown):
                 logits[:, -1] += shift
             if best is not None:
@@ -203,6 +208,8 @@ def best_with_new_class(
         again: makes the other one.
     """
     labels, new = known.judged, known.classes - 1
+    if is_multi(labels):
+        return adding  # labels do not depend on each other: there is nothing to gain for the others
     without = hits(adding.logits[:, :-1], np.minimum(labels, new - 1)) > 0
     wrong = hits(adding.logits, labels) == 0
     mistakes = int((wrong & ((labels == new) | without)).sum())
@@ -213,12 +220,12 @@ def best_with_new_class(
     return other if gain > error else adding
 
 
-def _shift(logits: np.ndarray, is_new: np.ndarray, weights: np.ndarray) -> float:
+def _shift(logits: np.ndarray, is_new: np.ndarray, weights: np.ndarray, several: bool) -> float:
     """Return the number to add to the last logits, so that its probabilities fit best, between −20 and 20."""
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
-    margin = logits[:, -1] - logsumexp(logits[:, :-1], axis=1)
+    margin = logits[:, -1] - (0.0 if several else logsumexp(logits[:, :-1], axis=1))
     signs = np.where(is_new, -1.0, 1.0)
 
     def loss(shift: float) -> float:

@@ -13,6 +13,7 @@ from keras_transfer.data.dataset import Dataset
 from keras_transfer.errors import UserError, unknown
 from keras_transfer.revise.additions import new_class, of_class
 from keras_transfer.revise.comparison import Comparison
+from keras_transfer.revise.label_text import joined, relabelled
 from keras_transfer.revise.retrain import base_data, make_run
 from keras_transfer.revise.revision import Revision
 from keras_transfer.runs import RunDirectory
@@ -25,12 +26,13 @@ def add_class(
     pictures: Names,
     *,
     fine_tune: Switch = False,
+    others_lack_it: Switch = False,
     output: AnyPath | None = None,
     backend: Backend | None = None,
     device: Device | None = None,
     say: Printer = text.say,
 ) -> Comparison:
-    """Add a class to a model: the last layer is solved again on the features of the network as it is, in seconds.
+    """Add a class to a model: the last layer gets an output for it, solved on the features of the network as it is, in seconds.
 
     Of five pictures or more, the run's share of test pictures (at least one) is kept for testing. The comparison says whether the old
     classes became worse.
@@ -40,6 +42,8 @@ def add_class(
         name: of the new class.
         pictures: files, and folders of images.
         fine_tune: train everything again, as the run was trained, instead of the last layer alone.
+        others_lack_it: of a run with several labels per picture: its own pictures do not have the new one, and pictures that
+            are new to it have no other. Without it, nothing says so, and the run is refused.
         output: the new run directory; None: ``runs/NAME-DATE-TIME``.
         backend: Keras backend; None: that of the run.
         device: where to compute.
@@ -51,10 +55,15 @@ def add_class(
     old = RunDirectory.open(run)
     base = base_data(old)
     label = new_class(name, base.classes)
+    if base.samples.is_multi and not others_lack_it:
+        raise UserError(
+            f"{old.path} gives a picture several labels, and nothing says which of its pictures have {label!r}: if none has, say "
+            "--others-lack-it; else retrain --data with all labels of each picture"
+        )
     config = old.read_config()
     share = len(base.test) / max(1, len(base.samples))
     revision = Revision.of(base)
-    revision.add(of_class(list(pictures), label, share, config.seed))
+    revision.add(of_class(list(pictures), label, share, config.seed), keep=True)
     adds = not any(row.added and row.base is not None for row in revision.rows)
     return make_run(old, base, revision, not fine_tune, output, backend, device, say, adds=adds)
 
@@ -71,6 +80,8 @@ def remove_class(
 ) -> Comparison:
     """Remove classes from a model, with their pictures; nothing is trained, their outputs are left out.
 
+    Where pictures may have several labels, they stay, without these.
+
     Raises:
         UserError: no such class, or fewer than two would be left.
     """
@@ -79,8 +90,14 @@ def remove_class(
     gone = [_one_of(name, base.classes) for name in names]
     revision = Revision.of(base)
     revision.classes = tuple(name for name in base.classes if name not in gone)
-    revision.rows = [row for row in revision.rows if row.label not in gone]
-    revision.notes = [f"removed: {', '.join(gone)}, {len(base.samples) - len(revision.rows)} pictures"]
+    if revision.several:
+        left = [joined(name for name in revision.names(row.label) if name not in gone) for row in revision.rows]
+        count = sum(row.label != label for row, label in zip(revision.rows, left))
+        revision.rows = [replace(row, label=label) for row, label in zip(revision.rows, left)]
+        revision.notes = [f"removed: {', '.join(gone)}; the {count} pictures that had it stay"]
+    else:
+        revision.rows = [row for row in revision.rows if row.label not in gone]
+        revision.notes = [f"removed: {', '.join(gone)}, {len(base.samples) - len(revision.rows)} pictures"]
     columns = [base.classes.index(name) for name in revision.classes]
     return make_run(old, base, revision, True, output, backend, device, say, columns)
 
@@ -125,6 +142,8 @@ def merge_classes(
 ) -> Comparison:
     """Make one class of several: the last layer is solved again, as no linear layer has the sum of their probabilities.
 
+    Where pictures may have several labels, one that has any of these has the new one.
+
     Args:
         run: a finished run directory; only read.
         names: at least two classes.
@@ -152,7 +171,7 @@ def merge_classes(
 def _relabelled(base: Dataset, names: dict[str, str], note: str) -> Revision:
     revision = Revision.of(base)
     revision.classes = tuple(dict.fromkeys(names.get(name, name) for name in base.classes))
-    revision.rows = [replace(row, label=names.get(row.label, row.label)) for row in revision.rows]
+    revision.rows = [replace(row, label=relabelled(row.label, names, revision.several)) for row in revision.rows]
     revision.renamed, revision.notes = names, [note]
     return revision
 

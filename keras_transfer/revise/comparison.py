@@ -13,14 +13,15 @@ from keras_transfer import text
 from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.evaluate import predict_logits
-from keras_transfer.evaluation.metrics import log_softmax
+from keras_transfer.evaluation.tasks import is_multi, probabilities, thresholds_of
 from keras_transfer.files import write_json, write_text
 from keras_transfer.formatting import share
-from keras_transfer.inference import data_of, find_model, images_of, transform_of
+from keras_transfer.inference import data_of, find_model, images_of, start, transform_of
+from keras_transfer.models.layer_names import LOGITS
+from keras_transfer.revise.label_regression import LabelOpinion, label_regression
 from keras_transfer.revise.regression import Opinion, Regression, regression, renamed
 from keras_transfer.revise.render import render
 from keras_transfer.revise.revision import pixels_digest
-from keras_transfer.revise.single_label import start_single
 from keras_transfer.runs import RunDirectory
 from keras_transfer.runs.directory import REVISED
 from keras_transfer.typing import Say
@@ -36,7 +37,7 @@ class SameNetwork:
     """Two models that differ in their last layer only.
 
     Attributes:
-        models: the old one and the new one, with their metadata.
+        models: the old one and the new one, with their metadata. Both give a picture one label, or both several.
         features: of all pictures of ``"val"`` and ``"test"`` before the last layer, float32 (n, d): computed once, they serve both.
     """
 
@@ -47,7 +48,7 @@ class SameNetwork:
         """Return what the models say of some pictures of ``"val"`` or ``"test"``, float64 (n, C) each."""
         places = np.flatnonzero(split.samples.split == split.name)
         rows = self.features[split.name][np.searchsorted(places, split.indices)]
-        old, new = (np.asarray(np.exp(log_softmax(last_layer(model, rows)))) for model, _ in self.models)
+        old, new = (probabilities(last_layer(model, rows), is_multi(metadata)) for model, metadata in self.models)
         return old, new
 
 
@@ -104,9 +105,10 @@ def compare_runs(
         UserError: no such run, classes that do not fit each other, or nothing to compare on.
     """
     (_, old_run), (new_file, new_run) = find_model(old), find_model(new)
-    first, second = (
-        same.models if same else (start_single(old, backend, device)[:2], start_single(new, backend, device)[:2])
-    )
+    first, second = same.models if same else (start(old, backend, device)[:2], start(new, backend, device)[:2])
+    several = is_multi(second[1])
+    if is_multi(first[1]) is not several:
+        raise UserError(f"{old} and {new} do not compare: only one of them gives a picture several labels")
     known = _revision(new_run)
     names = renamed(first[1]["classes"], known.get("renamed", {}))
     if not set(names) & set(second[1]["classes"]):
@@ -126,16 +128,28 @@ def compare_runs(
         opinions = same.probabilities(split)
     else:
         opinions = _probabilities(first, split), _probabilities(second, split)
-    found = regression(
-        [split.image_name(i) for i in range(len(split))],
-        [split.classes[label] for label in split.labels],
-        Opinion(names, opinions[0]),
-        Opinion(second[1]["classes"], opinions[1]),
-    )
+    if several and not split.is_multi:
+        raise UserError(f"{data or new}: expected pictures that may have several labels, got one class for each")
+    found = _compare(split, names, opinions, (first[1], second[1]))
     made = Comparison(found, Path(old), Path(new), split, kind, tuple(notes))
     write(made, Path(output) if output is not None else new_file.parent)
     tell(made, say)
     return made
+
+
+def _compare(
+    split: Split,
+    names: Sequence[str],
+    opinions: tuple[np.ndarray, np.ndarray],
+    metadata: tuple[dict[str, Any], dict[str, Any]],
+) -> Regression:
+    """Compare what two models say of pictures; ``names`` are the old one's classes, as the new one calls them."""
+    pictures, labels = [split.image_name(i) for i in range(len(split))], [split.names_of(i) for i in range(len(split))]
+    classes, (before, now) = metadata[1]["classes"], opinions
+    if not is_multi(metadata[1]):
+        return regression(pictures, [one[0] for one in labels], Opinion(names, before), Opinion(classes, now))
+    old = LabelOpinion(names, before, thresholds_of(metadata[0]))
+    return label_regression(pictures, labels, old, LabelOpinion(classes, now, thresholds_of(metadata[1])))
 
 
 def write(made: Comparison, folder: Path) -> None:
@@ -151,10 +165,14 @@ def tell(made: Comparison, say: Say) -> None:
         say(note)
     if found.n:
         low, high = found.interval
+        what = ", all labels right:" if found.labels else ":"
         say(
-            f"{made.kind}: {share(found.old_accuracy)} before, {share(found.new_accuracy)} now "
+            f"{made.kind}{what} {share(found.old_accuracy)} before, {share(found.new_accuracy)} now "
             f"(difference {100 * found.difference:+.1f}, 95 % interval {100 * low:+.1f} to {100 * high:+.1f} points)"
         )
+    if found.mean_average_precision is not None:
+        before, now = found.mean_average_precision
+        say(f"mean average precision of the labels that both know: {before:.4f} before, {now:.4f} now")
     for title, answers in (("better", found.better), ("worse", found.worse)):
         for one in answers[:20]:
             say(f"{title}: {text.one_line(one.picture)} ({one.label}): {one.old} before, {one.new} now")
@@ -162,13 +180,20 @@ def tell(made: Comparison, say: Say) -> None:
             say(f"{title}: {len(answers) - 20} more")
     for row in found.added:
         say(f"new class {text.one_line(row.name)}: {row.new} of {row.n} right")
+    for change in found.labels:
+        if change.better or change.worse:
+            say(f"label {text.one_line(change.name)}: {change.better} better, {change.worse} worse")
+        if change.old_precision is None and change.new_precision is not None:
+            say(
+                f"new label {text.one_line(change.name)}: average precision {change.new_precision:.4f}, on {change.n} pictures"
+            )
     word = {"take": "take the new model", "leave": "keep the old model", "unknown": "undecided"}[found.verdict]
     say(f"verdict: {word}. {found.reason}")
 
 
 def last_layer(model: Any, features: np.ndarray) -> np.ndarray:
     """Return the logits that the last layer of a model gives for features (n, d), float32 (n, C)."""
-    kernel, bias = model.layers[-1].get_weights()
+    kernel, bias = model.get_layer(LOGITS).get_weights()
     return np.asarray(features @ kernel + bias, np.float32)
 
 
@@ -212,9 +237,13 @@ def _probabilities(loaded: Loaded, split: Split) -> np.ndarray:
     """Return what a model says of pictures, whatever its classes are, float64 (n, C)."""
     model, metadata = loaded
     classes = tuple(map(str, metadata["classes"]))
-    table = replace(split.samples, classes=classes, labels=np.zeros(len(split.samples), np.int64))
+    several = is_multi(metadata)
+    labels = (
+        np.zeros((len(split.samples), len(classes)), np.uint8) if several else np.zeros(len(split.samples), np.int64)
+    )
+    table = replace(split.samples, classes=classes, labels=labels)
     images = Split(split.name, table, split.indices).at_depth(metadata.get("depth"))
-    return np.asarray(np.exp(log_softmax(predict_logits(model, images, transform_of(metadata)))))
+    return probabilities(predict_logits(model, images, transform_of(metadata)), several)
 
 
 def _out_of_fold(
@@ -226,13 +255,20 @@ def _out_of_fold(
     nothing = split.take([]), (np.zeros((0, len(names))), np.zeros((0, len(split.classes))))
     if before is None or after is None or own is None or len(own.train) != len(before[1]):
         return nothing
-    place: dict[tuple[bytes, str], int] = {}
-    for i, label in enumerate(own.train.labels):
-        place[pixels_digest(own.samples.images, int(own.train.indices[i])), names[label]] = i
-    keys = [
-        (pixels_digest(split.samples.images, int(split.indices[i])), split.classes[label])
-        for i, label in enumerate(split.labels)
-    ]
-    kept = [i for i, key in enumerate(keys) if key in place]
+    called, shared = dict(zip(own.classes, names)), set(names) & set(split.classes)
+
+    def key(one: Split, i: int) -> tuple[bytes, frozenset[str]]:
+        """Identify a picture by its colours and its labels; of several, by those that both runs know."""
+        labels = [called.get(name, name) if one is own_train else name for name in one.names_of(i)]
+        known = shared.intersection(labels) if split.is_multi else labels
+        return pixels_digest(one.samples.images, int(one.indices[i])), frozenset(known)
+
+    own_train = own.train
+    place = {key(own_train, i): i for i in range(len(own_train))}
+    keys = [key(split, i) for i in range(len(split))]
+    kept = [i for i, one in enumerate(keys) if one in place]
     rows = [place[keys[i]] for i in kept]
-    return split.take(kept), (np.exp(log_softmax(before[0][rows])), np.exp(log_softmax(after[0][kept])))
+    return split.take(kept), (
+        probabilities(before[0][rows], split.is_multi),
+        probabilities(after[0][kept], split.is_multi),
+    )

@@ -16,13 +16,15 @@ from keras_transfer.config.open_data import open_data
 from keras_transfer.config.resolved import ResolvedConfig
 from keras_transfer.config.schema import RunConfig
 from keras_transfer.data.dataset import Dataset
-from keras_transfer.evaluation.judged import OUT_OF_FOLD
+from keras_transfer.evaluation.judged import OUT_OF_FOLD, judged_split
+from keras_transfer.evaluation.tasks import DEFAULT_THRESHOLD, thresholds_of
+from keras_transfer.inference import start
 from keras_transfer.models import bundle
 from keras_transfer.report.write import write_report
 from keras_transfer.revise.candidates import Candidate, best_with_new_class, solved_again, with_column
 from keras_transfer.revise.comparison import SameNetwork, last_layer
 from keras_transfer.revise.network import Network
-from keras_transfer.revise.single_label import start_single
+from keras_transfer.revise.rejecting import rejecting
 from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training import build
 from keras_transfer.typing import Say
@@ -36,17 +38,20 @@ class NewHead:
         kernel, bias: float (d, C) and (C,).
         out_of_fold: logits of the training pictures by heads made without them, float (n, C), or None.
         outcomes: how the head was solved, for ``metrics.json``.
+        columns: the old outputs that the first ones are, which keep their thresholds where pictures may have several labels.
     """
 
     kernel: np.ndarray
     bias: np.ndarray
     out_of_fold: np.ndarray | None = None
     outcomes: list[dict[str, Any]] = field(default_factory=list)
+    columns: Sequence[int] = ()
 
     @classmethod
     def of(cls, found: Candidate) -> NewHead:
         """Return a solved head."""
-        return cls(found.head.kernel, found.head.bias, found.out_of_fold, [found.outcome()])
+        same = range(len(found.head.bias) - 1) if found.adds else ()
+        return cls(found.head.kernel, found.head.bias, found.out_of_fold, [found.outcome()], same)
 
 
 Make = Callable[[Network], NewHead]
@@ -94,7 +99,8 @@ def kept(columns: Sequence[int], out_of_fold: np.ndarray | None = None) -> Make:
     def make(network: Network) -> NewHead:
         kernel, bias = network.head
         places = list(columns)
-        return NewHead(kernel[:, places], bias[places], None if out_of_fold is None else out_of_fold[:, places])
+        rest = None if out_of_fold is None else out_of_fold[:, places]
+        return NewHead(kernel[:, places], bias[places], rest, columns=places)
 
     return make
 
@@ -120,18 +126,24 @@ def solve_run(  # what a run is made from
         make: makes the new head.
     """
     began = time.perf_counter()
-    model, metadata, _ = start_single(old.path, backend, device)
+    model, metadata, _ = start(old.path, backend, device)
     resolved = complete(config)
     data = open_data(resolved)
     network = Network(model, resolved, data, say)
     head = make(network)
     made = network.with_outputs(head.kernel, head.bias)
     features = {split.name: network.features(split) for split in (data.val, data.test) if len(split)}
-    logits, metrics = _measure(head, made, features, data)
+    logits = _logits(head, made, features, data)
+    thresholds = _thresholds(head, logits, metadata, data)
+    metrics = build.measure(logits, data, thresholds)
     earlier = old.read_json(old.metrics)
     metrics |= {key: earlier[key] for key in ("best", "phases") if key in earlier}
     metrics |= {"outcomes": head.outcomes, "seconds": round(time.perf_counter() - began, 3)}
-    about = {**build.metadata_of(resolved, data), "weights": metadata.get("weights", resolved.model.weights)}
+    about = {
+        **build.metadata_of(resolved, data, thresholds),
+        "weights": metadata.get("weights", resolved.model.weights),
+        **rejecting(network, made, head.out_of_fold, metrics),
+    }
     with new.locked():
         bundle.save(made, new.model, about, build.golden_images(made.input_shape[1:]))
         new.write_history(old.read_history())
@@ -146,14 +158,25 @@ def solve_run(  # what a run is made from
     return SameNetwork(((model, metadata), (made, about)), features)
 
 
-def _measure(
-    head: NewHead, model: keras.Model, features: dict[str, np.ndarray], data: Dataset
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the logits of what judges the model, and its metrics."""
+def _logits(head: NewHead, model: keras.Model, features: dict[str, np.ndarray], data: Dataset) -> dict[str, np.ndarray]:
+    """Return the logits of what judges the model."""
     logits = {name: last_layer(model, rows) for name, rows in features.items()}
     if head.out_of_fold is not None and len(head.out_of_fold) == len(data.train):
         logits[OUT_OF_FOLD] = np.asarray(head.out_of_fold, np.float32)
-    return logits, build.measure(logits, data)
+    return logits
+
+
+def _thresholds(
+    head: NewHead, logits: dict[str, np.ndarray], metadata: dict[str, Any], data: Dataset
+) -> list[float] | None:
+    """Return the thresholds of several labels: of outputs that are as they were, the old ones."""
+    if not data.train.is_multi:
+        return None
+    name, split = judged_split(data, "val")
+    found = build.thresholds_of(logits.get(name), split) or [DEFAULT_THRESHOLD] * len(data.classes)
+    earlier = thresholds_of(metadata)
+    found[: len(head.columns)] = [float(earlier[place]) for place in head.columns]
+    return found
 
 
 def _manifest(old: RunDirectory, new: RunDirectory, config: ResolvedConfig, data: Dataset) -> dict[str, Any]:

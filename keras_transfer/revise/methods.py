@@ -57,6 +57,7 @@ class Revising:
         pictures: Names,
         *,
         fine_tune: Switch = False,
+        others_lack_it: Switch = False,
         output: AnyPath | None = None,
         say: Printer = text.say,
     ) -> Self:
@@ -66,12 +67,23 @@ class Revising:
             name: of the class.
             pictures: files, and folders of images.
             fine_tune: train everything again, instead of the last layer alone.
+            others_lack_it: of several labels per picture: the run's own pictures do not have the new one.
             output: the new run directory.
             say: prints a line.
         """
         from keras_transfer.revise.classes import add_class
 
-        return self._of(add_class(self._own_run(), name, pictures, fine_tune=fine_tune, output=output, say=say))
+        return self._of(
+            add_class(
+                self._own_run(),
+                name,
+                pictures,
+                fine_tune=fine_tune,
+                others_lack_it=others_lack_it,
+                output=output,
+                say=say,
+            )
+        )
 
     @checked
     def remove_class(self, names: Names, *, output: AnyPath | None = None, say: Printer = text.say) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -56,6 +56,27 @@ class ClassChange:
 
 
 @dataclass(frozen=True)
+class LabelChange:
+    """A label, where pictures may have several.
+
+    Attributes:
+        name: the label.
+        n: pictures that have it.
+        old_precision, new_precision: average precision of each model, 0..1; None where no picture has the label, or the old model does
+            not know it.
+        better: pictures for which it was wrong before and is right now.
+        worse: right before, wrong now.
+    """
+
+    name: str
+    n: int
+    old_precision: float | None
+    new_precision: float | None
+    better: int
+    worse: int
+
+
+@dataclass(frozen=True)
 class Regression:
     """The comparison of an old and a new model.
 
@@ -70,6 +91,8 @@ class Regression:
         added: for each class that only the new model knows.
         verdict: whether to take the new model.
         reason: of the verdict, one sentence.
+        labels: for each label that the new model knows, where pictures may have several. A picture then is right if all labels that both
+            models know are, and ``by_class`` and ``added`` are empty.
     """
 
     n: int
@@ -84,6 +107,19 @@ class Regression:
     added: tuple[ClassChange, ...]
     verdict: Verdict
     reason: str
+    labels: tuple[LabelChange, ...] = ()
+
+    @property
+    def mean_average_precision(self) -> tuple[float, float] | None:
+        """Of both models, the mean over the labels that both know and that occur, 0..1; None without several labels."""
+        pairs = [
+            (one.old_precision, one.new_precision)
+            for one in self.labels
+            if one.old_precision is not None and one.new_precision is not None
+        ]
+        if not pairs:
+            return None
+        return sum(old for old, _ in pairs) / len(pairs), sum(new for _, new in pairs) / len(pairs)
 
     @property
     def difference(self) -> float:
@@ -92,7 +128,12 @@ class Regression:
 
     def as_json(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
-        return {**asdict(self), "difference": self.difference}
+        found = {**asdict(self), "difference": self.difference}
+        if not self.labels:
+            del found["labels"]
+            return found
+        both = self.mean_average_precision
+        return {**found, "mean_average_precision": None if both is None else {"old": both[0], "new": both[1]}}
 
 
 @dataclass(frozen=True)
@@ -137,27 +178,43 @@ def regression(
     ]
     was, is_now = said == truth, says == truth
     both = np.isin(truth, np.array(list(old.classes), object)) if len(truth) else np.zeros(0, bool)
-    better, worse, others = (
-        _surest(answers, both & mask) for mask in (~was & is_now, was & ~is_now, ~was & ~is_now & (said != says))
-    )
     rows = [_class(name, truth == name, was, is_now) for name in dict.fromkeys(new.classes) if (truth == name).any()]
+    found = compared(answers, was, is_now, said != says, both, (), margin)
+    return replace(
+        found,
+        by_class=tuple(row for row in rows if row.name in old.classes),
+        added=tuple(row for row in rows if row.name not in old.classes),
+    )
+
+
+def compared(  # the parts of a comparison
+    answers: Sequence[Answer],
+    was: np.ndarray,
+    is_now: np.ndarray,
+    differs: np.ndarray,
+    both: np.ndarray,
+    labels: tuple[LabelChange, ...] = (),
+    margin: float = MARGIN,
+) -> Regression:
+    """Return the comparison of two models whose answers are known to be right or wrong, without classes.
+
+    Args:
+        answers: of each picture.
+        was, is_now: whether the old and the new model is right, bool (n,).
+        differs: whether they say different things, bool (n,).
+        both: which pictures both models can be right about, bool (n,).
+        labels: what became of each of several labels.
+        margin: share of pictures that the new model may lose, where chance can explain it.
+    """
+    better, worse, others = (
+        _surest(answers, both & mask) for mask in (~was & is_now, was & ~is_now, ~was & ~is_now & differs)
+    )
     n = int(both.sum())
     p = mcnemar(len(better), len(worse))
     verdict, reason = judge(n, len(better), len(worse), p, margin)
-    return Regression(
-        n,
-        float(was[both].mean()) if n else 0.0,
-        float(is_now[both].mean()) if n else 0.0,
-        _interval(n, len(better), len(worse)),
-        better,
-        worse,
-        others,
-        p,
-        tuple(row for row in rows if row.name in old.classes),
-        tuple(row for row in rows if row.name not in old.classes),
-        verdict,
-        reason,
-    )
+    old, new = (float(right[both].mean()) if n else 0.0 for right in (was, is_now))
+    interval = _interval(n, len(better), len(worse))
+    return Regression(n, old, new, interval, better, worse, others, p, (), (), verdict, reason, labels)
 
 
 def mcnemar(better: int, worse: int) -> float:

@@ -20,6 +20,7 @@ from keras_transfer.files import write_json
 from keras_transfer.inference import data_of, start_backend
 from keras_transfer.revise.additions import corrections, more_data, new_class
 from keras_transfer.revise.comparison import REVISION, Comparison, compare_runs
+from keras_transfer.revise.label_text import SEPARATOR
 from keras_transfer.revise.revision import Revision
 from keras_transfer.runs import RunDirectory
 from keras_transfer.runs.directory import REVISED
@@ -72,9 +73,9 @@ def retrain(
         if not kept.is_file():
             raise UserError(f"nothing to add: {kept} does not exist; give --add corrections.txt or --data MORE")
     if add is not None:
-        revision.add(corrections(add, base.classes, new))
+        revision.add(corrections(add, base.classes, new, revision.several))
     if data is not None:
-        revision.add(more_data(str(data), (*revision.classes, *new), new))
+        revision.add(more_data(str(data), (*revision.classes, *new), new, revision.several))
     if not revision.changes():
         raise UserError("nothing to add: the data have all these pictures with these labels already")
     return make_run(old, base, revision, head_only, output, backend, device, say)
@@ -84,7 +85,7 @@ def base_data(run: RunDirectory) -> Dataset:
     """Return the data of a finished run.
 
     Raises:
-        UserError: it did not finish, its data have changed, or its images have several labels.
+        UserError: it did not finish, its data have changed, or its labels cannot be written between separators.
     """
     run.read_json(run.metrics)
     found = data_of(run)
@@ -92,8 +93,11 @@ def base_data(run: RunDirectory) -> Dataset:
         raise UserError(
             f"the data of {run.path} have changed since its training (images, labels or splits): bring back what it was trained on"
         )
-    if found.samples.is_multi:
-        raise UserError(f"{run.path} gives an image several labels: such runs are not revised yet")
+    odd = next((name for name in found.classes if SEPARATOR in name), None) if found.samples.is_multi else None
+    if odd is not None:
+        raise UserError(
+            f"{run.path}: a label with {SEPARATOR!r} in its name ({odd!r}) cannot be told from two: train with another name"
+        )
     return found
 
 
@@ -164,7 +168,7 @@ def _unjudged(base: Dataset, revision: Revision) -> list[str]:
     """Return a line for each new class that the comparison says nothing about, as all its pictures are trained on."""
     found = []
     for name in revision.classes:
-        splits = [row.split for row in revision.rows if row.label == name]
+        splits = [row.split for row in revision.rows if name in revision.names(row.label)]
         if name not in base.classes and name not in revision.renamed.values() and set(splits) == {"train"}:
             found.append(f"new class {name}: {len(splits)} pictures to train on, none to judge it by")
     return found
@@ -185,9 +189,13 @@ def _old_out_of_fold(old: RunDirectory, base: Dataset, revision: Revision, confi
 
 
 def check_revision(revision: Revision) -> None:
-    """Raise UserError unless there are two classes, each with two training pictures."""
+    """Raise UserError unless there are two classes, each with two training pictures; or two labels, and pictures that have not just one."""
     if len(revision.classes) < 2:
         raise UserError(f"only one class would be left ({', '.join(revision.classes)}); expected at least two")
+    if revision.several:
+        if all(len(revision.names(row.label)) == 1 for row in revision.rows):
+            raise UserError("every picture would have exactly one label, which are classes: train a new model on them")
+        return
     counts = dict.fromkeys(revision.classes, 0)
     for row in revision.rows:
         counts[row.label] += row.split == "train"

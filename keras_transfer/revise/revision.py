@@ -21,6 +21,7 @@ from keras_transfer.data.samples import DecodingStore
 from keras_transfer.errors import UserError
 from keras_transfer.files import write_text
 from keras_transfer.revise.additions import Additions
+from keras_transfer.revise.label_text import joined, names_of
 from keras_transfer.runs.directory import REVISED
 from keras_transfer.runtime import usable_cores
 
@@ -34,7 +35,7 @@ class Row:
     Attributes:
         images: the store that holds it.
         place: its place there.
-        label: class name.
+        label: class name; of several labels, all of them (:func:`~keras_transfer.revise.label_text.joined`).
         split: ``"train"``, ``"val"`` or ``"test"``.
         weight: of the sample.
         group: of the sample, or "".
@@ -62,6 +63,7 @@ class Revision:
         notes: what was done, one line each.
         renamed: old class name → new one, of classes that were renamed or merged.
         files: path → row, once they are saved.
+        several: whether a picture may have several labels.
         withdrawn: how many test and validation pictures are trained on now, and no longer judge.
     """
 
@@ -70,17 +72,19 @@ class Revision:
     notes: list[str] = field(default_factory=list)
     renamed: dict[str, str] = field(default_factory=dict)
     withdrawn: int = 0
+    several: bool = False
     files: dict[str, Row] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Dataset) -> Revision:
         """Return the data of a run as they are."""
-        table = data.samples
+        table, everything = data.samples, data.all
+        several = table.is_multi
         rows = [
             Row(
                 table.images,
                 i,
-                data.classes[table.labels[i]],
+                joined(everything.names_of(i)) if several else data.classes[table.labels[i]],
                 table.split[i],
                 1.0 if table.weights is None else float(table.weights[i]),
                 "" if table.groups is None else str(table.groups[i]),
@@ -88,10 +92,18 @@ class Revision:
             )
             for i in range(len(table))
         ]
-        return cls(data.classes, rows)
+        return cls(data.classes, rows, several=several)
 
-    def add(self, new: Additions) -> None:
+    def names(self, label: str) -> list[str]:
+        """Return the names in the label of a row."""
+        return names_of(label, self.several)
+
+    def add(self, new: Additions, keep: bool = False) -> None:
         """Add pictures. One that the data have already, by its content, gets the new label and is trained on.
+
+        Args:
+            new: the pictures.
+            keep: of several labels, those that a picture of the data has stay beside the new ones.
 
         Raises:
             UserError: the same picture with two labels.
@@ -112,13 +124,16 @@ class Revision:
                 counts["new"] += 1
                 continue
             before = [self.rows[place] for place in places]
+            if keep and self.several:
+                label = joined([*self.names(before[0].label), *self.names(label)])
             if all(row.added for row in before):
                 counts["copies"] += 1
                 continue
             counts["relabelled" if any(row.label != label for row in before) else "known"] += 1
             self._retake(places, label)
         if new.labels:
-            self.classes = (*self.classes, *sorted(set(new.labels) - set(self.classes)))
+            found = {name for label in new.labels for name in self.names(label)}
+            self.classes = (*self.classes, *sorted(found - set(self.classes)))
         self.notes += _told(counts, new.source)
 
     def _retake(self, places: Sequence[int], label: str) -> None:
@@ -139,13 +154,17 @@ class Revision:
         by_place = any(name != name.strip() for name in self.classes)
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("path", "label", "split", "weight", "group"))
+        weighted = any(row.weight != 1 for row in self.rows)  # without need, all figures would be there twice
+        columns = ("path", "labels" if self.several else "label", "split", "group")
+        writer.writerow((*columns, "weight") if weighted else columns)
         with ThreadPoolExecutor(usable_cores()) as pool:
             files = list(pool.map(lambda number: _file(self.rows[number], number, place), range(len(self.rows))))
         for row, file in zip(self.rows, files):
-            label = self.classes.index(row.label) if by_place else row.label
+            label = row.label
+            if by_place:
+                label = ";".join(str(self.classes.index(name)) for name in self.names(row.label))
             self.files[str((place / file).absolute())] = row
-            writer.writerow((file, label, row.split, repr(row.weight), row.group))
+            writer.writerow((file, label, row.split, row.group, *([repr(row.weight)] if weighted else [])))
         write_text(place / FILE, text.getvalue())
         return place / FILE
 

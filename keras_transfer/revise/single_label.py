@@ -1,4 +1,4 @@
-"""Revisions are of models that give an image one class."""
+"""Suggestions are of models that give an image one class."""
 
 from __future__ import annotations
 
@@ -24,7 +24,5 @@ def start_single(
     """
     found = start(source, backend, device)
     if is_multi(found[1]):
-        raise UserError(
-            f"{source} gives an image several labels: comparisons and suggestions are for one class per image"
-        )
+        raise UserError(f"{source} gives an image several labels: suggestions are for one class per image")
     return found

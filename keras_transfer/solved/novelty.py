@@ -48,9 +48,11 @@ class Subspace:
         """
         if len(features) < 2 or not np.isfinite(features).all():
             raise UserError(f"rejection needs finite features of at least 2 training images, got {np.shape(features)}")
-        rows = _unit(features)
+        return cls._with(_unit(features), axes_for(*np.shape(features)))
+
+    @classmethod
+    def _with(cls, rows: np.ndarray, count: int) -> Subspace:
         mean = rows.mean(axis=0)
-        count = max(1, int(AXES * min(len(rows) - 1, rows.shape[1])))
         return cls(mean, np.linalg.svd(rows - mean, full_matrices=False)[2][:count].T)
 
     def residual(self, features: np.ndarray) -> np.ndarray:
@@ -127,15 +129,28 @@ def energy_of(logits: np.ndarray) -> np.ndarray:
 def held_out_residuals(features: np.ndarray, folds: np.ndarray) -> np.ndarray:
     """Return the residual of each row from a subspace made without its fold, float64 (n,).
 
+    It has as many axes as that of all rows (:meth:`Subspace.of`), as far as there are. The more folds, the more it is like that: with
+    few of them, residuals are larger than those of further images will be, and fewer of these are rejected than was asked for.
+
     Args:
         features: float (n, d).
         folds: integers (n,).
     """
-    found = np.empty(len(features))
+    found, rows, count = np.empty(len(features)), _unit(features), axes_for(*np.shape(features))
     for number in np.unique(folds):
         held = folds == number
-        found[held] = Subspace.of(features[~held]).residual(features[held])
+        found[held] = Subspace._with(rows[~held], count).residual(features[held])
     return found
+
+
+def axes_for(samples: int, width: int) -> int:
+    """Return the number of axes of a subspace for features (samples, width)."""
+    return max(1, int(AXES * min(samples - 1, width)))
+
+
+def residual_folds(samples: int) -> int:
+    """Return in how many folds residuals are held out: the fewer samples, the more a fold is missed, and the less one costs."""
+    return 20 if samples <= 500 else 10 if samples <= 2000 else 5
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ from keras_transfer.models.classifier import build_classifier
 from keras_transfer.models.freeze import apply_train
 from keras_transfer.models.groups import layer_groups
 from keras_transfer.models.precision import set_precision
+from keras_transfer.models.residual import zero_branches
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.fit_result import FitResult
 from keras_transfer.training.label_losses import ASYMMETRIC
@@ -106,6 +107,8 @@ def make_model(config: ResolvedConfig, data: Dataset, precision: str) -> keras.M
         seed=config.seed,
         taps=config.model.taps,
     )
+    if config.model.zero_init_residual and config.model.weights == "none":
+        zero_branches(model)
     set_precision(model, precision)
     return model
 

@@ -12,12 +12,10 @@ from keras_transfer.data.dataset import Dataset, Split
 from keras_transfer.errors import UserError
 from keras_transfer.models.novelty import attach, features_model
 from keras_transfer.solved.folds import folds_of
-from keras_transfer.solved.novelty import Novelty, Subspace, energy_of, held_out_residuals
+from keras_transfer.solved.novelty import Novelty, Subspace, energy_of, held_out_residuals, residual_folds
 
 Compute = Callable[[keras.Model, Split], np.ndarray]
 """Returns what a model computes for the images of a split, float32 (n, …)."""
-
-FOLDS = 5
 
 
 def calibrate(
@@ -75,6 +73,7 @@ def _out_of_fold(
     if tuned:
         residuals = np.array([np.nan if value is None else value for value in tuned[-1]], np.float64)
     else:
-        residuals = held_out_residuals(features, folds_of(split.labels, features, split.groups, FOLDS)[0])
+        folds = folds_of(split.labels, features, split.groups, residual_folds(len(features)))[0]
+        residuals = held_out_residuals(features, folds)
     known = np.isfinite(residuals)
     return energies[known], residuals[known]

@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from benchmarks import contenders, pipeline, scale, scale_solver, startup
+from benchmarks import contenders, pipeline, scale, scale_solver, shards, startup
 from benchmarks.harness import Options
 from benchmarks.images import jpeg_folder
 from keras_transfer.errors import UserError
@@ -130,6 +130,12 @@ def test_scale_counts_seconds_and_memory(cache, monkeypatch):
     found = scale.list_file(60)()
     assert 0 < found["value"] == pytest.approx(found["read s"] + found["split s"])
     assert 0 < found["peak GB"] < 2
+
+
+@pytest.mark.parametrize("kind", ["folder", *shards.GOALS])
+def test_shards_are_read_as_a_folder_is(kind, cache, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert shards.epochs(kind, images=60, batch=16, size=32, workers=1)() > 0
 
 
 def test_scale_solves_a_head(cache, monkeypatch):

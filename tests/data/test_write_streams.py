@@ -104,8 +104,13 @@ def test_what_cannot_be_written_is_said(tmp_path):
     assert kt.data.write_shards(iter(pairs), tmp_path / "g", classes=CLASSES, on_bad_image="skip") == 2
 
 
-def test_a_long_stream_is_refused_for_predictions(monkeypatch):
+def test_a_long_stream_is_refused_for_predictions_which_take_its_shards(tmp_path, monkeypatch):
     monkeypatch.setattr(gathering, "ENDLESS", 20)
     assert len(images_in(hugging_face(range(10)))[0]) == 10
     with pytest.raises(UserError, match=r"longer than the 20 images .* kt.data.write_shards"):
         images_in(hugging_face(range(30)))
+    kt.data.write_shards(hugging_face(range(30)), tmp_path / "a")
+    data = kt.data.shards(tmp_path / "a", image_size=8)
+    for given in (data, data.all):
+        store, names = images_in(given)
+        assert sorted(int(store.open(i).pixels()[0, 0, 0]) for i in range(len(names))) == list(range(30))

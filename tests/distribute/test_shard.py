@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import keras_transfer as kt
 from keras_transfer.data.augment import transforms
 from keras_transfer.data.loading.loader import Loader
 from keras_transfer.distribute import Place, place, resume_command
+from keras_transfer.distribute import connect as connecting
 from keras_transfer.distribute.connect import ADDRESS, coordinator
 from keras_transfer.distribute.launch import launch
 from keras_transfer.distribute.shard import Shard
@@ -108,6 +111,20 @@ def test_jax_is_told_where_process_0_is(monkeypatch):
     monkeypatch.setenv(ADDRESS, "10.0.0.1")
     with pytest.raises(UserError, match="must be HOST:PORT"):
         coordinator(keras)
+
+
+def test_process_0_that_does_not_answer_is_said(monkeypatch):
+    monkeypatch.setattr(connecting, "WAIT", 0.1)
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))  # and does not listen
+        port = taken.getsockname()[1]
+        monkeypatch.setenv(ADDRESS, f"localhost:{port}")
+        for rank, says in (
+            (0, f"process 0 cannot wait at port {port}"),
+            (1, rf"process 1 of 2 waited .* localhost:{port}"),
+        ):
+            with pytest.raises(UserError, match=says):
+                connecting._check(f"localhost:{port}", Place(rank, 2, rank, 2, "KERAS_DISTRIBUTION_PROCESS_ID"))
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])

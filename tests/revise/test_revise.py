@@ -144,6 +144,31 @@ def test_removing_and_renaming_are_arithmetic(untouched, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_that_rejects_is_revised_to_one_that_does(place, tmp_path):
+    from keras_transfer import load_config, train
+    from keras_transfer.inference import evaluate
+    from keras_transfer.revise.classes import add_class, rename_class
+
+    settings = [*SETTINGS, "reject_rate=0.2"]
+    train(load_config(data=place / "photos", output=tmp_path / "run", overrides=settings), say=quiet)
+    rename_class(tmp_path / "run", "apple", "pear", output=tmp_path / "named", say=quiet)
+    add_class(tmp_path / "run", "date", [str(place / "more" / "date")], output=tmp_path / "new", say=quiet)
+    rates = [evaluate(tmp_path / name)["novelty"] for name in ("run", "named", "new")]
+    assert [one["rate"] for one in rates] == [0.2] * 3 and rates[0]["rejected"] == rates[1]["rejected"]
+    stored = json.loads((tmp_path / "new" / "metrics.json").read_text())
+    assert stored["test"]["novelty"]["rejected"] == rates[2]["rejected"]
+    # And once more, from a model that has the layers of novelty.
+    add_class(
+        tmp_path / "new",
+        "elder",
+        [str(place / "more" / "x"), str(place / "more" / "y")],
+        output=tmp_path / "two",
+        say=quiet,
+    )
+    assert evaluate(tmp_path / "two")["novelty"]["rate"] == 0.2
+
+
+@pytest.mark.slow
 def test_merge_classes(untouched, tmp_path):
     import keras_transfer as kt
 

@@ -7,7 +7,7 @@ import pytest
 
 import keras_transfer as kt
 from keras_transfer.errors import UserError
-from keras_transfer.solved.novelty import Novelty, Subspace, energy_of, held_out_residuals
+from keras_transfer.solved.novelty import Novelty, Subspace, energy_of, held_out_residuals, residual_folds
 from tests.conftest import make_photos
 
 pytestmark = pytest.mark.backend
@@ -75,7 +75,7 @@ def test_exports_have_it_too(run):
     from keras_transfer.export import export
 
     for row in export(run.path, ["openvino"]):
-        assert row["novelty_max_difference"] < 1e-4 and row["agrees"]
+        assert row["novelty_max_difference"] < 5e-4 and row["agrees"]
 
 
 def test_the_threshold_is_the_quantile_of_conformal_prediction():
@@ -93,6 +93,20 @@ def test_calibrated_out_of_fold_it_keeps_the_rate_on_new_images():
     residuals = held_out_residuals(features[:400], np.arange(400) % 5)
     novelty = Novelty.calibrate(Subspace.of(features[:400]), energy_of(logits[:400]), residuals, 0.1)
     assert (novelty(features[400:], logits[400:]) > 0).mean() == pytest.approx(0.1, abs=0.03)
+
+
+def test_held_out_residuals_are_those_of_subspaces_with_as_many_axes():
+    features = np.random.default_rng(1).normal(size=(60, 40)) + 1
+    folds = np.arange(60) % 6
+    found = held_out_residuals(features, folds)
+    count = Subspace.of(features).axes.shape[1]
+    rows = features / np.linalg.norm(features, axis=1, keepdims=True)
+    for number in range(6):
+        inside, held = rows[folds != number], rows[folds == number]
+        axes = np.linalg.eigh(np.cov(inside.T))[1][:, -count:]
+        off = held - inside.mean(axis=0)
+        np.testing.assert_allclose(found[folds == number], np.square(off - off @ axes @ axes.T).sum(axis=1))
+    assert [residual_folds(n) for n in (100, 1000, 10_000)] == [20, 10, 5]
 
 
 @pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, "nan", "inf", "often", True])

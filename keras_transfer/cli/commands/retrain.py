@@ -13,7 +13,7 @@ EXAMPLES = (
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_run(parser)
-    parser.add_argument("--add", metavar="FILE", help="list of `path label` lines, as serve and suggest write it "
+    parser.add_argument("--add", metavar="FILE", help="list of `path label` lines, as serve and suggest write it; of several labels, `path cat;dog` "
                         "(default: the corrections that serve keeps in RUN)")  # fmt: skip
     parser.add_argument("--data", metavar="DATA", help="further pictures: a folder (or .csv, .txt list, .npz)")
     parser.add_argument("--new-class", metavar="NAME", dest="new_classes", action="append",

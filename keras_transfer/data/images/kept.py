@@ -9,6 +9,8 @@ import numpy as np
 from keras_transfer.data.images.protocols import Image, ImageStore
 from keras_transfer.data.images.store import EncodedImage
 
+_OBJECTS = 1024  # bytes of the objects that hold an image: of a million small ones, a gigabyte
+
 
 class Room:
     """A number of bytes that several threads take from."""
@@ -76,6 +78,6 @@ class KeptImages:
         if kept is not None:
             return kept
         image = self._images.open(i)
-        if not isinstance(image, EncodedImage) or not self._room.take(len(image.data)):
+        if not isinstance(image, EncodedImage) or not self._room.take(len(image.data) + _OBJECTS):
             return image
         return self._kept.setdefault(i, KeptImage(image, self._room))

@@ -209,11 +209,16 @@ def images_in(data: Any) -> tuple[ObjectStore, list[str]]:
         and len({len(part.shape) for part in data}) == 1
     ):
         data = list(data)  # images, rather than images and labels
+    if isinstance(data, Dataset):
+        data = data.all
+    if isinstance(data, Split):
+        opened = _Opened(data)
+        return ObjectStore(opened, opened.names()), opened.names()
     items = read(data, "images")
     if not items.whole:
         raise UserError(
-            f"images: the stream is longer than the {len(items.images):,} images that are kept in memory: give it in parts, or write it with "
-            "kt.data.write_shards(data, FOLDER), whose shards keras-transfer predict, evaluate and embed take"
+            f"images: the stream is longer than the {len(items.images):,} images that are kept in memory: give it in parts, or write all "
+            "of it with kt.data.write_shards(data, FOLDER) and give kt.data.shards(FOLDER)"
         )
     names = [_name(image, i) for i, image in enumerate(items.images)] if isinstance(items.images, list) else None
     names = names or [str(i) for i in range(len(items.images))]
