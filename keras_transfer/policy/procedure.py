@@ -98,7 +98,18 @@ def choose_head(
     images = complete_data({**tree["data"], "augment": [], "cache_precision": "float32", "views": 0})
     # All backbones together cost several times as much to fine-tune: they are worth it where there is time, or no fine-tuning at all.
     joined = config.effort == "best" or _fine(config, statistics, None, device) is None
-    return ChosenHead(*rank_heads(names, joined, tree["model"], images, data.train, say))
+    found = ChosenHead(*rank_heads(names, joined, tree["model"], images, data.train, say))
+    if config.effort != "quick" and not _is_worth_tuning(config, statistics, found):
+        say(
+            "fine-tuning is left out: out of fold, the head is right on all images but one at most; --epochs asks for it"
+        )
+    return found
+
+
+def _is_worth_tuning(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead) -> bool:
+    """Return whether fine-tuning could show a gain, or the user has set something of it: where hardly an image is wrong, it cannot."""
+    wrong = (1 - chosen.leaderboard.chosen.accuracy) * statistics.n_train
+    return isinstance(config.phases, dict) or not wrong < 1 + 1e-6
 
 
 def _plan(config: RunConfig, names: Sequence[str], data: Dataset) -> str:
@@ -131,7 +142,7 @@ def phases(config: RunConfig, statistics: DataStatistics, chosen: ChosenHead | N
     head = Phase("head", solver="exact", strength="auto" if chosen is None else chosen.strength)
     if _is_huge(statistics):
         head = Phase("head", epochs=20, learning_rate=2e-3, optimizer="adamw", schedule="cosine", augment=False)
-    if config.effort == "quick":
+    if config.effort == "quick" or (chosen is not None and not _is_worth_tuning(config, statistics, chosen)):
         return [head]
     if statistics.n_train > LARGE:
         return [head, _everything(statistics, BACKBONE if config.model.backbone == "auto" else config.model.backbone)]

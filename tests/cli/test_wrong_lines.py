@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from keras_transfer.cli import main
-from tests.conftest import ROOT, make_photos
+from tests.wrong_calls import PAGE, prepare_lines, row
 
 # Command line, and what its error must hold. `photos/` has images, `model.keras` is none, `empty/` is empty.
 WRONG = (
@@ -65,9 +65,7 @@ WRONG = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     where = tmp_path_factory.mktemp("wrong")
-    make_photos(where / "photos", {"apple": 4, "berry": 4})
-    (where / "empty").mkdir()
-    (where / "model.keras").write_bytes(b"no model")
+    prepare_lines(where)
     return where
 
 
@@ -82,10 +80,5 @@ def test_a_wrong_line_says_what_to_do(line, words, folder, capsys, monkeypatch):
     said = [text for text in captured.err.splitlines() if text.startswith("error: ")]
     assert status == 2 and len(said) == 1, captured.err
     assert words in said[0]
+    assert row(line, said[0].removeprefix("error: ")) in PAGE.read_text("utf-8"), "python -m tests.wrong_calls"
     assert "Traceback" not in captured.err and not (folder / "runs").exists()
-
-
-def test_the_docs_list_them_all():
-    page = (ROOT / "docs" / "wrong_lines.md").read_text(encoding="utf-8")
-    missing = [line for line, words in WRONG if f"`{line}`" not in page or words.replace("|", "\\|") not in page]
-    assert not missing

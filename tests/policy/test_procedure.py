@@ -8,7 +8,9 @@ import keras_transfer as kt
 from keras_transfer.config.load import load_config, validate
 from keras_transfer.data.statistics import DataStatistics
 from keras_transfer.errors import UserError
+from keras_transfer.evaluation.leaderboard import Entry, Leaderboard
 from keras_transfer.policy import procedure
+from keras_transfer.policy.heads import Head
 
 SMALL = ["data.image_size=64", "output.report=false", "output.plots=false", "data.workers=1"]
 
@@ -44,6 +46,16 @@ def test_fine_tuning_is_judged_by_as_many_folds_as_fit(n, folds, rounds, refit):
     assert (fine.folds, fine.rounds, fine.refit) == (folds, rounds, refit) and fine.epochs >= procedure.LEAST_EPOCHS
     seen = n * (rounds * (folds - 1) / folds + refit) * fine.epochs
     assert seen <= procedure.SECONDS["standard"] * procedure.RATE
+
+
+@pytest.mark.parametrize(("accuracy", "tuned"), [(1.0, False), (0.99, False), (0.985, True), (0.5, True)])
+def test_nothing_is_tuned_where_hardly_an_image_is_wrong(accuracy, tuned):
+    head = Head("efficientnet_lite0", 0, 3_400_000)
+    board = Leaderboard((Entry("a head", accuracy, 0.01, 0.05, 0.01, 1.0, chosen=True),), "100 images")
+    chosen = procedure.ChosenHead(head, 1e-3, board)
+    assert len(procedure.phases(validate({}), statistics(100), chosen, "cpu")) == 1 + tuned
+    asked = validate({"phases": {-1: {"epochs": 7}}})
+    assert procedure.phases(asked, statistics(100), chosen, "cpu")[1].epochs == 7
 
 
 def test_more_time_is_used():
