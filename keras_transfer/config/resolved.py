@@ -12,7 +12,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from keras_transfer.arguments.types import Bits, ClassWeights, Fraction, ImageSize, Natural, Positive, Value
+from keras_transfer.arguments.types import (
+    Bits,
+    ClassWeights,
+    Fraction,
+    ImageSize,
+    Natural,
+    NonNegative,
+    Positive,
+    Value,
+)
 from keras_transfer.config.keras_objects import title
 from keras_transfer.config.schema import DataConfig, ModelConfig, Phase, RunConfig
 from keras_transfer.options import BatchNorm, Color
@@ -61,6 +70,11 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def _none_if_unknown(value: Any) -> Any:
+    """Take ``auto`` for 0: runs of versions without the key have kept no images."""
+    return 0.0 if value == "auto" else value
+
+
 class ResolvedData(DataConfig):
     """The data section without ``auto``."""
 
@@ -73,6 +87,7 @@ class ResolvedData(DataConfig):
     workers: Natural
     val_fraction: Fraction
     views: Natural
+    image_memory: Annotated[NonNegative, BeforeValidator(_none_if_unknown)] = 0.0
     cache: Literal["off", "memory", "disk"]
     cache_precision: Literal["float32", "bfloat16"]
 

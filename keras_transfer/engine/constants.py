@@ -73,7 +73,7 @@ def inference(model: keras.Model) -> Callable[[Any], Any]:
             for tensor, value in zip(node.outputs, outputs if isinstance(outputs, (list, tuple)) else [outputs]):
                 values[id(tensor)] = value
         found = [values[id(tensor)] for tensor in model.outputs]
-        return found if isinstance(model.output, (list, tuple)) else found[0]
+        return found if len(found) > 1 else found[0]
 
     return compute
 

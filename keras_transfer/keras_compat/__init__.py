@@ -111,6 +111,7 @@ def graph_nodes(model: keras.Model) -> list[Any]:
 
     A node is one call of an operation: ``operation``, ``input_tensors``, ``outputs``, ``arguments``.
     """
+    model = getattr(model, "_functional", None) or model  # a Sequential has one inside
     depths = sorted(model._nodes_by_depth, reverse=True)
     return [node for depth in depths for node in model._nodes_by_depth[depth] if not node.is_input]
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.keras_compat import calls, producer
 from keras_transfer.models.graph import flat_layers
 
 
@@ -37,7 +38,7 @@ def _last_norms(model: keras.Model) -> Iterator[keras.layers.BatchNormalization]
     """Yield the BatchNormalization that ends the longer way into each sum: the other one is the shortcut."""
     for layer in flat_layers(model):
         if isinstance(layer, keras.layers.Add) and len(layer.input) == 2:
-            ends = [tensor._keras_history.operation for tensor in layer.input]
+            ends = [producer(tensor) for tensor in layer.input]
             above = [_above(end) for end in ends]
             way = [len(own - other) for own, other in (above, above[::-1])]
             branch = ends[int(way[1] > way[0])]
@@ -52,5 +53,5 @@ def _above(operation: Any) -> set[int]:
         one = left.pop()
         if id(one) not in found:
             found.add(id(one))
-            left += [parent.operation for node in one._inbound_nodes for parent in node.parent_nodes]
+            left += [producer(tensor) for node in calls(one) for tensor in node.input_tensors]
     return found

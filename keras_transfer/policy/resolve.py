@@ -131,6 +131,7 @@ def _resolve(
     )
     choices.choose("data.class_weights", *class_weights(statistics, config.is_automatic))
     choices.choose("data.workers", *_workers())
+    choices.choose("data.image_memory", *_image_memory())
     choices.choose("data.cache", "disk", "features of frozen layers serve later runs too")
     choices.choose("model.label_smoothing", *procedure.label_smoothing(config))
     board = (
@@ -251,6 +252,11 @@ def _workers() -> tuple[int, str]:
     here = place()
     cores = max(1, runtime.usable_cores() // (here.local_size if here else 1))
     return max(1, min(8, cores)), f"{cores} cores"
+
+
+def _image_memory() -> tuple[float, str]:
+    """Choose the GiB for decoded images; on a machine that does not say what is free, none."""
+    return round((runtime.usable_memory() or 0) / 4 / 1024**3, 1), "a quarter of the memory that is free"
 
 
 def mirrors(data: Dataset, statistics: DataStatistics, tree: dict[str, Any], probe: bool) -> tuple[bool, str]:

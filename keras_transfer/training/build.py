@@ -123,15 +123,8 @@ def make_batches(settings: ResolvedData, data: Dataset, seed: int, shard: Shard 
     )
     val = Loader(data.val, evaluation_transform(settings), settings.micro_batch_size, **common)
     train.shard = val.shard = shard
-    train.keep(_image_memory(settings) // shard.size)
+    train.keep(int(settings.image_memory * 1024**3) // shard.size)
     return Batches(train), Batches(val)
-
-
-def _image_memory(settings: ResolvedData) -> int:
-    """Return the bytes for decoded images; a machine that does not say what is free keeps none."""
-    if settings.image_memory != "auto":
-        return int(settings.image_memory * 1024**3)
-    return (runtime.usable_memory() or 0) // 4
 
 
 def class_weights(split: Split, kind: str | dict[str, float]) -> np.ndarray | None:

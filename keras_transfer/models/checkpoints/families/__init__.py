@@ -69,7 +69,8 @@ def family_of(facts: Facts) -> Family:
         if family.knows(facts):
             return family
     known = [name for family in FAMILIES for name in (*family.examples, *family.transformers)]
+    kinds = dict.fromkeys(family.name.partition(" (")[0] for family in FAMILIES)
     raise UserError(
         f"{facts.library} architecture {facts.architecture[:80]!r} is not supported{nearest(facts.architecture, known)}"
-        f" (families: {', '.join(family.name for family in FAMILIES)}; docs/backbones.md lists them)"
+        f" (families: {', '.join(kinds)}; docs/backbones.md lists them)"
     )
