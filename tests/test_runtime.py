@@ -210,3 +210,14 @@ def test_the_cache_folder_follows_its_variables(monkeypatch, tmp_path):
     assert runtime.cache_dir() == tmp_path / "xdg" / "keras_transfer"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert runtime.cache_dir().parts[-2:] == (".cache", "keras_transfer")
+
+
+def test_cycles_are_searched_for_again_after_the_imports():
+    import gc
+
+    with runtime.backend._without_collections():
+        assert not gc.isenabled()
+        with runtime.backend._without_collections():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
