@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from keras_transfer.distribute.connect import coordinator
 from keras_transfer.distribute.group import Group, T
 from keras_transfer.distribute.lost import Member, describe_lost, this_member
-from keras_transfer.distribute.outcome import outcome
+from keras_transfer.distribute.outcome import outcome, result
 from keras_transfer.distribute.place import Place
 
 LEAVING = 5.0
@@ -58,18 +58,14 @@ class JaxGroup(Group):
 
     def from_main(self, make: Callable[[], T]) -> T:
         """Return what ``make`` returns in process 0, or raise what it raises there."""
-        value: Any
-        error: Any
+        found: Any
         if self.is_main:
-            value, error = outcome(make)
+            found = outcome(make)
             for connection in self._connections:
-                connection.send((value, error))
+                connection.send(found)
         else:
-            value, error = self._connections[0].recv()
-        if error is not None:
-            error.of_process_0 = not self.is_main  # which says it for all
-            raise error
-        made: T = value
+            found = self._connections[0].recv()
+        made: T = result(found, self.is_main)
         return made
 
     def gather(self, rows: np.ndarray) -> np.ndarray | None:

@@ -12,7 +12,7 @@ import torch.distributed as dist
 
 from keras_transfer.distribute.group import Group, T
 from keras_transfer.distribute.lost import Member, describe_lost, this_member
-from keras_transfer.distribute.outcome import outcome
+from keras_transfer.distribute.outcome import outcome, result
 from keras_transfer.distribute.place import Place
 
 STEP = timedelta(minutes=30)
@@ -42,11 +42,7 @@ class TorchGroup(Group):
         """Return what ``make`` returns in process 0, or raise what it raises there."""
         found: list[Any] = [outcome(make) if self.is_main else None]
         dist.broadcast_object_list(found, src=0, group=self._patient)
-        value, error = found[0]
-        if error is not None:
-            error.of_process_0 = not self.is_main  # which says it for all
-            raise error
-        made: T = value
+        made: T = result(found[0], self.is_main)
         return made
 
     def gather(self, rows: np.ndarray) -> np.ndarray | None:
