@@ -19,6 +19,10 @@ from keras_transfer.typing import Say
 
 BATCH_SIZE = 16  # images per call: larger batches are no faster on a CPU, and the last batch is padded to this size
 
+TOLERANCES = {"float32": 1e-3, "bfloat16": 0.1}
+"""How far features may be from the backend's, relative to the largest."""
+_MOVING = ("Permute", "Transpose", "Matmul")
+
 
 class Extractor(Protocol):
     """An engine that has loaded a frozen prefix.
@@ -55,10 +59,33 @@ def choose_extractor(prefix: keras.Model, precision: str, native: bool, say: Say
             from keras_transfer.engine.openvino_graph import NotTranslatable
 
             try:
-                return OpenVINOExtractor(prefix, precision)
+                return _proved(OpenVINOExtractor(prefix, precision), prefix)
             except NotTranslatable as layer:
                 say(f"frozen features: OpenVINO is not used: its graph has no builder for the layer {layer}")
+            except RuntimeError as error:  # OpenVINO's own
+                reason = " ".join(str(error).split())
+                say(f"frozen features: OpenVINO is not used: it cannot compute this network: {reason[:160]}")
     return BackendExtractor(prefix, native)
+
+
+def _proved(extractor: OpenVINOExtractor, prefix: keras.Model) -> OpenVINOExtractor:
+    """Return the extractor; where axes are moved, only after it has computed the same as the backend for two pictures of noise.
+
+    Optimizing such graphs, OpenVINO 2026.4 takes some for others. Without them, the proof would cost time and never find anything.
+
+    Raises:
+        RuntimeError: it does not, or cannot.
+    """
+    if not any(type(layer).__name__ in _MOVING for layer in prefix.layers):
+        return extractor
+    images = np.random.default_rng(0).integers(0, 256, (2, *prefix.input_shape[1:])).astype(np.uint8)
+    ((_, found),) = extractor.compute([images])
+    wanted = np.asarray(keras.ops.convert_to_numpy(prefix.predict_on_batch(_filled(images))), np.float32)[:2]
+    allowed = TOLERANCES[extractor.precision] * float(np.abs(wanted).max())
+    far = float(np.abs(found.reshape(wanted.shape) - wanted).max())
+    if not far <= allowed:
+        raise RuntimeError(f"its features differ by {far:.2g}")
+    return extractor
 
 
 class OpenVINOExtractor:

@@ -79,8 +79,11 @@ def _repeat(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
 def _permute(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
     """Reorder axes before the last: by gathering rows, since OpenVINO 2026.4 takes some transpositions of many axes for a plain reshape."""
     shape, rank = shapes[0], len(shapes[0])
+    if layer.dims[-1] != rank - 1 and rank <= 4:
+        moved = ops.transpose(channels_last(inputs[0], rank), integers(0, *layer.dims))
+        return channels_first(moved, rank)
     if None in shape[1:] or layer.dims[-1] != rank - 1:
-        raise NotTranslatable(f"{layer.name} (Permute of an unknown size, or of the last axis)")
+        raise NotTranslatable(f"{layer.name} (Permute of an unknown size, or of the last of many axes)")
     sizes = shape[1:-1]
     places = np.arange(math.prod(sizes)).reshape(sizes).transpose([axis - 1 for axis in layer.dims[:-1]])
     rows = ops.reshape(channels_last(inputs[0], rank), integers(0, math.prod(sizes), shape[-1]), True)

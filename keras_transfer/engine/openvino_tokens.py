@@ -48,10 +48,10 @@ def _get_item(operation: Taken, inputs: list[Node], shapes: Shapes) -> Node:
         if isinstance(key, int):
             x = ops.gather(x, integers(key), integers(axis))
             dropped.append(axis)
-        elif isinstance(key, slice) and key.step in (None, 1):
+        elif isinstance(key, slice) and (key.step or 1) > 0:
             if key != slice(None):
                 end = np.iinfo(np.int64).max if key.stop is None else key.stop
-                x = ops.slice(x, integers(key.start or 0), integers(end), integers(1), integers(axis))
+                x = ops.slice(x, integers(key.start or 0), integers(end), integers(key.step or 1), integers(axis))
         else:
             raise NotTranslatable(f"{operation.name} (GetItem of {key!r})")
     if dropped:
@@ -128,6 +128,20 @@ def _average(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
     return ops.multiply(x, np.float32(1 / len(inputs)))
 
 
+def _softmax(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    if not isinstance(layer.axis, int):
+        raise NotTranslatable(f"{layer.name} (Softmax over several axes)")
+    return ops.softmax(inputs[0], axis_of(layer.axis, len(shapes[0])))
+
+
+def _matmul(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    if len(shapes[0]) != len(shapes[1]):
+        raise NotTranslatable(f"{operation.name} (Matmul of tensors of different ranks)")
+    rank = len(shapes[0])
+    one, other = (channels_last(x, rank) for x in inputs)
+    return channels_first(ops.matmul(one, other, False, False), rank)
+
+
 def _gelu(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
     return ops.gelu(inputs[0], "tanh" if operation.approximate else "erf")
 
@@ -154,5 +168,7 @@ TOKEN_BUILDERS = {
     "GlobalMaxPooling1D": _pool_tokens,
     "Average": _average,
     "Gelu": _gelu,
+    "Matmul": _matmul,
+    "Softmax": _softmax,
 }
 """Class name of a Keras layer or operation → its builder."""

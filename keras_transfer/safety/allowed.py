@@ -26,7 +26,7 @@ _INITIALIZERS = """
     RandomNormal RandomUniform TruncatedNormal VarianceScaling Zeros
 """
 _NUMPY_OPERATIONS = """
-    Absolute Add Clip Concatenate Divide Exp ExpandDims Flip GetItem Maximum Mean Minimum Multiply Negative Power
+    Absolute Add Clip Concatenate Divide Exp ExpandDims Flip GetItem Matmul Maximum Mean Minimum Multiply Negative Power
     Repeat Reshape Roll Sqrt Square Squeeze Stack Subtract Sum Transpose TrueDivide
 """
 _NN_OPERATIONS = (

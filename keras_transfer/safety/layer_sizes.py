@@ -381,6 +381,12 @@ def _dot_product_attention(_: Config, x: list[Shape]) -> Size:
     return Size((*query[:3], value[3]), 2 * query[0] * query[2] * query[1] * key[1])
 
 
+def _matmul(_: Config, x: list[Shape]) -> Size:
+    if len(x) != 2 or len(x[0]) != len(x[1]) or len(x[0]) < 2 or x[0][-1] != x[1][-2]:
+        raise NotJudged(f"a product of {x}")
+    return Size((*broadcast(x[0][:-2], x[1][:-2]), x[0][-2], x[1][-1]))
+
+
 _SAME = """
     Activation ReLU LeakyReLU PReLU ELU Softmax Identity BatchNormalization LayerNormalization GroupNormalization
     RMSNormalization UnitNormalization Normalization Dropout AlphaDropout GaussianDropout GaussianNoise ActivityRegularization
@@ -430,6 +436,7 @@ OPERATIONS: dict[str, Rule] = {
     "Concatenate": _concatenate,
     "DotProductAttention": _dot_product_attention,
     "ExpandDims": _expand,
+    "Matmul": _matmul,
     "Repeat": _repeat,
     "Reshape": lambda c, x: Size(_reshaped(x[0], c["newshape"])),
     "Squeeze": _squeeze,

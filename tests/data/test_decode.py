@@ -84,6 +84,26 @@ def test_16_bit_with_alpha_and_16_bit_tiff():
     assert np.array_equal(decode(tiff), np.repeat(IMAGE[..., :1], 3, axis=2))
 
 
+def test_every_colour_and_transparency_is_laid_on_white_exactly():
+    colours, alphas = np.meshgrid(np.arange(256), np.arange(256))
+    rgba = np.dstack([colours, colours, colours, alphas]).astype(np.uint8)
+    wanted = (colours * alphas + 255 * (255 - alphas) + 127) // 255
+    assert np.array_equal(on_white(np.tile(rgba, (20, 1, 1)))[..., 1], np.tile(wanted, (20, 1)))
+    assert on_white(rgba[:0]).shape == (0, 256, 3)
+
+
+def test_tiff_with_fewer_strips_than_rows_is_refused():
+    whole = encoded(np.dstack([IMAGE, IMAGE[..., :1]]), "TIFF")
+    decode(whole)
+    # Its height (tag 257) becomes 30 + 2^20; its only strip still holds 30 rows.
+    taller = whole.replace(struct.pack("<HHIHH", 257, 3, 1, 30, 0), struct.pack("<HHII", 257, 4, 1, 30 + (1 << 20)))
+    longer = whole.replace(struct.pack("<HHII", 257, 4, 1, 30), struct.pack("<HHII", 257, 4, 1, 30 + (1 << 20)))
+    changed = [one for one in (taller, longer) if one != whole]
+    assert changed
+    with pytest.raises(DecodeError, match="strips hold 1200 of 1048606x40 pixels"):
+        decode(changed[0])
+
+
 def test_transparency_is_laid_on_white():
     rgba = np.dstack([IMAGE, np.full((30, 40), 255, np.uint8)])
     rgba[:10, :, 3] = 0

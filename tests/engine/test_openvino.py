@@ -99,6 +99,12 @@ LAYERS = {
     "attention of as many tokens as heads": lambda x: L.Dense(4)(L.Reshape((6, 30))(_square_attention(x))),
     "axes in another order": lambda x: L.Permute((2, 4, 1, 3, 5))(L.Reshape((2, 5, 3, 7, 3))(x)),
     "rows for columns": lambda x: L.Conv2D(4, 3)(L.Permute((2, 1, 3))(x)),
+    "channels moved": lambda x: L.Permute((3, 1, 2))(L.Permute((2, 3, 1))(L.Rescaling(0.1)(x))),
+    "tokens for channels": lambda x: L.Dense(4)(L.Permute((2, 1))(_tokens(x))),
+    "every second": lambda x: x[:, ::2, 1::2],
+    "products": lambda x: keras.ops.matmul(_heads(x)[:, :, 0], L.Permute((1, 3, 2))(_heads(x)[:, :, 1])),
+    "softmax": lambda x: L.Softmax(axis=1)(L.Softmax(axis=-1)(L.Rescaling(0.02)(x))),
+    "softmax of tokens": lambda x: L.Softmax(axis=1)(_tokens(x)),
     "learnt tokens": lambda x: L.Concatenate(axis=1)([_constant(x), _tokens(x), _constant(x)]),
     "arithmetic with numbers": lambda x: 2.0 - keras.ops.minimum(keras.ops.sqrt(keras.ops.square(x) + 3.0) / 7.0, 20.0),
     "arithmetic with tensors": lambda x: L.Subtract()(

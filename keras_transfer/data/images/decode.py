@@ -37,6 +37,7 @@ PILLOW_FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM")
 if structure.VARIABLE in os.environ:  # as asked for, above Pillow's own limit too
     Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or 0)
 
+_BLOCK = 1 << 20  # numbers that are computed with at once
 _COLOR = getattr(cv2, "IMREAD_COLOR_RGB", None)
 _REDUCED = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
 
@@ -206,11 +207,21 @@ def _pillow(data: bytes, header: Header, span: Span, seen: list[Span] | None) ->
         structure.check_size(height, width)
         if header.height and (height, width) != (header.height, header.width):
             raise _two_sizes(header.height, header.width, height, width)
+        _check_strips(opened)
         opened.load()
         if header.kind == "jpeg":
             return orient(_as_announced(_pixels(opened, span, seen), height, width), header.orientation)
         pixels = _as_announced(_pixels(opened, span, seen), height, width)
         return orient(pixels, _orientation(opened))
+
+
+def _check_strips(image: Image.Image) -> None:
+    """Raise DecodeError if the strips or tiles of a TIFF cover less than its header states: the rest would be made up."""
+    if image.format != "TIFF":
+        return
+    covered = sum((right - left) * (lower - upper) for _, (left, upper, right, lower), *_ in image.tile)  # type: ignore[attr-defined]
+    if covered < image.height * image.width:
+        raise DecodeError(f"damaged: its strips hold {covered} of {image.height}x{image.width} pixels")
 
 
 def pillow_pixels(image: Image.Image, span: Span = FULL, seen: list[Span] | None = None) -> np.ndarray:
@@ -245,8 +256,14 @@ def _pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarr
 
 def on_white(rgba: np.ndarray) -> np.ndarray:
     """Composite uint8 (h, w, 4) on white: uint8 (h, w, 3), rounded to nearest."""
-    alpha = rgba[..., 3:].astype(np.uint32)
-    return ((rgba[..., :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    made = np.empty((*rgba.shape[:-1], 3), np.uint8)
+    rows = max(1, _BLOCK // max(1, rgba[0].size)) if len(rgba) else 1
+    for start in range(0, len(rgba), rows):  # whole pictures would need several times their memory
+        part = rgba[start : start + rows].astype(np.uint16)
+        alpha = part[..., 3:]
+        sums = part[..., :3] * alpha + (255 * 255 + 127 - 255 * alpha)  # at most 65,152
+        made[start : start + rows] = (sums + 1 + (sums >> 8)) >> 8  # exactly sums // 255
+    return made
 
 
 def _tiff_orientation(exif: bytes) -> int:

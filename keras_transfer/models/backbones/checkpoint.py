@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.backbones.record import Backbone
-from keras_transfer.models.checkpoints.families import family_of
+from keras_transfer.models.checkpoints.known import family_of
 from keras_transfer.models.checkpoints.record import read_facts
 from keras_transfer.models.checkpoints.reference import find
 from keras_transfer.models.preprocessing import standardised

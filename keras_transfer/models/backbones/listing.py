@@ -80,7 +80,12 @@ def table(lines: Sequence[Listed]) -> str:
     text = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in (head, *rows)]
     families = ", ".join(family.name for family in FAMILIES)
     return "\n".join(
-        [*text, "", f"checkpoints (hf:ORG/NAME, timm:NAME or a folder) of these families also work: {families}"]
+        [
+            *text,
+            "",
+            f"checkpoints (hf:ORG/NAME, timm:NAME or a folder) of these families also work: {families};"
+            " most others by way of timm or transformers, where they are installed",
+        ]
     )
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
-from keras_transfer.models.checkpoints.families import family_of
+from keras_transfer.models.checkpoints.known import family_of
 from keras_transfer.models.checkpoints.tensors import Part
 from keras_transfer.models.initial import without_drawing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from keras_transfer.errors import UserError, nearest
 from keras_transfer.models.checkpoints.families import (
     beit,
     convnext,
@@ -26,9 +25,8 @@ from keras_transfer.models.checkpoints.families import (
     xception,
 )
 from keras_transfer.models.checkpoints.families.family import Family
-from keras_transfer.models.checkpoints.record import Facts
 
-__all__ = ["FAMILIES", "Family", "family_of"]
+__all__ = ["FAMILIES", "Family"]
 
 FAMILIES: tuple[Family, ...] = (
     vit.FAMILY,
@@ -57,20 +55,3 @@ FAMILIES: tuple[Family, ...] = (
     mobile.HYBRID,
     mobile_transformers.FAMILY,
 )
-
-
-def family_of(facts: Facts) -> Family:
-    """Return the family of a checkpoint.
-
-    Raises:
-        UserError: there is none.
-    """
-    for family in FAMILIES:
-        if family.knows(facts):
-            return family
-    known = [name for family in FAMILIES for name in (*family.examples, *family.transformers)]
-    kinds = dict.fromkeys(family.name.partition(" (")[0] for family in FAMILIES)
-    raise UserError(
-        f"{facts.library} architecture {facts.architecture[:80]!r} is not supported{nearest(facts.architecture, known)}"
-        f" (families: {', '.join(kinds)}; docs/backbones.md lists them)"
-    )

@@ -1,0 +1,214 @@
+"""The networks of timm and transformers themselves, with the weights of a checkpoint: what a program is traced from.
+
+Both libraries build them from the configuration; no code of the checkpoint is run, and only safetensors files are read. Before anything is
+built, the numbers of the configuration are compared with the tensors, so that a hostile one cannot ask for more than the files hold.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_transfer.errors import UserError
+from keras_transfer.models.checkpoints.record import Facts
+from keras_transfer.models.checkpoints.tensors import Part
+
+if TYPE_CHECKING:
+    import torch
+
+_LOCK = threading.Lock()
+_LARGEST = 4096  # a number that any configuration may have
+
+
+def obstacle(facts: Facts) -> str:
+    """Return why the library that a checkpoint is for cannot build it here; ``""``: it can."""
+    for name in ("torch", facts.library):
+        if importlib.util.find_spec(name) is None:
+            return f"{name} is not installed: pip install 'keras_transfer[{facts.library}]'"
+    try:
+        known = _knows_timm(facts) if facts.library == "timm" else _model_class(facts) is not None
+    except (ImportError, RuntimeError, OSError) as error:  # a torchvision of another build than torch, for one
+        return f"{facts.library} cannot be imported: {' '.join(str(error).split())[:120]}"
+    return "" if known else f"{facts.library} does not know it either"
+
+
+def features_of(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
+    """Return the network that computes a checkpoint's features: images (batch, 3, height, width) to (batch, channels).
+
+    Raises:
+        UserError: the weights do not fit, or the network takes no images of this size.
+    """
+    _check_numbers(checkpoint)
+    try:
+        made = _of_timm(checkpoint, size) if checkpoint.facts.library == "timm" else _of_transformers(checkpoint)
+    except UserError:
+        raise
+    except Exception as error:  # each library raises its own
+        text = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{checkpoint.facts.library} cannot build {checkpoint.facts.architecture!r} at {size[0]}x{size[1]} pixels from"
+            f" {str(checkpoint.tensors.folder)!r}: {text}"
+        ) from error
+    checkpoint.tensors.leave("")  # the library has taken each, or refused
+    return made
+
+
+def _check_numbers(checkpoint: Part) -> None:
+    """Refuse a configuration with numbers that no tensor has."""
+    shapes = [checkpoint.tensors.shape(key) for key in checkpoint.tensors]
+    most = max([_LARGEST, len(shapes), *(4 * side for shape in shapes for side in shape)])
+    config = checkpoint.facts.config
+    given = [config.get("model_args"), config.get("num_classes")] if checkpoint.facts.library == "timm" else config
+    odd = next((number for number in _numbers(given) if abs(number) > most), None)
+    if odd is not None:
+        raise UserError(
+            f"the config.json in {str(checkpoint.tensors.folder)!r} does not fit its tensors: it has the number {odd}"
+        )
+
+
+def _numbers(given: Any) -> Iterator[int]:
+    stack = [given]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, Mapping):
+            stack += [value for key, value in one.items() if key not in ("id2label", "label2id", "pretrained_cfg")]
+        elif isinstance(one, (list, tuple)):
+            stack += one
+        elif isinstance(one, int):
+            yield one
+
+
+def _knows_timm(facts: Facts) -> bool:
+    import timm
+
+    return bool(timm.is_model(facts.architecture))
+
+
+def _of_timm(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
+    import timm
+
+    config = checkpoint.facts.config
+    file = checkpoint.tensors.folder / "model.safetensors"
+    if not file.is_file():
+        raise UserError(f"{str(file)!r} does not exist; a checkpoint of timm in several files is not supported")
+    args = dict(config.get("model_args") or {})
+    for key in ("num_classes", "global_pool"):
+        if config.get(key) is not None:
+            args.setdefault(key, config[key])
+    stated = config.get("pretrained_cfg")
+    stated = dict(stated) if isinstance(stated, Mapping) else {}
+    stated = {**stated, "file": str(file), "hf_hub_id": None, "url": "", "custom_load": False}
+    stated["num_classes"] = args.get("num_classes", stated.get("num_classes", 1000))
+    args.pop("img_size", None)
+    options: list[dict[str, Any]] = [{"img_size": size}, {}]
+    for more in options:
+        try:
+            network = timm.create_model(
+                checkpoint.facts.architecture, pretrained=True, pretrained_cfg=stated, **args, **more
+            )
+            return _wrapped(network, lambda made, x: made.forward_head(made.forward_features(x), pre_logits=True))
+        except TypeError as error:
+            if "img_size" not in str(error) or not more:
+                raise
+    raise AssertionError
+
+
+def _model_class(facts: Facts) -> Any:
+    """Return the class of transformers that a checkpoint was saved as, or that of its features."""
+    import transformers
+
+    named = facts.config.get("architectures")
+    for name in named if isinstance(named, list) else ():
+        found = getattr(transformers, name, None) if isinstance(name, str) else None
+        if found is not None and name.endswith("ForImageClassification"):
+            return found
+    try:
+        config = transformers.AutoConfig.for_model(facts.architecture)
+    except (ValueError, KeyError):
+        return None
+    return transformers.AutoModel if type(config) in transformers.AutoModel._model_mapping else None
+
+
+def _of_transformers(checkpoint: Part) -> torch.nn.Module:
+    import torch
+
+    kind = _model_class(checkpoint.facts)
+    with _no_progress():
+        network, told = kind.from_pretrained(
+            str(Path(checkpoint.tensors.folder)),
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            dtype=torch.float32,
+        )
+    for what in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if told.get(what):
+            first = sorted(map(str, told[what]))[0]
+            raise UserError(
+                f"the checkpoint in {str(checkpoint.tensors.folder)!r} has {what.replace('_', ' ')}: {first[:100]}"
+            )
+    return _wrapped(network, _without_classifier(network))
+
+
+@contextmanager
+def _no_progress() -> Iterator[None]:
+    """Keep transformers from drawing bars; one thread at a time, since the switch is the whole process's."""
+    from transformers.utils import logging
+
+    with _LOCK:
+        before = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            if before:
+                logging.enable_progress_bar()
+
+
+def _without_classifier(network: torch.nn.Module) -> Any:
+    """Return a function of network and images: what the classifier reads, or the pooled output, or the mean of the last state."""
+    import torch
+
+    count, last = getattr(network.config, "num_labels", None), []
+    for path, module in network.named_modules():
+        if (
+            isinstance(module, torch.nn.Linear)
+            and module.out_features == count
+            and re.search(r"classif|head|fc\b", path)
+        ):
+            last.append(path)
+    if not type(network).__name__.endswith("ForImageClassification") or not last:
+        return _pooled
+    for path in last:
+        network.set_submodule(path, torch.nn.Identity())
+    return lambda made, x: made(x).logits
+
+
+def _pooled(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    made = network(x)
+    pooled = getattr(made, "pooler_output", None)
+    state = made.last_hidden_state if pooled is None else pooled
+    if state.ndim == 4:
+        return state.mean((2, 3))
+    return state.mean(1) if state.ndim == 3 else state
+
+
+def _wrapped(network: torch.nn.Module, call: Any) -> torch.nn.Module:
+    import torch
+
+    class Features(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found = call(self.network, x)
+            return found.flatten(1) if found.ndim > 2 and found.shape[2:].numel() == 1 else found
+
+    return Features().eval()
