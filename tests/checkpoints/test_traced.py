@@ -96,6 +96,13 @@ EXHAUSTIVE = [
     "gernet_s",
     "maxvit_tiny_tf_224",
     "coatnet_nano_rw_224",
+    "vit_tiny_r_s16_p8_224",
+    "vit_base_patch16_rope_mixed_224",
+    "skresnext50_32x4d",
+    "convmixer_768_32",
+    "efficientvim_m1",
+    "cpubone_b0_bfrobust",
+    "mobilevitv2_050",
 ]
 TRANSFORMERS = [
     ("PvtV2ForImageClassification", {"depths": [1, 1, 1, 1]}),

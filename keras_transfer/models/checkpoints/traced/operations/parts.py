@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -136,6 +137,12 @@ def pad(make: Builder, x: Value, sides: Sequence[int], mode: str = "constant", v
         tensor = make.layer(layers.ZeroPadding2D, "pad", (tuple(rows[1]), tuple(rows[0])))(x.tensor)
         return Value(tensor, (*x.shape[:2], x.shape[2] + sum(rows[1]), x.shape[3] + sum(rows[0])), x.order)
     for number, (before, after) in enumerate(rows):
+        if (
+            value == -math.inf
+        ):  # before the largest of a window is taken, which the outermost slices again do not change
+            axis = x.rank - 1 - number
+            x = taken(x, axis, np.clip(np.arange(-before, x.shape[axis] + after), 0, x.shape[axis] - 1).tolist())
+            continue
         x = _surrounded(x, x.rank - 1 - number, before, after, float(value or 0))
     return x
 
