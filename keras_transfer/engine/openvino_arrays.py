@@ -76,6 +76,17 @@ def _repeat(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
     return ops.gather(inputs[0], places, integers(axis_of(axis, rank)))
 
 
+def _upsample(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
+    """Each row and column so many times in a row."""
+    if layer.interpolation != "nearest" or None in shapes[0][1:3]:
+        raise NotTranslatable(f"{layer.name} (UpSampling2D of an unknown size, or by {layer.interpolation})")
+    x, factors = inputs[0], layer.size if isinstance(layer.size, (tuple, list)) else (layer.size, layer.size)
+    for axis, times in enumerate(factors, 1):
+        places = np.repeat(np.arange(shapes[0][axis], dtype=np.int64), times)
+        x = ops.gather(x, places, integers(axis_of(axis, 4)))
+    return x
+
+
 def _permute(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
     """Reorder axes before the last: by gathering rows, since OpenVINO 2026.4 takes some transpositions of many axes for a plain reshape."""
     shape, rank = shapes[0], len(shapes[0])
@@ -101,5 +112,6 @@ ARRAY_BUILDERS = {
     "Mean": _reduce(ops.reduce_mean),
     "Repeat": _repeat,
     "Permute": _permute,
+    "UpSampling2D": _upsample,
 }
 """Class name of a Keras layer or operation → its builder."""

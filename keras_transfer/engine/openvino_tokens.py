@@ -147,15 +147,15 @@ def _gelu(operation: Any, inputs: list[Node], shapes: Shapes) -> Node:
 
 
 def reshape(layer: Any, inputs: list[Node], shapes: Shapes) -> Node:
-    """Reshape by a layer, or by an operation that keeps the batch axis."""
+    """Reshape by a layer, which keeps the batch axis, or by an operation that may merge others into it."""
     if hasattr(layer, "target_shape"):
-        target = tuple(layer.target_shape)
-    elif isinstance(layer.newshape, tuple) and layer.newshape[0] == -1 and all(n > 0 for n in layer.newshape[1:]):
-        target = layer.newshape[1:]
+        batch, target = 0, tuple(layer.target_shape)  # 0: as before
+    elif isinstance(layer.newshape, (tuple, list)) and layer.newshape[0] == -1 and min(layer.newshape[1:]) > 0:
+        batch, target = -1, tuple(layer.newshape[1:])
     else:
         raise NotTranslatable(f"{layer.name} (Reshape to {layer.newshape})")
     x = channels_last(inputs[0], len(shapes[0]))
-    return channels_first(ops.reshape(x, integers(0, *target), True), len(target) + 1)
+    return channels_first(ops.reshape(x, integers(batch, *target), batch == 0), len(target) + 1)
 
 
 TOKEN_BUILDERS = {

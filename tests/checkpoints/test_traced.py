@@ -209,8 +209,8 @@ def test_openvino_computes_it_too(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mobilevit_xxs", "pvt_v2_b0"])
-def test_features_are_those_of_the_backend_whatever_openvino_makes_of_the_graph(name: str, tmp_path: Path) -> None:
-    """OpenVINO 2026.4 cannot compile the first, whose windows it takes for plain reshapes."""
+def test_frozen_features_are_those_of_the_backend(name: str, tmp_path: Path) -> None:
+    """The first merges windows into the batch."""
     pytest.importorskip("openvino")
     from keras_transfer.engine.extractors import choose_extractor
 

@@ -118,6 +118,10 @@ LAYERS = {
     "groups of channels": lambda x: L.GroupNormalization(2, epsilon=1e-3)(L.Conv2D(6, 1)(x)),
     "root mean square of a map": lambda x: L.RMSNormalization()(L.Conv2D(7, 1)(x)),
     "attention of a layer": lambda x: L.Attention()([_tokens(x)[:, :5], L.Dense(6)(_tokens(x)), _tokens(x)]),
+    "enlarged": lambda x: L.UpSampling2D((2, 3))(x),
+    "merged into the batch": lambda x: keras.ops.reshape(
+        L.Dense(4)(keras.ops.reshape(L.Permute((2, 1))(_tokens(x)), (-1, 70, 3))), (-1, 3, 280)
+    ),
     "reshaped by an operation": lambda x: L.Identity()(keras.ops.reshape(x, (-1, 21, 30))),
 }
 

@@ -6,6 +6,7 @@ built, the numbers of the configuration are compared with the tensors, so that a
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import threading
@@ -83,7 +84,25 @@ def _numbers(given: Any) -> Iterator[int]:
             yield one
 
 
+@functools.cache
+def _torchvision() -> Any:
+    """Make a torchvision of another build than torch importable, which timm imports: no network needs its kernels, only two of their names."""
+    import torch
+
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        if "torchvision::nms" not in str(error):
+            return None
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        return library  # its names are gone when it is
+    return None
+
+
 def _knows_timm(facts: Facts) -> bool:
+    _torchvision()
     import timm
 
     return bool(timm.is_model(facts.architecture))
@@ -120,6 +139,7 @@ def _of_timm(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
 
 def _model_class(facts: Facts) -> Any:
     """Return the class of transformers that a checkpoint was saved as, or that of its features."""
+    _torchvision()
     import transformers
 
     named = facts.config.get("architectures")
