@@ -261,6 +261,9 @@ def _changed(folder: Path, target: Path, **config: object) -> Path:
         ({"model_args": {"depths": [10**9, 1, 1, 1]}}, "it has the number 1000000000"),
         ({"model_args": {"no_such_argument": 1}}, "timm cannot build"),
         ({"num_classes": 10**12}, "does not fit"),
+        ({"model_args": {"checkpoint_path": "weights.pth"}}, "not of a network"),
+        ({"model_args": {"pretrained_cfg_overlay": {"url": "http://localhost"}}}, "not of a network"),
+        ({"model_args": {"features_only": True}}, "not of a network"),
     ],
 )
 def test_a_configuration_that_does_not_fit_is_an_error(
@@ -270,6 +273,22 @@ def test_a_configuration_that_does_not_fit_is_an_error(
         convert(read_checkpoint(_changed(folder, tmp_path, **config)), (64, 64))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_no_other_source_of_weights_is_asked(folder: Path, tmp_path: Path) -> None:
+    elsewhere = {"source": "hf-hub", "hf_hub_id": "org/name", "url": "http://localhost/x.pth", "custom_load": True}
+    changed = _changed(folder, tmp_path, pretrained_cfg={**elsewhere, "state_dict": {}, "input_size": [3, 64, 64]})
+    images = pictures((64, 64))
+    one, other = (_computed(convert(read_checkpoint(path), (64, 64)), images) for path in (folder, changed))
+    assert np.array_equal(one, other)
+
+
+def test_an_adapter_is_not_a_network(tmp_path: Path) -> None:
+    kind = transformers.PoolFormerForImageClassification
+    kind(kind.config_class(depths=[1, 1, 1, 1])).save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match="or an adapter"):
+        convert(read_checkpoint(tmp_path), (64, 64))
 
 
 def test_a_missing_tensor_is_an_error_that_names_it(folder: Path, tmp_path: Path) -> None:

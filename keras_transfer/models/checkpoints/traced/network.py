@@ -12,7 +12,6 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_transfer.errors import UserError
@@ -23,6 +22,18 @@ if TYPE_CHECKING:
     import torch
 
 _LOCK = threading.Lock()
+# Of what timm is told: where to load from is not for a checkpoint to say.
+_NOT_OF_NETWORKS = re.compile("pretrained|checkpoint|cache|feature|out_indices|script|export|no_jit")
+_STATED = (
+    "architecture",
+    "tag",
+    "num_classes",
+    "input_size",
+    "fixed_input_size",
+    "pool_size",
+    "first_conv",
+    "classifier",
+)
 _LARGEST = 4096  # a number that any configuration may have
 
 
@@ -119,9 +130,14 @@ def _of_timm(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
     for key in ("num_classes", "global_pool"):
         if config.get(key) is not None:
             args.setdefault(key, config[key])
+    odd = next((key for key in args if not isinstance(key, str) or _NOT_OF_NETWORKS.match(key)), None)
+    if odd is not None:
+        raise UserError(
+            f"the config.json in {str(checkpoint.tensors.folder)!r} has model_args {str(odd)[:60]!r}: not of a network"
+        )
     stated = config.get("pretrained_cfg")
-    stated = dict(stated) if isinstance(stated, Mapping) else {}
-    stated = {**stated, "file": str(file), "hf_hub_id": None, "url": "", "custom_load": False}
+    stated = {key: stated[key] for key in _STATED if key in stated} if isinstance(stated, Mapping) else {}
+    stated["file"] = str(file)  # and no other source
     stated["num_classes"] = args.get("num_classes", stated.get("num_classes", 1000))
     args.pop("img_size", None)
     options: list[dict[str, Any]] = [{"img_size": size}, {}]
@@ -157,10 +173,14 @@ def _model_class(facts: Facts) -> Any:
 def _of_transformers(checkpoint: Part) -> torch.nn.Module:
     import torch
 
-    kind = _model_class(checkpoint.facts)
+    kind, folder = _model_class(checkpoint.facts), checkpoint.tensors.folder
+    if "quantization_config" in checkpoint.facts.config or (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"the checkpoint in {str(folder)!r} is quantized, or an adapter: expected a network with all its weights"
+        )
     with _no_progress():
         network, told = kind.from_pretrained(
-            str(Path(checkpoint.tensors.folder)),
+            str(folder),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
