@@ -206,6 +206,7 @@ def http(rng: random.Random, folder: Path) -> Callable[[], tuple[bytes, Callable
 
     clf = kt.Classifier("tiny", ["a", "b"], image_size=32, weights="none")
     predictor = Predictor(clf.model, clf.metadata)
+    predictor.warm_up()  # as `serve` does, so that no request waits for it
     app = create_app(predictor, Corrections(folder / "corrections", ["a", "b"]), Limits(upload=100_000, patience=1))
     config = uvicorn.Config(app, port=0, http=impatient(AutoHTTPProtocol, 1), log_level="critical")
     listener = socket.create_server(("127.0.0.1", 0))

@@ -301,6 +301,9 @@ def _check_stored(stored: Any, path: Path) -> None:
     """Check the metadata that prediction reads."""
     if not isinstance(stored, dict):
         raise UserError(f"{str(path)!r}: damaged metadata")
+    classes = stored.get("classes")
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")
     size = stored.get("image_size", [1, 1])
     good = isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n <= MAX_SIDE for n in size)
     if not good:
@@ -319,9 +322,6 @@ def _check_stored(stored: Any, path: Path) -> None:
     ):
         raise UserError(f"{str(path)!r}: damaged metadata: {NOVELTY} {str(novelty)[:100]}")
     _check_decisions(stored, path)
-    classes = stored.get("classes")
-    if isinstance(classes, list) and not all(isinstance(name, str) for name in classes):
-        raise UserError(f"{str(path)!r}: damaged metadata: class names that are not text")
 
 
 def _check_task(stored: Mapping[str, Any], path: Path) -> None:

@@ -154,6 +154,35 @@ def test_damaged_members(saved, tmp_path):
     assert "image_size" in fails(rewritten(saved, path, metadata=json.dumps({**FACTS, "image_size": [32, "x"]})))
 
 
+def test_metadata_of_any_kind_is_used_or_refused_in_a_line(saved, tmp_path):
+    keys = {
+        *FACTS,
+        "classes",
+        "image_size",
+        "color",
+        "resize",
+        "depth",
+        "task",
+        "thresholds",
+        "costs",
+        "ranks",
+        "novelty",
+        "requires",
+    }
+    with zipfile.ZipFile(saved) as archive:
+        facts = json.loads(archive.read(bundle.METADATA))
+    for key in sorted({*keys, *facts}):
+        for odd in (None, True, 7, 1.5, "text", [], {}, [None], [["a"]]):
+            path = rewritten(saved, tmp_path / "m.keras", metadata=json.dumps({**facts, key: odd}))
+            try:
+                bundle.load(path, check=False)
+            except UserError as error:
+                assert "\n" not in str(error)
+    for odd in (5, True, 1.5, "ab", {"a": 1}, [1, 2]):
+        text = json.dumps({**facts, "classes": odd})
+        assert "class names that are not text" in fails(rewritten(saved, tmp_path / "m.keras", metadata=text))
+
+
 def test_golden_batch_notices_other_predictions(saved, tmp_path):
     with zipfile.ZipFile(saved) as archive, np.load(archive.open(bundle.GOLDEN)) as golden:
         images, logits = golden["images"], golden["logits"]

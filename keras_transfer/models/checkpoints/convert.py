@@ -27,7 +27,7 @@ def convert(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
         height, width, channels).
 
     Raises:
-        UserError: the architecture is not supported; a tensor is missing, unused or of another shape; or the features of two noise
+        UserError: the architecture is not supported; a tensor is missing, unused or of another shape; or the features of three noise
             pictures are not finite, or the same.
     """
     family = family_of(checkpoint.facts)
@@ -56,8 +56,8 @@ def convert(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
 
 
 def _check_features(model: keras.Model, checkpoint: Part) -> None:
-    """Compute the features of two fixed noise pictures."""
-    noise = np.random.default_rng(0).standard_normal((2, *model.input_shape[1:])).astype(np.float32)
+    """Compute the features of three fixed noise pictures: as many as a trace is compared with, so that jax compiles each operation once."""
+    noise = np.random.default_rng(0).standard_normal((3, *model.input_shape[1:])).astype(np.float32)
     features = keras.ops.convert_to_numpy(model(noise, training=False))
     where = f"the checkpoint in {str(checkpoint.tensors.folder)!r}"
     if not np.isfinite(features).all():
