@@ -257,7 +257,7 @@ def _changed(folder: Path, target: Path, **config: object) -> Path:
     ("config", "message"),
     [
         ({"architecture": "edgenext_small"}, "timm cannot build 'edgenext_small'"),
-        ({"architecture": "edgenext_xx_smal"}, "timm does not know it either"),
+        ({"architecture": "edgenext_xx_smal"}, "timm has no image network of this name"),
         ({"model_args": {"depths": [10**9, 1, 1, 1]}}, "it has the number 1000000000"),
         ({"model_args": {"no_such_argument": 1}}, "timm cannot build"),
         ({"num_classes": 10**12}, "does not fit"),
@@ -288,6 +288,15 @@ def test_an_adapter_is_not_a_network(tmp_path: Path) -> None:
     kind(kind.config_class(depths=[1, 1, 1, 1])).save_pretrained(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="or an adapter"):
+        convert(read_checkpoint(tmp_path), (64, 64))
+
+
+def test_a_network_of_text_is_none_of_images(tmp_path: Path) -> None:
+    kind = transformers.BertModel
+    kind(
+        kind.config_class(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    ).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="transformers has no image network of this name"):
         convert(read_checkpoint(tmp_path), (64, 64))
 
 

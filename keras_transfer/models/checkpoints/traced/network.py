@@ -46,7 +46,7 @@ def obstacle(facts: Facts) -> str:
         known = _knows_timm(facts) if facts.library == "timm" else _model_class(facts) is not None
     except (ImportError, RuntimeError, OSError) as error:  # a torchvision of another build than torch, for one
         return f"{facts.library} cannot be imported: {' '.join(str(error).split())[:120]}"
-    return "" if known else f"{facts.library} does not know it either"
+    return "" if known else f"{facts.library} has no image network of this name"
 
 
 def features_of(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
@@ -167,7 +167,10 @@ def _model_class(facts: Facts) -> Any:
         config = transformers.AutoConfig.for_model(facts.architecture)
     except (ValueError, KeyError):
         return None
-    return transformers.AutoModel if type(config) in transformers.AutoModel._model_mapping else None
+    mapping = transformers.AutoModel._model_mapping
+    if type(config) not in mapping or getattr(mapping[type(config)], "main_input_name", "") != "pixel_values":
+        return None  # unknown, or of text or sound
+    return transformers.AutoModel
 
 
 def _of_transformers(checkpoint: Part) -> torch.nn.Module:
