@@ -169,7 +169,7 @@ def test_an_engine_that_computes_something_else_is_refused_in_one_line(made, cac
 
 def test_a_layer_without_a_builder_is_named(made):
     inputs = keras.Input((8, 8, 3))
-    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.UpSampling2D()(inputs)))
+    outputs = keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.UpSampling2D(interpolation="bilinear")(inputs)))
     model, said = keras.Model(inputs, outputs), []
     assert forward.fastest(model, {}, golden_images((8, 8, 3)), "auto", said.append) is model
     assert len(said) == 1 and "UpSampling2D" in said[0]
