@@ -140,17 +140,14 @@ def _of_timm(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
     stated["file"] = str(file)  # and no other source
     stated["num_classes"] = args.get("num_classes", stated.get("num_classes", 1000))
     args.pop("img_size", None)
-    options: list[dict[str, Any]] = [{"img_size": size}, {}]
-    for more in options:
-        try:
-            network = timm.create_model(
-                checkpoint.facts.architecture, pretrained=True, pretrained_cfg=stated, **args, **more
-            )
-            return _wrapped(network, lambda made, x: made.forward_head(made.forward_features(x), pre_logits=True))
-        except TypeError as error:
-            if "img_size" not in str(error) or not more:
-                raise
-    raise AssertionError
+    name, options = checkpoint.facts.architecture, {**args, "pretrained": True, "pretrained_cfg": stated}
+    try:
+        network = timm.create_model(name, img_size=size, **options)
+    except TypeError as error:  # convolutional networks take images of any size, and no such argument
+        if "img_size" not in str(error):
+            raise
+        network = timm.create_model(name, **options)
+    return _wrapped(network, lambda made, x: made.forward_head(made.forward_features(x), pre_logits=True))
 
 
 def _model_class(facts: Facts) -> Any:

@@ -125,6 +125,6 @@ def baddbmm(make: Builder, given: Any, a: Value, b: Value, *, beta: float = 1, a
     return add(make, scaled(make, matmul(make, a, b), alpha), scaled(make, given, beta))
 
 
-@operation("softmax", "_softmax")
+@operation("softmax")
 def softmax(make: Builder, x: Value, axis: int, *_: Any, **__: Any) -> Value:
     return same(x, make.layer(layers.Softmax, "softmax", axis=x.axis(axis))(x.tensor))

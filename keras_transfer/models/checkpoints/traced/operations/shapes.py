@@ -14,7 +14,7 @@ from keras_transfer.models.checkpoints.traced.value import Untranslated, Value, 
 
 
 @operation(
-    "dropout", "contiguous", "clone", "detach", "alias", "to", "_to_copy", "type_as", "feature_dropout", "alpha_dropout"
+    "dropout", "contiguous", "clone", "detach", "alias", "to", "to_copy", "type_as", "feature_dropout", "alpha_dropout"
 )
 def unchanged(make: Builder, x: Value, *_: Any, **__: Any) -> Value:
     return x
@@ -65,7 +65,7 @@ def transpose(make: Builder, x: Value, a: int, b: int) -> Value:
     return permuted(x, axes)
 
 
-@operation("t", "mT", "matrix_H", "numpy_T")
+@operation("t", "mT")
 def t(make: Builder, x: Value) -> Value:
     return transpose(make, x, -2, -1)
 

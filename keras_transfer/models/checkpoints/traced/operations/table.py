@@ -12,7 +12,7 @@ from keras_transfer.models.checkpoints.traced.program import Constant
 from keras_transfer.models.checkpoints.traced.value import Untranslated, Value
 
 OPERATIONS: dict[str, Callable[..., Any]] = {}
-"""ATen's name of an operation → a function of a builder and the operation's arguments."""
+"""ATen's name of an operation, without underscores around it → a function of a builder and the operation's arguments."""
 
 
 def operation(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

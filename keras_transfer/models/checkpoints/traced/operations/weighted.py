@@ -15,7 +15,7 @@ from keras_transfer.models.checkpoints.traced.program import Constant
 from keras_transfer.models.checkpoints.traced.value import Untranslated, Value, channels_last, last_axis_last
 
 
-@operation("linear", "addmm_linear")
+@operation("linear")
 def linear(make: Builder, x: Value, weight: Any, bias: Any = None) -> Value:
     kernel = array(weight)
     x = last_axis_last(x)
