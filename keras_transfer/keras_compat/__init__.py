@@ -142,6 +142,22 @@ def producer_node(tensor: keras.KerasTensor) -> Any:
     return calls(history.operation)[history.node_index]
 
 
+def plain_attention(node: Any) -> float | None:
+    """Return the scale of a call of ``keras.ops.dot_product_attention`` on query, key, value and perhaps a bias; None of others."""
+    from keras.src.ops.nn import DotProductAttention
+
+    operation, args, kwargs = node.operation, node.arguments.args, dict(node.arguments.kwargs)
+    if type(operation) is not DotProductAttention or operation.is_causal or operation.attn_logits_soft_cap:
+        return None
+    kwargs.update(zip(("query", "key", "value", "bias", "mask", "scale"), args))
+    present = [kwargs.get(name) for name in ("query", "key", "value", "bias") if kwargs.get(name) is not None]
+    tensors = len(present) == len(node.input_tensors) and all(a is b for a, b in zip(present, node.input_tensors))
+    if kwargs.get("mask") is not None or not tensors:
+        return None
+    scale = kwargs.get("scale")
+    return float(kwargs["query"].shape[-1] ** -0.5 if scale is None else scale)
+
+
 def input_standardizer(model: keras.Model) -> Callable[[Any], list[Any]]:
     """Return what brings the inputs of a functional model into a flat list of the expected ranks and dtypes."""
     return model._standardize_inputs

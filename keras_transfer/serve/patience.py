@@ -27,7 +27,8 @@ class Patience:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handle a request."""
         if scope["type"] != "http":
-            return await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
+            return
         whole, started = False, False
         # One scope whose deadline moves: a limit of its own for every part takes a tenth of a small request's time.
         with anyio.CancelScope(deadline=anyio.current_time() + self.seconds) as limit:

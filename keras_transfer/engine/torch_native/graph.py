@@ -60,7 +60,8 @@ class GraphCall:
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         """Compute the model as ``Functional.call`` does."""
         flat = tree.flatten(inputs)
-        if mask is not None or kwargs or not all(is_real(x, None) and get_mask(x) is None for x in flat):
+        masked = any(one is not None for one in tree.flatten(mask))  # several inputs come with a list of them
+        if masked or kwargs or not all(is_real(x, None) and get_mask(x) is None for x in flat):
             return self.stock(inputs, training=training, mask=mask, **kwargs)
         model = self.model
         values = {id(x): y for x, y in zip(model.inputs, self._standardize(inputs))}

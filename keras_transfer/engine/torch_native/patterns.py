@@ -9,6 +9,7 @@ import keras
 
 from keras_transfer.engine.torch_native import activation as activations
 from keras_transfer.engine.torch_native.activation import HARD_SIGMOID, LINEAR, RELU, RELU6, SIGMOID, Activation
+from keras_transfer.engine.torch_native.attention import AttentionUnit
 from keras_transfer.engine.torch_native.convolution import Convolution
 from keras_transfer.engine.torch_native.layers import installed
 from keras_transfer.engine.torch_native.normalization import BatchNormalization
@@ -21,7 +22,7 @@ from keras_transfer.engine.torch_native.units import (
     PaddedPoolUnit,
     Unit,
 )
-from keras_transfer.keras_compat import graph_nodes, recomputes
+from keras_transfer.keras_compat import graph_nodes, plain_attention, recomputes
 
 NEVER_NEGATIVE = (RELU, RELU6, SIGMOID, HARD_SIGMOID)
 
@@ -93,7 +94,15 @@ class Planner:
         """Plan the whole graph."""
         self.graph = graph
         self.step_of: dict[int, Step] = {}
-        for find in (self.convolutions, self.residuals, self.normalizations, self.sums, self.pools, self.rest):
+        for find in (
+            self.convolutions,
+            self.residuals,
+            self.normalizations,
+            self.sums,
+            self.pools,
+            self.attentions,
+            self.rest,
+        ):
             find()
 
     def steps(self) -> list[Step]:
@@ -213,6 +222,13 @@ class Planner:
             return False
         symmetric = all(a == b and a <= k // 2 for (a, b), k in zip(before.operation.padding, pool.window))
         return symmetric and pool.layer.padding == "valid" and step.unit.activation in NEVER_NEGATIVE
+
+    def attentions(self) -> None:
+        """Attention with or without a bias."""
+        for node in self.graph.nodes:
+            scale = plain_attention(node)
+            if scale is not None:
+                self._add([node], AttentionUnit(scale=scale))
 
     def rest(self) -> None:
         """All other nodes run stock."""
