@@ -26,6 +26,9 @@ PER_WEIGHT = 256
 MAX_CALLS = 20_000
 """Calls of layers, also within nested models: NASNet-Large has 1,000."""
 
+NONSENSE = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, MemoryError)
+"""What settings of another type make of arithmetic; memory runs out where a long text is multiplied by a large number."""
+
 _MODELS = ("Functional", "Model", "Sequential")
 _SETTINGS = ("keras.initializers", "keras.regularizers", "keras.constraints", "keras", "builtins", "keras.activations")
 Outputs = list[Shape | None]
@@ -76,7 +79,7 @@ class _Walk:
             if node["class_name"] == "Sequential":
                 return self.sequential(config, inputs)
             return self.functional(config, inputs)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except NONSENSE as error:
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise self.refuse(node.get("name") or "model", f"its size cannot be judged: {reason[:200]}") from None
 
@@ -142,7 +145,7 @@ class _Walk:
             return [None] * max(1, len(claimed))  # the caller's own layer, or what comes behind one
         try:
             size = self.size(layer, [shape for shape in inputs if shape is not None], arguments, claimed)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        except NONSENSE as error:
             reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
             raise self.refuse(name, f"its size cannot be judged: {reason[:200]}") from None
         self.charge(name, size)
@@ -162,6 +165,8 @@ class _Walk:
         return OPERATIONS[kind](config, [*inputs, *(shape for shape in constants if shape is not None)])
 
     def charge(self, name: Any, size: Size) -> None:
+        if any(type(side) is not int for side in size.shape) or type(size.inside) is not int:
+            raise self.refuse(name, f"its size cannot be judged: {str(size.shape)[:200]} is not a shape")
         made = math.prod(size.shape)
         self.total += made + size.inside
         if max(made, size.inside) > MAX_TENSOR:

@@ -106,7 +106,8 @@ def opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
                 raise UserError(f"{str(path)!r} is a zip archive but not a Keras model file")
             check_members(archive, path, MEMBERS)
             yield archive
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError) as error:
+    # zipfile passes on what it meets in a member's own header, such as a name that is no text.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         if is_trouble(error):  # of this machine: the file may be as good as ever
             if getattr(error, "filename", None) == str(path):
                 raise Trouble(f"cannot read {str(path)!r}: {error}") from error

@@ -237,6 +237,18 @@ def member_that_is_encrypted(base, path):
     return path
 
 
+@hostile("damaged")
+def member_whose_own_header_names_no_text(base, path):
+    """The directory has the right name, the member's header bytes that are no UTF-8 and say that they are."""
+    content = bytearray(Base(base).write(path).read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        at = archive.getinfo("metadata.json").header_offset
+    content[at + 7] |= 8  # names are UTF-8
+    content[at + 30] = 0xA9
+    path.write_bytes(content)
+    return path
+
+
 @hostile("a decompression bomb")
 def inflated_weights(base, path):
     with zipfile.ZipFile(Base(base).write(path), "r") as good:

@@ -113,6 +113,16 @@ class TestTooLarge:
         model = functional(*end(layers))
         refused(written(model, tmp_path / "m.keras", enlarge("InputLayer", batch_shape=[1, 20000, 20000, 3])))
 
+    @pytest.mark.parametrize("side", ["a" * 500, [3], 2.5, True, {"a": 1}])
+    def test_sides_of_another_type(self, layers, tmp_path, side):
+        model = functional(*end(layers))
+        refused(written(model, tmp_path / "m.keras", enlarge("InputLayer", batch_shape=[None, 1 << 32, side, 3])))
+
+    def test_a_text_as_a_number_of_filters(self, layers, tmp_path):
+        model = functional(layers.UpSampling2D(2), layers.Conv2D(3, 1), *end(layers))
+        for kind, key in (("Conv2D", "filters"), ("UpSampling2D", "size"), ("Dense", "units")):
+            refused(written(model, tmp_path / "m.keras", enlarge(kind, **{key: "a" * (1 << 20)})))
+
     def test_many_maps_of_an_allowed_size(self, layers, tmp_path):
         model = functional(layers.UpSampling2D(32), *(layers.ReLU() for _ in range(60)), *end(layers))
         refused(written(model, tmp_path / "m.keras"), "too many")
