@@ -30,7 +30,10 @@ class SafeFile:
         self.path = path
         with _explained(path):
             with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
+                start = file.read(8)
+            if len(start) < 8:
+                raise ValueError(f"it has {len(start)} bytes")
+            (length,) = struct.unpack("<Q", start)
             if length > MAX_HEADER:
                 raise ValueError(f"a header of {length} bytes")
             self._file = safe_open(path, "numpy")

@@ -156,6 +156,127 @@ def _weight(classifier, path):
     return next(v for v in classifier.model.weights if v.path == path)
 
 
+def _bare(path, config, **files):
+    path.mkdir(exist_ok=True)
+    for name, content in {"config": config, **files}.items():
+        (path / f"{name}.json").write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("efficientnet", "EfficientNetImageProcessor"),  # divides by the deviation twice
+        ("mobilevit", "MobileViTImageProcessor"),  # blue, green, red, and no mean
+        ("vit", "ViTImageProcessor"),
+        ("levit", "LevitImageProcessor"),
+    ],
+)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"do_normalize": False},
+        {"rescale_factor": 1 / 127.5},
+        {"do_rescale": False},
+        {"do_flip_channel_order": False},
+    ],
+    ids=str,
+)
+def test_pixels_are_those_of_the_image_processor(kind, name, settings, tmp_path):
+    from keras_transfer.models.backbones.checkpoint import preprocessing
+    from keras_transfer.models.checkpoints.record import read_facts
+
+    processor = getattr(transformers, name)(**settings)
+    _bare(tmp_path, {"model_type": kind})
+    processor.save_pretrained(tmp_path)
+    image = np.random.default_rng(0).integers(0, 256, (32, 48, 3)).astype(np.uint8)
+    wanted = processor(image, return_tensors="pt", do_resize=False, do_center_crop=False)["pixel_values"][0]
+    found = preprocessing(read_facts(tmp_path)).array(image)
+    np.testing.assert_allclose(found, wanted.numpy().transpose(1, 2, 0), rtol=1e-5, atol=1e-5)
+
+
+def test_a_processor_beside_a_tokenizer(tmp_path):
+    from keras_transfer.models.checkpoints.record import read_facts
+
+    stated = {"image_processor": {"image_mean": [0.4, 0.5, 0.6], "size": {"height": 64, "width": 48}}}
+    facts = read_facts(_bare(tmp_path, {"model_type": "clip"}, processor_config=stated))
+    assert (facts.mean, facts.image_size) == ((0.4, 0.5, 0.6), (64, 48))
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("clip_vision_model", 0.48145466), ("dinov2", 0.485), ("vit", 0.5)])
+def test_without_a_processor_the_usual_one_counts(kind, mean, tmp_path):
+    from keras_transfer.models.checkpoints.record import read_facts
+
+    assert read_facts(_bare(tmp_path, {"model_type": kind})).mean[0] == mean
+
+
+def test_a_configuration_of_one_level_as_timm_wrote_it(copy, folder):
+    from keras_transfer.models.checkpoints.record import read_facts
+
+    config = json.loads((copy / "config.json").read_text())
+    stated = {**config.pop("pretrained_cfg"), "mean": [0.1, 0.2, 0.3], "labels": ["a", "b"]}
+    (copy / "config.json").write_text(json.dumps({**stated, "architecture": config["architecture"]}))
+    facts = read_facts(copy)
+    assert (facts.mean, facts.image_size, facts.licence) == ((0.1, 0.2, 0.3), (42, 42), "apache-2.0")
+    assert facts.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "vit", "num_channels": 1},
+        {"architecture": "resnet18", "model_args": {"in_chans": 1}},
+        {"architecture": "resnet18", "pretrained_cfg": {"input_size": [1, 64, 64], "mean": [0.5]}},
+    ],
+)
+def test_a_network_of_grey_pictures_is_refused(config, tmp_path):
+    from keras_transfer.models.checkpoints.record import read_facts
+
+    with pytest.raises(UserError, match="3 channels, got 1"):
+        read_facts(_bare(tmp_path, config))
+
+
+_ODD = [
+    None,
+    "x",
+    [],
+    {},
+    [1, 2],
+    True,
+    -1,
+    0,
+    1e400,
+    {"height": 1},
+    {"shortest_edge": [1]},
+    {"longest_edge": 5},
+    [None] * 3,
+]
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["size", "crop_size", "image_mean", "image_std", "rescale_factor", "resample", "image_processor", "num_channels"],
+)
+def test_impossible_values_are_one_line(key, tmp_path):
+    from keras_transfer.models.checkpoints.record import read_facts
+
+    for value in _ODD:
+        for place in ("config", "preprocessor_config"):
+            files = {"config": {"model_type": "vit"}, "preprocessor_config": {}}
+            files[place][key] = value
+            try:
+                read_facts(_bare(tmp_path, **files))
+            except UserError as error:
+                assert "\n" not in str(error)
+
+
+def test_a_configuration_cannot_ask_for_endless_blocks(copy):
+    _args(copy, depth=10**9)
+    with pytest.raises(UserError, match="depth: expected"):
+        converted(copy, (42, 42))
+
+
 def _rewrite(path, change):
     from safetensors.numpy import load_file, save_file
 
@@ -182,6 +303,11 @@ def _config(path, **changes):
 def _cfg(path, **changes):
     config = json.loads((path / "config.json").read_text())
     _config(path, pretrained_cfg={**config["pretrained_cfg"], **changes})
+
+
+def _args(path, **changes):
+    config = json.loads((path / "config.json").read_text())
+    _config(path, model_args={**config["model_args"], **changes})
 
 
 def _index(path, where):
@@ -248,6 +374,12 @@ DAMAGES = {
         "cannot read",
     ),
     "no weights": (lambda p: (p / "model.safetensors").unlink(), "does not exist"),
+    "another name": (lambda p: (p / "model.safetensors").rename(p / "a.safetensors"), "'a.safetensors' has the whole"),
+    "a pickle alone": (
+        lambda p: (p / "model.safetensors").rename(p / "pytorch_model.bin"),
+        "'pytorch_model.bin' is a pickle.*save_file",
+    ),
+    "halves of a head": (lambda p: _args(p, num_heads=1.5), "num_heads: expected"),
     "index leaves the folder": (lambda p: _index(p, {"norm.weight": "../part.safetensors"}), r"\.\./part"),
     "index names an absent file": (lambda p: _index(p, {"norm.weight": "b.safetensors"}), "does not exist"),
     "index lists other tensors": (lambda p: _index(p, {"x": "part.safetensors"}), "does not fit"),
@@ -263,7 +395,7 @@ DAMAGES = {
     "impossible mean": (lambda p: _cfg(p, mean="red"), "mean: expected three"),
     "impossible size": (lambda p: _cfg(p, input_size=[3, -1, 5]), "image size"),
     "impossible heads": (lambda p: _config(p, model_args={"num_heads": 7, "depth": 3}), "7 heads"),
-    "impossible pooling": (lambda p: _config(p, global_pool="sum"), "global_pool"),
+    "impossible pooling": (lambda p: _args(p, global_pool="sum"), "global_pool"),
 }
 
 

@@ -184,6 +184,7 @@ def test_network_of_transformers(name: str, settings: dict[str, Any], tmp_path: 
     logits = [features @ last.weight.detach().numpy().T + last.bias.detach().numpy() for last in lasts]
     assert np.abs(np.mean(logits, axis=0) - wanted).max() <= 1e-5 * np.abs(wanted).max()
     check_its_file_is_taken(network)
+    assert len({layer.name.partition("_")[0] for layer in network.layers if layer.weights}) >= 4  # groups
 
 
 def test_its_classifier_trains_saves_and_loads_in_plain_keras(folder: Path, tmp_path: Path) -> None:

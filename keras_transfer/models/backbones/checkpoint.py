@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from keras_transfer.models.backbones.record import Backbone
 from keras_transfer.models.checkpoints.known import family_of
-from keras_transfer.models.checkpoints.record import read_facts
+from keras_transfer.models.checkpoints.record import Facts, read_facts
 from keras_transfer.models.checkpoints.reference import find
-from keras_transfer.models.preprocessing import standardised
+from keras_transfer.models.preprocessing import Preprocessing, standardised
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +40,7 @@ def checkpoint_backbone(name: str) -> Backbone:
         name=name,
         family=f"{family.name} {facts.architecture}",
         build=build,
-        preprocessing=standardised(facts.library, facts.mean, facts.std),
+        preprocessing=preprocessing(facts),
         image_size=min(facts.image_size),
         min_size=family.min_size,
         groups=None,
@@ -48,3 +49,8 @@ def checkpoint_backbone(name: str) -> Backbone:
         weights=("imagenet",),
         fixed_size=family.fixed_size,
     )
+
+
+def preprocessing(facts: Facts) -> Preprocessing:
+    """Return how a checkpoint wants its pixels."""
+    return replace(standardised(facts.library, facts.mean, facts.std), channel_order="bgr" if facts.bgr else "rgb")

@@ -8,8 +8,12 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.models.checkpoints.families import Family
 from keras_transfer.models.checkpoints.known import family_of
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.tensors import Part
+from keras_transfer.models.checkpoints.traced import network
+from keras_transfer.models.checkpoints.traced.family import traced_family
 from keras_transfer.models.initial import without_drawing
 
 _BUFFERS = ("num_batches_tracked", "position_ids", "relative_position_index", "relative_coords_table", "attn_mask")
@@ -30,7 +34,27 @@ def convert(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
         UserError: the architecture is not supported; a tensor is missing, unused or of another shape; or the features of three noise
             pictures are not finite, or the same.
     """
-    family = family_of(checkpoint.facts)
+    try:
+        model = _built(family_of(checkpoint.facts), checkpoint, image_size)
+    except Unsupported as error:
+        model = _traced(checkpoint, image_size, error)
+    _check_features(model, checkpoint)
+    return model
+
+
+def _traced(checkpoint: Part, image_size: tuple[int, int], why: Unsupported) -> keras.Model:
+    """Build a network that differs from its family in an option, by way of its library."""
+    obstacle = network.obstacle(checkpoint.facts)
+    try:
+        if obstacle:
+            raise UserError(obstacle)
+        return _built(traced_family(checkpoint.facts), checkpoint, image_size)
+    except UserError as error:
+        raise UserError(f"{why}, and cannot be traced from {checkpoint.facts.library} itself: {error}") from error
+
+
+def _built(family: Family, checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
+    """Build a network of a family, and check that all tensors are in it."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
@@ -51,7 +75,6 @@ def convert(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
             f"the checkpoint in {str(checkpoint.tensors.folder)!r} has {len(left)} tensors that {checkpoint.facts.architecture} does"
             f" not have: {', '.join(left[:3])}{', …' if len(left) > 3 else ''}"
         )
-    _check_features(model, checkpoint)
     return model
 
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_transfer.errors import UserError
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.tensors import Part
 
 Tensor: TypeAlias = keras.KerasTensor
@@ -142,7 +143,7 @@ def activation(name: str) -> Callable[[Tensor, str], Tensor]:
     """Return a function of ``x`` and a layer name for an activation as timm and transformers call it.
 
     Raises:
-        UserError: it is not known here.
+        Unsupported: it is not known here.
     """
     known = {
         "gelu": lambda x, layer: keras.layers.Activation("gelu", name=layer)(x),
@@ -158,7 +159,7 @@ def activation(name: str) -> Callable[[Tensor, str], Tensor]:
         "hardswish": lambda x, layer: keras.layers.Activation("hard_silu", name=layer)(x),
     }
     if name not in known:
-        raise UserError(f"the checkpoint has an activation {name[:60]!r}, expected one of: {', '.join(known)}")
+        raise Unsupported(f"the checkpoint has an activation {name[:60]!r}, expected one of: {', '.join(known)}")
     return known[name]
 
 

@@ -16,8 +16,10 @@ from keras import layers, ops
 
 from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.layers import Tensor, activation, filled
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.tensors import Part
 
+_LARGEST = 1 << 14  # number of blocks or pixels, which a hostile configuration could let grow
 DEPTHWISE = 0
 """As number of groups: one for each channel."""
 
@@ -30,6 +32,13 @@ _FREE_ARGS = (
     "drop_path_rate",
     "drop_block_rate",
     "proj_drop_rate",
+    "pos_drop_rate",
+    "patch_drop_rate",
+    "attn_drop_rate",
+    "weight_init",
+    "head_init_scale",
+    "memory_efficient",
+    "zero_init_last",
 )
 
 
@@ -214,19 +223,51 @@ class ConvLayers:
 
 
 def model_args(checkpoint: Part, known: Sequence[str] = ()) -> Mapping[str, Any]:
-    """Return how a timm checkpoint differs from its architecture (``model_args`` of its config.json).
+    """Return how a timm checkpoint of a convolutional network differs from its architecture.
 
     Raises:
-        UserError: it differs in something that the family does not support.
+        Unsupported: it differs in something that the family does not have.
     """
-    found = checkpoint.facts.config.get("model_args")
-    args = found if isinstance(found, dict) else {}
-    odd = [key for key, value in args.items() if key not in (*known, *_FREE_ARGS) and value is not None]
-    pools = [where.get("global_pool") or "avg" for where in (args, checkpoint.facts.config)]
-    if odd or pools != ["avg", "avg"]:
-        what = f"model_args {odd[0]!r}" if odd else f"global_pool {str(pools[pools[0] == 'avg'])[:40]!r}"
-        raise UserError(f"timm architecture {checkpoint.facts.architecture!r} with {what} is not supported")
+    args = known_args(checkpoint, known)
+    pool = stated_pool(checkpoint)
+    if pool not in (None, "avg"):
+        raise unsupported(checkpoint, f"global_pool {pool[:40]!r}")
     return args
+
+
+def stated_pool(checkpoint: Part) -> str | None:
+    """Return how a timm checkpoint pools, if it says so; for timm, what stands beside ``model_args`` is for information."""
+    pools = (where.get("global_pool") for where in (stated_args(checkpoint), checkpoint.facts.config))
+    return next((str(pool) for pool in pools if pool is not None), None)
+
+
+def stated_args(checkpoint: Part) -> Mapping[str, Any]:
+    """Return ``model_args`` of a timm checkpoint's config.json; for timm, None is as good as not stated."""
+    found = checkpoint.facts.config.get("model_args")
+    return {key: value for key, value in found.items() if value is not None} if isinstance(found, dict) else {}
+
+
+def known_args(checkpoint: Part, known: Sequence[str]) -> Mapping[str, Any]:
+    """Return :func:`stated_args`.
+
+    Raises:
+        Unsupported: one is neither in ``known`` nor without effect on features.
+    """
+    args = stated_args(checkpoint)
+    odd = next((key for key in args if key not in (*known, *_FREE_ARGS)), None)
+    if odd is not None:
+        raise unsupported(checkpoint, f"model_args {str(odd)[:60]!r}")
+    return args
+
+
+def stated_heads(checkpoint: Part, usual: int, key: str = "num_heads") -> int:
+    """Return a number of heads of attention from ``model_args``; ``usual``: not stated there."""
+    return numbers([stated_args(checkpoint).get(key, usual)], key)[0]
+
+
+def unsupported(checkpoint: Part, what: str) -> Unsupported:
+    """Return the error of a timm checkpoint with an option that its family does not have."""
+    return Unsupported(f"timm architecture {checkpoint.facts.architecture!r} with {what} is not supported")
 
 
 def numbers(value: object, key: str, length: int | None = None) -> tuple[int, ...]:
@@ -236,7 +277,7 @@ def numbers(value: object, key: str, length: int | None = None) -> tuple[int, ..
         UserError: it is something else.
     """
     found = tuple(value) if isinstance(value, (list, tuple)) else ()
-    if found and len(found) == (length or len(found)) and all(type(v) is int and v > 0 for v in found):
+    if found and len(found) == (length or len(found)) and all(type(v) is int and 0 < v <= _LARGEST for v in found):
         return found
     wanted = f"{length} " if length else ""
-    raise UserError(f"config.json: {key}: expected {wanted}positive whole numbers, got {str(value)[:80]}")
+    raise UserError(f"config.json: {key}: expected {wanted}whole numbers, 1..{_LARGEST}, got {str(value)[:80]}")

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from keras_transfer.errors import UserError
+from keras_transfer.models.checkpoints.processor import scaling, three
 
 _MAX_BYTES = 4 << 20
 _HALF = (0.5, 0.5, 0.5)
@@ -23,6 +24,10 @@ UNKNOWN = "unknown: see the model's page"
 _LICENCES = {"dinov3": "dinov3-license", "convnextv2": "cc-by-nc-4.0"}
 _PERMISSIVE = ("apache", "mit", "bsd", "isc", "cc0", "cc-by-4", "unlicense")
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # numbers of Pillow
+
+
+class Unsupported(UserError):
+    """A checkpoint differs from its architecture in an option that its family does not have; it need not be damaged."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Facts:
         config: ``config.json``; for a tower of transformers' two-tower models the whole of it.
         mean: per channel of pixels 0..1.
         std: the same.
+        bgr: whether the network takes the channels blue, green, red, in whose order mean and std then are.
         image_size: (height, width) in pixels of the pretraining or evaluation.
         interpolation: how images were resized: ``"bicubic"``, ``"bilinear"``, …; ``""``: not stated.
         crop_pct: share of an image's side that evaluation keeps; 1.0 where it is not stated.
@@ -47,6 +53,7 @@ class Facts:
     config: Mapping[str, Any] = field(repr=False)
     mean: tuple[float, float, float] = _HALF
     std: tuple[float, float, float] = _HALF
+    bgr: bool = False
     image_size: tuple[int, int] = (224, 224)
     interpolation: str = ""
     crop_pct: float = 1.0
@@ -80,18 +87,21 @@ def _timm(folder: Path, config: dict[str, Any]) -> Facts:
     architecture = config.get("architecture")
     if not isinstance(architecture, str):
         raise UserError(f"{str(folder / 'config.json')!r}: timm_wrapper without 'architecture'")
-    stated = config.get("pretrained_cfg")
+    stated = config.get("pretrained_cfg", config)  # timm before 0.9 wrote one level
     stated = stated if isinstance(stated, dict) else {}
-    size = stated.get("test_input_size") if config.get("use_test_size") else stated.get("input_size")
     where = str(folder / "config.json")
-    names = config.get("label_names") or stated.get("label_names")
+    input_size, args = stated.get("input_size"), config.get("model_args")
+    _check_channels(args.get("in_chans") if isinstance(args, dict) else None, where)
+    _check_channels(input_size[0] if isinstance(input_size, list) and len(input_size) == 3 else None, where)
+    size = stated.get("test_input_size") if config.get("use_test_size") else stated.get("input_size")
+    names = config.get("label_names") or stated.get("label_names") or stated.get("labels")
     architecture = architecture.partition(".")[0]
     return Facts(
         library="timm",
         architecture=architecture,
         config=config,
-        mean=_three(stated.get("mean", (0.485, 0.456, 0.406)), "mean", where),
-        std=_three(stated.get("std", (0.229, 0.224, 0.225)), "std", where, positive=True),
+        mean=three(stated.get("mean", (0.485, 0.456, 0.406)), "mean", where),
+        std=three(stated.get("std", (0.229, 0.224, 0.225)), "std", where, positive=True),
         image_size=_size(size[1:] if isinstance(size, (list, tuple)) and len(size) == 3 else size, where),
         interpolation=str(stated.get("interpolation", "")),
         crop_pct=_fraction(stated.get("crop_pct"), where),
@@ -104,34 +114,40 @@ def _transformers(folder: Path, config: dict[str, Any]) -> Facts:
     model_type = config["model_type"]
     tower = config.get("vision_config")
     tower = tower if isinstance(tower, dict) else config
-    stated = _read_json(folder / "preprocessor_config.json")
+    _check_channels(tower.get("num_channels"), str(folder / "config.json"))
+    names = (
+        "preprocessor_config.json",
+        "processor_config.json",
+    )  # the second: beside a tokenizer's, since transformers 5
+    where = str(folder / next((name for name in names if (folder / name).is_file()), names[0]))
+    stated = _read_json(Path(where))
     stated = stated.get("image_processor", stated)
-    where = str(folder / "preprocessor_config.json")
+    if not isinstance(stated, dict):
+        raise UserError(f"{where!r}: image_processor: expected an object, found {type(stated).__name__}")
     size = stated.get("crop_size") if stated.get("do_center_crop", True) else None
     size = size or stated.get("size") or tower.get("image_size")
     if isinstance(size, dict) and "height" not in size:
         size = tower.get("image_size") if "shortest_edge" not in size else size["shortest_edge"]
     if isinstance(size, dict):
-        size = (size["height"], size.get("width", size["height"]))
-    normalised = stated.get("do_normalize", True)
-    edge = stated.get("size")
+        size = (size.get("height"), size.get("width", size.get("height")))
+    mean, std, bgr = scaling(stated, model_type, where)
+    edge, resample = stated.get("size"), stated.get("resample")
     edge = edge.get("shortest_edge") if isinstance(edge, dict) else None
     size = _size(size, where)
     id2label = config.get("id2label")
-    names = tuple(map(str, id2label.values())) if isinstance(id2label, dict) else ()
+    labels = tuple(map(str, id2label.values())) if isinstance(id2label, dict) else ()
     return Facts(
         library="transformers",
         architecture=model_type,
         config=config,
-        mean=_three(stated.get("image_mean") or _HALF, "image_mean", where) if normalised else (0.0, 0.0, 0.0),
-        std=_three(stated.get("image_std") or _HALF, "image_std", where, positive=True)
-        if normalised
-        else (1.0, 1.0, 1.0),
+        mean=mean,
+        std=std,
+        bgr=bgr,
         image_size=size,
-        interpolation=_RESAMPLE.get(stated.get("resample", -1), ""),
+        interpolation=_RESAMPLE.get(resample, "") if isinstance(resample, int) else "",
         crop_pct=min(1.0, min(size) / edge) if isinstance(edge, int) and edge > 0 else 1.0,
         licence=_licence(folder, None, model_type),
-        class_names=() if all(name.startswith("LABEL_") for name in names) else names,
+        class_names=() if all(label.startswith("LABEL_") for label in labels) else labels,
     )
 
 
@@ -151,12 +167,9 @@ def _read_json(path: Path, required: bool = False) -> dict[str, Any]:
     return found
 
 
-def _three(value: object, key: str, where: str, positive: bool = False) -> tuple[float, float, float]:
-    if isinstance(value, (list, tuple)) and len(value) == 3 and all(isinstance(v, (int, float)) for v in value):
-        red, green, blue = (float(v) for v in value)
-        if all(abs(v) < 1e6 and (v > 0 or not positive) for v in (red, green, blue)):
-            return red, green, blue
-    raise UserError(f"{where!r}: {key}: expected three {'positive ' if positive else ''}numbers, got {str(value)[:80]}")
+def _check_channels(value: object, where: str) -> None:
+    if value not in (None, 3):
+        raise UserError(f"{where!r}: expected a network of pictures with 3 channels, got {str(value)[:40]}")
 
 
 def _size(value: object, where: str) -> tuple[int, int]:

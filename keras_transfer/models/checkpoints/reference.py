@@ -13,7 +13,14 @@ from pathlib import Path
 from keras_transfer.errors import MissingExtra, UserError
 
 PREFIXES = ("hf:", "timm:")
-_FILES = ["config.json", "preprocessor_config.json", "README.md", "*.safetensors", "model.safetensors.index.json"]
+_FILES = [
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "README.md",
+    "*.safetensors",
+    "model.safetensors.index.json",
+]
 _LAYOUT = "a folder with config.json and model.safetensors"
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 

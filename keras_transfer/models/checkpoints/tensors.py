@@ -7,7 +7,7 @@ it leaves out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Tensors:
         self._files: dict[str, SafeFile] = {}
         self._taken: set[str] = set()
         shards = _shards(folder)
+        if not shards and not (folder / _SINGLE).is_file():
+            raise UserError(_without_weights(folder))
         for name in dict.fromkeys(shards.values()) if shards else [_SINGLE]:
             file = SafeFile(folder / name)
             for key in file.names():
@@ -64,6 +66,17 @@ class Tensors:
             UserError: there is none of this name.
         """
         return self._file(key).shape(self._start + key)
+
+    def check_types(self, more: Collection[str]) -> None:
+        """Check that all tensors are of floating point, or of the types ``more``: neither quantized nor damaged.
+
+        Raises:
+            UserError: one is not.
+        """
+        for key, file in self._files.items():
+            found = file.dtype(self._start + key)
+            if found not in (*_FLOATS, *more):
+                raise UserError(f"{str(file.path)!r}: tensor {key!r} has type {found}, expected floating point")
 
     def take(self, key: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
         """Return a tensor in PyTorch's axis order, float32.
@@ -92,6 +105,10 @@ class Tensors:
     def leave(self, start: str) -> None:
         """Leave out, on purpose, the tensors whose names start with ``start``."""
         self._taken.update(key for key in self._files if key.startswith(start))
+
+    def everything(self) -> dict[str, np.ndarray]:
+        """Return all tensors, in the types of the files, but bfloat16 as float32."""
+        return {key: file.read(self._start + key) for key, file in self._files.items()}
 
     def parameters(self) -> int:
         """Return the number of parameters in the files."""
@@ -180,6 +197,21 @@ def read_checkpoint(folder: Path) -> Part:
     """
     facts = read_facts(folder)
     return Part(Tensors(folder), facts)
+
+
+def _without_weights(folder: Path) -> str:
+    """Return the error of a folder without a safetensors file that could be read: it may have its weights in another format."""
+    text = f"{str(folder / _SINGLE)!r} does not exist"
+    if any(folder.glob("*.safetensors")):
+        other = min(path.name for path in folder.glob("*.safetensors"))
+        return f"{text}, nor does {_INDEX}; if {other!r} has the whole network, rename it"
+    pickles = sorted(path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth"))
+    if not pickles:
+        return f"{text}: weights are read from safetensors files alone"
+    return (
+        f"{text}, and {pickles[0]!r} is a pickle, which could run code and is not opened: if you trust it, convert it by"
+        " safetensors.torch.save_file(torch.load(…, weights_only=True), 'model.safetensors')"
+    )
 
 
 def _shards(folder: Path) -> Mapping[str, str]:

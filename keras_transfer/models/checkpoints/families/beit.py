@@ -12,9 +12,10 @@ import keras
 
 from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
-from keras_transfer.models.checkpoints.families.vit import model_args, network
+from keras_transfer.models.checkpoints.families.vit import KNOWN_ARGS, network
 from keras_transfer.models.checkpoints.layers import Tensor
-from keras_transfer.models.checkpoints.layers_conv import numbers
+from keras_transfer.models.checkpoints.layers_conv import known_args, numbers, stated_args, stated_heads
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.relative import relative_bias, resample_linear
 from keras_transfer.models.checkpoints.resample import resample
 from keras_transfer.models.checkpoints.tensors import Part
@@ -27,7 +28,8 @@ _TABLE = "attn.relative_position_bias_table"
 def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
     width = checkpoint.shape("patch_embed.proj.weight")[0]
-    heads = int(model_args(checkpoint).get("num_heads") or width // 64)
+    known_args(checkpoint, (*KNOWN_ARGS, "scale_mlp", "use_abs_pos_emb", "use_fc_norm"))
+    heads = stated_heads(checkpoint, width // 64)
     return network(checkpoint, image_size, _NAMES, lambda grid, prefix: _style(checkpoint, grid, heads))
 
 
@@ -47,7 +49,7 @@ def _trained_grid(checkpoint: Part) -> tuple[int, int]:
     """Return rows and columns of patches that the table of distances is for."""
     count = checkpoint.shape(f"blocks.0.{_TABLE}")[0] - 3
     patch = checkpoint.shape("patch_embed.proj.weight")[2:]
-    stated = model_args(checkpoint).get("img_size", checkpoint.facts.image_size)
+    stated = stated_args(checkpoint).get("img_size", checkpoint.facts.image_size)
     size = (stated, stated) if isinstance(stated, int) else tuple(stated)
     grid = (int(size[0]) // patch[0], int(size[1]) // patch[1])
     if (2 * grid[0] - 1) * (2 * grid[1] - 1) == count:
@@ -78,6 +80,8 @@ _SHARED_TABLE = "encoder.relative_position_bias.relative_position_bias_table"
 def build_of_transformers(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network of a model of transformers; see :class:`.family.Family`."""
     config = checkpoint.facts.config
+    if config.get("use_absolute_position_embeddings"):
+        raise Unsupported(f"{checkpoint.facts.architecture} with use_absolute_position_embeddings is not supported")
     prefix = checkpoint.facts.architecture.replace("-", "_")
     checkpoint = checkpoint.part(prefix, "") if checkpoint.has(f"{prefix}.embeddings.cls_token") else checkpoint
     stem, head = checkpoint.part("", "stem"), checkpoint.part("", "head")

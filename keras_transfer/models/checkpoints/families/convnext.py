@@ -91,7 +91,7 @@ def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     pixels = keras.Input((*image_size, 3), name="pixels")
     x = _stem(make, style, names, pixels)
     for i, depth in enumerate(style.depths):
-        if i:
+        if i or (timm and make.has(names.down[1].format(0))):  # the first stage too: after patches of 2
             down = make.under("", f"stage{i}block0")
             x = _norm(down, style, x, names.down[0].format(i))
             x = down.conv(x, names.down[1].format(i), 2, 2, pad=0, bias=True)
@@ -118,7 +118,7 @@ def _timm_style(checkpoint: Part) -> _Style:
         args.get("patch_size", 4),
         "_rms" in name,
         bool(args.get("use_grn", v2)),
-        args.get("ls_init_value", None if v2 else 1.0) is not None,
+        "ls_init_value" in args or not v2,
     )
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 import keras
 
 from keras_transfer.models.checkpoints.families.family import Family
-from keras_transfer.models.checkpoints.families.vit import model_args, network
+from keras_transfer.models.checkpoints.families.vit import KNOWN_ARGS, network
+from keras_transfer.models.checkpoints.layers_conv import known_args, stated_args, stated_heads, unsupported
 from keras_transfer.models.checkpoints.rotary import centred_angles, index_angles, rotary
 from keras_transfer.models.checkpoints.tensors import Part
 from keras_transfer.models.checkpoints.transformer import Names, Style
@@ -28,8 +29,16 @@ _REFERENCES = {
 _REFERENCES["vit_pe_core_tiny_patch16_384"] = 24
 
 
+_ARGS = (
+    *KNOWN_ARGS, "qkv_fused", "qk_norm", "swiglu_mlp", "swiglu_align_to", "scale_mlp", "scale_attn_inner", "attn_type",
+    "attn_only_layer_scale", "num_reg_tokens", "no_embed_class", "use_pre_transformer_norm", "use_fc_norm", "attn_pool_num_heads",
+    "attn_pool_mlp_ratio", "ref_feat_shape",
+)  # fmt: skip
+
+
 def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
+    known_args(checkpoint, _ARGS)
     names = _SPLIT_GATE if checkpoint.has("blocks.0.mlp.fc1_x.weight") else _NAMES
     return network(checkpoint, image_size, names, lambda grid, prefix: _style(checkpoint, grid, prefix))
 
@@ -42,11 +51,13 @@ def style_of_name(name: str, width: int) -> Style:
 
 
 def _style(checkpoint: Part, grid: tuple[int, int], prefix: int) -> Style:
-    name, arguments = checkpoint.facts.architecture, model_args(checkpoint)
+    name, arguments = checkpoint.facts.architecture, stated_args(checkpoint)
     width = checkpoint.shape("patch_embed.proj.weight")[0]
     perception = name.startswith("vit_pe_")
+    if checkpoint.has("attn_pool.latent") and not perception:
+        raise unsupported(checkpoint, "global_pool 'map'")
     style = style_of_name(name, width)
-    heads = int(arguments.get("num_heads") or style.heads)
+    heads = stated_heads(checkpoint, style.heads)
     gated = checkpoint.has("blocks.0.mlp.fc1_x.weight")
     style = replace(style, heads=heads, activation="silu" if gated else style.activation)
     if name.startswith("eva_giant"):

@@ -12,10 +12,10 @@ from typing import Any
 
 import keras
 
-from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.layers import Tensor
 from keras_transfer.models.checkpoints.layers_conv import DEPTHWISE, ConvLayers, numbers
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.tensors import Part
 
 _V1_STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -42,7 +42,7 @@ def _efficientnet(make: ConvLayers, config: Mapping[str, Any], x: Tensor) -> Ten
     kernels = numbers(config.get("kernel_sizes", (3, 3, 5, 3, 5, 5, 3)), "kernel_sizes", len(repeats))
     symmetric = config.get("depthwise_padding") or ()
     if config.get("pooling_type", "mean") != "mean":
-        raise UserError(f"efficientnet with pooling_type {str(config['pooling_type'])[:40]!r} is not supported")
+        raise Unsupported(f"efficientnet with pooling_type {str(config['pooling_type'])[:40]!r} is not supported")
     stem = make.under("embeddings", "stem")
     # Zeros below and right whatever the size is: TensorFlow's rule for even sizes.
     x = stem.act(stem.norm(stem.conv(x, "convolution", 3, 2, pad=(0, 1)), "batchnorm"), "act", act)
@@ -84,7 +84,7 @@ def _mobilenet_v1(make: ConvLayers, config: Mapping[str, Any], x: Tensor) -> Ten
 def _mobilenet_v2(make: ConvLayers, config: Mapping[str, Any], x: Tensor) -> Tensor:
     act = str(config.get("hidden_act", "relu6"))
     if config.get("output_stride", 32) != 32:
-        raise UserError(f"mobilenet_v2 with output_stride {str(config['output_stride'])[:40]!r} is not supported")
+        raise Unsupported(f"mobilenet_v2 with output_stride {str(config['output_stride'])[:40]!r} is not supported")
     stem = make.under("conv_stem", "stem")
     x = _conv(stem, x, "first_conv", 3, 2, act=act)
     if stem.has("expand_1x1"):

@@ -18,6 +18,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.layers import Tensor, conv_of, dense
 from keras_transfer.models.checkpoints.layers_conv import model_args, numbers
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.relative import resample_linear, table_bias
 from keras_transfer.models.checkpoints.tensors import Part
 from keras_transfer.models.checkpoints.transformer import Names, Style, mlp, norm
@@ -148,6 +149,8 @@ def _sides(value: object, stages: int) -> list[Pair]:
 
 def _plan(checkpoint: Part) -> _Plan:
     config = checkpoint.facts.config
+    if config.get("use_absolute_embeddings"):
+        raise Unsupported(f"{checkpoint.facts.architecture} with use_absolute_embeddings is not supported")
     depths = numbers(config.get("depths", _DEPTHS["tiny"]), "depths")
     side, patch, window = (
         config.get(key, value) for key, value in (("image_size", 224), ("patch_size", 4), ("window_size", 7))

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,7 +18,8 @@ import numpy as np
 from keras_transfer.errors import UserError
 from keras_transfer.models.checkpoints.families.family import Family
 from keras_transfer.models.checkpoints.layers import Tensor
-from keras_transfer.models.checkpoints.layers_conv import numbers
+from keras_transfer.models.checkpoints.layers_conv import known_args, numbers, stated_args, stated_heads, stated_pool
+from keras_transfer.models.checkpoints.record import Unsupported
 from keras_transfer.models.checkpoints.resample import resample
 from keras_transfer.models.checkpoints.tensors import Part
 from keras_transfer.models.checkpoints.transformer import (
@@ -44,12 +44,21 @@ _DEPTHS_OF_NAMES = {
     "vit_small_patch16_36x1": 36, "vit_pe_lang_large": 23, "vit_pe_lang_gigantic": 47, "vit_pe_core_gigantic": 50,
     "vit_pe_spatial_gigantic": 50, "test_vit2": 8, "test_vit3": 9, "test_vit4": 9, "test_vit": 6,
 }  # fmt: skip
+KNOWN_ARGS = (
+    "patch_size", "embed_dim", "depth", "num_heads", "mlp_ratio", "qkv_bias", "init_values", "class_token", "dynamic_img_size",
+)  # fmt: skip
+"""Arguments of all of timm's transformers that are read here, or told by the tensors."""
+_ARGS = (
+    *KNOWN_ARGS, "qk_norm", "scale_attn_norm", "scale_mlp_norm", "proj_bias", "no_embed_class", "reg_tokens", "pre_norm", "fc_norm",
+    "pool_include_prefix", "attn_pool_num_heads", "fix_init", "act_layer",
+)  # fmt: skip
 _NO_FINAL_NORM = ("vit_pe_lang_", "vit_pe_spatial_", "vit_intern300m_")
 _TANH_GELU = r"vit_(so400m_patch16|giantopt_patch16|base_patch32|large_patch16)_siglip.*"
 
 
 def build(checkpoint: Part, image_size: tuple[int, int]) -> keras.Model:
     """Build the network; see :class:`.family.Family`."""
+    known_args(checkpoint, _ARGS)
     style = _style(checkpoint)
     return network(checkpoint, image_size, Names(), lambda grid, prefix: style)
 
@@ -90,7 +99,7 @@ def network(
 
 def _depth(checkpoint: Part) -> int:
     """Return the number of blocks, which are all alike."""
-    stated = model_args(checkpoint).get("depth") or depth_of_name(checkpoint.facts.architecture)
+    stated = stated_args(checkpoint).get("depth") or depth_of_name(checkpoint.facts.architecture)
     (depth,) = numbers([stated], "depth")
     checkpoint.check_alike([f"blocks.{number}" for number in range(depth)])
     return depth
@@ -136,7 +145,7 @@ def _embedded(x: Tensor, image: Tensor, stem: Part, grid: tuple[int, int]) -> tu
 def _trained_grid(stem: Part, positions: int, prefix: int) -> tuple[int, int]:
     """Return the grid of the position embeddings: that of the stated image size if it fits, or a square."""
     patch = stem.shape("patch_embed.proj.weight")[2:]
-    stated = model_args(stem).get("img_size", stem.facts.image_size)
+    stated = stated_args(stem).get("img_size", stem.facts.image_size)
     size = (stated, stated) if isinstance(stated, int) else tuple(stated)
     grid = (int(size[0]) // patch[0], int(size[1]) // patch[1])
     if positions - grid[0] * grid[1] in (0, prefix):
@@ -151,42 +160,39 @@ def _trained_grid(stem: Part, positions: int, prefix: int) -> tuple[int, int]:
 def _pooled(x: Tensor, head: Part, style: Style, prefix: int) -> Tensor:
     if head.has("attn_pool.latent"):
         whole = head.facts.architecture.startswith("vit_pe_") or head.facts.architecture == "test_vit3"
-        if not model_args(head).get("pool_include_prefix", whole):
-            x = x[:, prefix:]
+        x = x if stated_args(head).get("pool_include_prefix", whole) else x[:, prefix:]
         return _attention_pool(x, head.part("attn_pool"), style)
-    stated = head.facts.config.get("global_pool") or model_args(head).get("global_pool")
-    pool = stated if isinstance(stated, str) else "token" if head.has("cls_token") else "avg"
+    stated = stated_pool(head)
+    pool = ("token" if head.has("cls_token") else "avg") if stated is None else stated
     if head.has("dist_token"):
         return keras.layers.Average(name="head_tokens")([x[:, 0], x[:, 1]])
     if pool == "token" and head.has("cls_token"):
         return x[:, 0]
+    x = x if stated_args(head).get("pool_include_prefix") else x[:, prefix:]
     if pool == "avg":
-        return mean_of(x[:, prefix:], "head_mean")
+        return mean_of(x, "head_mean")
     if pool == "max":
-        return keras.layers.GlobalMaxPooling1D(name="head_max")(x[:, prefix:])
+        return keras.layers.GlobalMaxPooling1D(name="head_max")(x)
     if pool == "avgmax":
-        x = x[:, prefix:]
         parts = [mean_of(x, "head_mean"), keras.layers.GlobalMaxPooling1D(name="head_max")(x)]
         return keras.layers.Average(name="head_avgmax")(parts)
-    raise UserError(
+    raise Unsupported(
         f"config.json: global_pool: expected token, avg, max, avgmax or map with its tensors, got {pool[:40]!r}"
     )
 
 
 def _attention_pool(x: Tensor, part: Part, style: Style) -> Tensor:
-    heads = model_args(part).get("attn_pool_num_heads") or (
-        8 if part.facts.architecture.startswith("vit_pe_") else style.heads
-    )
-    style, names = replace(style, heads=int(heads)), Names(proj="proj", norm2="norm")
+    usual = 8 if part.facts.architecture.startswith("vit_pe_") else style.heads
+    style = replace(style, heads=stated_heads(part, usual, "attn_pool_num_heads"))
+    names = Names(proj="proj", norm2="norm")
     query = (part.take("latent").reshape(1, -1), part.take("q.weight"), part.take("q.bias"))
     return attention_pool(x, part, query, (part.take("kv.weight"), part.take("kv.bias")), names, style)
 
 
 def _style(checkpoint: Part) -> Style:
-    arguments = model_args(checkpoint)
     style = style_of_name(checkpoint.facts.architecture, checkpoint.shape("patch_embed.proj.weight")[0])
-    given = {"heads": arguments.get("num_heads"), "activation": arguments.get("act_layer")}
-    return replace(style, **{key: value for key, value in given.items() if value})
+    act = str(stated_args(checkpoint).get("act_layer", style.activation))
+    return replace(style, heads=stated_heads(checkpoint, style.heads), activation=act)
 
 
 def style_of_name(name: str, width: int) -> Style:
@@ -214,12 +220,6 @@ def _heads(name: str, width: int) -> int:
 
 def _matches(pattern: str, name: str) -> bool:
     return re.fullmatch(pattern, name) is not None
-
-
-def model_args(part: Part) -> Mapping[str, Any]:
-    """Return the arguments by which a checkpoint of timm differs from its architecture; most often none."""
-    found = part.facts.config.get("model_args")
-    return found if isinstance(found, dict) else {}
 
 
 FAMILY = Family(

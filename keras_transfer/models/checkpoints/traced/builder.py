@@ -14,11 +14,12 @@ from keras_transfer.models.checkpoints.layers import Tensor
 from keras_transfer.models.checkpoints.traced.program import Constant, Node, Program, Step
 from keras_transfer.models.checkpoints.traced.value import BATCH, Untranslated, Value
 
-# The path of a block: stages.1.blocks.0, layer1.0, blocks.3; s1.b2; features.conv3_1.
+# The path of a block: stages.1.blocks.0, layer1.0, blocks.3; s1.b2; features.conv3_1; pvt_v2.encoder.layers.0.blocks.1.
 _BLOCKS = (
     r"(?P<outer>[a-z]+(_[a-z]+)*_?\d*)(\.(?P<first>\d+))?(\.(blocks?|layers?|units?)\.(?P<second>\d+))?",
     r"(?P<outer>[a-z]+\d+)\.(?P<first>[a-z]+\d+)(?P<second>)",
     r"(?P<outer>[a-z]+)\.(?P<first>[a-z]+[\d_]*\d)(?P<second>)",
+    r"(\w+\.)*?(?P<outer>stages?|layers?|blocks?)\.(?P<first>\d+)(\.((blocks?|layers?|units?)\.)?(?P<second>\d+))?",
 )
 _STEM = r"(conv|stem|patch_?embed|cls|pos|init)"
 
@@ -125,7 +126,11 @@ class Builder:
 def _group(pattern: str, module: str) -> str:
     """Return the layer group of a module, ``""`` where it is part of no block."""
     match = re.match(pattern, module)
-    if match is None or not (match["first"] or match["second"]) or (re.match(_STEM, module) and not match["second"]):
+    if (
+        match is None
+        or not (match["first"] or match["second"])
+        or (re.match(_STEM, match["outer"]) and not match["second"])
+    ):
         return ""
     parts = [re.sub(r"\W|_", "", part) for part in match.group("outer", "first", "second") if part]
     return parts[0] + "x".join(parts[1:])

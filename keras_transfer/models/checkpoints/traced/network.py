@@ -34,6 +34,7 @@ _STATED = (
     "first_conv",
     "classifier",
 )
+_NOT_SIZES = ("id2label", "label2id", "pretrained_cfg", "vocab_size")  # of what is built
 _LARGEST = 4096  # a number that any configuration may have
 
 
@@ -56,6 +57,7 @@ def features_of(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
         UserError: the weights do not fit, or the network takes no images of this size.
     """
     _check_numbers(checkpoint)
+    checkpoint.tensors.check_types(("I64", "I32", "BOOL"))  # tables, counters and masks; PyTorch would cast any type
     try:
         made = _of_timm(checkpoint, size) if checkpoint.facts.library == "timm" else _of_transformers(checkpoint)
     except UserError:
@@ -88,7 +90,7 @@ def _numbers(given: Any) -> Iterator[int]:
     while stack:
         one = stack.pop()
         if isinstance(one, Mapping):
-            stack += [value for key, value in one.items() if key not in ("id2label", "label2id", "pretrained_cfg")]
+            stack += [value for key, value in one.items() if key not in _NOT_SIZES]
         elif isinstance(one, (list, tuple)):
             stack += one
         elif isinstance(one, int):
@@ -121,11 +123,9 @@ def _knows_timm(facts: Facts) -> bool:
 
 def _of_timm(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
     import timm
+    import torch
 
     config = checkpoint.facts.config
-    file = checkpoint.tensors.folder / "model.safetensors"
-    if not file.is_file():
-        raise UserError(f"{str(file)!r} does not exist; a checkpoint of timm in several files is not supported")
     args = dict(config.get("model_args") or {})
     for key in ("num_classes", "global_pool"):
         if config.get(key) is not None:
@@ -135,9 +135,10 @@ def _of_timm(checkpoint: Part, size: tuple[int, int]) -> torch.nn.Module:
         raise UserError(
             f"the config.json in {str(checkpoint.tensors.folder)!r} has model_args {str(odd)[:60]!r}: not of a network"
         )
-    stated = config.get("pretrained_cfg")
+    stated = config.get("pretrained_cfg", config)
     stated = {key: stated[key] for key in _STATED if key in stated} if isinstance(stated, Mapping) else {}
-    stated["file"] = str(file)  # and no other source
+    weights = checkpoint.tensors.everything()
+    stated["state_dict"] = {key: torch.from_numpy(values) for key, values in weights.items()}  # and no other source
     stated["num_classes"] = args.get("num_classes", stated.get("num_classes", 1000))
     args.pop("img_size", None)
     name, options = checkpoint.facts.architecture, {**args, "pretrained": True, "pretrained_cfg": stated}
@@ -178,12 +179,13 @@ def _of_transformers(checkpoint: Part) -> torch.nn.Module:
         raise UserError(
             f"the checkpoint in {str(folder)!r} is quantized, or an adapter: expected a network with all its weights"
         )
-    with _no_progress():
+    with _quiet():
         network, told = kind.from_pretrained(
             str(folder),
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # those are refused below, by name
             output_loading_info=True,
             dtype=torch.float32,
         )
@@ -197,17 +199,19 @@ def _of_transformers(checkpoint: Part) -> torch.nn.Module:
 
 
 @contextmanager
-def _no_progress() -> Iterator[None]:
-    """Keep transformers from drawing bars; one thread at a time, since the switch is the whole process's."""
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and tables; one thread at a time, since the switches are the whole process's."""
     from transformers.utils import logging
 
     with _LOCK:
-        before = logging.is_progress_bar_enabled()
+        bars, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
         logging.disable_progress_bar()
+        logging.set_verbosity(logging.CRITICAL)
         try:
             yield
         finally:
-            if before:
+            logging.set_verbosity(verbosity)
+            if bars:
                 logging.enable_progress_bar()
 
 

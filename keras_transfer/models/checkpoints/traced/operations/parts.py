@@ -93,7 +93,7 @@ def cat(make: Builder, given: Sequence[Any], axis: int = 0) -> Value:
     axis %= like.rank
     if axis == like.batch:
         raise Untranslated("images joined along the batch")
-    values = [one for one in given if not isinstance(one, Value) or one.rank == like.rank]
+    values = [one for one in given if (one.rank == like.rank if isinstance(one, Value) else one.tensor.numel())]
     parts = []
     for one in values:
         if isinstance(one, Value):

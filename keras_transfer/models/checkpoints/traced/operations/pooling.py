@@ -17,17 +17,27 @@ from keras_transfer.models.checkpoints.traced.value import Untranslated, Value, 
 
 @operation("adaptive_avg_pool2d")
 def adaptive_avg_pool2d(make: Builder, x: Value, wanted: Any) -> Value:
+    return _adaptive(make, x, wanted, "mean", layers.GlobalAveragePooling2D, layers.AveragePooling2D)
+
+
+@operation("adaptive_max_pool2d")
+def adaptive_max_pool2d(make: Builder, x: Value, wanted: Any) -> tuple[Value, None]:
+    found = _adaptive(make, x, wanted, "largest", layers.GlobalMaxPooling2D, layers.MaxPooling2D)
+    return found, None  # where it is, nobody asks
+
+
+def _adaptive(make: Builder, x: Value, wanted: Any, what: str, whole: Any, parts: Any) -> Value:
     rows, columns = (
         n if given is None else given
         for n, given in zip(x.shape[2:], wanted if isinstance(wanted, (list, tuple)) else (wanted,) * 2)
     )
     x = channels_last(x)
     if (rows, columns) == (1, 1):
-        y = make.layer(layers.GlobalAveragePooling2D, "mean", keepdims=True)(x.tensor)
+        y = make.layer(whole, what, keepdims=True)(x.tensor)
     elif x.shape[2] % rows or x.shape[3] % columns:
         raise Untranslated(f"adaptive pooling of {x.shape[2:]} to {(rows, columns)}")
     else:
-        y = make.layer(layers.AveragePooling2D, "pool", (x.shape[2] // rows, x.shape[3] // columns))(x.tensor)
+        y = make.layer(parts, "pool", (x.shape[2] // rows, x.shape[3] // columns))(x.tensor)
     return Value(y, (*x.shape[:2], rows, columns), x.order)
 
 
