@@ -55,19 +55,20 @@ def images_of(
     return _split_of(own, split)
 
 
-def data_of(run: RunDirectory, moved_to: str | None = None) -> Dataset | None:
+def data_of(run: RunDirectory, moved_to: str | None = None, advice: str = "say where with --data") -> Dataset | None:
     """Return the run's data with the splits it was trained on, or None if it has changed since.
 
     Args:
         run: the run.
         moved_to: where its data are now, if not where they were.
+        advice: what to do if they have moved and nobody says where to.
 
     Raises:
         UserError: it can no longer be read, or is not there.
     """
     from keras_transfer.config.open_data import open_data
 
-    data = open_data(where_data_are(run, moved_to))
+    data = open_data(where_data_are(run, moved_to, advice))
     if run.read_json(run.splits) != data.split_table():
         return None
     # Runs of earlier versions recorded names only.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,12 @@ from keras_transfer.data.builder import load_source
 from keras_transfer.data.checks.verify import drop_bad
 from keras_transfer.data.dataset import Split
 from keras_transfer.data.paths import source_of
-from keras_transfer.data.samples import FileStore, ImageStore, make_samples
+from keras_transfer.data.samples import FileStore, ImageStore, SampleTable, make_samples
+from keras_transfer.data.sources._files import Lines, check_existence, relative_names
 from keras_transfer.data.sources.list_file import class_names, index_labels, read_list
 from keras_transfer.errors import UserError, nearest
 from keras_transfer.evaluation.predict import find_images
-from keras_transfer.revise.label_text import joined, names_of
+from keras_transfer.revise.label_text import SEPARATOR, joined, names_of
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,17 @@ class Additions:
         labels: the class name of each; of several labels, all of them (:func:`~keras_transfer.revise.label_text.joined`).
         split: ``"train"`` or ``"test"``, for each.
         source: where they come from, for messages.
+        weights, groups: of the pictures, or nothing.
+        corrects: whether they are corrections: one that the data have already is trained on, whatever its split was.
     """
 
     images: ImageStore
     labels: tuple[str, ...]
     split: tuple[str, ...]
     source: str
+    weights: tuple[float, ...] = ()
+    groups: tuple[str, ...] = ()
+    corrects: bool = True
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -68,15 +74,21 @@ def corrections(path: str | Path, classes: Sequence[str], new: Iterable[str] = (
         names, labels = _with_several(names, labels, known, file.parent)
     else:
         names, labels = _with_spaces(names, labels, known, file.parent)
+    lines = Lines()
+    lines.add(file, numbers)
     lists = [names_of(label, several) for label in labels]
     owners = [i for i, one in enumerate(lists) for _ in one]
     written = [name for one in lists for name in one]
-    _check_known(written, known, file)
-    found, places = index_labels(written, known, lambda i: f"{file}:{numbers[owners[i]]}")
+    _check_known(written, known, lambda i: lines(owners[i]))
+    found, places = index_labels(written, known, lambda i: lines(owners[i]))
     of_line: list[list[str]] = [[] for _ in lists]
     for owner, place in zip(owners, places):
         of_line[owner].append(found[place])
-    return _checked(FileStore(names, file.parent), [joined(one) if several else one[0] for one in of_line], str(file))
+    names = check_existence(relative_names(names, file.parent), file.parent, lines)
+    table = _table(
+        FileStore(names, file.parent), [joined(one) if several else one[0] for one in of_line], source=str(file)
+    )
+    return _checked(table)
 
 
 def _with_spaces(
@@ -119,17 +131,22 @@ def more_data(path: str, classes: Sequence[str], new: Iterable[str] = (), severa
         UserError: no such data, a picture that cannot be read, a class that is not known.
     """
     options: dict[str, str] = dict(source_of(path))
-    samples = load_source(options.pop("source"), options)
-    known = {normal(name): name for name in (*new, *classes)}
+    source = options.pop("source")
+    samples = load_source(source, options)
+    known = tuple(dict.fromkeys((*classes, *new)))
     if samples.is_multi and not several:
         raise UserError(
             f"{path} gives pictures several labels, the run has one class for each: nothing says which it is"
         )
     lists = Split("all", samples, np.arange(len(samples)))
     labels = [lists.names_of(i) for i in range(len(samples))]
-    _check_known([name for one in labels for name in one], tuple(known), Path(path))
+    written = sorted({name for one in labels for name in one})
+    _check_known(written, known, lambda _: path, by_place=source != "folder")
+    found, places = index_labels(written, known, lambda _: path)
+    called = {name: found[place] for name, place in zip(written, places)}
     split = ["test" if name == "test" else "train" for name in samples.split]
-    return _checked(samples.images, [joined(known[normal(name)] for name in one) for one in labels], path, split)
+    table = _table(samples.images, [joined(called[name] for name in one) for one in labels], split, path)
+    return _checked(replace(table, weights=samples.weights, groups=samples.groups), corrects=False)
 
 
 def of_class(paths: Sequence[str], label: str, test_fraction: float, seed: int) -> Additions:
@@ -151,38 +168,66 @@ def of_class(paths: Sequence[str], label: str, test_fraction: float, seed: int) 
     if len(found) >= 5 and test_fraction > 0:
         count = min(max(1, round(test_fraction * len(found))), len(found) - 2)
         split[np.random.default_rng(seed).permutation(len(found))[:count]] = "test"
-    return _checked(FileStore([str(path) for path in found]), [label] * len(found), label, split.tolist())
+    return _checked(_table(FileStore([str(path) for path in found]), [label] * len(found), split.tolist(), label))
 
 
-def new_class(name: str, classes: Sequence[str]) -> str:
+def new_class(name: str, classes: Sequence[str], several: bool = False) -> str:
     """Return the name of a class to be added, in the form in which it is stored.
 
     Raises:
-        UserError: it is blank, or there is such a class already.
+        UserError: it is blank, there is such a class already, or it is to be one of ``several`` labels and has their separator in it.
     """
     try:
         found = normal(class_name(name).strip())
     except ValueError as error:
         raise UserError(str(error)) from None
+    if several and SEPARATOR in found:
+        raise UserError(f"a label with {SEPARATOR!r} in its name ({found!r}) cannot be told from two")
     if found in map(normal, classes):
         raise UserError(f"there is a class {found!r} already; retrain --data adds pictures to it")
     return found
 
 
-def _check_known(labels: Iterable[str], known: Sequence[str], source: Path) -> None:
-    places = [str(place) for place in range(len(known))]  # `serve` of version 0.1 wrote some labels as places
-    odd = next((one for one in labels if normal(one) not in known and one not in places), None)
-    if odd is not None:
+def _check_known(
+    labels: Sequence[str], known: Sequence[str], where: Callable[[int], str], by_place: bool = True
+) -> None:
+    """Raise UserError for a label that is no class; ``by_place``: a number may be a place in the classes."""
+    valid = {*known, *(map(str, range(len(known))) if by_place else ())}  # `serve` of version 0.1 wrote some as places
+    i = next((i for i, one in enumerate(labels) if normal(one) not in valid), None)
+    if i is None:
+        return
+    parts = names_of(labels[i], True)
+    if len(parts) > 1 and valid.issuperset(map(normal, parts)):
         raise UserError(
-            f"{source}: {odd!r} is not a class of the run{nearest(odd, known)} (a class that is new: --new-class {odd!r})"
+            f"{where(i)}: {labels[i]!r} is given as one label; for a run with several labels for a picture, a CSV file has them in a column "
+            "`labels`"
         )
-
-
-def _checked(images: ImageStore, labels: Sequence[str], source: str, split: Sequence[str] | None = None) -> Additions:
-    """Return the additions without repeats of a file, all of which can be read."""
-    names = sorted(set(labels))
-    table = make_samples(
-        names, images, [names.index(label) for label in labels], split or ["train"] * len(labels), source=source
+    raise UserError(
+        f"{where(i)}: {labels[i]!r} is not a class of the run{nearest(labels[i], known)} "
+        f"(a class that is new: --new-class {labels[i]!r})"
     )
-    table, _ = drop_bad(table, "error")
-    return Additions(table.images, tuple(names[label] for label in table.labels), tuple(table.split.tolist()), source)
+
+
+def _table(
+    images: ImageStore, labels: Sequence[str], split: Sequence[str] | None = None, source: str = ""
+) -> SampleTable:
+    """Return pictures with class names, or texts of several, as a table in which each such text is a class."""
+    names = sorted(set(labels))
+    places = {name: place for place, name in enumerate(names)}
+    return make_samples(
+        names, images, [places[label] for label in labels], split or ["train"] * len(labels), source=source
+    )
+
+
+def _checked(table: SampleTable, corrects: bool = True) -> Additions:
+    """Return the pictures of a table as additions, once all of them can be read."""
+    table, _ = drop_bad(table, "error", advice=f" ({table.source})")
+    return Additions(
+        table.images,
+        tuple(table.classes[label] for label in table.labels),
+        tuple(table.split.tolist()),
+        table.source,
+        () if table.weights is None else tuple(map(float, table.weights)),
+        () if table.groups is None else tuple(map(str, table.groups)),
+        corrects,
+    )

@@ -54,7 +54,7 @@ def add_class(
     """
     old = RunDirectory.open(run)
     base = base_data(old)
-    label = new_class(name, base.classes)
+    label = new_class(name, base.classes, base.samples.is_multi)
     if base.samples.is_multi and not others_lack_it:
         raise UserError(
             f"{old.path} gives a picture several labels, and nothing says which of its pictures have {label!r}: if none has, say "
@@ -87,7 +87,7 @@ def remove_class(
     """
     old = RunDirectory.open(run)
     base = base_data(old)
-    gone = [_one_of(name, base.classes) for name in names]
+    gone = list(dict.fromkeys(_one_of(name, base.classes) for name in names))
     revision = Revision.of(base)
     revision.classes = tuple(name for name in base.classes if name not in gone)
     if revision.several:
@@ -123,7 +123,7 @@ def rename_class(
     before = _one_of(name, base.classes)
     if normal(new) in map(normal, base.classes):
         raise UserError(f"there is a class {new!r} already; merge-classes joins two")
-    after = new_class(new, base.classes)
+    after = new_class(new, base.classes, base.samples.is_multi)
     revision = _relabelled(base, {before: after}, f"renamed: {before} is {after}")
     return make_run(old, base, revision, True, output, backend, device, say, range(len(base.classes)))
 
@@ -163,7 +163,9 @@ def merge_classes(
     if len(joined) < 2:
         raise UserError(f"expected at least two classes to merge, got {', '.join(joined)}")
     others = [name for name in base.classes if name not in joined]
-    label = next((name for name in joined if normal(name) == normal(into)), "") or new_class(into, others)
+    label = next((name for name in joined if normal(name) == normal(into)), "") or new_class(
+        into, others, base.samples.is_multi
+    )
     revision = _relabelled(base, dict.fromkeys(joined, label), f"merged: {', '.join(joined)} are {label}")
     return make_run(old, base, revision, not fine_tune, output, backend, device, say)
 

@@ -65,7 +65,7 @@ def retrain(
     """
     old = RunDirectory.open(run)
     base = base_data(old)
-    new = [new_class(name, base.classes) for name in new_classes or ()]
+    new = [new_class(name, base.classes, base.samples.is_multi) for name in new_classes or ()]
     revision = Revision.of(base)
     kept = old.path / "corrections" / "list.txt"
     if add is None and (kept.is_file() or data is None):
@@ -88,7 +88,8 @@ def base_data(run: RunDirectory) -> Dataset:
         UserError: it did not finish, its data have changed, or its labels cannot be written between separators.
     """
     run.read_json(run.metrics)
-    found = data_of(run)
+    # A revision records where the pictures are, and its --data are others.
+    found = data_of(run, advice="move them back, or put a link there to where they are now")
     if found is None:
         raise UserError(
             f"the data of {run.path} have changed since its training (images, labels or splits): bring back what it was trained on"

@@ -99,7 +99,7 @@ class Revision:
         return names_of(label, self.several)
 
     def add(self, new: Additions, keep: bool = False) -> None:
-        """Add pictures. One that the data have already, by its content, gets the new label and is trained on.
+        """Add pictures. One that the data have already, by its content, gets the new label; a correction is trained on from now on.
 
         Args:
             new: the pictures.
@@ -120,7 +120,8 @@ class Revision:
             places = own.get(key) or own.get(colours)
             if places is None:
                 own[colours] = [len(self.rows)]
-                self.rows.append(Row(new.images, i, label, split, added=True))
+                weight, group = new.weights[i] if new.weights else 1.0, new.groups[i] if new.groups else ""
+                self.rows.append(Row(new.images, i, label, split, weight, group, added=True))
                 counts["new"] += 1
                 continue
             before = [self.rows[place] for place in places]
@@ -129,19 +130,35 @@ class Revision:
             if all(row.added for row in before):
                 counts["copies"] += 1
                 continue
-            counts["relabelled" if any(row.label != label for row in before) else "known"] += 1
-            self._retake(places, label)
+            other = any(row.label != label for row in before)
+            counts["relabelled" if other else "known"] += 1
+            if new.corrects or other:
+                self._retake(places, label, new.corrects)
+        if new.groups:
+            self._join_groups()
         if new.labels:
             found = {name for label in new.labels for name in self.names(label)}
             self.classes = (*self.classes, *sorted(found - set(self.classes)))
         self.notes += _told(counts, new.source)
 
-    def _retake(self, places: Sequence[int], label: str) -> None:
-        """Train on a picture of the data with this label, and judge by none of its copies."""
-        self.withdrawn += sum(self.rows[place].split != "train" for place in places)
+    def _retake(self, places: Sequence[int], label: str, train: bool) -> None:
+        """Give a picture of the data this label; ``train``: train on it, and judge by none of its copies, nor by others of its group."""
         for place in places:
-            row = self.rows[place]
-            self.rows[place] = replace(row, label=label, split="train", added=True)
+            self.rows[place] = replace(self.rows[place], label=label, added=True)
+        if not train:
+            return
+        groups = {self.rows[place].group for place in places} - {""}
+        of_groups = [place for place, row in enumerate(self.rows) if row.group in groups] if groups else []
+        for place in {*places, *of_groups}:
+            self.withdrawn += self.rows[place].split != "train"
+            self.rows[place] = replace(self.rows[place], split="train")
+
+    def _join_groups(self) -> None:
+        """Move new pictures to the split that others of their group are in."""
+        home: dict[str, str] = {}
+        for row in sorted(self.rows, key=lambda row: row.base is None):  # the run's own come first
+            home.setdefault(row.group, row.split)
+        self.rows = [replace(row, split=home[row.group]) if row.group else row for row in self.rows]
 
     def changes(self) -> bool:
         """Return whether anything differs from the old run's data."""

@@ -95,7 +95,9 @@ def suggest(
         Suggestion(found.names[i], classes[int(shares[i].argmax())], float(shares[i].max()))
         for i in badge(found.features, shares, count)
     ]
-    command = shlex.join(["keras-transfer", "retrain", str(source), "--add", "labels.txt"])
+    # Of a model file alone no run is known, which retrain needs.
+    place = "RUN" if run is None else str(run.path)
+    command = shlex.join(["keras-transfer", "retrain", place, "--add", "labels.txt"])
     write_text(Path(output), render(chosen, classes, command))
     say(
         f"{len(chosen)} of {len(new)} pictures: {text.one_line(output)}; label them there, then: {text.one_line(command)}"

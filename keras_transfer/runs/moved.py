@@ -25,12 +25,13 @@ def as_seen_from(run: RunDirectory, config: RunConfig) -> dict[str, str]:
     return found
 
 
-def where_data_are(run: RunDirectory, data: str | None = None) -> RunConfig:
+def where_data_are(run: RunDirectory, data: str | None = None, advice: str = "say where with --data") -> RunConfig:
     """Return the configuration of a run with the paths that its data have now.
 
     Args:
         run: the run.
         data: where they are, if the caller knows.
+        advice: what to do if they have moved.
 
     Raises:
         UserError: they are neither where they were, nor where they would be if they had moved along with the run.
@@ -49,7 +50,7 @@ def where_data_are(run: RunDirectory, data: str | None = None) -> RunConfig:
     if len(moved) == len(paths) and all(Path(path).exists() for path in moved.values()):
         return _with(config, moved)
     gone = next(path for path in paths.values() if not Path(path).exists())
-    raise UserError(f"the data of {run.path} are no longer at {gone}; if they have moved, say where with --data")
+    raise UserError(f"the data of {run.path} are no longer at {gone}; if they have moved, {advice}")
 
 
 def _with(config: RunConfig, changed: dict[str, Any]) -> RunConfig:

@@ -38,7 +38,6 @@ from keras_transfer.models.residual import zero_branches
 from keras_transfer.runs import RunDirectory
 from keras_transfer.training.fit_result import FitResult
 from keras_transfer.training.label_losses import ASYMMETRIC
-from keras_transfer.training.requirements import one_class_only
 from keras_transfer.training.setup import TrainingSettings, TrainingSetup, check_exact
 
 
@@ -58,9 +57,6 @@ def make_setup(
     """
     if config.model.loss == ASYMMETRIC and not data.is_multi:
         raise UserError("model.loss: asymmetric is for several labels per image; these images have one each")
-    one_class_only(
-        data, {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
-    )
     runtime.set_seed(config.seed)
     with group.scope():
         model = group.main_first(lambda: make_model(config, data, precision or config.precision))

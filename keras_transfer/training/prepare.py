@@ -18,7 +18,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.evaluation.leaderboard import Leaderboard
 from keras_transfer.policy.procedure import LARGE
 from keras_transfer.policy.resolve import Machine, resolve_by_evidence
-from keras_transfer.training.requirements import check_phases, check_unlabelled, one_class_only
+from keras_transfer.training.requirements import check_decisions, check_phases, check_unlabelled, one_class_only
 from keras_transfer.training.unlabelled import with_unlabelled
 from keras_transfer.typing import Say
 
@@ -84,8 +84,10 @@ def prepare(
         images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
         config = config.model_copy(update={"data": images})
         data = opened(config)
+    wanted = {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
+    one_class_only(data, {**wanted, "data.unlabelled": config.data.unlabelled})
+    check_decisions(config.costs, config.data.ordinal, data.classes)
     if config.data.unlabelled is not None:
-        one_class_only(data, {"data.unlabelled": config.data.unlabelled})
         data = with_unlabelled(data, config.data.unlabelled, config.data.on_bad_image, config.data.workers)
     runtime.activate(
         choice.value, config.device, config.deterministic, lambda: connect(choice.value, config.distribute)

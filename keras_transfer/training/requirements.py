@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras_transfer.arguments.costs import cost_matrix, ranks_of
 from keras_transfer.config.resolved import ResolvedPhase
 from keras_transfer.config.schema import CallbacksConfig
 from keras_transfer.data.dataset import Dataset
@@ -80,3 +81,15 @@ def one_class_only(data: Dataset, settings: Mapping[str, Any]) -> None:
             raise UserError(
                 f"{name} decides between classes; these images may have several labels, each of which is decided on its own"
             )
+
+
+def check_decisions(costs: Any, ordinal: Sequence[str] | None, classes: Sequence[str]) -> None:
+    """Refuse costs of classes that there are not, and an order that leaves some out.
+
+    Raises:
+        UserError: there are such.
+    """
+    if costs is not None:
+        cost_matrix(costs, classes)
+    if ordinal is not None:
+        ranks_of(ordinal, classes)

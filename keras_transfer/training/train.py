@@ -106,7 +106,6 @@ def train(  # longer than others: the whole run in one place, most of it documen
     from keras_transfer.training.run_events import RunEvents
     from keras_transfer.training.stops import stops_explained
 
-    build.decision_metadata(resolved, data.classes)
     setup = build.make_setup(resolved, data, group=group)
     if follows:
         return _follow(group, setup, resolved, data, callbacks)

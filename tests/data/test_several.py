@@ -133,6 +133,11 @@ def test_nothing_to_learn_is_said(folder):
         kt.data.csv(write(folder, ["path,labels", "00.png,a", "01.png,", "02.png,a"]))
 
 
+def test_labels_with_commas_between_them_are_warned_of(folder):
+    samples = SOURCES["csv"].load(listed(folder, lambda s: '"' + ",".join(s) + '"'))
+    assert "a,b" in samples.classes and any("is one label; labels have ';'" in note for note in samples.notes)
+
+
 def test_a_column_called_label_says_what_a_semicolon_means_there(folder):
     pairs = [f"{i:02d}.png,{'a;b' if i % 2 else 'c'}" for i in range(8)]
     samples = SOURCES["csv"].load(write(folder, ["path,label", *pairs]))

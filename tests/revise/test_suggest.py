@@ -61,6 +61,7 @@ def test_the_page_lists_new_pictures_whose_lines_a_list_reads(tmp_path):
     said = []
     found = suggest(tmp_path / "model.keras", [str(photos)], count=4, output=tmp_path / "page.html", say=said.append)
     assert len({one.path for one in found}) == 4 and "left out: 2 pictures" in said[0]
+    assert "keras-transfer retrain RUN --add labels.txt" in said[-1], "a model file alone has no run to retrain"
     page = (tmp_path / "page.html").read_text()
     paths, labels = (
         [html.unescape(one) for one in re.findall(f'data-{key}="([^"]*)"', page)] for key in ("path", "label")

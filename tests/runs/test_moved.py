@@ -45,6 +45,8 @@ def test_data_that_moved_alone_have_to_be_named(project, tmp_path):
     with pytest.raises(UserError, match=r"no longer at .*photos; .*--data"):
         data_of(run)
     assert data_of(run, str(tmp_path / "pictures")) is not None
+    with pytest.raises(UserError, match="put a link there"):
+        data_of(run, advice="put a link there")
 
 
 def test_images_that_the_run_knows_are_left_out_wherever_they_are(project, tmp_path):

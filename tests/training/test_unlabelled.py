@@ -133,6 +133,10 @@ def test_several_labels_are_refused(folder, tmp_path):
     )
     with pytest.raises(UserError, match=r"data\.unlabelled decides between classes"):
         train(config, say=lambda line: None)
+    said: list[str] = []
+    with pytest.raises(UserError, match="reject_rate decides between classes"):
+        train(config.model_copy(update={"reject_rate": 0.1}), say=said.append)
+    assert len(said) == 1, "before candidates are computed"
 
 
 def evidence(loss: float) -> dict[str, float]:

@@ -73,9 +73,18 @@ def check(samples: SampleTable, workers: int | str = "auto") -> Checked:
 
 
 def drop_bad(
-    samples: SampleTable, on_bad_image: Literal["error", "skip"], workers: int | str = "auto"
+    samples: SampleTable,
+    on_bad_image: Literal["error", "skip"],
+    workers: int | str = "auto",
+    advice: str = " (on_bad_image='skip' skips them)",
 ) -> tuple[SampleTable, Checked]:
     """Check all images; raise a UserError that lists the unreadable ones, or (`"skip"`) remove them.
+
+    Args:
+        samples: the images.
+        on_bad_image: what to do about those that cannot be read.
+        workers: threads.
+        advice: what ends the first line of the error: where they are from, or how to go on without them.
 
     Returns:
         The readable samples, which know the hashes of their contents from here on; and what was found.
@@ -85,7 +94,7 @@ def drop_bad(
     if not bad:
         return _knowing(samples, checked.digests), checked
     if on_bad_image == "error":
-        head = f"{len(bad)} of {len(samples)} images cannot be read (on_bad_image='skip' skips them):"
+        head = f"{len(bad)} of {len(samples)} images cannot be read{advice}:"
         raise UserError(f"{head}\n{listed(bad)}")
     names = {name for name, _ in bad}
     keep = [i for i in range(len(samples)) if samples.images.name(i) not in names]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,7 +122,11 @@ def _labels(
                 [f"each text with {SEPARATOR!r} is one class; for several labels call the column labels"],
             )
         return known, labels, []
-    return known, labels, [] if labels.ndim == 2 else ["every image has exactly one label: they are classes"]
+    odd = next(
+        (name for name in known if len(parts := re.split(r"\s*[,|/+]\s*", name)) > 1 and set(parts) <= set(known)), None
+    )
+    notes = [] if odd is None else [f"warning: {odd!r} is one label; labels have {SEPARATOR!r} between them"]
+    return known, labels, notes if labels.ndim == 2 else [*notes, "every image has exactly one label: they are classes"]
 
 
 def _read(file: Path) -> list[tuple[int, list[str]]]:
