@@ -31,6 +31,11 @@ class Trouble(UserError):
     """
 
 
+def denied(error: PermissionError) -> Trouble:
+    """Return what to say of a file or folder that may not be looked at, or one above it: pathlib's questions raise this."""
+    return Trouble(f"cannot open {str(error.filename or '')!r}: {error.strerror or error}")
+
+
 class MissingExtra(UserError):
     """A package of an optional extra is not installed."""
 

@@ -13,6 +13,8 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +22,17 @@ from typing import IO, Any
 
 from keras_transfer.errors import Trouble, UserError
 
-__all__ = ["atomic_write", "check_output", "is_trouble", "temporary_folder", "write_csv", "write_json", "write_text"]
+__all__ = [
+    "add_member",
+    "atomic_write",
+    "check_clock",
+    "check_output",
+    "is_trouble",
+    "temporary_folder",
+    "write_csv",
+    "write_json",
+    "write_text",
+]
 
 _TROUBLE = frozenset(
     getattr(errno, name)
@@ -161,6 +173,18 @@ def write_csv(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], f
         writer.writeheader()
         for row in rows:
             (quoting if any("\r" in str(value) for value in row.values()) else writer).writerow(row)
+
+
+def check_clock() -> None:
+    """Raise Trouble if Keras cannot write model files, because zip archives cannot express this computer's time."""
+    year = time.localtime().tm_year
+    if not 1980 <= year <= 2107:
+        raise Trouble(f"the clock of this computer says {year}, which model files cannot express: set it")
+
+
+def add_member(archive: zipfile.ZipFile, name: str, content: str | bytes) -> None:
+    """Add a file to a zip archive, dated 1980 whatever the clock says: computers without a battery for it start at 1970."""
+    archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _open(path: Path, mode: str) -> IO[Any]:

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from keras_transfer.arguments.problems import described
-from keras_transfer.errors import UserError
+from keras_transfer.errors import UserError, denied
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,7 +43,10 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             found = model().model_validate(given)
         except ValidationError as error:
             raise UserError(described(error, model(), name)) from None
-        return function(*first, **{key: getattr(found, key) for key in given})  # type: ignore[arg-type]
+        try:
+            return function(*first, **{key: getattr(found, key) for key in given})  # type: ignore[arg-type]
+        except PermissionError as error:
+            raise denied(error) from error
 
     return call
 

@@ -14,7 +14,7 @@ from keras_transfer import text
 from keras_transfer.cli.commands import COMMANDS
 from keras_transfer.cli.parser import Parser
 from keras_transfer.distribute.place import is_follower, place, resume_command
-from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError
+from keras_transfer.errors import EXIT_INTERRUPTED, EXIT_USER_ERROR, Interrupted, UserError, denied
 
 _PATIENCE = 10.0
 """Seconds in which process 0 of several may report an error that all of them have."""
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with contextlib.suppress(ValueError):  # outside the main thread, signals are the caller's business
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
-        return arguments.command.run(arguments) or 0
+        return _run(arguments)
     except UserError as error:
         if arguments.debug:
             traceback.print_exc()
@@ -63,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; Python would complain again at exit
         return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        return arguments.command.run(arguments) or 0
+    except PermissionError as error:
+        raise denied(error) from error
 
 
 def _after_process_0(gone: bool) -> str:

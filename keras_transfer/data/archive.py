@@ -50,7 +50,7 @@ def unpack(archive: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise UserError(f"cannot unpack {str(archive)!r}: {error}") from None
     try:
-        (_extract_zip if zipfile.is_zipfile(archive) else _extract)(archive, aside)
+        (_extract_zip if _is_zip(archive) else _extract)(archive, aside)
         aside.chmod(0o755)
         aside.rename(target)
     except OSError as error:
@@ -73,6 +73,19 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"))
 
 
+_PACKED = ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ\0", lzma))
+
+
+def _is_zip(archive: Path) -> bool:
+    """Say whether an archive is a zip by how it begins: a tar file may end with a zip that it holds."""
+    with archive.open("rb") as stream:
+        head = stream.read(tarfile.BLOCKSIZE)
+    if head.startswith((b"PK\3\4", b"PK\5\6")):
+        return True
+    tar = head[257:262] == b"ustar" or head.startswith(tuple(magic for magic, _ in _PACKED))
+    return not tar and archive.name.lower().endswith(".zip")  # one that unpacks itself begins with a program
+
+
 def _extract_zip(archive: Path, folder: Path) -> None:
     limit = min(MAX_UNPACKED_BYTES, MAX_RATIO * archive.stat().st_size + (64 << 20))
     try:
@@ -80,13 +93,18 @@ def _extract_zip(archive: Path, folder: Path) -> None:
             members = file.infolist()
             if len(members) > MAX_FILES or sum(member.file_size for member in members) > limit:
                 raise Refused(archive, f"unpacks to more than {limit >> 20} MiB or {MAX_FILES} files (a bomb)")
+            # Archives of some Windows programs have no other separator.
+            backslashes = not any("/" in member.filename for member in members)
             for member in members:
                 _check_member(archive, member)
-                target = folder / member.filename
+                name = member.filename.replace("\\", "/") if backslashes else member.filename
+                target = folder / name
                 if member.is_dir():
                     target.mkdir(parents=True, exist_ok=True)
                     continue
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if target.exists():
+                    raise UserError(f"{archive}: it holds {name[:200]!r} twice")
                 with file.open(member) as packed, target.open("xb") as unpacked:
                     if _copy(packed, unpacked, member.file_size) != member.file_size:
                         raise Refused(archive, f"member {member.filename[:200]!r} is larger than it says")
@@ -127,6 +145,8 @@ def _extract(archive: Path, folder: Path) -> None:
                 if not (member.isreg() or member.isdir()):
                     raise Refused(archive, f"member {member.name[:200]!r} is a link or a special file")
                 tar.extract(member, folder, filter="data")
+            check_end(limited.last)
+            limited.check_rest()
     except tarfile.FilterError as error:
         raise Refused(archive, str(error)) from None
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -136,11 +156,19 @@ def _extract(archive: Path, folder: Path) -> None:
 def _decompressed(archive: Path) -> IO[bytes]:
     with archive.open("rb") as stream:
         head = stream.read(6)
-    for magic, module in ((b"\x1f\x8b", gzip), (b"BZh", bz2), (b"\xfd7zXZ\0", lzma)):
+    for magic, module in _PACKED:
         if head.startswith(magic):
             opened: IO[bytes] = module.open(archive)
             return opened
     return archive.open("rb")
+
+
+def check_end(block: bytes) -> None:
+    """Raise ReadError if a block is not the one of zeros that ends a tar file: `tarfile` takes a damaged header for the end."""
+    if len(block) < tarfile.BLOCKSIZE:
+        raise tarfile.ReadError("it ends before the end of a tar file")
+    if any(block):
+        raise tarfile.ReadError("a header in the middle of it")
 
 
 class _Limited:
@@ -149,11 +177,28 @@ class _Limited:
     def __init__(self, stream: IO[bytes], archive: Path, limit: int):
         self.stream, self.archive, self.limit = stream, archive, limit
         self.tell, self.close = stream.tell, stream.close
+        self.last = b""  # what was read last
 
     def read(self, size: int) -> bytes:
         if size > MAX_HEADER_BYTES:
             raise Refused(self.archive, f"a header of {size} bytes")
-        return self.stream.read(size)
+        self.last = self.stream.read(size)
+        return self.last
+
+    def check_rest(self) -> None:
+        """Read what is behind the archive: compression has its checksum there.
+
+        Raises:
+            UserError: more than zeros.
+            Refused: too much.
+        """
+        while block := self.stream.read(1 << 20):
+            if self.tell() > self.limit:
+                raise Refused(self.archive, f"unpacks to more than {self.limit >> 20} MiB (a decompression bomb)")
+            if block.count(0) < len(block):
+                raise UserError(
+                    f"{self.archive}: more follows the end of the archive (two in one file?): unpack it yourself"
+                )
 
     def seek(self, position: int, whence: int = 0) -> int:
         if position > self.limit:

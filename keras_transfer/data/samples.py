@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from keras_transfer.arguments.names import distinct_names, normal
 from keras_transfer.data.images.store import (
     IMAGE_SUFFIXES,
     ArrayStore,
@@ -105,8 +106,13 @@ def make_samples(
     """Check the columns and build a table in canonical order.
 
     Raises:
-        UserError: different lengths, labels outside the classes, weights that are negative or not finite.
+        UserError: different lengths, labels outside the classes, class names that no file can hold, weights that are negative or not
+            finite.
     """
+    try:
+        names = distinct_names(str(c) for c in classes)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
     labels = np.asarray(labels)
     labels = labels.astype(np.uint8 if is_multi(labels) else np.int64)
     parts = {"labels": labels, "splits": split, "weights": weights, "groups": groups}
@@ -122,16 +128,23 @@ def make_samples(
             f"{source}: label {labels[bad]} of {images.name(bad)!r} is out of range: expected 0..{len(classes) - 1}"
         )
     samples = SampleTable(
-        tuple(str(c) for c in classes),
+        tuple(names),
         images,
         labels,
         np.full(len(labels), "", object) if split is None else np.asarray(split, object),
         None if weights is None else checked_weights(weights, images, source),
-        None if groups is None else np.asarray(groups, object),
+        None if groups is None else _in_one_form(groups),
         source,
         tuple(notes),
     )
     return samples.canonical()
+
+
+def _in_one_form(groups: np.ndarray) -> np.ndarray:
+    """Return groups with their names in one Unicode form: in two, a patient's images would be in two splits."""
+    found = np.array(groups, object)
+    found[:] = [normal(group) if isinstance(group, str) else group for group in found]
+    return found
 
 
 def checked_weights(weights: np.ndarray | Sequence[float], images: ImageStore, source: str) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_transfer.export.metadata import INPUT, OUTPUT, as_json
 from keras_transfer.export.to_saved_model import write as write_saved_model
+from keras_transfer.files import add_member
 
 METADATA, LABELS = "metadata.json", "labels.txt"
 _STAY_FLOAT = ["ADD", "FULLY_CONNECTED"]
@@ -35,8 +36,8 @@ def write(model: Any, path: Path, metadata: dict[str, Any], precision: str, imag
         plain = tf.lite.TFLiteConverter.from_saved_model(folder)
         path.write_bytes(_int8(converter, plain, images) if precision == "int8" else converter.convert())
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(METADATA, as_json(metadata))
-        archive.writestr(LABELS, "\n".join(metadata["classes"]) + "\n")
+        add_member(archive, METADATA, as_json(metadata))
+        add_member(archive, LABELS, "\n".join(metadata["classes"]) + "\n")
 
 
 def open_file(path: Path, output: str = OUTPUT) -> Callable[[np.ndarray], np.ndarray]:

@@ -32,7 +32,9 @@ def find_model(source: str | Path) -> tuple[Path, RunDirectory | None]:
         return run.model, run
     if not path.is_file():
         raise UserError(f"no run directory or model file at {path}")
-    if not zipfile.is_zipfile(path):  # checked here, before a framework is imported
+    with path.open("rb") as file:  # which says why it cannot be read, where zipfile would say that it is no archive
+        is_archive = zipfile.is_zipfile(file)
+    if not is_archive:  # checked here, before a framework is imported
         raise UserError(f"{str(path)!r} is not a Keras model file (.keras), or is damaged")
     beside = RunDirectory(path.parent)
     return path, beside if beside.config.is_file() and beside.model == path else None

@@ -23,7 +23,7 @@ import numpy as np
 
 from keras_transfer.data.images.depth import parse as parse_depth
 from keras_transfer.errors import UserError
-from keras_transfer.files import atomic_write, is_trouble, temporary_folder
+from keras_transfer.files import add_member, atomic_write, check_clock, is_trouble, temporary_folder
 from keras_transfer.keras_compat.locks import EXCLUSIVE, lock_of
 from keras_transfer.models.adapters import merged
 from keras_transfer.models.backbones.record import BACKBONES
@@ -57,8 +57,9 @@ def save(
 
     Raises:
         UserError: the name does not end in .keras, ``classes`` does not fit, or neither do the golden images.
-        Trouble: the file cannot be written: no room on the disk, or in the temporary folder; no permission.
+        Trouble: the file cannot be written: no room on the disk, or in the temporary folder; no permission; a clock before 1980.
     """
+    check_clock()
     path = _with_suffix(Path(path))
     stored = {**_created(model), **metadata}
     if stored.get(NOVELTY) and novelty_output(model) is None:
@@ -75,9 +76,9 @@ def save(
         with zipfile.ZipFile(aside, "a") as archive:
             # Half characters, which file names of unusual bytes become, are written as JSON's escapes.
             text = json.dumps(stored, ensure_ascii=False, indent=2).encode("utf-8", "backslashreplace")
-            archive.writestr(METADATA, text)
+            add_member(archive, METADATA, text)
             if golden_images is not None:
-                archive.writestr(GOLDEN, _golden(plain, golden_images))
+                add_member(archive, GOLDEN, _golden(plain, golden_images))
         with atomic_write(path) as out, aside.open("rb") as source:
             shutil.copyfileobj(source, out, 1 << 20)
 

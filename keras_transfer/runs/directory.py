@@ -272,11 +272,14 @@ class RunDirectory:
     def read_json(self, path: Path) -> Any:
         """Return the content of one of the run's JSON files."""
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise UserError(f"the run {self.path} has no {path.name}: it did not finish") from error
         except ValueError as error:
             raise UserError(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{path} is not as a run writes it: expected names and values, got {str(found)[:60]!r}")
+        return found
 
     def write_json(self, path: Path, content: Any) -> None:
         """Write one of the run's JSON files."""

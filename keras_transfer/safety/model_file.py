@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 from keras_transfer.errors import MissingExtra, Trouble, UserError
-from keras_transfer.files import is_trouble, temporary_folder
+from keras_transfer.files import add_member, is_trouble, temporary_folder
 from keras_transfer.keras_compat import calls
 from keras_transfer.keras_compat.locks import EXCLUSIVE
 from keras_transfer.safety import Refused
@@ -77,9 +77,9 @@ def load_keras(
         if '"keras_hub.' in json.dumps(config):
             import_hub(path)
         checked = folder / "model.keras"
-        with zipfile.ZipFile(checked, "w") as copy:
-            copy.writestr("metadata.json", archive.read("metadata.json"))
-            copy.writestr("config.json", json.dumps(config))
+        with zipfile.ZipFile(checked, "w", strict_timestamps=False) as copy:
+            add_member(copy, "metadata.json", archive.read("metadata.json"))
+            add_member(copy, "config.json", json.dumps(config))
             copy.write(weights, "model.weights.h5")
         weights.unlink()
         model = _load(checked, path, custom, numbers)

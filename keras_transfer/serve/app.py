@@ -210,6 +210,11 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": "internal error; see the server's output"}, 500)
 
 
+def _name(file: UploadFile) -> str:
+    """Return the file name as sent; what no JSON can hold (the sender chooses its encoding) becomes a question mark."""
+    return (file.filename or "").encode("utf-8", "replace").decode()
+
+
 def _add_page(app: FastAPI, predictor: Predictor, corrections: Corrections, limits: Limits) -> None:
     template = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined
@@ -237,7 +242,7 @@ def _add_api(  # the routes, and the functions that they share
         return await file.read()
 
     async def answer_for(file: UploadFile, explain: bool) -> tuple[Answer, np.ndarray | None]:
-        image, shown = await decoders.prepare(file.filename or "image", await read(file), explain)
+        image, shown = await decoders.prepare(_name(file) or "image", await read(file), explain)
         return await asyncio.wrap_future(predictor.ask(image, explain)), shown
 
     def prediction(name: str, answer: Answer, shown: np.ndarray | None, top: int) -> Prediction:
@@ -260,8 +265,8 @@ def _add_api(  # the routes, and the functions that they share
     ) -> Prediction:
         answer, shown = await answer_for(file, explain)
         if not explain:
-            return prediction(file.filename or "", answer, None, top)
-        return await anyio.to_thread.run_sync(prediction, file.filename or "", answer, shown, top)
+            return prediction(_name(file), answer, None, top)
+        return await anyio.to_thread.run_sync(prediction, _name(file), answer, shown, top)
 
     _add_many(app, limits, answer_for, prediction)
     _add_correct(app, corrections, decoders, read, predictor.several)
@@ -292,7 +297,7 @@ def _add_correct(
         if several:
             raise UserError("corrections are not saved yet for a model with several labels per image")
         data = await read(file)
-        suffix = await decoders.suffix(file.filename or "image", data)
+        suffix = await decoders.suffix(_name(file) or "image", data)
         path = await anyio.to_thread.run_sync(corrections.save, data, label, suffix, new)
         return Correction(image=str(path), label=label, list=str(corrections.list))
 
@@ -312,7 +317,7 @@ def _add_many(
             raise UserError(f"{len(files)} images in one request: expected at most {limits.together}")
 
         async def one(file: UploadFile) -> Answered:
-            name = file.filename or ""
+            name = _name(file)
             try:
                 answer, _ = await answer_for(file, False)
             except BadImage as error:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 from keras_transfer.arguments.names import class_name, normal
 from keras_transfer.data.sources.list_file import class_names, index_labels, list_lines, name_lines, read_list
-from keras_transfer.errors import UserError, unknown
+from keras_transfer.errors import Trouble, UserError, unknown
 from keras_transfer.files import atomic_write, write_text
 from keras_transfer.serve.images import suffix_of
 
@@ -34,16 +37,35 @@ class Corrections:
     def __init__(self, folder: str | Path, classes: Sequence[str]):
         self.folder = Path(folder)
         self.list, self.names = self.folder / "list.txt", self.folder / "classes.txt"
-        self.classes = tuple(classes)
-        self._own = len(self.classes)
+        self._given = tuple(classes)
         self._lock = threading.Lock()
-        if self.names.is_file():
-            stored = class_names(self.names) or ()
-            if stored[: len(self.classes)] != class_names(self.classes):
-                raise UserError(
-                    f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
-                )
-            self.classes = stored  # with classes that were added on the page
+        self.classes = self._stored()
+
+    def _stored(self) -> tuple[str, ...]:
+        """Return the model's classes and those that were added on the page, of this server or another with the same folder."""
+        if not self.names.is_file():
+            return self._given
+        stored = class_names(self.names) or ()
+        if stored[: len(self._given)] != class_names(self._given):
+            raise UserError(
+                f"{self.folder} has corrections for a model with other classes; choose another folder with --corrections"
+            )
+        return stored
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads and servers from the list."""
+        with self._lock:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(self.folder / ".lock")
+                lock.acquire()
+            except OSError as error:
+                raise Trouble(f"cannot write {str(self.folder)!r}: {error.strerror or error}") from error
+            try:
+                yield
+            finally:
+                lock.release()
 
     def save(self, data: bytes, label: str, suffix: str | None = None, new: bool = False) -> Path:
         """Save an image with its correct label; return the path of the image.
@@ -57,12 +79,14 @@ class Corrections:
         Raises:
             UserError: no such class, a name that no class can have, too many new ones, or the folder cannot be written.
         """
+        self.classes = self._stored()
         if label not in self.classes:
             if not new:
                 raise unknown("class", label, self.classes)
             label = self._new_name(label)
         name = f"images/{hashlib.sha256(data).hexdigest()[:24]}{suffix or suffix_of(data)}"
-        with self._lock:
+        with self._alone():
+            self.classes = self._stored()
             if label not in self.classes:
                 self.classes = (*self.classes, label)
             labels = self._read()
@@ -80,7 +104,7 @@ class Corrections:
             raise UserError(str(error)) from None
         if len(name) > MAX_NAME:
             raise UserError(f"a class name of {len(name)} characters: expected at most {MAX_NAME}")
-        if name not in self.classes and len(self.classes) - self._own >= MAX_NEW:
+        if name not in self.classes and len(self.classes) - len(self._given) >= MAX_NEW:
             raise UserError(f"there are {MAX_NEW} new classes already; retrain with them first")
         return name
 

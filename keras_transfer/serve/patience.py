@@ -1,4 +1,4 @@
-"""End requests of clients that send, or read, too slowly: a few hundred of them would occupy every connection."""
+"""End requests of clients that send, or read, too slowly, or send endless headers: a few hundred of them would occupy every connection."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 import anyio
 from starlette.responses import JSONResponse
 
+MAX_HEAD = 128 * 1024
+"""Bytes of a request's line and headers, or of what follows its body: uvicorn's faster parser keeps any number."""
 RATE = 32 * 1024
 """Bytes per second that a body must arrive with, on average, after the first seconds."""
+
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class Patience:
@@ -55,14 +59,18 @@ class Patience:
 
 
 def impatient(protocol: type[Any], seconds: float) -> type[Any]:
-    """Return uvicorn's HTTP protocol with a time limit for the lines and headers of a request, which it does not have.
+    """Return uvicorn's HTTP protocol with limits on the time and bytes of the lines and headers of a request, which it does not have.
 
     Args:
         protocol: a class of ``uvicorn.protocols.http``.
         seconds: a connection that has not begun a request for so long is closed.
     """
 
+    counts = hasattr(protocol, "on_headers_complete")  # the other protocol has a limit of its own
+
     class Impatient(protocol):  # type: ignore[misc]
+        _head = 0  # bytes received since a head was complete or a part of a body came
+
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
             self._watch = self.loop.call_later(seconds, self._look, None)
@@ -70,6 +78,22 @@ def impatient(protocol: type[Any], seconds: float) -> type[Any]:
         def connection_lost(self, exc: Any) -> None:
             self._watch.cancel()
             super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            self._head += len(data)
+            super().data_received(data)
+            if counts and self._head > MAX_HEAD and not self.transport.is_closing():
+                if self.cycle is None or self.cycle.response_complete:
+                    self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+        def on_headers_complete(self) -> None:
+            self._head = 0
+            super().on_headers_complete()
+
+        def on_body(self, body: bytes) -> None:
+            self._head = 0
+            super().on_body(body)
 
         def _look(self, before: Any) -> None:
             cycle = self.cycle

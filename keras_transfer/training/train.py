@@ -24,6 +24,7 @@ from keras_transfer.distribute import Group, is_follower
 from keras_transfer.errors import UserError
 from keras_transfer.evaluation.judged import OUT_OF_FOLD
 from keras_transfer.evaluation.leaderboard import show
+from keras_transfer.files import check_clock
 from keras_transfer.policy.resolve import decisions_as_json
 from keras_transfer.runs import RunDirectory, as_seen_from
 from keras_transfer.training.board import leaderboard
@@ -85,6 +86,7 @@ def train(  # longer than others: the whole run in one place, most of it documen
     if resume is None and not follows:
         RunDirectory.refuse_existing(config.output.dir)
     check_packages(config.callbacks)
+    check_clock()
     told = _told(resume, config)
     prepared = prepare(config, backend=backend, device=device, say=say)
     resolved, data, group = prepared.config, prepared.data, prepared.group

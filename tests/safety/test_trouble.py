@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import pytest
@@ -131,3 +132,18 @@ def test_a_run_that_never_began_is_not_to_be_resumed(tmp_path):
             raise KeyboardInterrupt
         assert isinstance(stop.value, Interrupted) is begun
         (tmp_path / "config.yaml").write_text("")
+
+
+@pytest.mark.parametrize("year", [1970, 2108])
+def test_a_clock_that_archives_cannot_express(clf, tmp_path, monkeypatch, year):
+    import keras_transfer as kt
+
+    clf.save(tmp_path / "m.keras")
+    there = time.struct_time((year, 1, 1, 0, 0, 0, 0, 1, 0))
+    monkeypatch.setattr(time, "localtime", lambda *_: there)
+    kt.load(tmp_path / "m.keras")
+    with pytest.raises(Trouble, match=f"clock of this computer says {year}"):
+        clf.save(tmp_path / "n.keras")
+    with pytest.raises(Trouble, match="clock"):
+        kt.train(kt.load_config(data=str(tmp_path), output=str(tmp_path / "r")))
+    assert not (tmp_path / "n.keras").exists() and not (tmp_path / "r").exists()

@@ -45,6 +45,16 @@ def test_correcting_again_replaces_the_label(tmp_path):
     assert len(list((tmp_path / "images").iterdir())) == 3
 
 
+def test_two_servers_share_a_folder(tmp_path):
+    first, second = (Corrections(tmp_path, ["a", "b"]) for _ in range(2))
+    first.save(encoded(), "new", new=True)
+    second.save(encoded(seed=1), "a")
+    second.save(encoded(seed=2), "newer", new=True)
+    first.save(encoded(seed=3), "newer")
+    assert first.names.read_text().split() == ["a", "b", "new", "newer"]
+    assert [line.split()[-1] for line in first.list.read_text().splitlines()] == ["new", "a", "newer", "newer"]
+
+
 def test_unsavable_corrections_are_rejected_and_nothing_is_written(tmp_path):
     saved = Corrections(tmp_path / "c", ["apple", "berry"])
     with pytest.raises(UserError, match="did you mean 'berry'"):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import io
 import os
 import struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from keras_transfer.data.images import heif, structure
+from keras_transfer.data.images import deep, heif, structure
 from keras_transfer.data.images.depth import FULL, Span, to_8_bit
 from keras_transfer.data.images.structure import MAX_PIXELS, PNG, DecodeError
 
@@ -185,15 +185,25 @@ def _opencv_deep(data: bytes, span: Span, seen: list[Span] | None) -> np.ndarray
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None or image.dtype != np.uint16:
         return None
-    colours = image if image.ndim == 2 else image[..., :3]
+    if image.ndim == 3:
+        return _coloured(
+            cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB), span, seen
+        )
+    _note(image, seen)
+    grey = cv2.cvtColor(to_8_bit(image, span), cv2.COLOR_GRAY2RGB)
+    clear = structure.clear_grey(data)  # OpenCV leaves this out
+    if clear is not None:
+        grey[image == clear] = 255
+    return grey
+
+
+def _coloured(image: np.ndarray, span: Span, seen: list[Span] | None) -> np.ndarray:
+    """Return uint16 RGB or RGBA as uint8 RGB; transparency has its full range whatever the colours use."""
+    colours = image[..., :3]
     _note(colours, seen)
-    if image.ndim == 3 and image.shape[2] == 4:  # transparency has its full range whatever the colours use
-        image = np.concatenate([to_8_bit(colours, span), to_8_bit(image[..., 3:])], axis=2)
-        return on_white(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA))
-    image = to_8_bit(image, span)
-    if image.ndim == 2:
-        return cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if image.shape[2] == 4:
+        return on_white(np.concatenate([to_8_bit(colours, span), to_8_bit(image[..., 3:])], axis=2))
+    return to_8_bit(colours, span)
 
 
 def _note(values: np.ndarray, seen: list[Span] | None) -> None:
@@ -208,7 +218,10 @@ def _pillow(data: bytes, header: Header, span: Span, seen: list[Span] | None) ->
         if header.height and (height, width) != (header.height, header.width):
             raise _two_sizes(header.height, header.width, height, width)
         _check_strips(opened)
+        colours = deep.colours(opened, data)
         opened.load()
+        if colours is not None:
+            return orient(_as_announced(_coloured(colours, span, seen), height, width), _orientation(opened))
         if header.kind == "jpeg":
             return orient(_as_announced(_pixels(opened, span, seen), height, width), header.orientation)
         pixels = _as_announced(_pixels(opened, span, seen), height, width)
@@ -219,7 +232,10 @@ def _check_strips(image: Image.Image) -> None:
     """Raise DecodeError if the strips or tiles of a TIFF cover less than its header states: the rest would be made up."""
     if image.format != "TIFF":
         return
-    covered = sum((right - left) * (lower - upper) for _, (left, upper, right, lower), *_ in image.tile)  # type: ignore[attr-defined]
+    tiles: Any = image.tile  # type: ignore[attr-defined]
+    covered = sum((right - left) * (lower - upper) for _, (left, upper, right, lower), *_ in tiles)
+    apart = image.tag_v2.get(284) == 2 and all(tile.codec_name != "libtiff" for tile in tiles)  # type: ignore[attr-defined]
+    covered //= len(image.getbands()) if apart else 1
     if covered < image.height * image.width:
         raise DecodeError(f"damaged: its strips hold {covered} of {image.height}x{image.width} pixels")
 
@@ -244,7 +260,9 @@ def _pixels(image: Image.Image, span: Span, seen: list[Span] | None) -> np.ndarr
     if mode.startswith("I"):
         values = np.asarray(image)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DecodeError("32-bit integer pixels: expected 8 or 16 bits per channel")
+            raise DecodeError("negative or 32-bit integer pixels: expected 8 or 16 bits per channel, from 0")
+        if deep.white_is_zero(image):
+            values = 65535 - values
         _note(values, seen)
         return cv2.cvtColor(to_8_bit(values.astype(np.uint16), span), cv2.COLOR_GRAY2RGB)
     if mode == "F":
@@ -276,7 +294,8 @@ def _tiff_orientation(exif: bytes) -> int:
         (count,) = struct.unpack_from(order + "H", exif, offset)
         for entry in range(count):
             tag, kind, _, value = struct.unpack_from(order + "HHIH", exif, offset + 2 + 12 * entry)
-            if tag == 0x0112 and kind == 3:
+            if tag == 0x0112 and kind in (3, 4):  # some programs write it as a long number
+                value = value if kind == 3 else struct.unpack_from(order + "I", exif, offset + 10 + 12 * entry)[0]
                 return value if 1 <= value <= 8 else 1
     except struct.error:
         pass

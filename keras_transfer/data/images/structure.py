@@ -40,6 +40,9 @@ MAX_RLE_WIDTH = 1 << 16
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_ORIENTED = (b"Raw profile type exif\0", b"XML:com.adobe.xmp\0")  # texts of a PNG that may say how it is turned
+
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _NEXT_IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)
 _ALONE = frozenset([0x01, *range(0xD0, 0xD8)])  # TEM and RSTn have no length
@@ -64,7 +67,10 @@ class Jpeg(NamedTuple):
 
 
 class Png(NamedTuple):
-    """The header of a PNG, and the names of its chunks. ``whole``: the last chunk ends it."""
+    """The header of a PNG, and the names of its chunks. ``whole``: the last chunk ends it.
+
+    A text that may say how the image is turned counts as the chunk eXIf.
+    """
 
     height: int
     width: int
@@ -160,10 +166,22 @@ def read_png(data: bytes) -> Png:
         if last == b"IHDR":
             raise DecodeError("damaged: more than one header")
         names.add(last)
+        if last in _TEXTS and data[position + 8 : position + 40].startswith(_ORIENTED):
+            names.add(b"eXIf")
         position += 12 + int.from_bytes(data[position : position + 4], "big")
     else:
         raise DecodeError(f"more than {MAX_CHUNKS} chunks")
     return Png(height, width, depth, colour, frozenset(names), last == b"IEND" and position <= len(data))
+
+
+def clear_grey(data: bytes) -> int | None:
+    """Return the grey of a PNG without alpha that is transparent, if there is one."""
+    position = 33
+    while data[25] == 0 and position + 12 <= len(data) and data[position + 4 : position + 8] != b"IDAT":
+        if data[position + 4 : position + 8] == b"tRNS":
+            return int.from_bytes(data[position + 8 : position + 10], "big")
+        position += 12 + int.from_bytes(data[position : position + 4], "big")
+    return None
 
 
 def check_other(data: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +77,11 @@ def check_existence(names: Sequence[str], root: Path, where: Lines) -> list[str]
         if len(missing) > 20:
             break
     if missing:
-        shown = "\n".join(f"  {where(i)}: {one_line(names[i])}" for i in missing[1:20])
+        shown = "\n".join(f"  {where(i)}: {one_line(names[i][:500])}" for i in missing[1:20])
         more = f"\nalso missing:\n{shown}" + ("\n  …" if len(missing) > 20 else "") if shown else ""
-        raise UserError(f"{where(missing[0])}: no such file: {names[missing[0]]!r} (looked in {str(root)!r}){more}")
+        raise UserError(
+            f"{where(missing[0])}: no such file: {names[missing[0]][:500]!r} (looked in {str(root)!r}){more}"
+        )
     return found
 
 
@@ -121,16 +123,26 @@ def _listing(folder: Path) -> frozenset[str]:
 
 
 def drop_repeats(
-    names: Sequence[str], labels: np.ndarray, split: np.ndarray, where: Lines
+    names: Sequence[str],
+    labels: np.ndarray,
+    split: np.ndarray,
+    where: Lines,
+    more: Mapping[str, np.ndarray | None] | None = None,
 ) -> tuple[np.ndarray | None, int]:
     """Find duplicate names.
 
+    Args:
+        names, labels, split: of the records.
+        where: the place of a record, for errors.
+        more: further columns by their names.
+
     Returns:
-        Indices of the records to keep (None: all), and the number of duplicates, which have the same label and split.
+        Indices of the records to keep (None: all), and the number of duplicates, which have the same values.
 
     Raises:
-        UserError: the same image with two labels, or in two splits.
+        UserError: the same image with two labels or other values, or in two splits.
     """
+    others = {what: column for what, column in (more or {}).items() if column is not None}
     if len(set(names)) == len(names):
         return None, 0
     first: dict[str, int] = {}
@@ -143,4 +155,7 @@ def drop_repeats(
             raise UserError(f"{where(i)}: {name!r} has another label than at {where(j)}")
         elif split[i] != split[j]:
             raise UserError(f"{where(i)}: {name!r} is in the split {split[i]!r}, but in {split[j]!r} at {where(j)}")
+        for what, column in others.items():
+            if column[i] != column[j]:
+                raise UserError(f"{where(i)}: {name!r} has another {what} than at {where(j)}")
     return np.array(keep, np.int64), len(names) - len(keep)

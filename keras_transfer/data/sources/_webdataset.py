@@ -20,6 +20,7 @@ from typing import IO, Any
 import numpy as np
 
 from keras_transfer.console import progress
+from keras_transfer.data.archive import check_end
 from keras_transfer.data.images.heif import reads_suffix
 from keras_transfer.data.images.protocols import new_owner
 from keras_transfer.data.images.store import IMAGE_SUFFIXES
@@ -37,7 +38,7 @@ from keras_transfer.errors import UserError
 from keras_transfer.runtime import cache_dir
 from keras_transfer.safety import Refused
 
-_KEPT = 1  # version of how labels are found, part of the key of a kept index
+_KEPT = 2  # version of how labels are found, part of the key of a kept index
 MAX_HEADER = 1 << 20
 MAX_LABEL = 1 << 20  # bytes of a file with a label
 MAX_MEMBERS = 20_000_000
@@ -106,8 +107,8 @@ def samples_in(stream: IO[bytes], name: str, size: int, column: str | None) -> I
                 sample = Sample(key)
             _add(sample, extension.lower(), member, tar.fileobj, name, column)  # type: ignore[arg-type]
             tar.members = []  # type: ignore[attr-defined]  # millions of headers would stay in memory
-        if tar.offset + tarfile.BLOCKSIZE > size:
-            raise tarfile.ReadError("it ends before the end of a tar file")
+        stream.seek(tar.offset)
+        check_end(stream.read(tarfile.BLOCKSIZE))
     if sample.key:
         yield sample
 

@@ -162,6 +162,9 @@ def _header(file: Path, rows: list[tuple[int, list[str]]]) -> tuple[list[str], l
             raise UserError(f"{file}:{number}: a column occurs twice: {', '.join(header)}")
         return header, several
     for name in header:
+        other = next((sign for sign in ";\t|" if sign in name), "")
+        if other and all(part.strip(' "') in COLUMNS for part in name.split(other)):
+            raise UserError(f"{file}:{number}: expected commas between the columns, received {other!r}")
         if name not in COLUMNS:
             raise UserError(f"{file}:{number}: {unknown('column', name, COLUMNS)}")
     for name in COLUMNS[:2]:
@@ -214,10 +217,11 @@ def _split(column: list[str] | None, count: int, where: Lines) -> np.ndarray:
 def _weights(column: list[str], where: Lines) -> np.ndarray:
     weights = np.ones(len(column), np.float32)
     for i, value in enumerate(column):
-        try:
-            weights[i] = float(value) if value else 1.0
+        try:  # Python's numbers may have underscores and digits of any script
+            weight = float(value or 1) if value.isascii() and "_" not in value else np.nan
         except ValueError:
-            weights[i] = np.nan
-        if not (np.isfinite(weights[i]) and weights[i] >= 0):
+            weight = np.nan
+        if not 0 <= weight <= float(np.finfo(np.float32).max):
             raise UserError(f"{where(i)}: weight {value!r}: expected a finite number of at least 0")
+        weights[i] = weight
     return weights

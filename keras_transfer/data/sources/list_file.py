@@ -85,7 +85,7 @@ def build(  # the columns of a list, and where they come from
 ) -> SampleTable:
     """Resolve and check paths, and build the samples."""
     names = check_existence(relative_names(paths, root), root, where)
-    keep, dropped = drop_repeats(names, labels, split, where)
+    keep, dropped = drop_repeats(names, labels, split, where, {"weight": weights, "group": groups})
     notes = [*notes, *([f"skipped: {dropped} duplicate lines"] if dropped else [])]
     if keep is not None:
         names, labels, split = [names[i] for i in keep], labels[keep], split[keep]
