@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _SHOWN = 5
 
 
-class AuditError(Exception):
+class AuditError(UserError):
     """A frozen variable changed or a trainable one did not: an error of the program or its use, not of the data."""
 
 
@@ -108,7 +108,8 @@ class FreezeAudit:
             and not moved[path]
             and not (path.endswith(("/bias", "/lora_kernel_a")) and entry.layer in alive)
         ]
-        problems = [f"{len(still)} trainable variables did not move: {_list(still)}"] if still else []
+        hint = "their gradients are 0, or too small for the learning rate"
+        problems = [f"{len(still)} trainable variables did not move: {_list(still)} ({hint})"] if still else []
         # One statistic may stay (the mean of an input that is always 0), but not all of a layer.
         statistics: dict[str, bool] = {}
         for path, entry in self._before.items():

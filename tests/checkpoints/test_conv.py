@@ -136,7 +136,6 @@ def test_swapped_tensors_are_an_error(name: str, one: str, other: str, saved: Ma
         ("resnet10t", {"architecture": "resnext50_32x4d"}),
         ("resnet10t", {"model_args": {"aa_layer": "blur"}}),
         ("resnet10t", {"model_args": {"layers": [1, 1, "1", 1]}}),
-        ("resnet10t", {"global_pool": "catavgmax"}),
         ("test_convnext", {"architecture": "test_convnext2"}),
         ("test_efficientnet", {"architecture": "efficientnet_b0"}),
         ("ResNetForImageClassification", {"depths": [1, 3, 1, 1]}),
