@@ -22,6 +22,7 @@ from keras_transfer.runtime import determinism
 from keras_transfer.runtime.choice import Choice
 from keras_transfer.runtime.compiled import keep_compiled
 from keras_transfer.runtime.device import bind_local_gpu, check_device, device_in_use, set_device_variables
+from keras_transfer.runtime.quiet import LEVEL, quiet_start
 from keras_transfer.runtime.resources import limit_threads, set_thread_variables
 
 
@@ -116,13 +117,8 @@ def activate(
         set_thread_variables(backend)
         if backend == "jax":
             keep_compiled()
-        with _without_collections():
-            importlib.import_module(backend)
-        limit_threads(backend)
-        bind_local_gpu(backend, device)
-        # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
-        with _without_collections(), _hidden("jax"), dynamo_later() if backend == "torch" else contextlib.nullcontext():
-            importlib.import_module("keras")
+        with quiet_start(backend):
+            _import(backend, device)
     import keras
 
     if backend != "tensorflow":
@@ -137,6 +133,18 @@ def activate(
         raise UserError(
             f"device {device!r} was requested, but {backend} sees only {device_in_use()!r}; use device: auto or cpu"
         )
+
+
+def _import(backend: str, device: str) -> None:
+    with _without_collections():
+        importlib.import_module(backend)
+    limit_threads(backend)
+    bind_local_gpu(backend, device)
+    # keras.callbacks imports JAX, if installed, to patch an old version of it: a second of start-up for nothing.
+    with _without_collections(), _hidden("jax"), dynamo_later() if backend == "torch" else contextlib.nullcontext():
+        importlib.import_module("keras")
+    if backend == "tensorflow":
+        device_in_use()  # the first look at the devices logs as much as the import
 
 
 def set_provisional() -> None:
@@ -175,7 +183,7 @@ def is_provisional() -> bool:
 def _set_variables(backend: str) -> None:
     _provisional.clear()
     os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hide TensorFlow's start-up log
+    os.environ.setdefault(LEVEL, "2")  # hide TensorFlow's start-up log
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
