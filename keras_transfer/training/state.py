@@ -115,7 +115,9 @@ def load_state(path: Path) -> TrainingState:
         }
         return TrainingState(**plain, **lists)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"the saved state {path} cannot be read: {error}") from error
+        raise UserError(
+            f"the saved state {path} cannot be read: {error}; remove it to resume from the run's other state, or from the beginning"
+        ) from error
 
 
 def within_epoch(path: Path) -> Path:

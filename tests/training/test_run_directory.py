@@ -293,3 +293,13 @@ def test_a_folder_that_turns_read_only_is_one_line_and_loses_nothing(cut):
         for folder in folders:
             folder.chmod(0o700)
     resume(cut.path)
+
+
+@pytest.mark.parametrize("name", ["state.npz", "within_epoch.npz"])
+def test_a_state_that_cannot_be_read_says_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"no archive")
+    with pytest.raises(
+        UserError, match=r"cannot be read: .*; remove it to resume from the run's other state"
+    ) as caught:
+        newest_state(tmp_path / "state.npz")
+    assert name in str(caught.value) and "\n" not in str(caught.value)
