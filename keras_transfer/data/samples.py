@@ -109,10 +109,6 @@ def make_samples(
         UserError: different lengths, labels outside the classes, class names that no file can hold, weights that are negative or not
             finite.
     """
-    try:
-        names = distinct_names(str(c) for c in classes)
-    except ValueError as error:
-        raise UserError(f"{source}: {error}") from None
     labels = np.asarray(labels)
     labels = labels.astype(np.uint8 if is_multi(labels) else np.int64)
     parts = {"labels": labels, "splits": split, "weights": weights, "groups": groups}
@@ -128,7 +124,7 @@ def make_samples(
             f"{source}: label {labels[bad]} of {images.name(bad)!r} is out of range: expected 0..{len(classes) - 1}"
         )
     samples = SampleTable(
-        tuple(names),
+        _names(classes, source) if len(images) else tuple(map(str, classes)),
         images,
         labels,
         np.full(len(labels), "", object) if split is None else np.asarray(split, object),
@@ -138,6 +134,13 @@ def make_samples(
         tuple(notes),
     )
     return samples.canonical()
+
+
+def _names(classes: Sequence[str], source: str) -> tuple[str, ...]:
+    try:
+        return tuple(distinct_names(str(c) for c in classes))
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
 
 
 def _in_one_form(groups: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ from keras_transfer.errors import UserError, nearest
 from keras_transfer.evaluation.predict import find_images
 from keras_transfer.revise.label_text import SEPARATOR, joined, names_of
 
+_MARK = "="
+
 
 @dataclass(frozen=True)
 class Additions:
@@ -211,7 +213,8 @@ def _check_known(
 def _table(
     images: ImageStore, labels: Sequence[str], split: Sequence[str] | None = None, source: str = ""
 ) -> SampleTable:
-    """Return pictures with class names, or texts of several, as a table in which each such text is a class."""
+    """Return pictures with class names, or texts of several, as a table in which each such text is a class, after a mark: none may be empty."""
+    labels = [_MARK + label for label in labels]
     names = sorted(set(labels))
     places = {name: place for place, name in enumerate(names)}
     return make_samples(
@@ -224,7 +227,7 @@ def _checked(table: SampleTable, corrects: bool = True) -> Additions:
     table, _ = drop_bad(table, "error", advice=f" ({table.source})")
     return Additions(
         table.images,
-        tuple(table.classes[label] for label in table.labels),
+        tuple(table.classes[label].removeprefix(_MARK) for label in table.labels),
         tuple(table.split.tolist()),
         table.source,
         () if table.weights is None else tuple(map(float, table.weights)),

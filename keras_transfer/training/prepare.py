@@ -84,9 +84,7 @@ def prepare(
         images = config.data.model_copy(update={"val_fraction": VAL_FRACTION})
         config = config.model_copy(update={"data": images})
         data = opened(config)
-    wanted = {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
-    one_class_only(data, {**wanted, "data.unlabelled": config.data.unlabelled})
-    check_decisions(config.costs, config.data.ordinal, data.classes)
+    _check_wishes(config, data)
     if config.data.unlabelled is not None:
         data = with_unlabelled(data, config.data.unlabelled, config.data.on_bad_image, config.data.workers)
     runtime.activate(
@@ -111,6 +109,13 @@ def prepare(
             f"distribute: data_parallel ({group.why}), each on its share of every batch of {resolved.data.batch_size} images"
         )
     return Prepared(resolved, data, machine, board, group)
+
+
+def _check_wishes(config: RunConfig, data: Dataset) -> None:
+    """Raise UserError where the configuration wants what these labels do not allow, before anything is computed."""
+    wanted = {"reject_rate": config.reject_rate, "costs": config.costs, "data.ordinal": config.data.ordinal}
+    one_class_only(data, {**wanted, "data.unlabelled": config.data.unlabelled})
+    check_decisions(config.costs, config.data.ordinal, data.classes)
 
 
 def _check_data(data: Dataset, group: Group) -> None:
