@@ -221,3 +221,19 @@ def test_cycles_are_searched_for_again_after_the_imports():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("tensorflow" not in runtime.installed_backends(), reason="TensorFlow's notes")
+def test_tensorflow_starts_without_the_notes_of_its_libraries():
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    program = "import keras_transfer as kt; kt.use_backend('tensorflow'); import keras; print(float(keras.ops.sum([1.0, 2.0])))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**environment, "KERAS_BACKEND": "tensorflow"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "3.0\n"
+    assert "InitializeLog" not in done.stderr and "oneDNN custom operations" not in done.stderr

@@ -124,7 +124,7 @@ def make_samples(
             f"{source}: label {labels[bad]} of {images.name(bad)!r} is out of range: expected 0..{len(classes) - 1}"
         )
     samples = SampleTable(
-        _names(classes, source) if len(images) else tuple(map(str, classes)),
+        _names(classes, source) if len(images) else tuple(map(str, classes)),  # that there are no images is said later
         images,
         labels,
         np.full(len(labels), "", object) if split is None else np.asarray(split, object),
